@@ -1,0 +1,57 @@
+//! What the application posted, and what is kept of it.
+
+use bytes::Bytes;
+
+use crate::domain::{EventId, Label, Timestamp};
+
+/// A header of the application's request that is kept with the event: name in lower case, value as received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptHeader {
+    /// Lower case, a valid header name (RFC 9110, section 5.1).
+    pub name: Box<str>,
+    /// The bytes as received.
+    pub value: Bytes,
+}
+
+/// Everything about an event but its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventHead {
+    /// The id that sidehook gave it.
+    pub id: EventId,
+    /// The id that the application gave it, if any. The same given id and source is the same event.
+    pub given_id: Option<Label>,
+    /// The type that patterns match on.
+    pub event_type: Label,
+    /// The key that orders deliveries, if any.
+    pub key: Option<Label>,
+    /// Where it comes from (`source` of CloudEvents), if said.
+    pub source: Option<Box<str>>,
+    /// What it is about (`subject` of CloudEvents), if said.
+    pub subject: Option<Box<str>>,
+    /// The Content-Type of the body as received; `application/octet-stream` when none was.
+    pub content_type: Box<str>,
+    /// Headers of the request that a subscription forwards.
+    pub headers: Vec<KeptHeader>,
+    /// When it was accepted, by [`Clock::steady`](crate::domain::Clock::steady).
+    pub accepted_at: Timestamp,
+}
+
+impl EventHead {
+    /// The id that endpoints see: the given id, else the event id.
+    #[must_use]
+    pub fn public_id(&self) -> String {
+        match &self.given_id {
+            Some(given) => given.as_str().to_owned(),
+            None => self.id.to_string(),
+        }
+    }
+}
+
+/// An event: head and body. The body is the bytes as received, shared and never copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Everything but the body.
+    pub head: EventHead,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}

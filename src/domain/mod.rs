@@ -1,0 +1,24 @@
+//! The words of sidehook as types: what an event, a subscription name, a delivery and an attempt are,
+//! which transitions are legal, and the arithmetic of retries.
+//!
+//! No I/O and no async here: everything is a value or a pure function, so every other room may import it.
+//! The one exception is [`SystemClock`], the only place that reads the wall clock.
+
+mod attempt;
+mod event;
+mod ids;
+mod pattern;
+mod retry;
+mod secret;
+mod time;
+
+pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
+pub use event::{Event, EventHead, KeptHeader};
+pub use ids::{
+    DeliveryId, EventId, EventSeq, IdError, Label, LabelError, NameError, SubscriptionName,
+    SubscriptionNumber,
+};
+pub use pattern::{Pattern, PatternError, Patterns, segments};
+pub use retry::{Retry, RetryDecision};
+pub use secret::Secret;
+pub use time::{Clock, SystemClock, Timestamp};

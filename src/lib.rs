@@ -1,0 +1,3 @@
+//! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
+
+pub mod domain;
