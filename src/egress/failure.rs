@@ -1,0 +1,112 @@
+//! Failed exchanges with an endpoint, named: a class for metrics and schedules, a sentence for people.
+//!
+//! Classes are decided on error types, never on text. Messages carry no part of the URL but host and port, and
+//! nothing that the endpoint wrote.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use crate::domain::FailureReason;
+use crate::egress::guard::Denied;
+use crate::egress::tls;
+
+/// Longest message, bytes.
+const MESSAGE_MAX: usize = 256;
+
+/// Why no response head came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SendError {
+    /// The class of failure; `Timeout` for a total timeout.
+    pub reason: FailureReason,
+    /// For people; no secrets, no path or query of the URL. At most 256 bytes.
+    pub message: String,
+}
+
+impl SendError {
+    /// A failure with a message, which is cut to its limit.
+    pub(super) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+        Self { reason, message }
+    }
+
+    /// The total time is over.
+    pub(super) fn timeout(limit: Duration) -> Self {
+        let message = format!("no response head within {limit:?}");
+        Self::new(FailureReason::Timeout, message)
+    }
+
+    /// The guard refused every address.
+    pub(super) fn blocked(denied: Denied) -> Self {
+        Self::new(FailureReason::Blocked, denied.to_string())
+    }
+
+    /// An exchange on an open connection ended without a response head.
+    pub(super) fn exchange(error: &hyper::Error) -> Self {
+        if let Some(error) = source_of::<rustls::Error>(error) {
+            return Self::new(FailureReason::Tls, tls::failure_name(error));
+        }
+        if error.is_parse_too_large() {
+            return head_too_large();
+        }
+        if error.is_parse() {
+            return Self::new(FailureReason::Protocol, "the answer is not HTTP");
+        }
+        if let Some(error) = source_of::<io::Error>(error) {
+            let message = format!(
+                "the connection broke before a response head: {}",
+                error.kind()
+            );
+            return Self::new(FailureReason::Reset, message);
+        }
+        let message = "the endpoint closed the connection before a response head";
+        Self::new(FailureReason::Reset, message)
+    }
+}
+
+/// The response head is beyond 32 KiB or 64 headers.
+pub(super) fn head_too_large() -> SendError {
+    let message = "the response head is larger than 32 KiB or 64 headers";
+    SendError::new(FailureReason::Protocol, message)
+}
+
+/// The first error of type `E` in the chain of causes. An `io::Error` hides the error inside it from the chain.
+fn source_of<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let error = SendError::new(FailureReason::Dns, "é".repeat(200));
+        assert_eq!(error.message.len(), 256);
+        let error = SendError::new(FailureReason::Dns, format!("a{}", "é".repeat(200)));
+        assert_eq!(error.message.len(), 255);
+    }
+
+    #[test]
+    fn an_error_inside_an_io_error_is_found() {
+        let inner = rustls::Error::NoApplicationProtocol;
+        let outer = io::Error::other(io::Error::other(inner.clone()));
+        assert_eq!(source_of::<rustls::Error>(&outer), Some(&inner));
+        assert_eq!(source_of::<hyper::Error>(&outer).map(|_| ()), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! Dialling out: which addresses may be dialled, how names become addresses, TLS, and a pooled client per subscription.
+//!
+//! What a request says is `request`'s; what its answer means is `delivery`'s. Invariants: the guard sees the very
+//! socket address that is dialled; no redirect is followed; no proxy of the environment is used; a request is written
+//! at most once; everything that comes from an endpoint has a bound in bytes and time.
+
+mod certificate;
+mod client;
+mod connection;
+mod dial;
+mod failure;
+mod guard;
+mod http1;
+mod http2;
+mod origin;
+mod pool;
+mod resolver;
+mod tls;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod pooling_tests;
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use client::{Answer, Client};
+pub use failure::SendError;
+pub use guard::{AddressPolicy, Denied};
+pub use tls::{ClientError, TlsVersion};
+
+use dial::{CONNECT_LIMIT, Dialer};
+use resolver::Resolver;
+use tls::{SystemRoots, Tls};
+
+/// How one subscription's endpoint is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// ALPN may choose HTTP/2.
+    pub http2: bool,
+    /// PEM of the only roots to trust; none: the system's.
+    pub ca_pem: Option<Arc<[u8]>>,
+    /// Lowest TLS version.
+    pub min_version: TlsVersion,
+    /// Idle connections kept at most.
+    pub idle_connections: usize,
+}
+
+/// What all clients share: the resolver with its cache, and the system's roots. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    resolver: Arc<Resolver>,
+    roots: Arc<SystemRoots>,
+}
+
+impl Egress {
+    /// Prepares what is shared. The system's roots are read when the first endpoint needs them.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_resolver(Resolver::system())
+    }
+
+    fn with_resolver(resolver: Resolver) -> Self {
+        Self {
+            resolver: Arc::new(resolver),
+            roots: Arc::default(),
+        }
+    }
+
+    /// A pooled client for one subscription. It opens connections only by `policy`: a changed policy needs a new client,
+    /// which also leaves the old one's connections behind.
+    ///
+    /// # Errors
+    /// When `ca_pem` has no certificate or one that cannot be a root.
+    pub fn client(
+        &self,
+        options: &ClientOptions,
+        policy: Arc<AddressPolicy>,
+    ) -> Result<Client, ClientError> {
+        self.client_within(options, policy, CONNECT_LIMIT)
+    }
+
+    fn client_within(
+        &self,
+        options: &ClientOptions,
+        policy: Arc<AddressPolicy>,
+        limit: Duration,
+    ) -> Result<Client, ClientError> {
+        let tls = Tls::new(
+            Arc::clone(&self.roots),
+            options.ca_pem.as_deref(),
+            options.min_version,
+            options.http2,
+        )?;
+        let dialer = Dialer {
+            policy,
+            resolver: Arc::clone(&self.resolver),
+            tls,
+            limit,
+        };
+        Ok(Client::new(dialer, options.idle_connections))
+    }
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,281 @@
+//! TLS towards endpoints: rustls with aws-lc-rs, given explicitly; the system's roots or an endpoint's own.
+//!
+//! There is no switch that turns verification off. The system's roots are read once, when the first endpoint
+//! that needs them is dialled.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore,
+    SupportedProtocolVersion, version,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::domain::{FailureReason, Timestamp};
+use crate::egress::certificate;
+use crate::egress::failure::SendError;
+
+/// Sessions kept for resumption: one endpoint has one name.
+const SESSIONS: usize = 4;
+
+/// Lowest TLS version of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    /// 1.2, the default
+    #[default]
+    Tls12,
+    /// 1.3
+    Tls13,
+}
+
+static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+impl TlsVersion {
+    fn and_above(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => rustls::ALL_VERSIONS,
+            Self::Tls13 => TLS13_ONLY,
+        }
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The PEM of the roots cannot be read.
+    #[error("the CA file is not PEM")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// The PEM has no certificate.
+    #[error("the CA file has no certificate: expected PEM with BEGIN CERTIFICATE")]
+    NoCertificate,
+    /// A certificate cannot be a root.
+    #[error("the CA file has a certificate that cannot be used as a root")]
+    Root(#[source] rustls::Error),
+}
+
+/// The roots of the machine, read when first needed and shared by all clients.
+#[derive(Debug, Default)]
+pub(super) struct SystemRoots(OnceLock<Arc<RootCertStore>>);
+
+impl SystemRoots {
+    /// The roots; tried again at the next call when there were none.
+    fn get(&self) -> Result<Arc<RootCertStore>, SendError> {
+        if let Some(roots) = self.0.get() {
+            return Ok(Arc::clone(roots));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let cause = found.errors.first().map(|error| format!(": {error}"));
+            let message = format!(
+                "this machine has no trusted root certificates (install ca-certificates, or set tls.ca_file){}",
+                cause.unwrap_or_default()
+            );
+            return Err(SendError::new(FailureReason::Tls, message));
+        }
+        Ok(Arc::clone(self.0.get_or_init(|| Arc::new(roots))))
+    }
+}
+
+/// TLS as one subscription's endpoint wants it.
+pub(super) struct Tls {
+    system: Arc<SystemRoots>,
+    own_roots: Option<Arc<RootCertStore>>,
+    min_version: TlsVersion,
+    http2: bool,
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+/// A TLS connection and what its handshake told.
+pub(super) struct Secured {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// ALPN chose HTTP/2.
+    pub(super) is_http2: bool,
+    /// The end of the endpoint's certificate.
+    pub(super) certificate_expires: Option<Timestamp>,
+}
+
+impl Tls {
+    /// Reads `ca_pem`, if given; it replaces the system's roots.
+    pub(super) fn new(
+        system: Arc<SystemRoots>,
+        ca_pem: Option<&[u8]>,
+        min_version: TlsVersion,
+        http2: bool,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            system,
+            own_roots: ca_pem.map(read_roots).transpose()?,
+            min_version,
+            http2,
+            config: OnceLock::new(),
+        })
+    }
+
+    /// Shakes hands with the endpoint that is called `name`.
+    pub(super) async fn connect(
+        &self,
+        name: ServerName<'static>,
+        stream: TcpStream,
+    ) -> Result<Secured, SendError> {
+        let connector = TlsConnector::from(self.config()?);
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| failure(&error))?;
+        let (_, session) = stream.get_ref();
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        Ok(Secured {
+            is_http2: session.alpn_protocol() == Some(b"h2"),
+            certificate_expires: leaf.and_then(|leaf| certificate::expires_at(leaf)),
+            stream,
+        })
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, SendError> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let roots = match &self.own_roots {
+            Some(roots) => Arc::clone(roots),
+            None => self.system.get()?,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.min_version.and_above())
+            .map_err(|error| SendError::new(FailureReason::Tls, failure_name(&error)))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.alpn_protocols = if self.http2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        };
+        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
+    }
+}
+
+fn read_roots(pem: &[u8]) -> Result<Arc<RootCertStore>, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(ClientError::Pem)?;
+        roots.add(certificate).map_err(ClientError::Root)?;
+    }
+    if roots.is_empty() {
+        return Err(ClientError::NoCertificate);
+    }
+    Ok(Arc::new(roots))
+}
+
+/// A handshake that failed. rustls puts its errors into I/O errors.
+fn failure(error: &io::Error) -> SendError {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let message = match inner {
+        Some(error) => failure_name(error),
+        None => format!(
+            "the connection broke during the TLS handshake: {}",
+            error.kind()
+        ),
+    };
+    SendError::new(FailureReason::Tls, message)
+}
+
+/// What went wrong in TLS, for people: nothing in it was written by the endpoint.
+pub(super) fn failure_name(error: &rustls::Error) -> String {
+    use rustls::Error;
+    let name = match error {
+        Error::InvalidCertificate(error) => return certificate_failure(error),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls12NotOffered,
+        )
+        | Error::AlertReceived(AlertDescription::ProtocolVersion) => "no common TLS version",
+        Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon,
+        )
+        | Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        ) => "no common TLS cipher suite or key exchange",
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired | AlertDescription::BadCertificate,
+        ) => "the endpoint wants a client certificate",
+        Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the endpoint has no certificate for this name"
+        }
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+        | Error::NoApplicationProtocol => "no common HTTP version (ALPN)",
+        Error::InvalidMessage(_) => "the endpoint does not speak TLS on this port",
+        other => return format!("the TLS connection failed: {other}"),
+    };
+    name.to_owned()
+}
+
+fn certificate_failure(error: &CertificateError) -> String {
+    let name = match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the endpoint's certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the endpoint's certificate is not valid yet"
+        }
+        CertificateError::UnknownIssuer => {
+            "the endpoint's certificate has an unknown issuer (self-signed, or a CA that is not trusted)"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the endpoint's certificate is for another name"
+        }
+        CertificateError::Revoked => "the endpoint's certificate is revoked",
+        other => return format!("the endpoint's certificate is not valid: {other}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, ClientError> {
+        read_roots(pem)
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_an_error() {
+        assert!(matches!(roots(b""), Err(ClientError::NoCertificate)));
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        assert!(matches!(
+            roots(key.as_bytes()),
+            Err(ClientError::NoCertificate)
+        ));
+    }
+
+    #[test]
+    fn a_ca_file_with_a_broken_certificate_is_an_error() {
+        let open = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
+        assert!(matches!(roots(open), Err(ClientError::Pem(_))));
+        let junk = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(roots(junk), Err(ClientError::Root(_))));
+    }
+
+    #[test]
+    fn versions_and_ciphers_without_overlap_are_named() {
+        use rustls::Error;
+        let version = Error::AlertReceived(AlertDescription::ProtocolVersion);
+        assert_eq!(failure_name(&version), "no common TLS version");
+        let suites = Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon);
+        assert!(failure_name(&suites).contains("cipher suite"));
+    }
+}
