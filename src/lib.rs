@@ -2,5 +2,10 @@
 
 pub mod domain;
 pub mod egress;
+pub mod http_server;
+pub mod matching;
+pub mod metrics;
 pub mod request;
+pub mod shutdown;
 pub mod signing;
+pub mod systemd;

@@ -1,0 +1,184 @@
+//! Sockets that connections come in by: bound here, or handed over by systemd.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::http_server::Peer;
+use crate::http_server::watched::Stream;
+
+/// Connections that may wait in a unix socket's backlog.
+const BACKLOG: i32 = 1024;
+
+/// Who may connect to a unix socket: its user and group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A bound socket. Tests bind port 0.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix socket, with the file that is removed at the end, if it is ours. The file goes first, while the socket
+    /// still answers: so no other process can have taken the path over meanwhile.
+    Unix(Option<SocketFile>, UnixListener),
+}
+
+/// Says why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The socket could not be made or bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address as configured.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process answers on the unix socket.
+    #[error("cannot listen on {0}: another process answers there")]
+    InUse(PathBuf),
+    /// Something else than a socket is in the way.
+    #[error("cannot listen on {0}: a file that is no socket is in its place")]
+    NotASocket(PathBuf),
+}
+
+impl BindError {
+    fn new(address: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Bind {
+            address: address.into(),
+            source: source.into(),
+        }
+    }
+}
+
+impl Listener {
+    /// Binds `host:port`; port 0 is any free one.
+    ///
+    /// # Errors
+    /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted.
+    pub async fn tcp(address: &str) -> Result<Self, BindError> {
+        TcpListener::bind(address)
+            .await
+            .map(Self::Tcp)
+            .map_err(|error| BindError::new(address, error))
+    }
+
+    /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
+    ///
+    /// # Errors
+    /// [`BindError::InUse`] when somebody answers there, [`BindError::NotASocket`], [`BindError::Bind`].
+    pub async fn unix(path: &Path) -> Result<Self, BindError> {
+        let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
+        remove_stale(path).await?;
+        let socket = bind_unix(path).map_err(|error| failed(error.into()))?;
+        let file = SocketFile(path.to_owned());
+        let listener = UnixListener::from_std(socket).map_err(failed)?;
+        Ok(Self::Unix(Some(file), listener))
+    }
+
+    /// Takes over a TCP socket that listens already.
+    ///
+    /// # Errors
+    /// What the system says, for example when there is no runtime.
+    pub fn from_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self::Tcp)
+    }
+
+    /// Takes over a unix socket that listens already; its file belongs to whoever made it.
+    ///
+    /// # Errors
+    /// What the system says, for example when there is no runtime.
+    pub fn from_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket).map(|listener| Self::Unix(None, listener))
+    }
+
+    /// The TCP address that is listened on; none for a unix socket.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// What connections of this listener come in by.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_) => Peer::Tcp {
+                loopback: self
+                    .tcp_address()
+                    .is_some_and(|address| address.ip().to_canonical().is_loopback()),
+            },
+            Self::Unix(..) => Peer::Unix,
+        }
+    }
+
+    /// The next connection. Answers are sent without waiting for more to send (TCP_NODELAY).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(_, listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// The file of a unix socket of ours; removed when dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "socket file was not removed");
+        }
+    }
+}
+
+/// Removes a socket file on which nobody answers.
+async fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let failed = |error| BindError::new(format!("unix:{}", path.display()), error);
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+        Ok(_) => Err(BindError::InUse(path.to_owned())),
+    }
+}
+
+/// Binds and listens. The mode is set before the file is there, and again after for what the umask took from it: at no
+/// time can others connect.
+fn bind_unix(path: &Path) -> rustix::io::Result<std::os::unix::net::UnixListener> {
+    let mode = Mode::from_raw_mode(SOCKET_MODE);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, mode)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmod(path, mode)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,138 @@
+//! Listening for HTTP/1.1: sockets, the accept loop, and what holds for every connection whatever is served on it.
+//!
+//! A connection that is silent, slow, malformed or too many is dealt with here, so that a service only ever sees whole
+//! request heads; what a request means is the service's. Every refusal has a body that is a problem document
+//! (RFC 9457), those of hyper included, and so does the panic of a handler.
+//!
+//! Invariants: the accept loop ends only when it is told to; a connection costs at most [`Limits::head_bytes`] and a
+//! read buffer before a request is complete; every connection task belongs to the future that [`serve`] returns.
+
+mod accept;
+mod connection;
+mod listener;
+mod problem;
+mod watched;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+pub use listener::{BindError, Listener, SocketFile};
+pub use problem::Problem;
+
+/// Limits of one listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at the same time, 1 or more; the next one waits in the backlog. Default 1,024.
+    pub connections: usize,
+    /// From the first byte of a request head to its end; then the answer is 408. Default 5 s.
+    pub head_timeout: Duration,
+    /// A connection on which no request begins, or whose answer is not taken, is closed after this. Default 75 s.
+    pub idle_timeout: Duration,
+    /// Bytes of a request head at most; beyond it the answer is 431. At most 64 KiB. Default 16 KiB.
+    pub head_bytes: usize,
+    /// How long requests under way may take once stopping; then they are cut. Default 25 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            head_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            head_bytes: 16 << 10,
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// What a connection came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Tcp {
+        /// The listener is bound to a loopback address.
+        loopback: bool,
+    },
+    /// A unix socket.
+    Unix,
+}
+
+/// Serves connections until `stop` is cancelled; each request has its [`Peer`] in its extensions.
+///
+/// Once stopping, nothing more is accepted, idle connections are closed, and requests under way are answered with
+/// `Connection: close`, for [`Limits::drain_timeout`] at most.
+///
+/// # Cancel safety
+/// Dropping the future cuts every connection.
+pub async fn serve<S, B>(listener: Listener, service: S, limits: Limits, stop: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let with_peer = |peer| WithPeer {
+        service: service.clone(),
+        peer,
+    };
+    serve_each(listener, with_peer, limits, stop).await;
+}
+
+/// As [`serve`], with a service made for the listener's kind of connection: spares each request the extension.
+///
+/// # Cancel safety
+/// Dropping the future cuts every connection.
+pub async fn serve_each<S, B>(
+    listener: Listener,
+    make_service: impl Fn(Peer) -> S,
+    limits: Limits,
+    stop: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let service = make_service(listener.peer());
+    accept::run(listener, service, limits, stop).await;
+}
+
+/// Puts the peer into the extensions of each request.
+#[derive(Debug, Clone)]
+struct WithPeer<S> {
+    service: S,
+    peer: Peer,
+}
+
+impl<S, B> Service<Request<B>> for WithPeer<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests;
