@@ -1,5 +1,6 @@
 //! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
 
+pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod http_server;

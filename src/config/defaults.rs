@@ -1,0 +1,117 @@
+//! The built-in defaults, all in one place: what a key means when it is left out.
+//!
+//! `config.example.yaml` shows the same values; a test holds the two together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::config::model::{
+    Config, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, StoreConfig, Subscription,
+    WhenDisabled,
+};
+use crate::domain::{Patterns, Retry, SubscriptionName};
+use crate::egress::{AddressPolicy, TlsVersion};
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// The configuration of a file that says nothing, without subscriptions.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            ingest: Ingest::default(),
+            store: StoreConfig::default(),
+            network: network(),
+            log: Log::default(),
+            subscriptions: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            events: vec![ListenAddress::Tcp("127.0.0.1:8780".to_owned())],
+            admin: ListenAddress::Tcp("127.0.0.1:8781".to_owned()),
+            metrics: None,
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            max_body: MIB,
+            tokens: Vec::new(),
+            type_pointer: Some("/type".to_owned()),
+            id_pointer: None,
+            key_pointer: None,
+            dedup_window: Duration::from_secs(3600),
+            dedup_max: 1_000_000,
+        }
+    }
+}
+
+/// The store's folder when $STATE_DIRECTORY is not set.
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("sidehook-data"),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Auto,
+            level: LogLevel::Info,
+        }
+    }
+}
+
+/// `network` when it is left out: public addresses on the ports of HTTPS.
+pub(super) fn network() -> AddressPolicy {
+    AddressPolicy {
+        allow_private: Vec::new(),
+        allow_metadata: false,
+        ports: vec![443, 8443],
+    }
+}
+
+impl Subscription {
+    /// The most attempts in flight when `concurrency` is left out.
+    const CONCURRENCY: usize = 16;
+
+    /// A subscription of which nothing is said but its name: active, and without url and events not yet valid.
+    #[must_use]
+    pub fn named(name: SubscriptionName) -> Self {
+        Self {
+            name,
+            title: None,
+            description: None,
+            url: None,
+            events: Patterns::default(),
+            active: true,
+            when_disabled: WhenDisabled::Hold,
+            locked: false,
+            secret: None,
+            previous_secrets: Vec::new(),
+            signature: Vec::new(),
+            headers: Vec::new(),
+            forward_headers: Vec::new(),
+            method: Method::POST,
+            timeout: Duration::from_secs(15),
+            retry: Retry::standard(),
+            concurrency: Self::CONCURRENCY,
+            max_pending: GIB,
+            http2: true,
+            ca_pem: None,
+            min_tls_version: TlsVersion::Tls12,
+        }
+    }
+}

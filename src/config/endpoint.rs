@@ -1,0 +1,248 @@
+//! The field `url`: where a subscription delivers to.
+//!
+//! Checked here is what the text alone tells. Whether the address behind a name may be dialled is decided when it is dialled,
+//! in `egress`.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use crate::config::document::Node;
+use crate::config::model::{Endpoint, is_localhost};
+use crate::config::reader::{Context, text};
+use crate::config::secrets;
+use crate::egress::AddressPolicy;
+use crate::request::{TargetError, target};
+
+/// Says why a text is no endpoint. Nothing of the text is in it: a URL can be a secret.
+#[derive(Debug, thiserror::Error)]
+enum EndpointError {
+    /// It cannot be parsed.
+    #[error("expected a URL such as https://partner.example.com/hooks ({0})")]
+    Parse(#[from] url::ParseError),
+    /// Characters that browsers repair in silence.
+    #[error("a URL has no spaces, control characters or backslashes: write them as %20 and so on")]
+    Characters,
+    /// Not https, and not http where that is allowed.
+    #[error(
+        "expected https, or http for localhost, loopback addresses and those in network.allow_private"
+    )]
+    Scheme,
+    /// `user:password@`
+    #[error("a URL with a user name or password is not allowed")]
+    UserInfo,
+    /// `#…`
+    #[error("a URL with a fragment is not allowed: remove # and what follows, or write it as %23")]
+    Fragment,
+    /// More than a request can carry.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A port that nothing allows.
+    #[error(
+        "port {0} is not allowed: add it to network.ports, or the address to network.allow_private"
+    )]
+    Port(u16),
+}
+
+/// Reads a URL, or a secret reference to one.
+pub(super) fn endpoint(
+    node: &Node,
+    policy: &AddressPolicy,
+    context: &mut Context<'_>,
+) -> Option<Endpoint> {
+    let is_secret = secrets::is_reference(node);
+    let checked = if is_secret {
+        let bytes = secrets::referred(node, context)?;
+        let written = String::from_utf8(bytes).map_err(|_| EndpointError::Characters);
+        written.and_then(|written| check(&written, policy))
+    } else {
+        check(text(node, context)?, policy)
+    };
+    match checked {
+        Ok(url) => Some(Endpoint { url, is_secret }),
+        Err(error) => {
+            context.error(node, error.to_string());
+            None
+        }
+    }
+}
+
+fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
+    let is_repaired =
+        |character: char| character.is_whitespace() || character.is_control() || character == '\\';
+    if written.chars().any(is_repaired) {
+        return Err(EndpointError::Characters);
+    }
+    let url = Url::parse(written)?;
+    let host = match (url.scheme(), url.host()) {
+        ("https", Some(host)) => host,
+        ("http", Some(host)) if may_be_plain(&host, policy) => host,
+        _ => return Err(EndpointError::Scheme),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(EndpointError::UserInfo);
+    }
+    if url.fragment().is_some() {
+        return Err(EndpointError::Fragment);
+    }
+    let port = url.port_or_known_default().unwrap_or(0);
+    let is_allowed = policy.ports.contains(&port) || may_have_any_port(&host, policy);
+    if port == 0 || !is_allowed {
+        return Err(EndpointError::Port(port));
+    }
+    target(&url)?;
+    Ok(url)
+}
+
+/// Whether a host may be spoken to without TLS.
+fn may_be_plain(host: &Host<&str>, policy: &AddressPolicy) -> bool {
+    match address(host) {
+        Some(ip) => ip.is_loopback() || is_inside(ip, policy),
+        None => {
+            matches!(host, Host::Domain(name) if is_localhost(name))
+                || !policy.allow_private.is_empty()
+        }
+    }
+}
+
+/// Any port is allowed of addresses inside `allow_private`; for a name that is decided when it is dialled.
+fn may_have_any_port(host: &Host<&str>, policy: &AddressPolicy) -> bool {
+    match address(host) {
+        Some(ip) => is_inside(ip, policy),
+        None => !policy.allow_private.is_empty(),
+    }
+}
+
+fn address(host: &Host<&str>) -> Option<IpAddr> {
+    match host {
+        Host::Domain(_) => None,
+        Host::Ipv4(ip) => Some(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(*ip).to_canonical()),
+    }
+}
+
+fn is_inside(ip: IpAddr, policy: &AddressPolicy) -> bool {
+    policy
+        .allow_private
+        .iter()
+        .any(|network| network.contains(&ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::defaults;
+
+    fn public() -> AddressPolicy {
+        defaults::network()
+    }
+
+    fn private() -> AddressPolicy {
+        AddressPolicy {
+            allow_private: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            ..public()
+        }
+    }
+
+    fn assert_refused(written: &str, policy: &AddressPolicy, expected: &EndpointError) {
+        let error = check(written, policy).unwrap_err();
+        assert_eq!(error.to_string(), expected.to_string(), "{written}");
+    }
+
+    #[test]
+    fn https_on_allowed_ports_is_an_endpoint() {
+        for good in [
+            "https://a.example/h?x=1",
+            "HTTPS://A.example:8443",
+            "https://203.0.113.9/",
+            "https://xn--bcher-kva.example/",
+        ] {
+            assert!(check(good, &public()).is_ok(), "{good}");
+        }
+        for (port, wrong) in [
+            (444, "https://a.example:444/"),
+            (0, "https://a.example:0/"),
+            (80, "http://localhost/"),
+        ] {
+            assert_refused(wrong, &public(), &EndpointError::Port(port));
+        }
+    }
+
+    #[test]
+    fn http_is_for_this_machine_and_allowed_networks() {
+        for wrong in [
+            "http://a.example/",
+            "http://203.0.113.9/",
+            "http://10.0.0.1/",
+            "ftp://a.example/",
+            "data:x",
+        ] {
+            assert_refused(wrong, &public(), &EndpointError::Scheme);
+        }
+        let open = AddressPolicy {
+            ports: vec![443, 9000],
+            ..public()
+        };
+        for good in [
+            "http://localhost:9000/",
+            "http://127.0.0.1:9000",
+            "http://[::1]:9000/",
+            "http://a.localhost:9000/",
+        ] {
+            assert!(check(good, &open).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn allowed_networks_open_http_and_any_port() {
+        for good in [
+            "http://10.1.2.3:1234/",
+            "http://[fd00::1]:99/",
+            "http://service.internal:8080/",
+            "http://[::ffff:10.0.0.1]:5/",
+        ] {
+            assert!(check(good, &private()).is_ok(), "{good}");
+        }
+        assert_refused("http://192.168.0.1/", &private(), &EndpointError::Scheme);
+        assert_refused(
+            "https://192.168.0.1:99/",
+            &private(),
+            &EndpointError::Port(99),
+        );
+    }
+
+    #[test]
+    fn what_a_url_may_not_contain_is_said() {
+        for wrong in [
+            "https://u@a.example/",
+            "https://u:p@a.example/",
+            "https://:p@a.example/",
+        ] {
+            assert_refused(wrong, &public(), &EndpointError::UserInfo);
+        }
+        assert_refused("https://a.example/#x", &public(), &EndpointError::Fragment);
+        for wrong in [
+            " https://a.example/",
+            "https://a.example/a b",
+            "https://a.example\\h",
+            "https://a.ex\nample/",
+        ] {
+            assert_refused(wrong, &public(), &EndpointError::Characters);
+        }
+        for wrong in [
+            "a.example/hooks",
+            "/hooks",
+            "https://",
+            "https://[::1/",
+            "https://a.example:99999/",
+        ] {
+            let error = check(wrong, &public()).unwrap_err();
+            assert!(matches!(error, EndpointError::Parse(_)), "{wrong}");
+        }
+        let long = format!("https://a.example/{}", "x".repeat(70_000));
+        assert!(matches!(
+            check(&long, &public()),
+            Err(EndpointError::Target(_))
+        ));
+    }
+}

@@ -1,0 +1,169 @@
+//! The fields `headers` and `forward_headers`. The policy itself is in `request`.
+
+use std::collections::HashSet;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::document::{Mark, Node, Value};
+use crate::config::reader::{Context, any_mapping, items, text};
+use crate::config::secrets;
+use crate::request::{check_header_name, check_header_value};
+use crate::signing::Scheme;
+
+/// The most static headers of a subscription.
+const MAX_HEADERS: usize = 32;
+
+const PAIR: &str =
+    "expected a colon separated key value pair in quotes, such as \"X-Team: billing\"";
+
+/// A header's name with its place, as the same name may still clash with a signature scheme.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    mark: Mark,
+    written: String,
+    pub(super) name: HeaderName,
+}
+
+/// A static header.
+#[derive(Debug, Clone)]
+pub(super) struct Header {
+    pub(super) named: Named,
+    pub(super) value: HeaderValue,
+}
+
+/// Reads a mapping of names to values or a list of `Name: Value` texts.
+pub(super) fn static_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Header>> {
+    let headers = match &node.value {
+        Value::Sequence(_) => items(node, "headers", context, pair)?,
+        Value::Mapping(_) | Value::Scalar(_) => mapped(node, context)?,
+    };
+    if headers.len() > MAX_HEADERS {
+        context.error(
+            node,
+            format!(
+                "expected at most {MAX_HEADERS} headers, found {}",
+                headers.len()
+            ),
+        );
+    }
+    report_twice(headers.iter().map(|header| &header.named), context);
+    Some(headers)
+}
+
+/// Reads a list of names.
+pub(super) fn forward_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Named>> {
+    let names = items(node, "a list of header names", context, |item, context| {
+        let written = text(item, context)?;
+        named(item, written, context)
+    })?;
+    report_twice(names.iter(), context);
+    Some(names)
+}
+
+/// Reports headers that one of the subscription's schemes writes.
+pub(super) fn check_clashes(
+    headers: &[Header],
+    forwarded: &[Named],
+    schemes: &[Scheme],
+    context: &mut Context<'_>,
+) {
+    let signed: Vec<HeaderName> = schemes.iter().flat_map(Scheme::headers).collect();
+    let all = headers.iter().map(|header| &header.named).chain(forwarded);
+    for named in all {
+        if let Err(error) = check_header_name(&named.written, &signed) {
+            context.report.error(named.mark, error.to_string());
+        }
+    }
+}
+
+fn mapped(node: &Node, context: &mut Context<'_>) -> Option<Vec<Header>> {
+    let fields = any_mapping(node, context)?;
+    // A duplicate key is reported already, as is one that is no text.
+    let mut seen = HashSet::new();
+    let entries = fields
+        .entries
+        .iter()
+        .filter(|entry| !entry.key.refused && !entry.is_merge() && seen.insert(entry.name()));
+    let headers = entries.filter_map(|entry| {
+        let named = named(&entry.key, entry.name(), context);
+        let value = if secrets::is_reference(&entry.value) {
+            secret_value(&entry.value, context)
+        } else {
+            text(&entry.value, context).and_then(|written| value(&entry.value, written, context))
+        };
+        Some(Header {
+            named: named?,
+            value: value?,
+        })
+    });
+    Some(headers.collect())
+}
+
+fn pair(item: &Node, context: &mut Context<'_>) -> Option<Header> {
+    let split = match &item.value {
+        _ if item.refused => return None,
+        Value::Scalar(scalar) => scalar.text.split_once(':'),
+        Value::Sequence(_) | Value::Mapping(_) => None,
+    };
+    let split = split.map(|(name, value)| (name.trim(), value.trim()));
+    let Some((name, written)) = split.filter(|(name, value)| !name.is_empty() && !value.is_empty())
+    else {
+        context.error(item, PAIR);
+        return None;
+    };
+    let named = named(item, name, context);
+    let value = value(item, written, context);
+    Some(Header {
+        named: named?,
+        value: value?,
+    })
+}
+
+fn named(node: &Node, written: &str, context: &mut Context<'_>) -> Option<Named> {
+    match check_header_name(written, &[]) {
+        Ok(name) => Some(Named {
+            mark: node.mark,
+            written: written.to_owned(),
+            name,
+        }),
+        Err(error) => {
+            context.error(node, error.to_string());
+            None
+        }
+    }
+}
+
+fn value(node: &Node, written: &str, context: &mut Context<'_>) -> Option<HeaderValue> {
+    if written.contains("{{") || written.contains("{%") {
+        context.error(
+            node,
+            "templates are not supported: a value must not contain {{ or {%",
+        );
+        return None;
+    }
+    checked_value(node, written.as_bytes(), context)
+}
+
+fn secret_value(node: &Node, context: &mut Context<'_>) -> Option<HeaderValue> {
+    let bytes = secrets::referred(node, context)?;
+    let mut value = checked_value(node, &bytes, context)?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn checked_value(node: &Node, bytes: &[u8], context: &mut Context<'_>) -> Option<HeaderValue> {
+    check_header_value(bytes)
+        .map_err(|error| context.error(node, error.to_string()))
+        .ok()
+}
+
+fn report_twice<'h>(names: impl Iterator<Item = &'h Named>, context: &mut Context<'_>) {
+    let mut seen = HashSet::new();
+    for named in names {
+        if !seen.insert(&named.name) {
+            context
+                .report
+                .error(named.mark, "the header is given twice");
+        }
+    }
+}

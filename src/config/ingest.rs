@@ -1,0 +1,121 @@
+//! The section `ingest`: what is accepted on the events listener.
+
+use crate::config::document::{Node, Value};
+use crate::config::model::Ingest;
+use crate::config::reader::{Context, items, mapping, parsed, text, whole};
+use crate::config::retry::positive;
+use crate::config::secrets;
+use crate::config::units;
+use crate::domain::Secret;
+
+/// The largest body that may be configured: 1 GiB.
+const MAX_BODY: u64 = 1 << 30;
+
+/// The most given ids that may be remembered; each takes some 12 bytes of memory.
+const MAX_IDS: u64 = 10_000_000;
+
+/// Whether the section names tokens, be they readable or not.
+pub(super) fn has_tokens(section: Option<&Node>) -> bool {
+    let Some(Value::Mapping(entries)) = section.map(|node| &node.value) else {
+        return false;
+    };
+    let tokens = entries.iter().find(|entry| entry.name() == "tokens");
+    matches!(tokens.map(|entry| &entry.value.value), Some(Value::Sequence(items)) if !items.is_empty())
+}
+
+/// Reads the section.
+pub(super) fn ingest(node: &Node, context: &mut Context<'_>) -> Option<Ingest> {
+    let known = [
+        "max_body",
+        "tokens",
+        "type_pointer",
+        "id_pointer",
+        "key_pointer",
+        "dedup_window",
+        "dedup_max",
+    ];
+    let fields = mapping(node, &known, context)?;
+    let mut ingest = Ingest::default();
+    if let Some(bytes) = fields.read("max_body", context, max_body) {
+        ingest.max_body = bytes;
+    }
+    if let Some(tokens) = fields.read("tokens", context, |node, context| {
+        items(node, "a list of secrets", context, token)
+    }) {
+        ingest.tokens = tokens;
+    }
+    for (key, place) in [
+        ("type_pointer", &mut ingest.type_pointer),
+        ("id_pointer", &mut ingest.id_pointer),
+        ("key_pointer", &mut ingest.key_pointer),
+    ] {
+        match fields.given(key) {
+            // A null switches the look into the body off, also where it is on by default.
+            Some(node) if node.is_null() => *place = None,
+            Some(node) => *place = pointer(node, context),
+            None => {}
+        }
+    }
+    if let Some(window) = fields.read("dedup_window", context, positive) {
+        ingest.dedup_window = window;
+    }
+    if let Some(count) = fields.read("dedup_max", context, whole(1..=MAX_IDS)) {
+        ingest.dedup_max = usize::try_from(count).unwrap_or(usize::MAX);
+    }
+    Some(ingest)
+}
+
+fn max_body(node: &Node, context: &mut Context<'_>) -> Option<u64> {
+    let bytes = parsed(units::size)(node, context)?;
+    let fits = (1..=MAX_BODY).contains(&bytes);
+    if !fits {
+        context.error(node, "expected a size from 1B to 1GiB");
+    }
+    fits.then_some(bytes)
+}
+
+/// A token has to fit into an `Authorization` header.
+fn token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
+    let token = secrets::secret(node, context)?;
+    let fits = token.expose().iter().all(u8::is_ascii_graphic);
+    if !fits {
+        context.error(
+            node,
+            "expected a token of visible ASCII characters, without spaces",
+        );
+    }
+    fits.then_some(token)
+}
+
+fn pointer(node: &Node, context: &mut Context<'_>) -> Option<String> {
+    let pointer = text(node, context)?;
+    if !is_pointer(pointer) {
+        context.error(node, "expected a JSON pointer (RFC 6901) such as /event/id");
+        return None;
+    }
+    Some(pointer.to_owned())
+}
+
+/// RFC 6901, section 3, without the empty pointer, which is the whole body.
+fn is_pointer(text: &str) -> bool {
+    let escapes_are_right = text
+        .split('~')
+        .skip(1)
+        .all(|rest| rest.starts_with(['0', '1']));
+    text.starts_with('/') && escapes_are_right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_pointers_begin_with_a_slash_and_escape_tildes() {
+        for good in ["/type", "/a/b/0", "/", "/a~0b~1c"] {
+            assert!(is_pointer(good), "{good}");
+        }
+        for wrong in ["type", "", "$.type", "/a~2", "/a~"] {
+            assert!(!is_pointer(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! From a path to a configuration: the sections of the main file, then the subscriptions of all files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::defaults;
+use crate::config::document::{Document, Entry, Mark, Node, Root};
+use crate::config::environment::Environment;
+use crate::config::file;
+use crate::config::include::included;
+use crate::config::ingest::{has_tokens, ingest};
+use crate::config::listen::listen;
+use crate::config::model::{Config, Log, LogFormat, LogLevel, StoreConfig, Subscription};
+use crate::config::network::network;
+use crate::config::problem::{ConfigError, Problem};
+use crate::config::reader::{Context, Fields, any_mapping, choice, mapping, text};
+use crate::config::settings::Settings;
+use crate::config::subscription::subscription;
+use crate::domain::SubscriptionName;
+
+/// The most bytes of a configuration file: 16 MiB.
+pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+const SECTIONS: [&str; 8] = [
+    "listen",
+    "ingest",
+    "store",
+    "network",
+    "log",
+    "defaults",
+    "include",
+    "subscriptions",
+];
+
+/// A configuration that loaded, with what is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed and most likely not meant; `check --strict` makes errors of it.
+    pub warnings: Vec<Problem>,
+    /// Every file it was read from (configuration, includes, secrets, CA files) and the folders in which a new file
+    /// would be included: what a [`Watcher`](crate::config::Watcher) watches.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads, validates and completes the configuration in `path`.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
+pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let content = file::read(path, MAX_BYTES).map_err(|error| {
+        ConfigError(vec![Problem {
+            file: path.to_path_buf(),
+            line: 1,
+            column: 1,
+            path: String::new(),
+            message: format!("the file {error}"),
+        }])
+    })?;
+    let mut context = Context::new(environment);
+    let main = context.parse(path, content.bytes);
+    let others = included(&main, &mut context);
+    let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
+    let config = read_all(&documents, &mut context);
+    let (errors, warnings) = context.report.into_problems(&documents);
+    if errors.is_empty() {
+        Ok(Loaded {
+            config,
+            warnings,
+            files: context.files.into_iter().collect(),
+        })
+    } else {
+        Err(ConfigError(errors))
+    }
+}
+
+fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
+    let mut config = Config::default();
+    let mut settings = Settings::default();
+    let mut named = Named::default();
+    for (file, document) in documents.iter().enumerate() {
+        let known: &[&str] = if file == 0 {
+            &SECTIONS
+        } else {
+            &["subscriptions"]
+        };
+        let Some(fields) = root(file, document, known, context) else {
+            continue;
+        };
+        if file == 0 {
+            (config, settings) = sections(fields, context);
+        }
+        let entries = fields.read("subscriptions", context, any_mapping);
+        for entry in entries.iter().flat_map(|fields| fields.entries) {
+            if let Some(name) = named.name(entry, documents, context)
+                && let Some(subscription) =
+                    subscription(name, entry, &settings, &config.network, context)
+            {
+                named.add(subscription, entry);
+            }
+        }
+    }
+    named.report_shared_secrets(context);
+    config.subscriptions = named.subscriptions;
+    config
+}
+
+/// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
+fn root<'d>(
+    file: usize,
+    document: &'d Document,
+    known: &[&str],
+    context: &mut Context<'_>,
+) -> Option<Fields<'d>> {
+    let fields = match &document.root {
+        Root::Broken => return None,
+        Root::Empty => Fields {
+            mark: Mark {
+                file,
+                start: 0,
+                depth: 0,
+            },
+            entries: &[],
+        },
+        Root::Node(node) => mapping(node, known, context)?,
+    };
+    if fields.given("subscriptions").is_none() {
+        let message = "missing, expected names with their subscriptions ({} for none)";
+        context
+            .report
+            .error_at_field(fields.mark, "subscriptions", message);
+    }
+    Some(fields)
+}
+
+fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings) {
+    let has_tokens = has_tokens(fields.node("ingest"));
+    let listen = fields.read("listen", context, |node, context| {
+        listen(node, has_tokens, context)
+    });
+    let ingest = fields.read("ingest", context, ingest);
+    let network = fields.read("network", context, network);
+    let log = fields.read("log", context, log);
+    let settings = fields.read("defaults", context, Settings::read_defaults);
+    let config = Config {
+        listen: listen.unwrap_or_default(),
+        ingest: ingest.unwrap_or_default(),
+        store: store(fields, context),
+        network: network.unwrap_or_else(defaults::network),
+        log: log.unwrap_or_default(),
+        subscriptions: BTreeMap::new(),
+    };
+    (config, settings.unwrap_or_default())
+}
+
+/// `store.path`, else `$STATE_DIRECTORY`, else a folder in the working folder.
+fn store(fields: Fields<'_>, context: &mut Context<'_>) -> StoreConfig {
+    let given = fields.read("store", context, |node, context| {
+        let fields = mapping(node, &["path"], context)?;
+        fields.read("path", context, |node, context| {
+            let path = text(node, context)?;
+            Some(context.resolve(node.mark, path))
+        })
+    });
+    match given.or_else(|| context.environment.state_directory()) {
+        Some(path) => StoreConfig { path },
+        None => StoreConfig::default(),
+    }
+}
+
+fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("pretty", LogFormat::Pretty),
+        ("json", LogFormat::Json),
+    ];
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let fields = mapping(node, &["format", "level"], context)?;
+    let built_in = Log::default();
+    Some(Log {
+        format: fields
+            .read("format", context, choice(&formats))
+            .unwrap_or(built_in.format),
+        level: fields
+            .read("level", context, choice(&levels))
+            .unwrap_or(built_in.level),
+    })
+}
+
+/// The subscriptions of all files by name.
+#[derive(Debug, Default)]
+struct Named {
+    subscriptions: BTreeMap<SubscriptionName, Arc<Subscription>>,
+    /// Where each name stands first.
+    marks: HashMap<SubscriptionName, Mark>,
+    /// By the fingerprint of their secret, with its place.
+    secrets: BTreeMap<String, Vec<(Mark, Arc<Subscription>)>>,
+}
+
+impl Named {
+    /// The name of an entry, unless it is none, or taken.
+    fn name(
+        &mut self,
+        entry: &Entry,
+        documents: &[Document],
+        context: &mut Context<'_>,
+    ) -> Option<SubscriptionName> {
+        let mark = entry.key.mark;
+        if entry.key.refused || entry.is_merge() || entry.name().is_empty() {
+            return None;
+        }
+        let name = match entry.name().parse::<SubscriptionName>() {
+            Ok(name) => name,
+            Err(error) => {
+                context.error(&entry.key, error.to_string());
+                return None;
+            }
+        };
+        let first = *self.marks.entry(name.clone()).or_insert(mark);
+        if let Some(other) = documents
+            .get(first.file)
+            .filter(|_| first.file != mark.file)
+        {
+            let line = other.position(first.start).0;
+            let place = format!("{}:{line}", other.path.display());
+            context.error(
+                &entry.key,
+                format!("the same name in two files, the other is {place}"),
+            );
+        }
+        (first == mark).then_some(name)
+    }
+
+    fn add(&mut self, subscription: Subscription, entry: &Entry) {
+        let subscription = Arc::new(subscription);
+        if let Some(secret) = &subscription.secret {
+            let sharing = self.secrets.entry(secret.fingerprint()).or_default();
+            sharing.push((entry.key.mark, Arc::clone(&subscription)));
+        }
+        self.subscriptions
+            .insert(subscription.name.clone(), subscription);
+    }
+
+    /// Warns of each subscription whose secret an earlier one has as well.
+    fn report_shared_secrets(&self, context: &mut Context<'_>) {
+        for sharing in self.secrets.values() {
+            for (index, (mark, subscription)) in sharing.iter().enumerate() {
+                let same =
+                    |(_, other): &&(Mark, Arc<Subscription>)| other.secret == subscription.secret;
+                if let Some((_, other)) = sharing.iter().take(index).find(same) {
+                    let message = format!("has the secret of {}, better one for each", other.name);
+                    context.report.warning(*mark, message);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! From files to a validated [`Config`]: reading, checking, completing, and noticing changes.
+//!
+//! A file is parsed into nodes with places (`document`), readers turn nodes into values and report what is wrong
+//! (`reader` and a file for each section or field), `load` puts the sections of all files together. Nothing is checked
+//! again later: what is in a `Config` is right, as far as a file tells. Applying a configuration is for `app`.
+//!
+//! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
+//! offending key or scalar; unknown keys are errors everywhere.
+
+mod defaults;
+mod document;
+mod endpoint;
+mod environment;
+mod file;
+mod headers;
+mod include;
+mod ingest;
+mod keys;
+mod layout;
+mod listen;
+mod load;
+mod model;
+mod network;
+mod problem;
+mod reader;
+mod report;
+mod retry;
+mod secrets;
+mod settings;
+mod signature;
+mod similar;
+mod subscription;
+mod tls;
+mod units;
+mod values;
+mod watch;
+
+pub use environment::{Environment, locate};
+pub use load::{Loaded, load};
+pub use model::{
+    Config, Endpoint, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, StoreConfig,
+    Subscription, WhenDisabled,
+};
+pub use problem::{ConfigError, Problem};
+pub use watch::Watcher;

@@ -1,0 +1,236 @@
+//! The validated configuration, as the rest of the relay sees it.
+//!
+//! Every value here has passed its checks and has its defaults filled in: no `Option` means "not looked at yet".
+//! How it is read from YAML is told by the other files of this room.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use url::Url;
+
+use crate::domain::{Patterns, Retry, Secret, SubscriptionName, Timestamp};
+use crate::egress::{AddressPolicy, TlsVersion};
+use crate::signing::Scheme;
+
+/// A whole, valid configuration. Immutable; swapped whole on reload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `listen`
+    pub listen: Listen,
+    /// `ingest`
+    pub ingest: Ingest,
+    /// `store`
+    pub store: StoreConfig,
+    /// `network`
+    pub network: AddressPolicy,
+    /// `log`
+    pub log: Log,
+    /// `subscriptions`, those of included files and inactive ones among them.
+    pub subscriptions: BTreeMap<SubscriptionName, Arc<Subscription>>,
+}
+
+/// `listen`: where the relay listens. Changes need a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Where events are posted; at least one.
+    pub events: Vec<ListenAddress>,
+    /// Admin API, /metrics, /healthz, /readyz: loopback or a unix socket.
+    pub admin: ListenAddress,
+    /// One more listener with only /metrics, /healthz, /readyz.
+    pub metrics: Option<ListenAddress>,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `host:port`, as written; port 0 is any free one.
+    Tcp(String),
+    /// `unix:/path`, resolved against the folder of the file.
+    Unix(PathBuf),
+    /// `systemd:NAME`: a socket handed over by systemd under this name. What it is bound to is known only then, so
+    /// who takes it over has to refuse one that is open to other machines while no tokens are set.
+    Systemd(String),
+}
+
+impl ListenAddress {
+    /// Whether other machines may reach it as far as the text tells: a TCP address that is not loopback.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        match self {
+            Self::Tcp(address) => {
+                let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                match bare.parse::<IpAddr>() {
+                    Ok(ip) => !ip.to_canonical().is_loopback(),
+                    Err(_) => !is_localhost(bare),
+                }
+            }
+            Self::Unix(_) | Self::Systemd(_) => false,
+        }
+    }
+}
+
+/// Whether a name means this machine by definition (RFC 6761, section 6.3).
+pub(super) fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// `ingest`: what is accepted on the events listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingest {
+    /// Largest body of one event, bytes; 1 byte to 1 GiB.
+    pub max_body: u64,
+    /// Bearer tokens, visible ASCII; none is asked for when empty.
+    pub tokens: Vec<Secret>,
+    /// JSON pointer (RFC 6901) of the type; none: not looked for.
+    pub type_pointer: Option<String>,
+    /// JSON pointer of the given id; none: not looked for.
+    pub id_pointer: Option<String>,
+    /// JSON pointer of the key; none: not looked for.
+    pub key_pointer: Option<String>,
+    /// How long a given id is remembered.
+    pub dedup_window: Duration,
+    /// How many given ids are remembered at most; up to 10,000,000.
+    pub dedup_max: usize,
+}
+
+/// `store`. Changes need a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder, resolved ($STATE_DIRECTORY, else sidehook-data in the working folder).
+    pub path: PathBuf,
+}
+
+/// `log`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is worth a line.
+    pub level: LogLevel,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// An operator must act, or data is lost.
+    Error,
+    /// Dead letters, degraded work.
+    Warn,
+    /// Start, stop, configuration.
+    Info,
+    /// One delivery's details.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// One subscription, its defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// Its name.
+    pub name: SubscriptionName,
+    /// At most 64 characters.
+    pub title: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Where deliveries go. None only while inactive.
+    pub url: Option<Endpoint>,
+    /// Which types. Empty only while inactive.
+    pub events: Patterns,
+    /// false: disabled, reason `config`.
+    pub active: bool,
+    /// What happens to events that match while disabled.
+    pub when_disabled: WhenDisabled,
+    /// Never edited or disabled by anything but the file.
+    pub locked: bool,
+    /// The signing secret, at least 12 characters.
+    pub secret: Option<Secret>,
+    /// Secrets that sign along until their time, in schemes that carry several signatures.
+    pub previous_secrets: Vec<(Secret, Timestamp)>,
+    /// Signature schemes, empty for `none`.
+    pub signature: Vec<Scheme>,
+    /// Static headers, checked against the policy; at most 32, each name once.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Names of headers that are passed on, checked against the policy.
+    pub forward_headers: Vec<HeaderName>,
+    /// POST, PUT or PATCH.
+    pub method: Method,
+    /// From dialling to the end of the response head; 1 ms to 1 h.
+    pub timeout: Duration,
+    /// When failed deliveries are attempted again.
+    pub retry: Retry,
+    /// Attempts in flight, 1 to 10,000.
+    pub concurrency: usize,
+    /// Bytes of bodies pending at most.
+    pub max_pending: u64,
+    /// `auto` is true, `never` false.
+    pub http2: bool,
+    /// PEM of `tls.ca_file`, read at load.
+    pub ca_pem: Option<Arc<[u8]>>,
+    /// `tls.min_version`
+    pub min_tls_version: TlsVersion,
+}
+
+/// An endpoint's URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The URL as dialled: http or https, with a host, without userinfo and fragment.
+    pub url: Url,
+    /// It came from a secret reference: shown as scheme and host only.
+    pub is_secret: bool,
+}
+
+/// `when_disabled`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenDisabled {
+    /// Deliveries wait.
+    Hold,
+    /// Events are counted and not delivered.
+    Skip,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_unix_addresses_are_not_exposed() {
+        let exposed = |address: &str| ListenAddress::Tcp(address.to_owned()).is_exposed();
+        for local in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "localhost:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(!exposed(local), "{local}");
+        }
+        for open in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "10.0.0.1:1",
+            "example.com:1",
+            "localhost.example.com:1",
+        ] {
+            assert!(exposed(open), "{open}");
+        }
+        assert!(!ListenAddress::Unix(PathBuf::from("/run/x")).is_exposed());
+    }
+}

@@ -1,0 +1,288 @@
+//! Reads single values out of nodes: text, numbers, choices, lists, and mappings whose keys are all known.
+//!
+//! Every reader reports what is wrong and then returns `None`, so that the caller goes on and all problems of a file are
+//! found in one run. A node that was refused before is passed over in silence. A null is as if its key were left out;
+//! the few fields where it means more ask for [`Fields::given`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::document::{Document, Entry, Mark, Node, Value};
+use crate::config::environment::Environment;
+use crate::config::report::{Report, quoted};
+use crate::config::similar::similar;
+
+/// What all readers share while one configuration is read.
+#[derive(Debug)]
+pub(super) struct Context<'e> {
+    pub(super) report: Report,
+    pub(super) environment: &'e Environment,
+    /// Every file that was read, and the folders in which includes are looked for.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
+    pub(super) ca_files: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
+    /// The folder of each file, by its number in a [`Mark`].
+    folders: Vec<PathBuf>,
+}
+
+impl<'e> Context<'e> {
+    pub(super) fn new(environment: &'e Environment) -> Self {
+        Self {
+            report: Report::default(),
+            environment,
+            files: BTreeSet::new(),
+            ca_files: BTreeMap::new(),
+            folders: Vec::new(),
+        }
+    }
+
+    /// Parses the next file, whose paths are relative to its folder.
+    pub(super) fn parse(&mut self, path: &Path, bytes: Vec<u8>) -> Document {
+        let file = self.folders.len();
+        self.folders
+            .push(path.parent().map(Path::to_path_buf).unwrap_or_default());
+        self.files.insert(path.to_path_buf());
+        Document::parse(file, path.to_path_buf(), bytes, &mut self.report)
+    }
+
+    /// Makes a path of the file at `mark` one that can be opened.
+    pub(super) fn resolve(&self, mark: Mark, path: &str) -> PathBuf {
+        self.folders
+            .get(mark.file)
+            .map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+    }
+
+    /// Reports an error at a node.
+    pub(super) fn error(&mut self, node: &Node, message: impl Into<String>) {
+        self.report.error(node.mark, message);
+    }
+
+    fn expected(&mut self, node: &Node, what: &str) {
+        self.error(node, format!("expected {what}, found {}", node.kind()));
+    }
+}
+
+/// The entries of a mapping.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'n> {
+    /// Where the mapping stands.
+    pub(super) mark: Mark,
+    pub(super) entries: &'n [Entry],
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key, nulls included. Of a duplicate key, which is reported, the first.
+    pub(super) fn given(&self, key: &str) -> Option<&'n Node> {
+        self.entries
+            .iter()
+            .find(|entry| entry.name() == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// The value of a key unless it is null.
+    pub(super) fn node(&self, key: &str) -> Option<&'n Node> {
+        self.given(key).filter(|node| !node.is_null())
+    }
+
+    /// Reads the value of a key unless it is left out or null.
+    pub(super) fn read<T>(
+        &self,
+        key: &str,
+        context: &mut Context<'_>,
+        read: impl FnOnce(&'n Node, &mut Context<'_>) -> Option<T>,
+    ) -> Option<T> {
+        read(self.node(key)?, context)
+    }
+}
+
+/// A mapping with these keys and no others; nothing at all is an empty one.
+pub(super) fn mapping<'n>(
+    node: &'n Node,
+    known: &[&str],
+    context: &mut Context<'_>,
+) -> Option<Fields<'n>> {
+    let fields = any_mapping(node, context)?;
+    for entry in fields.entries {
+        check_key(entry, known, context);
+    }
+    Some(fields)
+}
+
+/// Reports a key that is none of the known ones. Those that are no text are reported already.
+pub(super) fn check_key(entry: &Entry, known: &[&str], context: &mut Context<'_>) {
+    let name = entry.name();
+    let is_judged = entry.key.refused || entry.is_merge() || name.is_empty();
+    if is_judged || known.contains(&name) {
+        return;
+    }
+    let hint = match similar(name, known.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None if known.is_empty() => "none is expected here".to_owned(),
+        None => format!("expected one of {}", known.join(", ")),
+    };
+    context.error(&entry.key, format!("unknown key, {hint}"));
+}
+
+/// A mapping whose keys are names that the user chooses.
+pub(super) fn any_mapping<'n>(node: &'n Node, context: &mut Context<'_>) -> Option<Fields<'n>> {
+    let mark = node.mark;
+    match &node.value {
+        _ if node.refused => None,
+        Value::Mapping(entries) => Some(Fields { mark, entries }),
+        Value::Scalar(_) if node.is_null() => Some(Fields { mark, entries: &[] }),
+        Value::Scalar(_) | Value::Sequence(_) => {
+            context.expected(node, "a mapping");
+            None
+        }
+    }
+}
+
+/// A list.
+pub(super) fn list<'n>(
+    node: &'n Node,
+    what: &str,
+    context: &mut Context<'_>,
+) -> Option<&'n [Node]> {
+    match &node.value {
+        _ if node.refused => None,
+        Value::Sequence(items) => Some(items),
+        Value::Scalar(_) | Value::Mapping(_) => {
+            context.expected(node, what);
+            None
+        }
+    }
+}
+
+/// Reads each item of a list; what is wrong with one does not hide the others.
+pub(super) fn items<T>(
+    node: &Node,
+    what: &str,
+    context: &mut Context<'_>,
+    mut read: impl FnMut(&Node, &mut Context<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let nodes = list(node, what, context)?;
+    Some(
+        nodes
+            .iter()
+            .filter_map(|item| read(item, context))
+            .collect(),
+    )
+}
+
+/// A text that is not empty; a plain scalar as it is written.
+pub(super) fn text<'n>(node: &'n Node, context: &mut Context<'_>) -> Option<&'n str> {
+    text_or_empty(node, context).filter(|text| {
+        if text.is_empty() {
+            context.error(node, "expected text, found an empty one");
+        }
+        !text.is_empty()
+    })
+}
+
+/// A text that may be empty (`""`).
+pub(super) fn text_or_empty<'n>(node: &'n Node, context: &mut Context<'_>) -> Option<&'n str> {
+    match &node.value {
+        _ if node.refused => None,
+        Value::Scalar(scalar) if !node.is_null() => Some(&scalar.text),
+        Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => {
+            context.expected(node, "text");
+            None
+        }
+    }
+}
+
+/// `true` or `false`, unquoted.
+pub(super) fn boolean(node: &Node, context: &mut Context<'_>) -> Option<bool> {
+    unquoted(node, "true or false", context, |text| text.parse().ok())
+}
+
+/// A whole number within a range, unquoted, in decimal digits.
+pub(super) fn whole(range: RangeInclusive<u64>) -> impl Fn(&Node, &mut Context<'_>) -> Option<u64> {
+    move |node, context| {
+        let what = format!("a whole number from {} to {}", range.start(), range.end());
+        unquoted(node, &what, context, |text| {
+            let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| is_decimal);
+            number.filter(|number| range.contains(number))
+        })
+    }
+}
+
+/// A number within a range, unquoted.
+pub(super) fn number(
+    range: RangeInclusive<f64>,
+) -> impl Fn(&Node, &mut Context<'_>) -> Option<f64> {
+    move |node, context| {
+        let what = format!("a number from {} to {}", range.start(), range.end());
+        unquoted(node, &what, context, |text| {
+            let is_decimal = text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let number = text.parse().ok().filter(|_| is_decimal);
+            number.filter(|number| range.contains(number))
+        })
+    }
+}
+
+/// A value that has to be a plain scalar: in quotes it would be text.
+fn unquoted<T>(
+    node: &Node,
+    what: &str,
+    context: &mut Context<'_>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    match &node.value {
+        _ if node.refused => return None,
+        Value::Scalar(scalar) if scalar.plain => {
+            let value = parse(&scalar.text);
+            if value.is_none() {
+                context.error(node, format!("expected {what}"));
+            }
+            return value;
+        }
+        Value::Scalar(_) => context.error(node, format!("expected {what}, without quotes")),
+        Value::Sequence(_) | Value::Mapping(_) => context.expected(node, what),
+    }
+    None
+}
+
+/// One of some words.
+pub(super) fn choice<T: Copy>(
+    words: &[(&str, T)],
+) -> impl Fn(&Node, &mut Context<'_>) -> Option<T> {
+    move |node, context| {
+        let found = text(node, context)?;
+        let value = words
+            .iter()
+            .find(|(word, _)| *word == found)
+            .map(|(_, value)| *value);
+        if value.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            context.error(
+                node,
+                format!(
+                    "expected one of {}, found {}",
+                    known.join(", "),
+                    quoted(found)
+                ),
+            );
+        }
+        value
+    }
+}
+
+/// A text that `parse` understands.
+pub(super) fn parsed<T, E: Display>(
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> impl Fn(&Node, &mut Context<'_>) -> Option<T> {
+    move |node, context| match parse(text(node, context)?) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            context.error(node, error.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Secrets: `{env: NAME}`, `{file: path}`, `{credential: name}` or a literal text.
+//!
+//! No message of this file contains a secret: names of variables and paths of files are as far as it goes.
+
+use std::path::PathBuf;
+
+use crate::config::document::{Node, Value};
+use crate::config::file;
+use crate::config::reader::{Context, mapping, text};
+use crate::domain::Secret;
+
+/// The most bytes of a secret's file: 64 KiB.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Reads a secret that must be there. A literal one is warned of.
+pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
+    if is_reference(node) {
+        return referred(node, context).map(Secret::new);
+    }
+    if matches!(node.value, Value::Sequence(_)) {
+        context.error(
+            node,
+            "expected {env: NAME}, {file: path}, {credential: name} or text, found a list",
+        );
+        return None;
+    }
+    let literal = text(node, context)?;
+    let mark = node.mark;
+    context.report.warning(
+        mark,
+        "a secret in the file itself, better {env: NAME}, {file: path} or {credential: name}",
+    );
+    Some(Secret::new(literal.as_bytes().to_vec()))
+}
+
+/// Whether a value is written as a reference to a secret.
+pub(super) fn is_reference(node: &Node) -> bool {
+    matches!(node.value, Value::Mapping(_))
+}
+
+/// The bytes that a reference stands for; never none of them.
+pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    let fields = mapping(node, &["env", "file", "credential"], context)?;
+    let [entry] = fields.entries else {
+        context.error(node, "expected exactly one of env, file, credential");
+        return None;
+    };
+    let named = text(&entry.value, context)?;
+    match entry.name() {
+        "env" => variable(&entry.value, named, context),
+        "file" => {
+            let path = context.resolve(entry.value.mark, named);
+            in_file(&entry.value, path, context)
+        }
+        "credential" => credential(&entry.value, named, context),
+        _ => None,
+    }
+}
+
+fn variable(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    let value = context
+        .environment
+        .get(name)
+        .map(|value| value.as_bytes().to_vec());
+    if value.is_none() {
+        context.error(
+            node,
+            format!("the environment variable {name} is not set, or empty"),
+        );
+    }
+    value
+}
+
+fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    if name.contains('/') || name == "." || name == ".." {
+        context.error(node, "expected the name of a credential, without a folder");
+        return None;
+    }
+    let Some(folder) = context.environment.get("CREDENTIALS_DIRECTORY") else {
+        context.error(
+            node,
+            "$CREDENTIALS_DIRECTORY is not set, expected LoadCredential= in the systemd unit",
+        );
+        return None;
+    };
+    let path = PathBuf::from(folder).join(name);
+    in_file(node, path, context)
+}
+
+/// A file's content without one newline at its end.
+fn in_file(node: &Node, path: PathBuf, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    context.files.insert(path.clone());
+    let content = match file::read(&path, MAX_BYTES) {
+        Ok(content) => content,
+        Err(error) => {
+            context.error(node, format!("{} {error}", path.display()));
+            return None;
+        }
+    };
+    if content.is_open_to_others {
+        let message = format!(
+            "{} is open to other users, expected mode 0600 or 0400",
+            path.display()
+        );
+        context.report.warning(node.mark, message);
+    }
+    let mut bytes = content.bytes;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() {
+        context.error(
+            node,
+            format!("{} is empty, expected a secret", path.display()),
+        );
+        return None;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,208 @@
+//! The fields that `defaults` and subscriptions share.
+//!
+//! A subscription's own value replaces the whole default; a null removes it, and the built-in default is back.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::config::document::Node;
+use crate::config::headers::{Header, Named, forward_headers, static_headers};
+use crate::config::model::WhenDisabled;
+use crate::config::reader::{
+    Context, Fields, any_mapping, boolean, check_key, choice, parsed, whole,
+};
+use crate::config::retry::{positive, retry};
+use crate::config::signature::signature;
+use crate::config::tls::{Tls, tls};
+use crate::config::units;
+use crate::domain::Retry;
+use crate::signing::Scheme;
+
+/// The fields that may stand in `defaults`.
+pub(super) const SHARED: [&str; 12] = [
+    "active",
+    "when_disabled",
+    "signature",
+    "headers",
+    "forward_headers",
+    "method",
+    "timeout",
+    "retry",
+    "concurrency",
+    "max_pending",
+    "http2",
+    "tls",
+];
+
+/// The fields that each subscription has of its own.
+pub(super) const OWN: [&str; 7] = [
+    "url",
+    "events",
+    "title",
+    "description",
+    "locked",
+    "secret",
+    "previous_secrets",
+];
+
+/// The longest `timeout`: an hour.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The most attempts in flight of one subscription.
+const MAX_CONCURRENCY: u64 = 10_000;
+
+/// What was said of a field.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Given<T> {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// `null`: no default either.
+    Null,
+    /// Something that was reported as wrong.
+    Wrong,
+    /// This.
+    Value(T),
+}
+
+impl<T: Clone> Given<T> {
+    /// This over a default.
+    pub(super) fn over(self, default: &Self) -> Self {
+        match self {
+            Self::Absent => default.clone(),
+            Self::Null | Self::Wrong | Self::Value(_) => self,
+        }
+    }
+
+    /// The value, if there is one that is right.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null | Self::Wrong => None,
+        }
+    }
+
+    /// Puts a value into its place, where the built-in default is.
+    pub(super) fn replace(self, place: &mut T) {
+        if let Self::Value(value) = self {
+            *place = value;
+        }
+    }
+}
+
+/// The shared fields of `defaults` or of one subscription.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    pub(super) active: Given<bool>,
+    pub(super) when_disabled: Given<WhenDisabled>,
+    pub(super) signature: Given<Vec<Scheme>>,
+    pub(super) headers: Given<Vec<Header>>,
+    pub(super) forward_headers: Given<Vec<Named>>,
+    pub(super) method: Given<Method>,
+    pub(super) timeout: Given<Duration>,
+    pub(super) retry: Given<Retry>,
+    pub(super) concurrency: Given<usize>,
+    pub(super) max_pending: Given<u64>,
+    pub(super) http2: Given<bool>,
+    pub(super) tls: Given<Tls>,
+}
+
+impl Settings {
+    /// Reads the shared fields of a mapping.
+    pub(super) fn read(fields: Fields<'_>, context: &mut Context<'_>) -> Self {
+        let disabled = [("hold", WhenDisabled::Hold), ("skip", WhenDisabled::Skip)];
+        Self {
+            active: given(fields, "active", context, boolean),
+            when_disabled: given(fields, "when_disabled", context, choice(&disabled)),
+            signature: given(fields, "signature", context, signature),
+            headers: given(fields, "headers", context, static_headers),
+            forward_headers: given(fields, "forward_headers", context, forward_headers),
+            method: given(fields, "method", context, method),
+            timeout: given(fields, "timeout", context, timeout),
+            retry: given(fields, "retry", context, retry),
+            concurrency: given(fields, "concurrency", context, concurrency),
+            max_pending: given(fields, "max_pending", context, max_pending),
+            http2: given(
+                fields,
+                "http2",
+                context,
+                choice(&[("auto", true), ("never", false)]),
+            ),
+            tls: given(fields, "tls", context, tls),
+        }
+    }
+
+    /// These over the defaults, field by field.
+    pub(super) fn over(self, defaults: &Self) -> Self {
+        Self {
+            active: self.active.over(&defaults.active),
+            when_disabled: self.when_disabled.over(&defaults.when_disabled),
+            signature: self.signature.over(&defaults.signature),
+            headers: self.headers.over(&defaults.headers),
+            forward_headers: self.forward_headers.over(&defaults.forward_headers),
+            method: self.method.over(&defaults.method),
+            timeout: self.timeout.over(&defaults.timeout),
+            retry: self.retry.over(&defaults.retry),
+            concurrency: self.concurrency.over(&defaults.concurrency),
+            max_pending: self.max_pending.over(&defaults.max_pending),
+            http2: self.http2.over(&defaults.http2),
+            tls: self.tls.over(&defaults.tls),
+        }
+    }
+
+    /// Reads the section `defaults`.
+    pub(super) fn read_defaults(node: &Node, context: &mut Context<'_>) -> Option<Self> {
+        let fields = any_mapping(node, context)?;
+        for entry in fields.entries {
+            if OWN.contains(&entry.name()) {
+                let message = "not allowed in defaults: every subscription has its own";
+                context.error(&entry.key, message);
+            } else {
+                check_key(entry, &SHARED, context);
+            }
+        }
+        Some(Self::read(fields, context))
+    }
+}
+
+fn given<T>(
+    fields: Fields<'_>,
+    key: &str,
+    context: &mut Context<'_>,
+    read: impl FnOnce(&Node, &mut Context<'_>) -> Option<T>,
+) -> Given<T> {
+    match fields.given(key) {
+        None => Given::Absent,
+        Some(node) if node.is_null() => Given::Null,
+        Some(node) => read(node, context).map_or(Given::Wrong, Given::Value),
+    }
+}
+
+fn method(node: &Node, context: &mut Context<'_>) -> Option<Method> {
+    let name = choice(&[("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH")])(node, context)?;
+    name.parse().ok()
+}
+
+fn timeout(node: &Node, context: &mut Context<'_>) -> Option<Duration> {
+    let timeout = positive(node, context)?;
+    if timeout > MAX_TIMEOUT {
+        context.error(node, "expected at most 1h");
+        return None;
+    }
+    Some(timeout)
+}
+
+fn concurrency(node: &Node, context: &mut Context<'_>) -> Option<usize> {
+    let count = whole(1..=MAX_CONCURRENCY)(node, context)?;
+    usize::try_from(count).ok()
+}
+
+fn max_pending(node: &Node, context: &mut Context<'_>) -> Option<u64> {
+    let bytes = parsed(units::size)(node, context)?;
+    if bytes == 0 {
+        context.error(node, "expected a size larger than 0");
+        return None;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,132 @@
+//! One entry of `subscriptions`: its fields over the defaults, and what must hold between them.
+
+use crate::config::document::{Entry, Node, Value};
+use crate::config::endpoint::endpoint;
+use crate::config::headers::check_clashes;
+use crate::config::keys::keys;
+use crate::config::model::Subscription;
+use crate::config::reader::{Context, Fields, boolean, list, mapping, text};
+use crate::config::settings::{OWN, SHARED, Settings};
+use crate::domain::{PatternError, Patterns, SubscriptionName};
+use crate::egress::AddressPolicy;
+
+/// The most characters of a title.
+const MAX_TITLE: usize = 64;
+
+const BLANK: &str = "can't be blank";
+
+/// Reads one entry. What is wrong in it is reported, and its place taken by the default.
+pub(super) fn subscription(
+    name: SubscriptionName,
+    entry: &Entry,
+    defaults: &Settings,
+    policy: &AddressPolicy,
+    context: &mut Context<'_>,
+) -> Option<Subscription> {
+    let fields = mapping(&entry.value, &[OWN.as_slice(), &SHARED].concat(), context)?;
+    let settings = Settings::read(fields, context).over(defaults);
+    let mut subscription = Subscription::named(name);
+    subscription.title = fields.read("title", context, title);
+    subscription.description = fields.read("description", context, text).map(str::to_owned);
+    subscription.locked = fields
+        .read("locked", context, boolean)
+        .unwrap_or(subscription.locked);
+    settings.active.replace(&mut subscription.active);
+    settings
+        .when_disabled
+        .replace(&mut subscription.when_disabled);
+    settings.method.replace(&mut subscription.method);
+    settings.timeout.replace(&mut subscription.timeout);
+    settings.retry.replace(&mut subscription.retry);
+    settings.concurrency.replace(&mut subscription.concurrency);
+    settings.max_pending.replace(&mut subscription.max_pending);
+    settings.http2.replace(&mut subscription.http2);
+    if let Some(tls) = settings.tls.value() {
+        subscription.ca_pem = tls.ca_pem;
+        subscription.min_tls_version = tls.min_version;
+    }
+    subscription.url = fields.read("url", context, |node, context| {
+        endpoint(node, policy, context)
+    });
+    subscription.events = fields.read("events", context, events).unwrap_or_default();
+    if subscription.active {
+        report_blank(entry, fields, context);
+    }
+    let keys = keys(fields, entry.key.mark, settings.signature, context);
+    let headers = settings.headers.value().unwrap_or_default();
+    let forwarded = settings.forward_headers.value().unwrap_or_default();
+    check_clashes(&headers, &forwarded, &keys.schemes, context);
+    subscription.headers = headers
+        .into_iter()
+        .map(|header| (header.named.name, header.value))
+        .collect();
+    subscription.forward_headers = forwarded.into_iter().map(|named| named.name).collect();
+    subscription.secret = keys.secret;
+    subscription.previous_secrets = keys.previous;
+    subscription.signature = keys.schemes;
+    Some(subscription)
+}
+
+fn title(node: &Node, context: &mut Context<'_>) -> Option<String> {
+    let title = text(node, context)?;
+    let characters = title.chars().count();
+    if characters > MAX_TITLE {
+        context.error(
+            node,
+            format!("expected at most {MAX_TITLE} characters, found {characters}"),
+        );
+    }
+    Some(title.to_owned())
+}
+
+/// An active subscription needs a url and events.
+fn report_blank(entry: &Entry, fields: Fields<'_>, context: &mut Context<'_>) {
+    for field in ["url", "events"] {
+        match fields.given(field) {
+            None => context.report.error_at_field(entry.key.mark, field, BLANK),
+            Some(node) if is_blank(node) => context.error(node, BLANK),
+            Some(_) => {}
+        }
+    }
+}
+
+fn is_blank(node: &Node) -> bool {
+    let is_empty = matches!(&node.value, Value::Sequence(items) if items.is_empty());
+    node.is_null() || is_empty
+}
+
+fn events(node: &Node, context: &mut Context<'_>) -> Option<Patterns> {
+    let nodes = list(node, "a list of patterns such as [\"invoice.*\"]", context)?;
+    let mut patterns = Patterns::default();
+    for node in nodes {
+        let Some(written) = text(node, context) else {
+            continue;
+        };
+        match one_pattern(written) {
+            Ok(mut pattern) => {
+                patterns.included.append(&mut pattern.included);
+                patterns.excluded.append(&mut pattern.excluded);
+            }
+            Err(error) => context.error(node, error.to_string()),
+        }
+    }
+    let is_all_excluded = nodes.len() == patterns.excluded.len();
+    if is_all_excluded && !nodes.is_empty() {
+        context.error(node, PatternError::OnlyExclusions.to_string());
+    }
+    Some(patterns)
+}
+
+/// One item of the list, which alone may be an exclusion.
+fn one_pattern(written: &str) -> Result<Patterns, PatternError> {
+    match written.strip_prefix('!') {
+        Some(rest) => Ok(Patterns {
+            included: Vec::new(),
+            excluded: vec![rest.parse()?],
+        }),
+        None => Ok(Patterns {
+            included: vec![written.parse()?],
+            excluded: Vec::new(),
+        }),
+    }
+}

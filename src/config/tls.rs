@@ -1,0 +1,62 @@
+//! The field `tls` of a subscription: whose certificates are trusted, and the lowest version.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::document::Node;
+use crate::config::file;
+use crate::config::reader::{Context, choice, mapping, text};
+use crate::egress::TlsVersion;
+
+/// The most bytes of a CA file: 4 MiB, as the largest system bundles have a quarter of it.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+
+/// What `tls` says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tls {
+    pub(super) ca_pem: Option<Arc<[u8]>>,
+    pub(super) min_version: TlsVersion,
+}
+
+/// Reads the mapping and the file it names.
+pub(super) fn tls(node: &Node, context: &mut Context<'_>) -> Option<Tls> {
+    let fields = mapping(node, &["ca_file", "min_version"], context)?;
+    Some(Tls {
+        ca_pem: fields.read("ca_file", context, ca_file),
+        min_version: fields
+            .read("min_version", context, choice(&VERSIONS))
+            .unwrap_or_default(),
+    })
+}
+
+fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Arc<[u8]>> {
+    let path = text(node, context)?;
+    let path = context.resolve(node.mark, path);
+    let read = match context.ca_files.get(&path) {
+        Some(known) => known.clone(),
+        None => {
+            let read = certificates(&path);
+            context.files.insert(path.clone());
+            context.ca_files.insert(path, read.clone());
+            read
+        }
+    };
+    read.map_err(|message| context.error(node, message)).ok()
+}
+
+fn certificates(path: &Path) -> Result<Arc<[u8]>, String> {
+    let shown = path.display();
+    let content = file::read(path, MAX_BYTES).map_err(|error| format!("{shown} {error}"))?;
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    if content
+        .bytes
+        .windows(begin.len())
+        .any(|window| window == begin)
+    {
+        Ok(Arc::from(content.bytes))
+    } else {
+        Err(format!("{shown} has no certificates, expected PEM"))
+    }
+}
