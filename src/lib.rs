@@ -9,4 +9,5 @@ pub mod metrics;
 pub mod request;
 pub mod shutdown;
 pub mod signing;
+pub mod store;
 pub mod systemd;

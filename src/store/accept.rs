@@ -1,0 +1,450 @@
+//! Accepting events: what is the same event, what is too much, in which order, and into the journal.
+//!
+//! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
+//! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
+//! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other is
+//! read from the disk; then the batch is decided anew.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::domain::{DeadReason, Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::book::Command;
+use crate::store::dedup::{Dedup, DedupKey};
+use crate::store::error::AcceptError;
+use crate::store::journal::Durability;
+use crate::store::names::Names;
+use crate::store::pump::{Batch, Token};
+use crate::store::reader::ReadJob;
+use crate::store::record::{Accepted, Record};
+use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
+
+/// Intake stops while the book is further behind the journal than this.
+const LAG_BYTES_MAX: u64 = 64 << 20;
+
+/// What the order of acceptance hangs on; under one mutex.
+#[derive(Debug)]
+pub(super) struct Intake {
+    pub(super) next_seq: EventSeq,
+    pub(super) key: DedupKey,
+    pub(super) dedup: Dedup,
+    /// Events with a given id whose commit is under way, in order.
+    uncommitted: VecDeque<Uncommitted>,
+}
+
+#[derive(Debug)]
+struct Uncommitted {
+    seq: EventSeq,
+    event: Arc<Event>,
+    deliveries: usize,
+    /// Who waits to learn whether it was committed.
+    waiting: Vec<oneshot::Sender<bool>>,
+}
+
+/// How an event compares with an earlier one whose given id has the same hash.
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    /// It is that event.
+    Same { id: EventId, deliveries: usize },
+    /// It has the given id of that event, but is another.
+    Conflict,
+    /// It has another given id.
+    Other,
+}
+
+/// Verdicts that took time, by position in the batch and the sequence compared with.
+type Verdicts = HashMap<(usize, EventSeq), Verdict>;
+
+/// What to do with an event of a batch.
+enum Decision {
+    New { hash: Option<u64> },
+    Duplicate(Receipt),
+}
+
+/// What came of going through a batch.
+enum Step {
+    /// It is on its way.
+    Appended(Reply),
+    /// Everything in it was accepted before.
+    Known(Vec<Receipt>),
+    /// This must be known first.
+    Doubt(Doubt),
+}
+
+/// What the decision on a batch waits for.
+#[derive(Debug)]
+enum Doubt {
+    /// The event at this position must be compared with a committed one.
+    Committed(usize, EventSeq),
+    /// The event at this position compares so with one whose commit is under way.
+    UnderWay(usize, EventSeq, Verdict, oneshot::Receiver<bool>),
+}
+
+/// Where receipts arrive once a batch is committed or refused.
+type Reply = oneshot::Receiver<Result<Vec<Receipt>, AcceptError>>;
+
+impl Intake {
+    pub(super) fn new(next_seq: EventSeq, key: DedupKey, dedup: Dedup) -> Self {
+        Self {
+            next_seq,
+            key,
+            dedup,
+            uncommitted: VecDeque::new(),
+        }
+    }
+
+    /// Tells those who wait for events up to `seq` that they are committed.
+    pub(super) fn committed(&mut self, seq: EventSeq) {
+        let count = self.uncommitted.partition_point(|event| event.seq <= seq);
+        for event in self.uncommitted.drain(..count) {
+            tell(event.waiting, true);
+        }
+    }
+
+    /// Tells those who wait for this event that it was not stored.
+    pub(super) fn refused(&mut self, seq: EventSeq) {
+        let position = self.uncommitted.partition_point(|event| event.seq < seq);
+        let refused = self.uncommitted.get(position);
+        if refused.is_some_and(|event| event.seq == seq)
+            && let Some(event) = self.uncommitted.remove(position)
+        {
+            tell(event.waiting, false);
+        }
+    }
+
+    /// Forgets those who wait: no commit will come.
+    pub(super) fn abandon(&mut self) {
+        self.uncommitted.clear();
+    }
+
+    /// What to find out about an event whose given id has the same hash as that of event `seq`.
+    fn doubt(&mut self, position: usize, event: &Event, seq: EventSeq) -> Doubt {
+        let under_way = self.uncommitted.partition_point(|event| event.seq < seq);
+        match self.uncommitted.get_mut(under_way) {
+            Some(earlier) if earlier.seq == seq => {
+                let verdict = compare(event, &earlier.event, earlier.deliveries);
+                let (sender, committed) = oneshot::channel();
+                earlier.waiting.push(sender);
+                Doubt::UnderWay(position, seq, verdict, committed)
+            }
+            _ => Doubt::Committed(position, seq),
+        }
+    }
+}
+
+impl Inner {
+    /// See [`Store::accept`](crate::store::Store::accept).
+    pub(super) async fn accept(
+        &self,
+        mut events: Vec<NewEvent>,
+    ) -> Result<Vec<Receipt>, AcceptError> {
+        let mut verdicts = Verdicts::new();
+        let failed = || AcceptError::Failed(self.hub.failure.reason());
+        loop {
+            match self.accept_step(&mut events, &verdicts)? {
+                Step::Known(receipts) => return Ok(receipts),
+                Step::Appended(reply) => return reply.await.unwrap_or_else(|_| Err(failed())),
+                Step::Doubt(Doubt::Committed(position, seq)) => {
+                    let verdict = match events.get(position) {
+                        Some(new) => self.verdict(&new.event, seq).await,
+                        None => Verdict::Other,
+                    };
+                    verdicts.insert((position, seq), verdict);
+                }
+                Step::Doubt(Doubt::UnderWay(position, seq, verdict, committed)) => {
+                    let committed = committed.await.map_err(|_| failed())?;
+                    let verdict = if committed { verdict } else { Verdict::Other };
+                    verdicts.insert((position, seq), verdict);
+                }
+            }
+        }
+    }
+
+    pub(super) fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept_step(
+        &self,
+        events: &mut Vec<NewEvent>,
+        verdicts: &Verdicts,
+    ) -> Result<Step, AcceptError> {
+        if events.is_empty() {
+            return Ok(Step::Known(Vec::new()));
+        }
+        let now = self.hub.clock.steady();
+        let mut intake = self.intake();
+        if let Some(error) = self.hub.failure.get() {
+            return Err(AcceptError::Failed(error));
+        }
+        if self.hub.book.lag_bytes() > LAG_BYTES_MAX {
+            return Err(AcceptError::Overloaded);
+        }
+        let decisions = match decide(&mut intake, events, verdicts, now)? {
+            Ok(decisions) => decisions,
+            Err(doubt) => return Ok(Step::Doubt(doubt)),
+        };
+        if let Some(receipts) = all_known(&decisions) {
+            return Ok(Step::Known(receipts));
+        }
+        self.append(&mut intake, mem::take(events), decisions, now)
+            .map(Step::Appended)
+    }
+
+    /// Appends what is new of a batch and takes it into account.
+    fn append(
+        &self,
+        intake: &mut Intake,
+        events: Vec<NewEvent>,
+        decisions: Vec<Decision>,
+        now: Timestamp,
+    ) -> Result<Reply, AcceptError> {
+        self.name(&events)?;
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let mut draft = Draft::new(intake.next_seq, events.len());
+        for (new, decision) in events.into_iter().zip(decisions) {
+            match decision {
+                Decision::New { hash } => draft.add(&names, new, hash),
+                Decision::Duplicate(receipt) => draft.receipts.push(receipt),
+            }
+        }
+        let (reply, receiver) = oneshot::channel();
+        let records = Arc::new(draft.records);
+        let token = Token::Accepted(Box::new(Batch {
+            records: Arc::clone(&records),
+            receipts: draft.receipts,
+            reply,
+        }));
+        if let Err(error) = self.journal.append(&records, Durability::Sync, token) {
+            undo(&names, &records);
+            return Err(AcceptError::of_append(&error));
+        }
+        for (seq, hash, event, deliveries) in draft.given {
+            intake.dedup.insert(hash, seq, now);
+            intake.uncommitted.push_back(Uncommitted {
+                seq,
+                event,
+                deliveries,
+                waiting: Vec::new(),
+            });
+        }
+        intake.next_seq = draft.next_seq;
+        Ok(receiver)
+    }
+
+    /// Names the subscriptions of a batch that the journal does not know. A batch of its own, which needs no room that
+    /// events would be refused for; it stands before theirs, so it is on the disk when theirs is.
+    fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
+        let unnamed = {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            unnamed(&names, events)
+        };
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        for number in unnamed {
+            let Some(known) = names.get_mut(number) else {
+                continue;
+            };
+            self.journal
+                .append(&[known.naming()], Durability::Write, Token::Nobody)
+                .map_err(|error| AcceptError::of_append(&error))?;
+            known.named = true;
+        }
+        Ok(())
+    }
+
+    /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
+    /// be shown to be the same, so its given id counts as new: rather twice than never.
+    async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
+        let (reply, place) = oneshot::channel();
+        self.hub.book.command(Command::Place { seq, reply });
+        let Ok(Some(place)) = place.await else {
+            return Verdict::Other;
+        };
+        let (reply, accepted) = oneshot::channel();
+        self.hub.reader.submit([ReadJob::Compare { place, reply }]);
+        match accepted.await {
+            Ok(Some(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
+            Ok(None) | Err(_) => Verdict::Other,
+        }
+    }
+}
+
+/// How `event` compares with an `earlier` one that has so many deliveries.
+fn compare(event: &Event, earlier: &Event, deliveries: usize) -> Verdict {
+    if event.head.given_id != earlier.head.given_id || event.head.source != earlier.head.source {
+        Verdict::Other
+    } else if event.head.event_type != earlier.head.event_type || event.body != earlier.body {
+        Verdict::Conflict
+    } else {
+        Verdict::Same {
+            id: earlier.head.id,
+            deliveries,
+        }
+    }
+}
+
+/// Decides on each event of a batch, or says what must be known first.
+fn decide(
+    intake: &mut Intake,
+    events: &[NewEvent],
+    verdicts: &Verdicts,
+    now: Timestamp,
+) -> Result<Result<Vec<Decision>, Doubt>, AcceptError> {
+    let mut decisions = Vec::with_capacity(events.len());
+    // Positions of the new events of this batch by the hash of their given id.
+    let mut own: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (position, new) in events.iter().enumerate() {
+        let Some(hash) = intake.key.hash(&new.event.head) else {
+            decisions.push(Decision::New { hash: None });
+            continue;
+        };
+        let mut found = Vec::new();
+        for seq in intake.dedup.candidates(hash, now) {
+            match verdicts.get(&(position, seq)) {
+                Some(verdict) => found.push(*verdict),
+                None => return Ok(Err(intake.doubt(position, &new.event, seq))),
+            }
+        }
+        let twins = own.entry(hash).or_default();
+        for twin in twins.iter().filter_map(|twin| events.get(*twin)) {
+            found.push(compare(&new.event, &twin.event, twin.deliveries.len()));
+        }
+        decisions.push(match receipt(&found, position)? {
+            Some(receipt) => Decision::Duplicate(receipt),
+            None => {
+                twins.push(position);
+                Decision::New { hash: Some(hash) }
+            }
+        });
+    }
+    Ok(Ok(decisions))
+}
+
+/// The receipts of a batch of nothing but duplicates.
+fn all_known(decisions: &[Decision]) -> Option<Vec<Receipt>> {
+    let receipts = decisions.iter().map(|decision| match decision {
+        Decision::Duplicate(receipt) => Some(receipt.clone()),
+        Decision::New { .. } => None,
+    });
+    receipts.collect()
+}
+
+/// The receipt of a duplicate, given how an event compares with those of the same hash; none if it is new.
+fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, AcceptError> {
+    for verdict in found {
+        match verdict {
+            Verdict::Other => {}
+            Verdict::Conflict => return Err(AcceptError::Conflict(position)),
+            Verdict::Same { id, deliveries } => {
+                return Ok(Some(Receipt {
+                    id: *id,
+                    deliveries: *deliveries,
+                    duplicate: true,
+                    overflowed: Vec::new(),
+                }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The subscriptions of a batch which the journal has no name of.
+fn unnamed(names: &Names, events: &[NewEvent]) -> Vec<SubscriptionNumber> {
+    let deliveries = events.iter().flat_map(|new| &new.deliveries);
+    let mut unnamed: Vec<SubscriptionNumber> = deliveries
+        .map(|delivery| delivery.subscription)
+        .filter(|number| names.get(*number).is_some_and(|known| !known.named))
+        .collect();
+    unnamed.sort_unstable();
+    unnamed.dedup();
+    unnamed
+}
+
+/// Tells those who wait for an event whether it was committed.
+fn tell(waiting: Vec<oneshot::Sender<bool>>, committed: bool) {
+    for sender in waiting {
+        // Who asked may have gone.
+        sender.send(committed).ok();
+    }
+}
+
+/// The records and receipts of a batch in the making.
+struct Draft {
+    next_seq: EventSeq,
+    records: Vec<Record>,
+    receipts: Vec<Receipt>,
+    /// Events with a given id: sequence, hash, event, deliveries.
+    given: Vec<(EventSeq, u64, Arc<Event>, usize)>,
+}
+
+impl Draft {
+    fn new(next_seq: EventSeq, events: usize) -> Self {
+        Self {
+            next_seq,
+            records: Vec::with_capacity(events),
+            receipts: Vec::with_capacity(events),
+            given: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>) {
+        let seq = self.next_seq;
+        self.next_seq = EventSeq(seq.0 + 1);
+        let event = Arc::new(new.event);
+        let count = new.deliveries.len();
+        let bytes = body_bytes(&event);
+        let deliveries: Vec<_> = new
+            .deliveries
+            .into_iter()
+            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes)))
+            .collect();
+        self.receipts.push(Receipt {
+            id: event.head.id,
+            deliveries: count,
+            duplicate: false,
+            overflowed: deliveries
+                .iter()
+                .filter_map(|(number, dead)| dead.map(|_| *number))
+                .collect(),
+        });
+        if let Some(hash) = hash {
+            self.given.push((seq, hash, Arc::clone(&event), count));
+        }
+        self.records.push(Record::Accepted(Accepted {
+            seq,
+            event,
+            deliveries,
+        }));
+    }
+}
+
+/// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
+fn reserve(names: &Names, delivery: NewDelivery, bytes: u64) -> Option<DeadReason> {
+    let counters = &names.get(delivery.subscription)?.queue.counters;
+    counters.reserve(bytes, delivery.max_pending)
+}
+
+/// Takes back what [`reserve`] counted for a batch that was refused.
+pub(super) fn undo(names: &Names, records: &[Record]) {
+    for record in records {
+        let Record::Accepted(accepted) = record else {
+            continue;
+        };
+        for (number, dead) in &accepted.deliveries {
+            if let Some(known) = names.get(*number) {
+                let counters = &known.queue.counters;
+                counters.undo(body_bytes(&accepted.event), dead.is_some());
+            }
+        }
+    }
+}
+
+fn body_bytes(event: &Event) -> u64 {
+    u64::try_from(event.body.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,286 @@
+//! The book's thread: follows the journal, and answers what queues ask.
+//!
+//! It sleeps while nothing is committed. After a commit it waits 100 ms for more, or until 4,000 records or a command
+//! wait. A command is answered after everything the journal has was applied, and again and again until it succeeds.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tracing::error;
+
+use super::{Book, BookError, query};
+use crate::domain::EventSeq;
+use crate::store::StoreError;
+use crate::store::hub::Hub;
+use crate::store::journal::{Journal, Place, Position};
+use crate::store::queue::{DueKey, QueueShared};
+
+/// How long commits gather before they are applied …
+const GATHER: Duration = Duration::from_millis(100);
+/// … unless so many records wait.
+const RECORDS_WAITING_MAX: usize = 4_000;
+/// The pause after an error …
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// … and how many in a row fail the store: a minute's worth.
+const ERRORS_MAX: u32 = 60;
+
+/// What is asked of the book. Bounded by those who ask: a queue has one question of each kind open, and an acceptance
+/// under way asks for one place at a time.
+#[derive(Debug)]
+pub(in crate::store) enum Command {
+    /// Deliveries that were never attempted and follow `after`.
+    Refill {
+        /// Who asks.
+        queue: Arc<QueueShared>,
+        /// The last one it has.
+        after: EventSeq,
+        /// How many it can take.
+        limit: usize,
+    },
+    /// Deliveries that wait for another attempt and are due after `after`.
+    DueRefill {
+        /// Who asks.
+        queue: Arc<QueueShared>,
+        /// The last one it has.
+        after: DueKey,
+        /// How many it can take.
+        limit: usize,
+    },
+    /// Where an event is in the journal.
+    Place {
+        /// Which event.
+        seq: EventSeq,
+        /// Who asks; none if the book does not know the event.
+        reply: oneshot::Sender<Option<Place>>,
+    },
+    /// When the oldest pending delivery of each of these was accepted.
+    Oldest(Vec<Arc<QueueShared>>),
+}
+
+/// Where commits are announced and commands wait.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Inbox {
+    state: Mutex<State>,
+    changed: Condvar,
+    records_waiting: AtomicUsize,
+    /// Bytes of records committed and applied since the store was opened.
+    committed_bytes: AtomicU64,
+    applied_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    commands: VecDeque<Command>,
+    stopped: bool,
+}
+
+impl Inbox {
+    /// Announces records that the journal has written.
+    pub(in crate::store) fn committed(&self, records: usize, bytes: u64) {
+        self.committed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.records_waiting.fetch_add(records, Ordering::Relaxed);
+        let after = before + records;
+        if before == 0 || (before < RECORDS_WAITING_MAX && after >= RECORDS_WAITING_MAX) {
+            drop(self.lock());
+            self.changed.notify_one();
+        }
+    }
+
+    /// Asks something. After [`Inbox::stop`] it is dropped.
+    pub(in crate::store) fn command(&self, command: Command) {
+        let mut state = self.lock();
+        let refused = state.stopped
+            || (matches!(command, Command::Oldest(_))
+                && state
+                    .commands
+                    .iter()
+                    .any(|other| matches!(other, Command::Oldest(_))));
+        if !refused {
+            state.commands.push_back(command);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends the thread once everything committed is applied.
+    pub(in crate::store) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// How far the book is behind the journal, in bytes of records.
+    pub(in crate::store) fn lag_bytes(&self) -> u64 {
+        let applied = self.applied_bytes.load(Ordering::Relaxed);
+        let committed = self.committed_bytes.load(Ordering::Relaxed);
+        committed.saturating_sub(applied)
+    }
+
+    /// Waits until there is something to do; answers whether to stop after it.
+    fn wait(&self, commands: &mut VecDeque<Command>) -> bool {
+        let waiting = || self.records_waiting.load(Ordering::Relaxed);
+        let idle = |state: &mut State| !state.stopped && state.commands.is_empty();
+        let state = self
+            .changed
+            .wait_while(self.lock(), |state| idle(state) && waiting() == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, GATHER, |state| {
+                idle(state) && waiting() < RECORDS_WAITING_MAX
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        self.records_waiting.store(0, Ordering::Relaxed);
+        commands.append(&mut mem::take(&mut state.commands));
+        state.stopped
+    }
+
+    /// Waits before something is tried again; answers whether to stop instead.
+    fn pause(&self) -> bool {
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), ERROR_PAUSE, |state| !state.stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.stopped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own things.
+pub(in crate::store) struct Follower<T> {
+    book: Book,
+    journal: Arc<Journal<T>>,
+    hub: Arc<Hub>,
+    commands: VecDeque<Command>,
+    /// What stands before it was applied before: it does not count when the book is written anew.
+    counted_upto: Position,
+    errors: u32,
+}
+
+impl<T: Send + 'static> Follower<T> {
+    /// Takes a book that has been caught up.
+    pub(in crate::store) fn new(book: Book, journal: Arc<Journal<T>>, hub: Arc<Hub>) -> Self {
+        Self {
+            counted_upto: book.cursor,
+            book,
+            journal,
+            hub,
+            commands: VecDeque::new(),
+            errors: 0,
+        }
+    }
+
+    /// The thread: until [`Inbox::stop`].
+    pub(in crate::store) fn run(mut self) {
+        loop {
+            let stopped = self.hub.book.wait(&mut self.commands);
+            match self.turn() {
+                Ok(()) if stopped => return,
+                Ok(()) => self.errors = 0,
+                Err(error) => {
+                    self.bear(error);
+                    if self.hub.book.pause() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), BookError> {
+        loop {
+            self.apply()?;
+            let Some(command) = self.commands.pop_front() else {
+                return Ok(());
+            };
+            if let Err((command, error)) = self.serve(command) {
+                self.commands.push_front(command);
+                return Err(error);
+            }
+        }
+    }
+
+    fn apply(&mut self) -> Result<(), BookError> {
+        let Self {
+            book,
+            journal,
+            hub,
+            counted_upto,
+            ..
+        } = self;
+        book.catch_up(journal, &mut |position, length| {
+            if position >= *counted_upto {
+                let bytes = u64::from(length);
+                hub.book.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+        })?;
+        self.counted_upto = self.counted_upto.max(self.book.cursor);
+        Ok(())
+    }
+
+    fn serve(&self, command: Command) -> Result<(), (Command, BookError)> {
+        let connection = &self.book.connection;
+        let result = match &command {
+            Command::Refill {
+                queue,
+                after,
+                limit,
+            } => query::refill(connection, queue.number, *after, *limit)
+                .map(|answer| queue.refilled(answer)),
+            Command::DueRefill {
+                queue,
+                after,
+                limit,
+            } => query::due_refill(connection, queue.number, *after, *limit)
+                .map(|answer| queue.due_refilled(answer)),
+            Command::Oldest(queues) => queues.iter().try_for_each(|queue| {
+                let oldest = query::oldest(connection, queue.number)?;
+                queue.set_book_oldest(oldest);
+                Ok(())
+            }),
+            Command::Place { seq, .. } => match query::place(connection, *seq) {
+                Err(error) => Err(error),
+                Ok(place) => {
+                    if let Command::Place { reply, .. } = command {
+                        // Who asked may have gone.
+                        reply.send(place).ok();
+                    }
+                    return Ok(());
+                }
+            },
+        };
+        result.map_err(|error| (command, error.into()))
+    }
+
+    /// Bears an error: damage is mended by writing the book anew, and the store fails only when nothing helps.
+    fn bear(&mut self, error: BookError) {
+        error!(
+            %error,
+            "the book does not work; deliveries go on without it"
+        );
+        if error.is_damage()
+            && let Err(error) = self.book.begin_anew()
+        {
+            error!(
+                %error,
+                "the book cannot be written anew"
+            );
+        }
+        if error.is_full() {
+            return;
+        }
+        self.errors += 1;
+        if self.errors >= ERRORS_MAX {
+            self.hub.fail(StoreError::Book(Arc::new(error)));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+//! Tests of the book's thread: rounds, commands, and a book that does not work.
+
+use std::io;
+
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+use crate::store::dedup::DedupKey;
+use crate::store::harness::{HandClock, NOW, TINY};
+use crate::store::journal::{Committed, Group, JournalError};
+
+/// Nobody appends here.
+struct Deaf;
+
+impl Committed<()> for Deaf {
+    fn committed(&mut self, _batches: Vec<((), Vec<Place>)>, _group: Group) {}
+
+    fn refused(&mut self, _batches: Vec<()>) {}
+
+    fn failed(&mut self, _error: &JournalError, _waiting: Vec<()>) {}
+}
+
+fn follower(folder: &TempDir) -> Follower<()> {
+    let (journal, _) = Journal::open(&folder.path().join("journal"), Deaf).unwrap();
+    let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
+    let hub = Hub::new(TINY, HandClock::at(NOW), 0);
+    Follower::new(book, Arc::new(journal), hub)
+}
+
+fn full() -> BookError {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    rusqlite::Error::SqliteFailure(code, None).into()
+}
+
+#[test]
+fn errors_fail_the_store_only_when_they_last() {
+    let folder = tempdir().unwrap();
+    let mut follower = follower(&folder);
+    for _ in 1..ERRORS_MAX {
+        follower.bear(io::Error::other("broken").into());
+    }
+    assert!(!follower.hub.failure.is_set());
+    follower.bear(io::Error::other("broken").into());
+    let failure = follower.hub.failure.get();
+    assert!(matches!(failure, Some(StoreError::Book(_))), "{failure:?}");
+}
+
+#[test]
+fn a_full_disk_never_fails_the_store() {
+    let folder = tempdir().unwrap();
+    let mut follower = follower(&folder);
+    for _ in 0..2 * ERRORS_MAX {
+        follower.bear(full());
+    }
+    assert!(!follower.hub.failure.is_set());
+}
+
+#[test]
+fn a_book_found_damaged_while_running_is_written_anew() {
+    let folder = tempdir().unwrap();
+    let mut follower = follower(&folder);
+    follower
+        .book
+        .connection
+        .execute_batch("DROP TABLE counters")
+        .unwrap();
+    let error = query::subscriptions(&follower.book.connection).unwrap_err();
+    follower.bear(error.into());
+    assert!(
+        query::subscriptions(&follower.book.connection)
+            .unwrap()
+            .is_empty()
+    );
+    assert!(folder.path().join("book.old").exists());
+}
+
+#[test]
+fn a_question_that_fails_is_answered_once_the_book_works() {
+    let folder = tempdir().unwrap();
+    let mut follower = follower(&folder);
+    follower
+        .book
+        .connection
+        .execute_batch("DROP TABLE segments")
+        .unwrap();
+    let (reply, mut answer) = oneshot::channel();
+    let seq = EventSeq(1);
+    follower.commands.push_back(Command::Place { seq, reply });
+    let error = follower.turn().unwrap_err();
+    assert!(answer.try_recv().is_err());
+    follower.bear(error);
+    follower.turn().unwrap();
+    assert_eq!(answer.try_recv(), Ok(None));
+}

@@ -1,0 +1,286 @@
+//! The book: a view of the journal that can be queried, in SQLite.
+//!
+//! **The journal is the truth, and the book reads it.** A thread follows the journal with a cursor, the same way while
+//! the store runs and after a crash, and moves the cursor in the transaction that writes what it read. No queue of
+//! records leads here: a book that lags costs time, not memory. Nobody waits for it but queues that ask for deliveries
+//! which are not in memory, and intake when the book lags beyond its bound.
+//!
+//! A book that is missing, damaged, of another version, or of another journal is set aside as `book.sqlite3.old` and
+//! written anew from the journal. A power cut can take outcomes from the journal that were not synced yet while the
+//! book keeps them: they did happen, so they stay, and the cursor goes back to where the journal goes on. Errors of SQLite stop no delivery: they are logged and
+//! tried again; only when they last does the store fail, and not even then when the disk is full.
+//!
+//! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
+
+mod apply;
+mod follower;
+mod query;
+mod schema;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode};
+
+use apply::Round;
+pub(super) use follower::{Command, Follower, Inbox};
+pub(super) use query::{Head, Subscription};
+
+use crate::domain::{EventSeq, Timestamp};
+use crate::store::dedup::DedupKey;
+use crate::store::journal::{Journal, JournalError, Position};
+
+/// Bytes of the journal that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Why the book could not be read, written or made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BookError {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file could not be set aside.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// The tables are not those of this version.
+    #[error("the book is of version {0}: expected {expected}", expected = schema::VERSION)]
+    Version(i64),
+    /// It knows events that the journal does not have.
+    #[error("the book is not of this journal")]
+    Foreign,
+}
+
+impl BookError {
+    /// Whether the book must be written anew: what it says is wrong, as opposed to not being had just now.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Version(_) | Self::Foreign => true,
+            Self::Journal(_) | Self::File(_) => false,
+            Self::Sqlite(error) => !matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::OperationInterrupted
+                )
+            ),
+        }
+    }
+
+    /// Whether waiting for room on the disk is all that is to be done.
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
+}
+
+/// The book, for its one writer.
+#[derive(Debug)]
+pub(super) struct Book {
+    path: PathBuf,
+    connection: Connection,
+    cursor: Position,
+    key: DedupKey,
+}
+
+impl Book {
+    /// Opens the book at `path`, or begins a new one, whose given ids are hashed with `key`. Blocks.
+    pub(super) fn open(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+        match Self::open_as_is(path, key) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(
+                    %error,
+                    "the book is set aside and written anew"
+                );
+                set_aside(path)?;
+                Self::open_as_is(path, key)
+            }
+            result => result,
+        }
+    }
+
+    fn open_as_is(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+        let mut connection = Connection::open(path)?;
+        schema::configure(&connection)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            let transaction = connection.transaction()?;
+            schema::create(&transaction, key.0)?;
+            transaction.commit()?;
+        } else if version != schema::VERSION {
+            return Err(BookError::Version(version));
+        }
+        let head = query::head(&connection)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            cursor: head.cursor,
+            key: head.key,
+        })
+    }
+
+    /// Sets the book aside and begins a new one with the same key.
+    fn begin_anew(&mut self) -> Result<(), BookError> {
+        drop(std::mem::replace(
+            &mut self.connection,
+            Connection::open_in_memory()?,
+        ));
+        set_aside(&self.path)?;
+        *self = Self::open_as_is(&self.path, self.key)?;
+        Ok(())
+    }
+
+    /// Applies everything the journal has; calls `applied` with the place and length of each record.
+    pub(super) fn catch_up<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        applied: &mut dyn FnMut(Position, u32),
+    ) -> Result<(), BookError> {
+        let end = journal.end();
+        while self.cursor < end {
+            let mut round = Round::new(self.key);
+            let mut cursor = self.cursor;
+            let mut done = Vec::new();
+            while cursor < end && !round.is_full() {
+                let from = cursor;
+                cursor = journal.scan(from, CHUNK_BYTES, &mut |record, place| {
+                    let position = Position {
+                        segment: place.segment,
+                        offset: place.offset,
+                    };
+                    done.push((position, place.length));
+                    round.add(record, place);
+                })?;
+                if cursor == from {
+                    break;
+                }
+            }
+            if cursor == self.cursor {
+                break;
+            }
+            round.write(&mut self.connection, cursor)?;
+            self.cursor = cursor;
+            for (position, length) in done {
+                applied(position, length);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies everything the journal has and reads what memory begins with. A book that turns out to be damaged is
+    /// written anew.
+    ///
+    /// `last_seq` is the last event of the journal.
+    pub(super) fn recover<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+        now: Timestamp,
+    ) -> Result<Start, BookError> {
+        match self.try_recover(journal, last_seq, now) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(
+                    %error,
+                    "the book is set aside and written anew"
+                );
+                self.begin_anew()?;
+                self.try_recover(journal, last_seq, now)
+            }
+            result => result,
+        }
+    }
+
+    fn try_recover<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+        now: Timestamp,
+    ) -> Result<Start, BookError> {
+        let before = query::head(&self.connection)?;
+        if before.last_seq > last_seq {
+            return Err(BookError::Foreign);
+        }
+        if self.cursor > journal.end() {
+            self.cursor = journal.end();
+            query::pull_cursor(&self.connection, self.cursor)?;
+        }
+        self.catch_up(journal, &mut |_, _| {})?;
+        let head = query::head(&self.connection)?;
+        if now < head.last_time {
+            let moved = query::pull_due_times(&self.connection, now)?;
+            tracing::warn!(
+                deliveries = moved,
+                "the clock was set back: retries wait no longer than their pause from now"
+            );
+        }
+        Ok(Start {
+            head,
+            subscriptions: query::subscriptions(&self.connection)?,
+        })
+    }
+
+    /// The hashes of given ids of the last `max` events accepted after `since`, oldest first.
+    pub(super) fn given_ids(
+        &self,
+        since: Timestamp,
+        max: usize,
+    ) -> Result<Vec<(u64, EventSeq, Timestamp)>, BookError> {
+        Ok(query::given_ids(&self.connection, since, max)?)
+    }
+}
+
+/// What memory begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) head: Head,
+    pub(super) subscriptions: Vec<Subscription>,
+}
+
+/// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    for side_file in ["-wal", "-shm"] {
+        ignore_missing(fs::remove_file(beside(side_file)))?;
+    }
+    ignore_missing(fs::rename(path, beside(".old")))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// A sequence or count as SQLite keeps it.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A sequence or count as it was kept.
+fn nat(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn millis(time: Timestamp) -> i64 {
+    time.as_millis()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

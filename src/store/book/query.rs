@@ -1,0 +1,255 @@
+//! What is read from the book: at start everything that memory begins with, later what queues ask for.
+
+use std::str::FromStr;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::{int, millis, nat};
+use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::store::SubscriptionState;
+use crate::store::dedup::DedupKey;
+use crate::store::journal::{Place, Position};
+use crate::store::queue::{DueKey, DueRefilled, Entry, Refilled};
+
+/// The one row of `book`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Head {
+    pub(in crate::store) cursor: Position,
+    pub(in crate::store) last_seq: EventSeq,
+    pub(in crate::store) last_time: Timestamp,
+    pub(in crate::store) key: DedupKey,
+}
+
+/// A subscription as the book has it.
+#[derive(Debug)]
+pub(in crate::store) struct Subscription {
+    pub(in crate::store) number: SubscriptionNumber,
+    /// None when damage took the record that names it.
+    pub(in crate::store) name: Option<SubscriptionName>,
+    pub(in crate::store) state: SubscriptionState,
+    pub(in crate::store) pending: u64,
+    pub(in crate::store) pending_bytes: u64,
+    pub(in crate::store) dead: u64,
+    /// When the oldest pending delivery was accepted.
+    pub(in crate::store) oldest: Option<Timestamp>,
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head> {
+    let sql = "SELECT segment, offset, last_seq, last_time, dedup_key FROM book";
+    connection.query_row(sql, [], |row| {
+        Ok(Head {
+            cursor: Position {
+                segment: row.get(0)?,
+                offset: row.get(1)?,
+            },
+            last_seq: EventSeq(nat(row.get(2)?)),
+            last_time: Timestamp::from_millis(row.get(3)?),
+            key: DedupKey(row.get(4)?),
+        })
+    })
+}
+
+/// All subscriptions, also those that are known only by their deliveries.
+pub(super) fn subscriptions(connection: &Connection) -> Result<Vec<Subscription>> {
+    let mut statement = connection.prepare(
+        "SELECT number, name, coalesce(consecutive_failures, 0), held_since, coalesce(stops, x''),
+                coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0)
+         FROM (SELECT number FROM subscriptions UNION SELECT subscription FROM counters)
+         LEFT JOIN subscriptions USING (number) LEFT JOIN counters ON subscription = number
+         ORDER BY number",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let number = SubscriptionNumber(row.get(0)?);
+        let pending = nat(row.get(5)?);
+        Ok(Subscription {
+            number,
+            name: name(row, 1)?,
+            state: SubscriptionState {
+                consecutive_failures: row.get(2)?,
+                held_since: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+                stops: stops(row.get_ref(4)?.as_blob()?),
+            },
+            pending,
+            pending_bytes: nat(row.get(6)?),
+            dead: nat(row.get(7)?),
+            oldest: match pending {
+                0 => None,
+                _ => oldest(connection, number)?,
+            },
+        })
+    })?;
+    rows.collect()
+}
+
+fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionName>> {
+    let text = row.get_ref(column)?.as_str_or_null()?;
+    let parsed = text.map(SubscriptionName::from_str).transpose();
+    parsed.map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
+}
+
+fn stops(bytes: &[u8]) -> Vec<(Timestamp, Timestamp)> {
+    let (times, _) = bytes.as_chunks::<8>();
+    let (pairs, _) = times.as_chunks::<2>();
+    let time = |bytes: &[u8; 8]| Timestamp::from_millis(i64::from_le_bytes(*bytes));
+    pairs
+        .iter()
+        .map(|[from, to]| (time(from), time(to)))
+        .collect()
+}
+
+/// When the oldest pending delivery of a subscription was accepted.
+pub(super) fn oldest(
+    connection: &Connection,
+    number: SubscriptionNumber,
+) -> Result<Option<Timestamp>> {
+    connection
+        .prepare_cached(
+            "SELECT accepted_at FROM pending WHERE subscription = ?1 ORDER BY seq LIMIT 1",
+        )?
+        .query_row([number.0], |row| row.get(0).map(Timestamp::from_millis))
+        .optional()
+}
+
+/// Deliveries of a subscription that were never attempted and follow `after`.
+pub(super) fn refill(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    after: EventSeq,
+    limit: usize,
+) -> Result<Refilled> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, segment, offset, length, body_bytes, accepted_at, attempts, schedule_attempts FROM pending
+         WHERE subscription = ?1 AND seq > ?2 AND due_at IS NULL ORDER BY seq LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![number.0, int(after.0), size(limit)], entry)?;
+    let entries = rows.collect::<Result<Vec<_>>>()?;
+    Ok(Refilled {
+        complete: entries.len() < limit,
+        upto: head(connection)?.last_seq,
+        entries,
+    })
+}
+
+/// Deliveries of a subscription that wait for another attempt and are due after `after`.
+pub(super) fn due_refill(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    after: DueKey,
+    limit: usize,
+) -> Result<DueRefilled> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, segment, offset, length, body_bytes, accepted_at, attempts, schedule_attempts, due_at FROM pending
+         WHERE subscription = ?1 AND due_at IS NOT NULL AND (due_at, seq) > (?2, ?3)
+         ORDER BY due_at, seq LIMIT ?4",
+    )?;
+    let (at, seq) = after;
+    let parameters = params![number.0, millis(at), int(seq.0), size(limit)];
+    let rows = statement.query_map(parameters, |row| {
+        let entry = entry(row)?;
+        Ok(((Timestamp::from_millis(row.get(8)?), entry.seq), entry))
+    })?;
+    let entries = rows.collect::<Result<Vec<_>>>()?;
+    Ok(DueRefilled {
+        complete: entries.len() < limit,
+        entries,
+    })
+}
+
+/// Reads an entry from the first eight columns of `pending`.
+pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
+    Ok(Entry {
+        seq: EventSeq(nat(row.get(0)?)),
+        place: Place {
+            segment: row.get(1)?,
+            offset: row.get(2)?,
+            length: row.get(3)?,
+        },
+        body_bytes: row.get(4)?,
+        accepted_at: Timestamp::from_millis(row.get(5)?),
+        attempts: row.get(6)?,
+        schedule_attempts: row.get(7)?,
+    })
+}
+
+/// Where an event is in the journal.
+pub(super) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
+    let segment: Option<u32> = connection
+        .prepare_cached(
+            "SELECT segment FROM segments WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row([int(seq.0)], |row| row.get(0))
+        .optional()?;
+    let Some(segment) = segment else {
+        return Ok(None);
+    };
+    let sql = format!("SELECT offset, length FROM events_{segment} WHERE seq = ?1");
+    connection
+        .prepare_cached(&sql)?
+        .query_row([int(seq.0)], |row| {
+            Ok(Place {
+                segment,
+                offset: row.get(0)?,
+                length: row.get(1)?,
+            })
+        })
+        .optional()
+}
+
+/// The hashes of given ids of the last `max` events accepted after `since`, oldest first.
+pub(super) fn given_ids(
+    connection: &Connection,
+    since: Timestamp,
+    max: usize,
+) -> Result<Vec<(u64, EventSeq, Timestamp)>> {
+    let mut segments =
+        connection.prepare("SELECT segment FROM segments ORDER BY first_seq DESC")?;
+    let mut found = Vec::new();
+    for segment in segments.query_map([], |row| row.get::<_, u32>(0))? {
+        let events = format!("events_{}", segment?);
+        let mut newest_first = connection.prepare(&format!(
+            "SELECT given, seq, accepted_at FROM {events} WHERE given IS NOT NULL AND accepted_at > ?1
+             ORDER BY seq DESC LIMIT ?2"
+        ))?;
+        let room = max.saturating_sub(found.len());
+        let rows = newest_first.query_map(params![millis(since), size(room)], |row| {
+            let hash = row.get::<_, i64>(0)?.cast_unsigned();
+            let accepted_at = Timestamp::from_millis(row.get(2)?);
+            Ok((hash, EventSeq(nat(row.get(1)?)), accepted_at))
+        })?;
+        for row in rows {
+            found.push(row?);
+        }
+        let first = format!("SELECT accepted_at FROM {events} ORDER BY seq LIMIT 1");
+        let first: i64 = connection.query_row(&first, [], |row| row.get(0))?;
+        if found.len() >= max || first <= millis(since) {
+            break;
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Sets due times that lie further ahead than their pause, seen from `now`: the clock was set back since.
+pub(super) fn pull_due_times(connection: &Connection, now: Timestamp) -> Result<usize> {
+    connection.execute(
+        "UPDATE pending SET due_at = ?1 + pause_ms WHERE due_at > ?1 + pause_ms",
+        [millis(now)],
+    )
+}
+
+/// Takes the cursor back, and syncs that at once: soon the journal will have other records behind it.
+pub(super) fn pull_cursor(connection: &Connection, cursor: Position) -> Result<()> {
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    connection.execute(
+        "UPDATE book SET segment = ?1, offset = ?2",
+        [cursor.segment, cursor.offset],
+    )?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL")
+}
+
+fn size(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

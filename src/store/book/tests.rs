@@ -1,0 +1,404 @@
+//! Tests of the book: the same comes out of the same journal, wherever its rounds end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rusqlite::types::Value;
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+use crate::domain::{DeadReason, Next, SubscriptionNumber};
+use crate::store::SubscriptionState;
+use crate::store::harness::{NOW, due_in, given, outcome};
+use crate::store::journal::{Committed, Durability, Group, Place};
+use crate::store::record::{Accepted, Attempted, Record};
+
+const KEY: DedupKey = DedupKey([7; 16]);
+
+/// Says when a group is committed.
+struct Told(std::sync::mpsc::SyncSender<()>);
+
+impl Committed<()> for Told {
+    fn committed(&mut self, batches: Vec<((), Vec<Place>)>, _group: Group) {
+        for _ in batches {
+            self.0.send(()).unwrap();
+        }
+    }
+
+    fn refused(&mut self, _batches: Vec<()>) {
+        panic!("no space");
+    }
+
+    fn failed(&mut self, error: &JournalError, _waiting: Vec<()>) {
+        panic!("{error}");
+    }
+}
+
+/// A journal of its own, to which records are written.
+struct Written {
+    _folder: TempDir,
+    journal: Journal<()>,
+    told: std::sync::mpsc::Receiver<()>,
+}
+
+impl Written {
+    fn new() -> Self {
+        let folder = tempdir().unwrap();
+        let (sender, told) = std::sync::mpsc::sync_channel(64);
+        let (journal, _) = Journal::open(&folder.path().join("journal"), Told(sender)).unwrap();
+        Self {
+            _folder: folder,
+            journal,
+            told,
+        }
+    }
+
+    fn add(&self, records: &[Record]) {
+        self.journal.append(records, Durability::Sync, ()).unwrap();
+        self.told.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
+
+fn accepted(seq: u64, deliveries: &[(u32, Option<DeadReason>)]) -> Record {
+    let id = format!("id-{seq}");
+    Record::Accepted(Accepted {
+        seq: EventSeq(seq),
+        event: Arc::new(given(&id, "body", &[]).event),
+        deliveries: deliveries
+            .iter()
+            .map(|(number, dead)| (SubscriptionNumber(*number), *dead))
+            .collect(),
+    })
+}
+
+/// An event without deliveries, with a body of so many bytes.
+fn large(seq: u64, bytes: usize) -> Record {
+    let new = given(&format!("id-{seq}"), &"x".repeat(bytes), &[]);
+    Record::Accepted(Accepted {
+        seq: EventSeq(seq),
+        event: Arc::new(new.event),
+        deliveries: Vec::new(),
+    })
+}
+
+fn attempted(seq: u64, number: u32, attempt: u32, next: Next) -> Record {
+    Record::Attempted(Attempted {
+        seq: EventSeq(seq),
+        subscription: SubscriptionNumber(number),
+        attempt,
+        recorded_at: NOW,
+        outcome: outcome(next == Next::Delivered),
+        next,
+    })
+}
+
+type Rows = BTreeMap<String, Vec<Vec<Value>>>;
+
+/// Everything in a book, table by table.
+fn rows(book: &Book) -> Rows {
+    let connection = &book.connection;
+    let mut tables = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .unwrap();
+    let names = tables.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    names
+        .map(|name| {
+            let name = name.unwrap();
+            let mut all = connection
+                .prepare(&format!("SELECT * FROM {name}"))
+                .unwrap();
+            let columns = all.column_count();
+            let rows = all
+                .query_map([], |row| {
+                    (0..columns).map(|column| row.get(column)).collect()
+                })
+                .unwrap();
+            let rows = rows.collect::<rusqlite::Result<_>>().unwrap();
+            (name, rows)
+        })
+        .collect()
+}
+
+fn caught_up(path: &Path, written: &Written) -> Book {
+    let mut book = Book::open(path, KEY).unwrap();
+    book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+    book
+}
+
+fn count(book: &Book, sql: &str) -> i64 {
+    book.connection
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_delivery_that_ends_within_the_round_leaves_no_pending_row_but_its_event_and_attempt() {
+    let folder = tempdir().unwrap();
+    let written = Written::new();
+    written.add(&[accepted(1, &[(1, None), (2, None)])]);
+    written.add(&[attempted(1, 1, 1, Next::Delivered)]);
+    let book = caught_up(&folder.path().join("book"), &written);
+    assert_eq!(count(&book, "SELECT count(*) FROM pending"), 1);
+    assert_eq!(count(&book, "SELECT count(*) FROM events_1"), 1);
+    assert_eq!(count(&book, "SELECT count(*) FROM attempts_1"), 1);
+    assert_eq!(count(&book, "SELECT sum(pending_bytes) FROM counters"), 4);
+}
+
+#[test]
+fn what_follows_the_final_state_of_a_delivery_changes_nothing_of_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("book");
+    let written = Written::new();
+    written.add(&[accepted(1, &[(1, None)])]);
+    written.add(&[attempted(1, 1, 1, Next::Dead(DeadReason::GaveUp))]);
+    let book = caught_up(&path, &written);
+    let before = rows(&book);
+    drop(book);
+    written.add(&[attempted(1, 1, 2, Next::Delivered)]);
+    let after = rows(&caught_up(&path, &written));
+    for table in ["pending", "dead", "counters"] {
+        assert_eq!(before[table], after[table], "{table}");
+    }
+}
+
+#[test]
+fn refills_answer_what_is_pending_and_say_whether_there_is_more() {
+    let folder = tempdir().unwrap();
+    let written = Written::new();
+    for seq in 1..=6 {
+        written.add(&[accepted(seq, &[(1, None)])]);
+    }
+    for (seq, seconds) in [(2, 9), (3, 8), (4, 9)] {
+        let next = due_in(NOW, Duration::from_secs(seconds));
+        written.add(&[attempted(seq, 1, 1, next)]);
+    }
+    let book = caught_up(&folder.path().join("book"), &written);
+    let number = SubscriptionNumber(1);
+    let refill = |after, limit| {
+        let answer = query::refill(&book.connection, number, EventSeq(after), limit).unwrap();
+        let seqs: Vec<_> = answer.entries.iter().map(|entry| entry.seq.0).collect();
+        (seqs, answer.complete, answer.upto.0)
+    };
+    assert_eq!(refill(0, 2), (vec![1, 5], false, 6));
+    assert_eq!(refill(5, 2), (vec![6], true, 6));
+    let due = |after, limit| {
+        let answer = query::due_refill(&book.connection, number, after, limit).unwrap();
+        let seqs: Vec<_> = answer
+            .entries
+            .iter()
+            .map(|(_, entry)| entry.seq.0)
+            .collect();
+        (seqs, answer.complete)
+    };
+    let beginning = (Timestamp::from_millis(0), EventSeq(0));
+    assert_eq!(due(beginning, 2), (vec![3, 2], false));
+    let nine = NOW.plus(Duration::from_secs(9));
+    assert_eq!(due((nine, EventSeq(2)), 2), (vec![4], true));
+}
+
+#[test]
+fn places_and_given_ids_are_found_over_segments() {
+    let folder = tempdir().unwrap();
+    let written = Written::new();
+    for seq in 1..=200 {
+        // The first segment has 4 MiB.
+        written.add(&[large(seq, 30_000)]);
+    }
+    let book = caught_up(&folder.path().join("book"), &written);
+    for seq in [1, 100, 200] {
+        let place = query::place(&book.connection, EventSeq(seq))
+            .unwrap()
+            .unwrap();
+        assert_eq!(written.journal.read(place).unwrap().seq, EventSeq(seq));
+    }
+    assert!(count(&book, "SELECT count(*) FROM segments") > 1);
+    assert_eq!(query::place(&book.connection, EventSeq(201)).unwrap(), None);
+    let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
+    let found = book.given_ids(earlier, 150).unwrap();
+    assert_eq!(found.len(), 150);
+    assert_eq!((found[0].1, found[149].1), (EventSeq(51), EventSeq(200)));
+    assert!(book.given_ids(NOW, 150).unwrap().is_empty());
+}
+
+#[test]
+fn a_book_of_another_version_is_set_aside() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("book");
+    let written = Written::new();
+    written.add(&[accepted(1, &[(1, None)])]);
+    let book = caught_up(&path, &written);
+    let expected = rows(&book);
+    book.connection
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    drop(book);
+    let book = caught_up(&path, &written);
+    assert_eq!(rows(&book), expected);
+    assert!(path.with_extension("old").exists());
+}
+
+#[test]
+fn a_book_of_another_journal_is_written_anew() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("book");
+    let written = Written::new();
+    written.add(&[accepted(1, &[(1, None)]), accepted(2, &[(1, None)])]);
+    let book = caught_up(&path, &written);
+    drop(book);
+    let other = Written::new();
+    other.add(&[accepted(1, &[(1, None)])]);
+    let mut book = Book::open(&path, KEY).unwrap();
+    let start = book.recover(&other.journal, EventSeq(1), NOW).unwrap();
+    assert_eq!(start.head.last_seq, EventSeq(1));
+    assert_eq!(start.subscriptions[0].pending, 1);
+}
+
+#[test]
+fn a_cursor_that_a_power_cut_left_ahead_goes_back_and_misses_nothing_that_follows() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("book");
+    let written = Written::new();
+    written.add(&[accepted(1, &[(1, None)])]);
+    let mut book = caught_up(&path, &written);
+    let ahead = Position {
+        offset: book.cursor.offset + 100_000,
+        ..book.cursor
+    };
+    query::pull_cursor(&book.connection, ahead).unwrap();
+    drop(book);
+    book = Book::open(&path, KEY).unwrap();
+    book.recover(&written.journal, EventSeq(1), NOW).unwrap();
+    written.add(&[accepted(2, &[(1, None)])]);
+    let expected = caught_up(&folder.path().join("anew"), &written);
+    book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+    assert_eq!(rows(&book), rows(&expected));
+}
+
+#[test]
+fn a_page_damaged_behind_the_header_is_noticed_and_the_book_written_anew() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("book");
+    let written = Written::new();
+    for seq in 1..=300 {
+        written.add(&[accepted(seq, &[(1, None)])]);
+    }
+    let book = caught_up(&path, &written);
+    let expected = rows(&book);
+    drop(book);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096..].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    let mut book = Book::open(&path, KEY).unwrap();
+    book.recover(&written.journal, EventSeq(300), NOW).unwrap();
+    assert_eq!(rows(&book), expected);
+}
+
+#[test]
+fn full_disks_and_locks_are_no_damage() {
+    let error = |code| {
+        BookError::Sqlite(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(code),
+            None,
+        ))
+    };
+    assert!(!error(rusqlite::ffi::SQLITE_FULL).is_damage());
+    assert!(error(rusqlite::ffi::SQLITE_FULL).is_full());
+    assert!(!error(rusqlite::ffi::SQLITE_BUSY).is_damage());
+    assert!(!error(rusqlite::ffi::SQLITE_IOERR).is_damage());
+    assert!(error(rusqlite::ffi::SQLITE_CORRUPT).is_damage());
+    assert!(error(rusqlite::ffi::SQLITE_NOTADB).is_damage());
+    assert!(BookError::Version(9).is_damage());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept(Vec<(u32, bool)>),
+    Attempt(usize, u8),
+    State(u32),
+    CatchUp,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => proptest::collection::vec((1_u32..4, proptest::bool::weighted(0.2)), 0..3).prop_map(Step::Accept),
+        6 => (any::<usize>(), 0_u8..3).prop_map(|(which, next)| Step::Attempt(which, next)),
+        1 => (1_u32..4).prop_map(Step::State),
+        2 => Just(Step::CatchUp),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Invariant 9: the same book comes out of the same journal, wherever its rounds end.
+    #[test]
+    fn the_same_book_comes_out_of_the_same_journal(steps in steps()) {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("book");
+        let written = Written::new();
+        let mut book = Book::open(&path, KEY).unwrap();
+        let mut pending: Vec<(u64, u32, u32)> = Vec::new();
+        let mut seq = 0;
+        for step in steps {
+            match step {
+                Step::Accept(mut deliveries) => {
+                    seq += 1;
+                    deliveries.sort_unstable();
+                    deliveries.dedup_by_key(|(number, _)| *number);
+                    let deliveries: Vec<_> = deliveries
+                        .into_iter()
+                        .map(|(number, dead)| (number, dead.then_some(DeadReason::Overflow)))
+                        .collect();
+                    let live = deliveries.iter().filter(|(_, dead)| dead.is_none());
+                    pending.extend(live.map(|(number, _)| (seq, *number, 0)));
+                    written.add(&[accepted(seq, &deliveries)]);
+                }
+                Step::Attempt(which, next) => {
+                    if pending.is_empty() {
+                        continue;
+                    }
+                    let which = which % pending.len();
+                    pending[which].2 += 1;
+                    let (seq, number, attempt) = pending[which];
+                    let next = match next {
+                        0 => due_in(NOW, Duration::from_secs(u64::from(attempt))),
+                        1 => Next::Delivered,
+                        _ => Next::Dead(DeadReason::Exhausted),
+                    };
+                    if !matches!(next, Next::Due { .. }) {
+                        pending.swap_remove(which);
+                    }
+                    written.add(&[attempted(seq, number, attempt, next)]);
+                }
+                Step::State(number) => {
+                    let number = SubscriptionNumber(number);
+                    let state = SubscriptionState { consecutive_failures: 3, ..Default::default() };
+                    let name = format!("name-{}", number.0).parse().unwrap();
+                    written.add(&[
+                        Record::SubscriptionNamed { number, name },
+                        Record::SubscriptionState { number, state },
+                    ]);
+                }
+                Step::CatchUp => book.catch_up(&written.journal, &mut |_, _| {}).unwrap(),
+                Step::Reopen => {
+                    drop(book);
+                    book = Book::open(&path, KEY).unwrap();
+                }
+            }
+        }
+        book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+        let anew = caught_up(&folder.path().join("anew"), &written);
+        let (stepwise, at_once) = (rows(&book), rows(&anew));
+        prop_assert_eq!(&stepwise, &at_once);
+        prop_assert_eq!(stepwise["pending"].len(), pending.len());
+        let counted = count(&book, "SELECT coalesce(sum(pending), 0) FROM counters");
+        prop_assert_eq!(usize::try_from(counted).unwrap(), pending.len());
+        let dead = count(&book, "SELECT coalesce(sum(dead), 0) FROM counters");
+        prop_assert_eq!(dead, count(&book, "SELECT count(*) FROM dead"));
+    }
+}

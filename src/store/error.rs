@@ -1,0 +1,83 @@
+//! Why a store cannot be opened or has failed, and why events are not accepted.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::store::journal::{AppendError, JournalError};
+
+/// Why a store cannot be opened, or has failed. After a failure the process must end; the next start recovers.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The folder cannot be made, read or written.
+    #[error("the store folder {} cannot be used: expected a folder that this user may write", path.display())]
+    Folder {
+        /// The folder or file concerned.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another process has it open.
+    #[error("the store folder {} is in use by another process", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The journal cannot be opened, or a write or sync of it failed.
+    #[error(transparent)]
+    Journal(Arc<dyn Error + Send + Sync>),
+    /// The book has not worked for a minute, or cannot be made at start.
+    #[error("the book does not work: expected a usable SQLite database in the store folder")]
+    Book(#[source] Arc<dyn Error + Send + Sync>),
+    /// The system refused a thread or randomness.
+    #[error("the system refused what the store needs to start")]
+    System(#[source] Arc<io::Error>),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// What the journal says.
+    pub(super) fn of_journal(error: &JournalError) -> Self {
+        match error {
+            JournalError::Closed => Self::Closed,
+            error => Self::Journal(Arc::new(error.clone())),
+        }
+    }
+}
+
+/// Why events were not accepted; nothing of the batch was stored.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AcceptError {
+    /// The event at this position of the batch, from 0, has the given id and source of an earlier one, but another
+    /// type or body.
+    #[error("event {0} has the given id of an earlier event with another type or body")]
+    Conflict(usize),
+    /// No space is left on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// The store cannot keep up: too much waits for its commit or for the book.
+    #[error("the store is overloaded")]
+    Overloaded,
+    /// The batch does not fit into a segment.
+    #[error("the batch is too large: expected one that fits into a journal segment")]
+    TooLarge,
+    /// The store has failed or is closed.
+    #[error(transparent)]
+    Failed(StoreError),
+}
+
+impl AcceptError {
+    /// What a refused append means for those who accept.
+    pub(super) fn of_append(error: &AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::Full,
+            AppendError::Overloaded => Self::Overloaded,
+            AppendError::TooLarge => Self::TooLarge,
+            AppendError::Failed(error) => Self::Failed(StoreError::of_journal(error)),
+        }
+    }
+}

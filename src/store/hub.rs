@@ -1,0 +1,90 @@
+//! What the parts of the store share: the clock, the budget, the inboxes of its threads, and whether it has failed.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+use crate::domain::Clock;
+use crate::store::book::Inbox as BookInbox;
+use crate::store::budget::Budget;
+use crate::store::error::StoreError;
+use crate::store::pump::Completions;
+use crate::store::queue::Bounds;
+use crate::store::reader::Inbox as ReaderInbox;
+
+/// Shared by handles, queues and threads. Holds no thread and no file, so it may outlive the store.
+pub(super) struct Hub {
+    pub(super) bounds: Bounds,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) failure: Failure,
+    pub(super) book: BookInbox,
+    pub(super) reader: ReaderInbox,
+    pub(super) completions: Completions,
+}
+
+impl Hub {
+    pub(super) fn new(bounds: Bounds, clock: Arc<dyn Clock>, memory_budget: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bounds,
+            clock,
+            budget: Arc::new(Budget::new(memory_budget)),
+            failure: Failure::default(),
+            book: BookInbox::default(),
+            reader: ReaderInbox::default(),
+            completions: Completions::default(),
+        })
+    }
+
+    /// Fails the store, unless it has failed before.
+    pub(super) fn fail(&self, error: StoreError) {
+        self.failure.set(error);
+        self.completions.wake();
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+/// Whether and why the store has failed. The first reason stays.
+#[derive(Debug, Default)]
+pub(super) struct Failure {
+    reason: OnceLock<StoreError>,
+    raised: Notify,
+}
+
+impl Failure {
+    fn set(&self, error: StoreError) {
+        if self.reason.set(error).is_ok() {
+            self.raised.notify_waiters();
+        }
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.reason.get().is_some()
+    }
+
+    pub(super) fn get(&self) -> Option<StoreError> {
+        self.reason.get().cloned()
+    }
+
+    /// The reason; that of a store which was closed if it has not failed.
+    pub(super) fn reason(&self) -> StoreError {
+        self.get().unwrap_or(StoreError::Closed)
+    }
+
+    /// Resolves when the store has failed.
+    pub(super) async fn raised(&self) -> StoreError {
+        loop {
+            let raised = self.raised.notified();
+            if let Some(reason) = self.get() {
+                return reason;
+            }
+            raised.await;
+        }
+    }
+}

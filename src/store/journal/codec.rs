@@ -1,0 +1,367 @@
+//! The bytes of records: encoding into a group's buffer, decoding from a verified one.
+//!
+//! Fields follow the kind without gaps. Whole numbers are LEB128 varints, times are zigzag varints of milliseconds, texts and
+//! bytes are preceded by their length. A field added later goes to the end of its record: a reader ignores what it does
+//! not know there, and takes an absent one for empty.
+//!
+//! ```text
+//! 1 Accepted            seq, accepted at, event id (16 bytes), flags (1 given id, 2 key, 4 source, 8 subject), type, each flagged
+//!                       text, content type, headers (count, then name and value each), deliveries (count, then number and
+//!                       0 or 1 + dead reason each), body
+//! 2 Attempted           seq, subscription, attempt, recorded at, started at, duration in µs, status, 0 or 1 + failure reason,
+//!                       0 or response code, error message (empty: none), response prefix,
+//!                       next: 0 delivered | 1 dead, reason | 2 due, at, pause in ms
+//! 3 SubscriptionNamed   number, name
+//! 4 SubscriptionState   number, consecutive failures, 0 | 1 held since, stops (count, then from and until each)
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::domain::{
+    AttemptStatus, DeadReason, Event, EventHead, EventId, EventSeq, FailureReason, KeptHeader,
+    Label, Next, Outcome, SubscriptionNumber, Timestamp,
+};
+use crate::store::SubscriptionState;
+use crate::store::record::{Accepted, Attempted, Record};
+
+const ACCEPTED: u8 = 1;
+const ATTEMPTED: u8 = 2;
+const NAMED: u8 = 3;
+const STATE: u8 = 4;
+
+const GIVEN_ID: u8 = 1;
+const KEY: u8 = 2;
+const SOURCE: u8 = 4;
+const SUBJECT: u8 = 8;
+
+/// Appends kind and fields of a record.
+pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
+    match record {
+        Record::Accepted(accepted) => {
+            out.push(ACCEPTED);
+            encode_accepted(accepted, out);
+        }
+        Record::Attempted(attempted) => {
+            out.push(ATTEMPTED);
+            encode_attempted(attempted, out);
+        }
+        Record::SubscriptionNamed { number, name } => {
+            out.push(NAMED);
+            put_number(out, number.0.into());
+            put_bytes(out, name.as_str().as_bytes());
+        }
+        Record::SubscriptionState { number, state } => {
+            out.push(STATE);
+            encode_state(*number, state, out);
+        }
+    }
+}
+
+fn encode_accepted(accepted: &Accepted, out: &mut Vec<u8>) {
+    let Event { head, body } = &*accepted.event;
+    put_number(out, accepted.seq.0);
+    put_time(out, head.accepted_at);
+    out.extend_from_slice(head.id.as_bytes());
+    let optional = [
+        (GIVEN_ID, head.given_id.as_ref().map(Label::as_str)),
+        (KEY, head.key.as_ref().map(Label::as_str)),
+        (SOURCE, head.source.as_deref()),
+        (SUBJECT, head.subject.as_deref()),
+    ];
+    out.push(
+        optional
+            .iter()
+            .filter(|(_, text)| text.is_some())
+            .map(|(flag, _)| flag)
+            .sum(),
+    );
+    put_bytes(out, head.event_type.as_str().as_bytes());
+    for (_, text) in optional {
+        if let Some(text) = text {
+            put_bytes(out, text.as_bytes());
+        }
+    }
+    put_bytes(out, head.content_type.as_bytes());
+    put_length(out, head.headers.len());
+    for header in &head.headers {
+        put_bytes(out, header.name.as_bytes());
+        put_bytes(out, &header.value);
+    }
+    put_length(out, accepted.deliveries.len());
+    for (subscription, dead) in &accepted.deliveries {
+        put_number(out, subscription.0.into());
+        out.push(dead.map_or(0, |reason| reason.code().saturating_add(1)));
+    }
+    put_bytes(out, body);
+}
+
+fn encode_attempted(attempted: &Attempted, out: &mut Vec<u8>) {
+    let outcome = &attempted.outcome;
+    put_number(out, attempted.seq.0);
+    put_number(out, attempted.subscription.0.into());
+    put_number(out, attempted.attempt.into());
+    put_time(out, attempted.recorded_at);
+    put_time(out, outcome.started_at);
+    put_number(
+        out,
+        u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),
+    );
+    out.push(outcome.status.code());
+    out.push(
+        outcome
+            .reason
+            .map_or(0, |reason| reason.code().saturating_add(1)),
+    );
+    put_number(out, outcome.response_code.unwrap_or(0).into());
+    put_bytes(
+        out,
+        outcome.error_message.as_deref().unwrap_or("").as_bytes(),
+    );
+    put_bytes(out, &outcome.response_prefix);
+    match attempted.next {
+        Next::Delivered => out.push(0),
+        Next::Dead(reason) => out.extend_from_slice(&[1, reason.code()]),
+        Next::Due { at, pause } => {
+            out.push(2);
+            put_time(out, at);
+            put_number(out, u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+fn encode_state(number: SubscriptionNumber, state: &SubscriptionState, out: &mut Vec<u8>) {
+    put_number(out, number.0.into());
+    put_number(out, state.consecutive_failures.into());
+    match state.held_since {
+        None => out.push(0),
+        Some(since) => {
+            out.push(1);
+            put_time(out, since);
+        }
+    }
+    put_length(out, state.stops.len());
+    for (from, until) in &state.stops {
+        put_time(out, *from);
+        put_time(out, *until);
+    }
+}
+
+/// Reads a record from its kind and fields; none when they make no sense.
+pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
+    let (kind, rest) = bytes.split_first()?;
+    let mut fields = Reader(rest);
+    match *kind {
+        ACCEPTED => decode_accepted(&mut fields).map(Record::Accepted),
+        ATTEMPTED => decode_attempted(&mut fields).map(Record::Attempted),
+        NAMED => Some(Record::SubscriptionNamed {
+            number: SubscriptionNumber(fields.small()?),
+            name: fields.text()?.parse().ok()?,
+        }),
+        STATE => decode_state(&mut fields),
+        _ => None,
+    }
+}
+
+fn decode_accepted(fields: &mut Reader<'_>) -> Option<Accepted> {
+    let seq = EventSeq(fields.number()?);
+    let accepted_at = fields.time()?;
+    let id = EventId::from_bytes(*fields.take(16)?.first_chunk()?);
+    let flags = fields.byte()?;
+    let event_type = fields.text()?.parse().ok()?;
+    let mut optional = |flag: u8| {
+        if flags & flag == 0 {
+            Some(None)
+        } else {
+            fields.text().map(Some)
+        }
+    };
+    let (given_id, key, source, subject) = (
+        optional(GIVEN_ID)?,
+        optional(KEY)?,
+        optional(SOURCE)?,
+        optional(SUBJECT)?,
+    );
+    let head = EventHead {
+        id,
+        given_id: label(given_id)?,
+        event_type,
+        key: label(key)?,
+        source: source.map(Box::from),
+        subject: subject.map(Box::from),
+        content_type: fields.text()?.into(),
+        headers: fields.list(|fields| {
+            Some(KeptHeader {
+                name: fields.text()?.into(),
+                value: Bytes::copy_from_slice(fields.bytes()?),
+            })
+        })?,
+        accepted_at,
+    };
+    let deliveries = fields.list(|fields| {
+        let subscription = SubscriptionNumber(fields.small()?);
+        match fields.byte()? {
+            0 => Some((subscription, None)),
+            code => Some((subscription, Some(DeadReason::from_code(code - 1)?))),
+        }
+    })?;
+    let body = Bytes::copy_from_slice(fields.bytes()?);
+    Some(Accepted {
+        seq,
+        event: Arc::new(Event { head, body }),
+        deliveries,
+    })
+}
+
+fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {
+    let seq = EventSeq(fields.number()?);
+    let subscription = SubscriptionNumber(fields.small()?);
+    let attempt = fields.small()?;
+    let recorded_at = fields.time()?;
+    let outcome = Outcome {
+        started_at: fields.time()?,
+        duration: Duration::from_micros(fields.number()?),
+        status: AttemptStatus::from_code(fields.byte()?)?,
+        reason: match fields.byte()? {
+            0 => None,
+            code => Some(FailureReason::from_code(code - 1)?),
+        },
+        response_code: match fields.number()? {
+            0 => None,
+            code => Some(u16::try_from(code).ok()?),
+        },
+        error_message: Some(fields.text()?)
+            .filter(|text| !text.is_empty())
+            .map(Box::from),
+        response_prefix: Bytes::copy_from_slice(fields.bytes()?),
+    };
+    let next = match fields.byte()? {
+        0 => Next::Delivered,
+        1 => Next::Dead(DeadReason::from_code(fields.byte()?)?),
+        2 => Next::Due {
+            at: fields.time()?,
+            pause: Duration::from_millis(fields.number()?),
+        },
+        _ => return None,
+    };
+    Some(Attempted {
+        seq,
+        subscription,
+        attempt,
+        recorded_at,
+        outcome,
+        next,
+    })
+}
+
+fn decode_state(fields: &mut Reader<'_>) -> Option<Record> {
+    let number = SubscriptionNumber(fields.small()?);
+    let consecutive_failures = fields.small()?;
+    let held_since = match fields.byte()? {
+        0 => None,
+        _ => Some(fields.time()?),
+    };
+    let stops = fields.list(|fields| Some((fields.time()?, fields.time()?)))?;
+    Some(Record::SubscriptionState {
+        number,
+        state: SubscriptionState {
+            consecutive_failures,
+            held_since,
+            stops,
+        },
+    })
+}
+
+fn label(text: Option<&str>) -> Option<Option<Label>> {
+    match text {
+        None => Some(None),
+        Some(text) => text.parse().ok().map(Some),
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    put_number(out, u64::try_from(length).unwrap_or(u64::MAX));
+}
+
+fn put_time(out: &mut Vec<u8>, time: Timestamp) {
+    let millis = time.as_millis();
+    put_number(out, ((millis << 1) ^ (millis >> 63)).cast_unsigned());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_length(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Takes fields off the front of a record.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*byte)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn small(&mut self) -> Option<u32> {
+        u32::try_from(self.number()?).ok()
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        let number = self.number()?;
+        Some(Timestamp::from_millis(
+            (number >> 1).cast_signed() ^ -(number & 1).cast_signed(),
+        ))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = usize::try_from(self.number()?).ok()?;
+        // Each item has at least one byte: a count that cannot be true reserves nothing.
+        let mut items = Vec::with_capacity(count.min(self.0.len()));
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Some(items)
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

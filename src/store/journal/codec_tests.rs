@@ -1,0 +1,121 @@
+//! Tests of the record codec: what is written is read, and no bytes make it panic.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn arb_label() -> impl Strategy<Value = Label> {
+    "[!-~]{1,256}".prop_map(|text| text.parse().unwrap())
+}
+
+fn arb_time() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp::from_millis)
+}
+
+fn arb_bytes(most: usize) -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from)
+}
+
+prop_compose! {
+    fn arb_head()(
+        id in any::<[u8; 16]>(), given_id in proptest::option::of(arb_label()), event_type in arb_label(),
+        key in proptest::option::of(arb_label()), source in proptest::option::of(".{0,20}"), subject in proptest::option::of(".{0,20}"),
+        content_type in ".{0,30}", headers in proptest::collection::vec(("[a-z-]{1,9}", arb_bytes(9)), 0..3), accepted_at in arb_time(),
+    ) -> EventHead {
+        let headers = headers.into_iter().map(|(name, value)| KeptHeader { name: name.into(), value }).collect();
+        EventHead {
+            id: EventId::from_bytes(id), given_id, event_type, key, source: source.map(Into::into), subject: subject.map(Into::into),
+            content_type: content_type.into(), headers, accepted_at,
+        }
+    }
+}
+
+prop_compose! {
+    fn arb_accepted()(
+        seq in any::<u64>(), head in arb_head(), body in arb_bytes(300),
+        deliveries in proptest::collection::vec((any::<u32>(), proptest::option::of(Just(DeadReason::Overflow))), 0..4),
+    ) -> Record {
+        let deliveries = deliveries.into_iter().map(|(number, dead)| (SubscriptionNumber(number), dead)).collect();
+        Record::Accepted(Accepted { seq: EventSeq(seq), event: Arc::new(Event { head, body }), deliveries })
+    }
+}
+
+fn arb_next() -> impl Strategy<Value = Next> {
+    prop_oneof![
+        Just(Next::Delivered),
+        proptest::sample::select(DeadReason::ALL).prop_map(Next::Dead),
+        (arb_time(), any::<u32>()).prop_map(|(at, ms)| Next::Due {
+            at,
+            pause: Duration::from_millis(ms.into())
+        }),
+    ]
+}
+
+prop_compose! {
+    fn arb_attempted()(
+        seq in any::<u64>(), subscription in any::<u32>(), attempt in any::<u32>(), recorded_at in arb_time(), started_at in arb_time(),
+        micros in any::<u32>(), status in proptest::sample::select(AttemptStatus::ALL),
+        reason in proptest::option::of(proptest::sample::select(FailureReason::ALL)),
+        response_code in proptest::option::of(100u16..1000), error in proptest::option::of(".{1,40}"), response_prefix in arb_bytes(40), next in arb_next(),
+    ) -> Record {
+        let outcome = Outcome {
+            started_at, duration: Duration::from_micros(micros.into()), status, reason, response_code,
+            error_message: error.map(Into::into), response_prefix,
+        };
+        Record::Attempted(Attempted { seq: EventSeq(seq), subscription: SubscriptionNumber(subscription), attempt, recorded_at, outcome, next })
+    }
+}
+
+fn arb_state() -> impl Strategy<Value = Record> {
+    let state = (
+        any::<u32>(),
+        any::<u32>(),
+        proptest::option::of(arb_time()),
+        proptest::collection::vec((arb_time(), arb_time()), 0..4),
+    );
+    state.prop_map(
+        |(number, consecutive_failures, held_since, stops)| Record::SubscriptionState {
+            number: SubscriptionNumber(number),
+            state: SubscriptionState {
+                consecutive_failures,
+                held_since,
+                stops,
+            },
+        },
+    )
+}
+
+fn arb_name() -> impl Strategy<Value = Record> {
+    (any::<u32>(), "[a-z0-9][a-z0-9_-]{0,63}").prop_map(|(number, name)| {
+        Record::SubscriptionNamed {
+            number: SubscriptionNumber(number),
+            name: name.parse().unwrap(),
+        }
+    })
+}
+
+fn arb_record() -> impl Strategy<Value = Record> {
+    prop_oneof![arb_accepted(), arb_attempted(), arb_state(), arb_name()]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(record in arb_record()) {
+        let mut bytes = Vec::new();
+        encode(&record, &mut bytes);
+        prop_assert_eq!(decode(&bytes), Some(record));
+    }
+
+    #[test]
+    fn a_record_cut_short_is_none(record in arb_record(), cut in any::<proptest::sample::Index>()) {
+        let mut bytes = Vec::new();
+        encode(&record, &mut bytes);
+        let length = cut.index(bytes.len());
+        prop_assert_eq!(decode(&bytes[..length]), None);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        decode(&bytes);
+    }
+}

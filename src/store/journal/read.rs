@@ -1,0 +1,202 @@
+//! Reading groups and records back, verified. Readers never look behind what is committed.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::store::journal::disk::DiskFile;
+use crate::store::journal::format::{
+    BLOCK, Fields, GROUP_HEADER, GroupHeader, RECORD_HEADER, Seed, aligned,
+};
+use crate::store::journal::{Place, codec};
+use crate::store::record::Record;
+
+/// Bytes read at a time.
+const WINDOW: u32 = 256 * 1024;
+
+/// What stands where a group is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A group that checks: its header, the offset of its records and where it ends.
+    Group {
+        header: GroupHeader,
+        records_at: u32,
+        end: u32,
+    },
+    /// A group's header that checks before records that do not.
+    Damaged {
+        header: GroupHeader,
+        records_at: u32,
+        end: u32,
+    },
+    /// No header of a group.
+    Nothing,
+}
+
+/// Walks the groups of one segment up to a limit.
+pub(super) struct Groups {
+    file: Arc<dyn DiskFile>,
+    seed: Seed,
+    segment: u32,
+    limit: u32,
+    window: Vec<u8>,
+    window_at: u32,
+}
+
+impl Groups {
+    pub(super) fn new(file: Arc<dyn DiskFile>, seed: Seed, segment: u32, limit: u32) -> Self {
+        Self {
+            file,
+            seed,
+            segment,
+            limit,
+            window: Vec::new(),
+            window_at: 0,
+        }
+    }
+
+    /// What stands at `offset`: at the next multiple of 8, or of a block when its predecessor was synced.
+    pub(super) fn find(&mut self, offset: u32) -> io::Result<Found> {
+        let close = aligned(offset, 8);
+        let found = self.at(close)?;
+        let block = aligned(offset, BLOCK);
+        if found == Found::Nothing && block != close {
+            self.at(block)
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// The first group that checks on a block boundary behind `offset`, with where it begins, that `accept` takes.
+    pub(super) fn search(
+        &mut self,
+        offset: u32,
+        accept: impl Fn(&GroupHeader) -> bool,
+    ) -> io::Result<Option<u32>> {
+        let mut block = aligned(offset.saturating_add(1), BLOCK);
+        while block < self.limit {
+            if let Found::Group { header, .. } = self.at(block)?
+                && accept(&header)
+            {
+                return Ok(Some(block));
+            }
+            block = block.saturating_add(BLOCK);
+        }
+        Ok(None)
+    }
+
+    /// Whether only zeros stand from `offset` up to the limit.
+    pub(super) fn is_clean(&mut self, offset: u32) -> io::Result<bool> {
+        let mut at = offset;
+        while at < self.limit {
+            let length = WINDOW.min(self.limit - at);
+            if self
+                .bytes(at, length)?
+                .is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0))
+            {
+                return Ok(false);
+            }
+            at += length;
+        }
+        Ok(true)
+    }
+
+    /// Hands the records of a group to `visit`; those whose CRC does not fit are left out. The number left out.
+    pub(super) fn visit(
+        &mut self,
+        header: &GroupHeader,
+        records_at: u32,
+        visit: &mut dyn FnMut(Record, Place),
+    ) -> io::Result<u32> {
+        let (seed, segment) = (self.seed, self.segment);
+        let Some(bytes) = self.bytes(records_at, header.length)? else {
+            return Ok(header.records);
+        };
+        let (mut rest, mut offset, mut good) = (bytes, records_at, 0);
+        while let Some((record, length)) = record_at(rest, seed) {
+            let Some((_, behind)) = rest.split_at_checked(length) else {
+                break;
+            };
+            let length = u32::try_from(length).unwrap_or(u32::MAX);
+            if let Some(record) = record {
+                good += 1;
+                visit(
+                    record,
+                    Place {
+                        segment,
+                        offset,
+                        length,
+                    },
+                );
+            }
+            (rest, offset) = (behind, offset.saturating_add(length));
+        }
+        Ok(header.records.saturating_sub(good))
+    }
+
+    fn at(&mut self, offset: u32) -> io::Result<Found> {
+        let seed = self.seed;
+        let header_length = u32::try_from(GROUP_HEADER).unwrap_or_default();
+        let Some(header) = self
+            .bytes(offset, header_length)?
+            .and_then(|bytes| GroupHeader::decode(bytes, seed))
+        else {
+            return Ok(Found::Nothing);
+        };
+        let records_at = offset.saturating_add(header_length);
+        let end = records_at.saturating_add(header.length);
+        let records = self.bytes(records_at, header.length)?;
+        let checks = records.is_some_and(|bytes| seed.crc(bytes) == header.records_crc);
+        Ok(if checks {
+            Found::Group {
+                header,
+                records_at,
+                end,
+            }
+        } else {
+            Found::Damaged {
+                header,
+                records_at,
+                end,
+            }
+        })
+    }
+
+    /// `length` bytes at `offset`; none when the limit or the file ends before.
+    fn bytes(&mut self, offset: u32, length: u32) -> io::Result<Option<&[u8]>> {
+        if offset
+            .checked_add(length)
+            .is_none_or(|end| end > self.limit)
+        {
+            return Ok(None);
+        }
+        let loaded = u32::try_from(self.window.len()).unwrap_or(u32::MAX);
+        let inside =
+            offset >= self.window_at && offset + length <= self.window_at.saturating_add(loaded);
+        if !inside {
+            let wanted = length.max(WINDOW).min(self.limit - offset);
+            self.window
+                .resize(usize::try_from(wanted).unwrap_or_default(), 0);
+            self.window_at = offset;
+            let read = self.file.read_at(&mut self.window, offset.into())?;
+            self.window.truncate(read);
+        }
+        let start = usize::try_from(offset - self.window_at).unwrap_or_default();
+        let length = usize::try_from(length).unwrap_or_default();
+        Ok(self.window.get(start..start.saturating_add(length)))
+    }
+}
+
+/// The record at the beginning of `bytes`, none inside when its CRC does not fit, and its length with header; none at
+/// the end or where no length can be trusted.
+pub(super) fn record_at(bytes: &[u8], seed: Seed) -> Option<(Option<Record>, usize)> {
+    let mut fields = Fields(bytes);
+    let length = usize::try_from(fields.u32()?).ok()?;
+    let crc = fields.u32()?;
+    let content = fields.0.get(..length)?;
+    let record = if seed.crc(content) == crc {
+        codec::decode(content)
+    } else {
+        None
+    };
+    Some((record, RECORD_HEADER + length))
+}

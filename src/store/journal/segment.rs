@@ -1,0 +1,179 @@
+//! Segments: which there are, where each ends, and the one that is written to.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::store::journal::Bounds;
+use crate::store::journal::disk::{Disk, DiskFile};
+use crate::store::journal::format::{BLOCK, Seed, SegmentHeader};
+
+/// The name of a segment's file.
+pub(super) fn file_name(number: u32) -> String {
+    format!("{number:08}.seg")
+}
+
+/// The number in a segment's file name.
+pub(super) fn number_of(name: &str) -> Option<u32> {
+    let digits = name
+        .strip_suffix(".seg")
+        .filter(|digits| digits.len() == 8)?;
+    digits.parse().ok().filter(|number| *number > 0)
+}
+
+/// All segments, shared by the writer and the readers.
+pub(super) struct Segments {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) uuid: [u8; 16],
+    known: Mutex<Known>,
+}
+
+struct Known {
+    /// Number → where its groups end; none for the one that is written to.
+    ends: BTreeMap<u32, Option<u32>>,
+    /// Files open for reading, the latest used last.
+    open: Vec<(u32, Arc<dyn DiskFile>)>,
+}
+
+impl Segments {
+    /// Files kept open for reading at most.
+    const OPEN_MAX: usize = 16;
+
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        uuid: [u8; 16],
+        ends: BTreeMap<u32, Option<u32>>,
+    ) -> Self {
+        Self {
+            disk,
+            uuid,
+            known: Mutex::new(Known {
+                ends,
+                open: Vec::new(),
+            }),
+        }
+    }
+
+    /// The seed of a segment's CRCs.
+    pub(super) fn seed(&self, number: u32) -> Seed {
+        Seed::new(&self.uuid, number)
+    }
+
+    /// Notes that a segment ends here and that the next one is written to.
+    pub(super) fn rotated(&self, number: u32, end: u32, next: u32) {
+        let mut known = self.known();
+        known.ends.insert(number, Some(end));
+        known.ends.insert(next, None);
+    }
+
+    /// Where the groups of a segment end; the outer none when there is no such segment, the inner one when it is written to.
+    pub(super) fn end_of(&self, number: u32) -> Option<Option<u32>> {
+        self.known().ends.get(&number).copied()
+    }
+
+    /// The first segment behind `number`.
+    pub(super) fn after(&self, number: u32) -> Option<u32> {
+        self.known()
+            .ends
+            .range(number.saturating_add(1)..)
+            .next()
+            .map(|(number, _)| *number)
+    }
+
+    /// A segment's file, for reading.
+    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
+        let mut known = self.known();
+        let found = known.open.iter().position(|(open, _)| *open == number);
+        let entry = match found {
+            Some(position) => known.open.remove(position),
+            None => (number, self.disk.open(&file_name(number))?),
+        };
+        let file = Arc::clone(&entry.1);
+        if known.open.len() >= Self::OPEN_MAX {
+            known.open.remove(0);
+        }
+        known.open.push(entry);
+        Ok(file)
+    }
+
+    /// Bytes of all segment files.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let numbers: Vec<_> = self.known().ends.keys().copied().collect();
+        numbers
+            .into_iter()
+            .filter_map(|number| self.file(number).ok()?.length().ok())
+            .sum()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The segment that is written to: where the next group goes, and how far zeros are written ahead.
+pub(super) struct Active {
+    pub(super) number: u32,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) seed: Seed,
+    /// Where the next group begins.
+    pub(super) offset: u32,
+    /// Everything below is synced.
+    pub(super) synced_upto: u32,
+    /// Zeros are written up to here.
+    pub(super) filled: u32,
+    /// Groups end before this.
+    pub(super) capacity: u32,
+}
+
+impl Active {
+    /// Makes the segment that `header` describes: file, header and first zeros synced, then its name.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        header: &SegmentHeader,
+        bounds: &Bounds,
+    ) -> io::Result<Self> {
+        let name = file_name(header.number);
+        let created = disk.create(&name).and_then(|file| {
+            let active = Self::begin(file, header, bounds)?;
+            disk.sync_folder()?;
+            Ok(active)
+        });
+        if created.is_err() {
+            // Without a synced header it is no segment; what remains of it is removed at the next start otherwise.
+            disk.remove(&name).ok();
+        }
+        created
+    }
+
+    fn begin(file: Arc<dyn DiskFile>, header: &SegmentHeader, bounds: &Bounds) -> io::Result<Self> {
+        let capacity = bounds.capacity(header.number);
+        let seed = Seed::new(&header.uuid, header.number);
+        let mut active = Self {
+            number: header.number,
+            file,
+            seed,
+            offset: BLOCK,
+            synced_upto: BLOCK,
+            filled: 0,
+            capacity,
+        };
+        active.fill(bounds.ahead, bounds.fill_step)?;
+        active.file.write_at(&header.encode(), 0)?;
+        active.file.sync()?;
+        Ok(active)
+    }
+
+    /// Writes zeros ahead until they reach `upto` (at most the capacity), in steps of `step` bytes.
+    pub(super) fn fill(&mut self, upto: u32, step: u32) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(step).unwrap_or_default()];
+        while self.filled < upto.min(self.capacity) {
+            let length = step.min(self.capacity - self.filled);
+            let bytes = zeros
+                .get(..usize::try_from(length).unwrap_or_default())
+                .unwrap_or_default();
+            self.file.write_at(bytes, self.filled.into())?;
+            self.filled += length;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Disks that fail, fill up or decay.
+
+use std::sync::Arc;
+
+use super::memory::{Asked, Memory};
+use super::*;
+
+const SMALL: Bounds = Bounds {
+    first_segment: 64 << 10,
+    segment: 64 << 10,
+    fill_step: 8 << 10,
+    ahead: 16 << 10,
+    group: 24 << 10,
+};
+
+fn open(disk: &Memory) -> (Journal<u64>, Receiver<Told>) {
+    let (sink, receiver) = sink();
+    (
+        Journal::open_on(Arc::new(disk.clone()), SMALL, sink)
+            .unwrap()
+            .0,
+        receiver,
+    )
+}
+
+#[test]
+fn a_failed_sync_is_fatal_and_never_repeated() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    journal
+        .append(&[accepted(1, 10)], Durability::Sync, 1)
+        .unwrap();
+    assert!(matches!(told(&receiver), Told::Committed(..)));
+    let syncs = |disk: &Memory| {
+        disk.log()
+            .iter()
+            .filter(|asked| matches!(asked, Asked::Sync(_)))
+            .count()
+    };
+    let before = syncs(&disk);
+    disk.fail_sync(before + 1);
+    journal
+        .append(&[accepted(2, 10)], Durability::Sync, 2)
+        .unwrap();
+    let Told::Failed(error, waiting) = told(&receiver) else {
+        panic!("reported as committed")
+    };
+    assert_eq!(
+        (error.as_str(), waiting),
+        ("cannot write segment 1 of the journal", vec![2])
+    );
+    assert!(matches!(
+        journal.append(&[accepted(3, 10)], Durability::Sync, 3),
+        Err(AppendError::Failed(_))
+    ));
+    assert!(journal.close().is_err());
+    assert_eq!(syncs(&disk), before + 1, "no second sync");
+    assert!(
+        receiver.try_recv().is_err(),
+        "nothing is told after the failure"
+    );
+}
+
+#[test]
+fn whichever_sync_fails_none_follows_it() {
+    for number in 1..=40 {
+        let disk = Memory::default();
+        disk.fail_sync(number);
+        let (sink, receiver) = sink();
+        let Ok((journal, _)) = Journal::open_on(Arc::new(disk.clone()), SMALL, sink) else {
+            continue;
+        };
+        for seq in 1..=60 {
+            let durability = if seq % 3 == 0 {
+                Durability::WriteNow
+            } else {
+                Durability::Sync
+            };
+            let appended = journal.append(&[accepted(seq, 3000)], durability, seq);
+            if appended.is_err() || matches!(told(&receiver), Told::Failed(..)) {
+                break;
+            }
+        }
+        assert!(
+            journal.close().is_err(),
+            "sync {number}: the failure was not told"
+        );
+        let syncs = disk
+            .log()
+            .iter()
+            .filter(|asked| matches!(asked, Asked::Sync(_)))
+            .count();
+        assert_eq!(syncs, number, "a sync after the failed one");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    let used: usize = disk.files().values().map(Vec::len).sum();
+    disk.set_space(Some(used));
+    let mut token = 0;
+    let refused = loop {
+        token += 1;
+        match journal.append(&[accepted(token, 2000)], Durability::Sync, token) {
+            Err(AppendError::Full) => break token,
+            Ok(()) => {}
+            Err(error) => panic!("{error}"),
+        }
+        match told(&receiver) {
+            Told::Committed(..) => {}
+            Told::Refused(tokens) => break tokens[0],
+            Told::Failed(error, _) => panic!("{error}"),
+        }
+        assert!(token < 1000, "never full");
+    };
+    journal
+        .append(&[accepted(refused, 100)], Durability::WriteNow, 5000)
+        .unwrap();
+    assert!(
+        matches!(told(&receiver), Told::Committed(batches, _) if batches[0].0 == 5000),
+        "outcomes go on"
+    );
+    disk.set_space(None);
+    let deadline = Duration::from_secs(10);
+    let started = writer::now();
+    while journal
+        .append(&[accepted(refused + 1, 10)], Durability::Sync, 6000)
+        .is_err()
+    {
+        assert!(started.elapsed() < deadline, "does not heal");
+        std::thread::yield_now();
+    }
+    assert!(matches!(told(&receiver), Told::Committed(..)));
+    let seqs: Vec<_> = scan_all(&journal)
+        .iter()
+        .map(|(record, _)| matches!(record, Record::Accepted(_)))
+        .collect();
+    assert_eq!(seqs.len() as u64, refused + 1);
+    journal.close().unwrap();
+}
+
+#[test]
+fn a_batch_larger_than_a_group_is_refused_alone() {
+    let (journal, receiver) = open(&Memory::default());
+    assert!(matches!(
+        journal.append(&[accepted(1, 30 << 10)], Durability::Sync, 1),
+        Err(AppendError::TooLarge)
+    ));
+    journal
+        .append(&[accepted(1, 20 << 10)], Durability::Sync, 1)
+        .unwrap();
+    assert!(matches!(told(&receiver), Told::Committed(..)));
+    assert_eq!(scan_all(&journal).len(), 1);
+}
+
+#[test]
+fn a_flipped_bit_costs_at_most_the_group_it_hits() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    for seq in 1..=8 {
+        journal
+            .append(&[accepted(seq, 100)], Durability::Sync, seq)
+            .unwrap();
+        told(&receiver);
+    }
+    journal.close().unwrap();
+    let used = 4096 * 9;
+    for offset in (0..used).step_by(37) {
+        let damaged = Memory::with(disk.files());
+        damaged.flip("00000001.seg", offset);
+        let (journal, _) = open(&damaged);
+        let found: Vec<_> = scan_all(&journal)
+            .into_iter()
+            .map(|(record, _)| record)
+            .collect();
+        assert!(
+            found.len() >= 7,
+            "offset {offset}: only {} of 8",
+            found.len()
+        );
+        for record in &found {
+            assert!(
+                (1..=8).any(|seq| *record == accepted(seq, 100)),
+                "offset {offset}: {record:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_newer_format_is_named() {
+    let disk = Memory::default();
+    drop(open(&disk));
+    let mut files = disk.files();
+    let file = files.get_mut("00000001.seg").unwrap();
+    (file[8], file[2048 + 8]) = (2, 2);
+    let error =
+        Journal::<u64>::open_on(Arc::new(Memory::with(files)), SMALL, sink().0).unwrap_err();
+    let expected = "segment 1 of the journal has format 2, this version of sidehook reads 1: run the newer version";
+    assert_eq!(error.to_string(), expected);
+}

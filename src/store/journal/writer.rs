@@ -1,0 +1,292 @@
+//! The journal's one thread: takes what arrived, writes it as a group, syncs it if a batch asks for it, and tells.
+//!
+//! No error of a write or sync is retried: the journal is poisoned, nothing of the group is reported as committed, and the
+//! file is not touched again. No space while zeros are written ahead or a segment is made is not such an error: batches
+//! that ask for a sync are refused, others go into the room that is left.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::journal::disk::is_no_space;
+use crate::store::journal::format::{BLOCK, GROUP_HEADER, GroupHeader, SegmentHeader, aligned};
+use crate::store::journal::forming::{Forming, Task};
+use crate::store::journal::segment::Active;
+use crate::store::journal::{Committed, Group, JournalError, Place, Position, Shared};
+
+/// The longest that written bytes stay unsynced.
+pub(super) const SYNC_AFTER: Duration = Duration::from_millis(100);
+
+/// What the journal's thread owns.
+pub(super) struct Writer<T, S> {
+    pub(super) shared: Arc<Shared<T>>,
+    pub(super) sink: S,
+    pub(super) active: Active,
+    pub(super) next_group: u64,
+    pub(super) last_seq: u64,
+    /// Since when written bytes wait for their sync.
+    pub(super) unsynced_since: Option<Instant>,
+}
+
+/// Why a group was not written.
+enum Fault {
+    NoSpace,
+    Broken(JournalError),
+}
+
+impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
+    /// Runs until the journal is closed or broken.
+    pub(super) fn run(mut self) {
+        let mut spare = Forming::default();
+        loop {
+            let done = match self.shared.next_task(spare, self.unsynced_since) {
+                Task::Write(forming) => self.write(forming),
+                Task::Sync(unused) => self.sync().map(|()| unused),
+                Task::Look(unused) => Ok(unused),
+                Task::End => {
+                    let end = if self.unsynced_since.is_some() {
+                        self.sync()
+                    } else {
+                        Ok(())
+                    };
+                    if let Err(error) = end {
+                        self.fail(error, Vec::new());
+                    }
+                    return;
+                }
+            };
+            match done.and_then(|emptied| self.fill_ahead().map(|()| emptied)) {
+                Ok(emptied) => spare = emptied,
+                Err(error) => return self.fail(error, Vec::new()),
+            }
+        }
+    }
+
+    /// Writes and reports what formed; gives its buffers back for reuse.
+    fn write(&mut self, mut forming: Forming<T>) -> Result<Forming<T>, JournalError> {
+        match self.place(forming.bytes.len()) {
+            Ok(()) => {}
+            Err(Fault::Broken(error)) => {
+                self.fail(error.clone(), forming.take_tokens());
+                return Err(error);
+            }
+            Err(Fault::NoSpace) => {
+                self.shared.set_full(true);
+                let refused = forming.split_off_synced();
+                self.sink.refused(refused);
+                if forming.is_empty() || !self.has_room(forming.bytes.len()) {
+                    return self.put_back(forming);
+                }
+            }
+        }
+        let started = now();
+        match self.write_group(&mut forming) {
+            Ok(synced) => {
+                let events = forming.batches.iter().filter(|batch| batch.sync).count();
+                let group = Group {
+                    synced,
+                    duration: started.elapsed(),
+                    events,
+                };
+                let places = self.places(&forming);
+                self.advance(&forming, synced);
+                self.shared.set_end(Position {
+                    segment: self.active.number,
+                    offset: self.active.offset,
+                });
+                self.sink.committed(forming.take_batches(places), group);
+                Ok(forming)
+            }
+            Err(error) => {
+                let error = JournalError::io("write", self.active.number, error);
+                self.fail(error.clone(), forming.take_tokens());
+                Err(error)
+            }
+        }
+    }
+
+    /// What does not fit waits for space at the front.
+    fn put_back(&mut self, forming: Forming<T>) -> Result<Forming<T>, JournalError> {
+        self.shared.put_back(forming).map_err(|mut forming| {
+            let error = JournalError::io(
+                "write",
+                self.active.number,
+                io::ErrorKind::StorageFull.into(),
+            );
+            self.fail(error.clone(), forming.take_tokens());
+            error
+        })
+    }
+
+    /// Makes sure that a group of this size has room in the active segment, or makes a new one.
+    fn place(&mut self, length: usize) -> Result<(), Fault> {
+        if self.has_room(length) {
+            return Ok(());
+        }
+        let end = self.end_of(length);
+        if end <= self.active.capacity {
+            let filled = self.active.fill(end, self.shared.bounds.fill_step);
+            return filled.map_err(|error| self.fault("write", error));
+        }
+        self.rotate()?;
+        // A group larger than what a new segment is begun with: the next fill would write its zeros over it.
+        let end = self.end_of(length);
+        let filled = self.active.fill(end, self.shared.bounds.fill_step);
+        filled.map_err(|error| self.fault("write", error))
+    }
+
+    fn rotate(&mut self) -> Result<(), Fault> {
+        if self.unsynced_since.is_some() {
+            self.sync().map_err(Fault::Broken)?;
+        }
+        let number = self.active.number;
+        let header = SegmentHeader {
+            uuid: self.shared.segments.uuid,
+            number: number.saturating_add(1),
+            previous: number,
+            previous_end: self.active.synced_upto,
+            last_seq: self.last_seq,
+            first_group: self.next_group,
+        };
+        let next = Active::create(&*self.shared.segments.disk, &header, &self.shared.bounds);
+        let next = next.map_err(|error| self.fault("create", error))?;
+        self.shared
+            .segments
+            .rotated(number, self.active.synced_upto, next.number);
+        self.active = next;
+        Ok(())
+    }
+
+    /// One write, and one sync if a batch asks for it or written bytes have waited long enough. Whether it was synced.
+    fn write_group(&mut self, forming: &mut Forming<T>) -> io::Result<bool> {
+        forming.seal_records(self.active.seed);
+        let records = forming.bytes.get(GROUP_HEADER..).unwrap_or_default();
+        let header = GroupHeader {
+            length: u32::try_from(records.len()).unwrap_or(u32::MAX),
+            records: forming.records,
+            synced_upto: self.active.synced_upto,
+            sequence: self.next_group,
+            records_crc: self.active.seed.crc(records),
+        };
+        let header = header.encode(self.active.seed);
+        if let Some(place) = forming.bytes.get_mut(..GROUP_HEADER) {
+            place.copy_from_slice(&header);
+        }
+        self.active
+            .file
+            .write_at(&forming.bytes, self.active.offset.into())?;
+        let waited = self
+            .unsynced_since
+            .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
+        let sync = forming.wants_sync() || waited;
+        if sync {
+            self.active.file.sync()?;
+        }
+        Ok(sync)
+    }
+
+    fn places(&self, forming: &Forming<T>) -> Vec<Place> {
+        let place = |span: &(u32, u32)| Place {
+            segment: self.active.number,
+            offset: self.active.offset.saturating_add(span.0),
+            length: span.1,
+        };
+        forming.spans.iter().map(place).collect()
+    }
+
+    /// The group is on the disk: the next one comes behind it.
+    fn advance(&mut self, forming: &Forming<T>, synced: bool) {
+        self.next_group = self.next_group.saturating_add(1);
+        self.last_seq = self.last_seq.max(forming.last_seq);
+        let end = self.end_of(forming.bytes.len());
+        if synced {
+            self.note_synced(end);
+        } else {
+            self.active.offset = aligned(end, 8);
+            self.unsynced_since.get_or_insert_with(now);
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.active
+            .file
+            .sync()
+            .map_err(|error| JournalError::io("sync", self.active.number, error))?;
+        self.note_synced(self.active.offset);
+        self.shared.set_end(Position {
+            segment: self.active.number,
+            offset: self.active.offset,
+        });
+        Ok(())
+    }
+
+    /// Synced bytes are never rewritten: what follows begins on a block of its own.
+    fn note_synced(&mut self, end: u32) {
+        self.active.synced_upto = end;
+        self.active.offset = aligned(end, BLOCK);
+        self.unsynced_since = None;
+    }
+
+    /// Keeps zeros written ahead, so that a commit writes into blocks that the file already has, and so that outcomes have
+    /// room on a full disk. A segment is left while it still has such room.
+    fn fill_ahead(&mut self) -> Result<(), JournalError> {
+        let bounds = self.shared.bounds;
+        let left = self.active.capacity.saturating_sub(self.active.offset);
+        let wanted = self
+            .active
+            .offset
+            .saturating_add(bounds.ahead)
+            .min(self.active.capacity);
+        let done = if left < bounds.ahead / 2 {
+            self.rotate()
+        } else if self.active.filled < wanted {
+            self.active
+                .fill(wanted, bounds.fill_step)
+                .map_err(|error| self.fault("write", error))
+        } else {
+            Ok(())
+        };
+        match done {
+            Ok(()) => self.shared.set_full(false),
+            Err(Fault::NoSpace) => self.shared.set_full(true),
+            Err(Fault::Broken(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, length: usize) -> bool {
+        self.end_of(length) <= self.active.filled
+    }
+
+    fn end_of(&self, length: usize) -> u32 {
+        self.active
+            .offset
+            .saturating_add(u32::try_from(length).unwrap_or(u32::MAX))
+    }
+
+    fn fault(&self, doing: &'static str, error: io::Error) -> Fault {
+        if is_no_space(&error) {
+            Fault::NoSpace
+        } else {
+            Fault::Broken(JournalError::io(doing, self.active.number, error))
+        }
+    }
+
+    /// Ends it: nothing is accepted any more, and everybody who waits is told.
+    fn fail(&mut self, error: JournalError, waiting: Vec<T>) {
+        let later = self.shared.poison(&error);
+        if let Some(later) = later {
+            self.sink
+                .failed(&error, waiting.into_iter().chain(later).collect());
+        }
+    }
+}
+
+/// The monotonic clock of the journal's timers.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the journal's thread has no tokio timer; only spans are measured with it"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}

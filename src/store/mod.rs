@@ -1,0 +1,303 @@
+//! The durable store. One handle: accept events, take deliveries, settle attempts.
+//!
+//! **The journal is the truth, the book is a view that reads the journal, queues are windows over the book.**
+//!
+//! - [`accept`](Store::accept) gives events their place in the order and appends them to the journal; it resolves when
+//!   they are on the disk. Its thread lays down what it wrote, and one task ([`Store::run`]) hands it on.
+//! - A queue keeps what may be attempted now or soon in memory: deliveries just committed come with their event, others
+//!   are asked of the book and read back from the journal by a thread of their own.
+//! - [`settle`](Store::settle) appends the outcome of an attempt; its consequence is visible when it is written.
+//! - The book follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
+//!   and memory only; the book hears of it later and nobody waits for it.
+//!
+//! In the folder: `lock`, `journal/`, `book.sqlite3`. One process holds it at a time.
+//!
+//! Left to others: what to attempt and when (delivery), which subscriptions an event is for (matching).
+//!
+//! Invariants: no receipt before the event and its deliveries are durable; what was not durable is never leased; a
+//! delivery has at most one lease; memory does not grow with what is pending.
+
+mod accept;
+mod book;
+mod budget;
+mod dedup;
+mod error;
+mod gauges;
+mod hub;
+mod journal;
+mod lock;
+mod names;
+mod open;
+mod pump;
+mod queue;
+mod reader;
+mod record;
+mod settle;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use accept::Intake;
+pub use error::{AcceptError, StoreError};
+use hub::Hub;
+use journal::Journal;
+use lock::FolderLock;
+use names::{Known, Names};
+use pump::Token;
+use queue::{Bounds, Counters, QueueShared};
+pub use queue::{Lease, Queue, QueueCounts};
+
+use crate::domain::{
+    Clock, Event, EventId, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
+};
+use crate::metrics::StoreMetrics;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The folder; made when absent (0700).
+    pub path: PathBuf,
+    /// How long a given id is remembered.
+    pub dedup_window: Duration,
+    /// How many given ids are remembered at most; 17 bytes of memory each.
+    pub dedup_max: usize,
+    /// Bytes of memory for bodies and windows, all queues together.
+    pub memory_budget: usize,
+}
+
+/// An event to accept, with the subscriptions it is for.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// The event; its id and accepted_at are already set.
+    pub event: Event,
+    /// The deliveries to make.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// A delivery to make.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDelivery {
+    /// For which subscription.
+    pub subscription: SubscriptionNumber,
+    /// Bytes that may be pending of this subscription; beyond it the delivery is dead at once, reason `overflow`.
+    pub max_pending: u64,
+}
+
+/// What became of an event that was posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its id, of the first one for a duplicate.
+    pub id: EventId,
+    /// How many deliveries it has.
+    pub deliveries: usize,
+    /// It was accepted before.
+    pub duplicate: bool,
+    /// Deliveries that are dead because `max_pending` was reached; none for a duplicate.
+    pub overflowed: Vec<SubscriptionNumber>,
+}
+
+/// Whether writes work: `store_healthy`, `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It works.
+    Healthy,
+    /// It works, but the disk is full: no new events.
+    Full,
+    /// A write or sync failed.
+    Failed,
+}
+
+/// Run-time state of a subscription that outlives a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubscriptionState {
+    /// Failed attempts since the last success.
+    pub consecutive_failures: u32,
+    /// Since when its deliveries are held (disabled or gone from the file).
+    pub held_since: Option<Timestamp>,
+    /// Spans in which it was stopped (held, paused): not counted towards `max_age`. At most 32, oldest first; merged
+    /// beyond.
+    pub stops: Vec<(Timestamp, Timestamp)>,
+}
+
+/// The store: a cheap handle.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+/// What all handles share.
+struct Inner {
+    hub: Arc<Hub>,
+    journal: Arc<Journal<Token>>,
+    intake: Mutex<Intake>,
+    /// Locked after `intake` by those who need both.
+    names: RwLock<Names>,
+    metrics: StoreMetrics,
+    book_path: PathBuf,
+    /// Some state of a subscription is not in the journal yet.
+    unsaved_states: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// None once the store is closed.
+    lock: Mutex<Option<FolderLock>>,
+}
+
+impl Store {
+    /// Opens or makes the store and recovers it. Blocks, for long only when the book must be written anew.
+    ///
+    /// Nothing is handed on until [`Store::run`] is polled.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder cannot be used, is in use, or holds a journal that is damaged beyond recovery or
+    /// of a newer format.
+    pub fn open(
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        Inner::open(options, clock, metrics, Bounds::default()).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// Hands on what is committed: to those who wait and to the queues. To be run as one task for as long as the store
+    /// is used; ends when the store is closed.
+    ///
+    /// # Errors
+    /// Ends with the reason when the store fails.
+    ///
+    /// # Cancel safety
+    /// When dropped, nobody is told of commits any more; nothing is lost.
+    pub async fn run(&self) -> Result<(), StoreError> {
+        self.0.pump().await
+    }
+
+    /// The number of a subscription name; a new one becomes durable with the first event that has it.
+    #[must_use]
+    pub fn subscription(&self, name: &SubscriptionName) -> SubscriptionNumber {
+        let mut names = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = names.number(name) {
+            return number;
+        }
+        let number = names.next();
+        names.add(Known {
+            name: name.clone(),
+            queue: QueueShared::new(number, &self.0.hub, Counters::default(), None),
+            state: SubscriptionState::default(),
+            named: false,
+            saved: true,
+        });
+        number
+    }
+
+    /// Every name the store has ever had, with its number.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<(SubscriptionName, SubscriptionNumber)> {
+        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .iter()
+            .map(|known| (known.name.clone(), known.queue.number))
+            .collect()
+    }
+
+    /// Accepts a batch, all or none; resolves when it is durable.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; nothing of the batch was stored then, except that after `Failed` it may turn out to be.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo the acceptance.
+    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
+        self.0.accept(events).await
+    }
+
+    /// The queue of one subscription. Of a number that no name has, an empty one.
+    #[must_use]
+    pub fn queue(&self, subscription: SubscriptionNumber) -> Queue {
+        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        match names.get(subscription) {
+            Some(known) => Queue(Arc::clone(&known.queue)),
+            None => {
+                let counters = Counters::default();
+                Queue(QueueShared::new(subscription, &self.0.hub, counters, None))
+            }
+        }
+    }
+
+    /// Records how an attempt ended; the record is queued when this returns, written when the future resolves.
+    /// `urgent`: a lane waits for the slot, write at once instead of within 2 ms.
+    ///
+    /// # Errors
+    /// The future resolves to an error when the store has failed: the outcome may be lost then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo the record. If the journal had no room for it yet, the delivery is ready again.
+    pub fn settle(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        next: Next,
+        urgent: bool,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static + use<> {
+        self.0.settle(lease, outcome, next, urgent)
+    }
+
+    /// The run-time state of a subscription, as last set.
+    #[must_use]
+    pub fn state(&self, subscription: SubscriptionNumber) -> SubscriptionState {
+        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .get(subscription)
+            .map(|known| known.state.clone())
+            .unwrap_or_default()
+    }
+
+    /// Records the run-time state of a subscription; synced with the next commit, within 100 ms. While the disk is
+    /// full it is kept and tried again.
+    pub fn set_state(&self, subscription: SubscriptionNumber, state: SubscriptionState) {
+        self.0.set_state(subscription, state);
+    }
+
+    /// Whether writes work and the disk has room.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.health()
+    }
+
+    /// Refreshes the gauges of StoreMetrics, and what queues know of the oldest deliveries in the book.
+    pub fn publish(&self) {
+        self.0.publish();
+    }
+
+    /// Resolves when the store has failed; never otherwise.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn failed(&self) -> StoreError {
+        self.0.hub.failure.raised().await
+    }
+
+    /// Syncs everything and ends the threads. Every lease must have been settled or dropped.
+    ///
+    /// # Errors
+    /// Why the store has failed, if it has, or why the last sync did.
+    ///
+    /// # Cancel safety
+    /// Dropped, it goes on by itself.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        open::close(Arc::clone(&self.0)).await
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The subscriptions that the store knows: their numbers, queues and run-time state.
+//!
+//! A name gets its number when it is first asked for, and becomes durable with the first batch that needs it: the
+//! record that names it stands before it in the same batch. Numbers count from 1 and are never reused once durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::{SubscriptionName, SubscriptionNumber};
+use crate::store::SubscriptionState;
+use crate::store::queue::QueueShared;
+use crate::store::record::Record;
+
+/// The subscriptions by name and by number.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    numbers: HashMap<SubscriptionName, SubscriptionNumber>,
+    /// By number; what is missing has lost its name by damage, or is number 0.
+    known: Vec<Option<Known>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: SubscriptionName,
+    pub(super) queue: Arc<QueueShared>,
+    pub(super) state: SubscriptionState,
+    /// The journal has the name.
+    pub(super) named: bool,
+    /// The journal has the state.
+    pub(super) saved: bool,
+}
+
+impl Known {
+    /// The record that names it.
+    pub(super) fn naming(&self) -> Record {
+        Record::SubscriptionNamed {
+            number: self.queue.number,
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Names {
+    /// Adds a subscription under the number of its queue.
+    pub(super) fn add(&mut self, known: Known) {
+        let number = known.queue.number;
+        let index = index(number);
+        self.reserve(number);
+        self.numbers.insert(known.name.clone(), number);
+        if let Some(place) = self.known.get_mut(index) {
+            *place = Some(known);
+        }
+    }
+
+    /// Makes sure that this number is never given to a new name.
+    pub(super) fn reserve(&mut self, number: SubscriptionNumber) {
+        let least = index(number) + 1;
+        if self.known.len() < least {
+            self.known.resize_with(least, || None);
+        }
+    }
+
+    /// The number that the next new name gets.
+    pub(super) fn next(&self) -> SubscriptionNumber {
+        SubscriptionNumber(u32::try_from(self.known.len()).unwrap_or(u32::MAX).max(1))
+    }
+
+    pub(super) fn number(&self, name: &SubscriptionName) -> Option<SubscriptionNumber> {
+        self.numbers.get(name).copied()
+    }
+
+    pub(super) fn get(&self, number: SubscriptionNumber) -> Option<&Known> {
+        self.known.get(index(number))?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, number: SubscriptionNumber) -> Option<&mut Known> {
+        self.known.get_mut(index(number))?.as_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.known.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Known> {
+        self.known.iter_mut().flatten()
+    }
+}
+
+fn index(number: SubscriptionNumber) -> usize {
+    usize::try_from(number.0).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,273 @@
+//! From the journal's thread back to the tasks: what was committed reaches those who wait and the queues.
+//!
+//! The journal's thread only lays down what it wrote and wakes one task, the pump: a wake from another thread costs a
+//! system call, so there is one per group and none per event. The pump runs as a task of the application and does
+//! the rest in its own thread, in the order of the journal.
+
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::domain::Next;
+use crate::metrics::StoreMetrics;
+use crate::store::accept::undo;
+use crate::store::budget::{Permit, StoredEvent};
+use crate::store::hub::Hub;
+use crate::store::journal::{Committed, Group, JournalError, Place};
+use crate::store::names::Names;
+use crate::store::queue::{Entry, QueueShared};
+use crate::store::record::{Accepted, Record};
+use crate::store::{AcceptError, Inner, Receipt, StoreError};
+
+/// How long a state waits that could not be recorded.
+const STATE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the journal gives back with each batch it has written.
+#[derive(Debug)]
+pub(super) enum Token {
+    /// Events were accepted.
+    Accepted(Box<Batch>),
+    /// An attempt was recorded.
+    Settled(Settled),
+    /// Nobody waits.
+    Nobody,
+}
+
+/// A batch of events on its way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) records: Arc<Vec<Record>>,
+    pub(super) receipts: Vec<Receipt>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Receipt>, AcceptError>>,
+}
+
+/// An outcome on its way.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) queue: Arc<QueueShared>,
+    /// The delivery before the attempt.
+    pub(super) entry: Entry,
+    pub(super) next: Next,
+    pub(super) reply: oneshot::Sender<()>,
+}
+
+/// What became of batches.
+#[derive(Debug)]
+enum Fate {
+    /// A group was committed: its batches, each with the places of its records.
+    Committed(Vec<(Token, Vec<Place>)>),
+    /// There was no space for these batches of events.
+    Refused(Vec<Token>),
+}
+
+/// What the journal's thread has laid down and the pump has not yet picked up.
+#[derive(Debug, Default)]
+pub(super) struct Completions {
+    laid_down: Mutex<LaidDown>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct LaidDown {
+    fates: Vec<Fate>,
+    closed: bool,
+}
+
+impl Completions {
+    fn push(&self, fate: Fate) {
+        {
+            let mut laid_down = self.lock();
+            if laid_down.closed {
+                return;
+            }
+            laid_down.fates.push(fate);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Wakes the pump to look at whether the store has failed.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> LaidDown {
+        let mut laid_down = self.lock();
+        LaidDown {
+            fates: mem::take(&mut laid_down.fates),
+            closed: laid_down.closed,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LaidDown> {
+        self.laid_down
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The journal's end of it.
+pub(super) struct Sink {
+    pub(super) hub: Arc<Hub>,
+    pub(super) metrics: StoreMetrics,
+}
+
+impl Committed<Token> for Sink {
+    fn committed(&mut self, batches: Vec<(Token, Vec<Place>)>, group: Group) {
+        let (mut events, mut records, mut bytes) = (0_u32, 0, 0_u64);
+        for (token, places) in &batches {
+            records += places.len();
+            let lengths = places.iter().map(|place| u64::from(place.length));
+            bytes += lengths.sum::<u64>();
+            if let Token::Accepted(batch) = token {
+                events += u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
+            }
+        }
+        if events > 0 {
+            self.metrics.commit_seconds.record(group.duration);
+            self.metrics.commit_events.record(events);
+        }
+        self.hub.completions.push(Fate::Committed(batches));
+        self.hub.book.committed(records, bytes);
+    }
+
+    fn refused(&mut self, batches: Vec<Token>) {
+        self.hub.completions.push(Fate::Refused(batches));
+    }
+
+    fn failed(&mut self, error: &JournalError, waiting: Vec<Token>) {
+        self.hub.fail(StoreError::of_journal(error));
+        drop(waiting);
+    }
+}
+
+impl Inner {
+    /// Hands on what is committed until the store is closed or has failed.
+    pub(super) async fn pump(&self) -> Result<(), StoreError> {
+        loop {
+            let changed = self.hub.completions.changed.notified();
+            let laid_down = self.hub.completions.take();
+            let idle = laid_down.fates.is_empty();
+            self.hand_over(laid_down.fates);
+            if let Some(error) = self.hub.failure.get() {
+                // Whoever still waits learns of it by what is dropped here and from now on.
+                self.hub.completions.close();
+                drop(self.hub.completions.take());
+                self.intake().abandon();
+                return Err(error);
+            }
+            match (idle, laid_down.closed) {
+                (true, true) => return Ok(()),
+                (true, false) if self.save_states() => changed.await,
+                (true, false) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep(STATE_PAUSE) => {}
+                    }
+                }
+                (false, _) => {}
+            }
+        }
+    }
+
+    fn hand_over(&self, fates: Vec<Fate>) {
+        for fate in fates {
+            match fate {
+                Fate::Committed(group) => self.committed(group),
+                Fate::Refused(tokens) => self.refused(tokens),
+            }
+        }
+    }
+
+    fn committed(&self, group: Vec<(Token, Vec<Place>)>) {
+        let mut batches = Vec::new();
+        let mut last = None;
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        for (token, places) in group {
+            match token {
+                Token::Accepted(batch) => {
+                    for (record, place) in batch.records.iter().zip(places) {
+                        if let Record::Accepted(accepted) = record {
+                            self.commit_event(&names, accepted, place);
+                            last = Some(accepted.seq);
+                        }
+                    }
+                    batches.push(batch);
+                }
+                Token::Settled(settled) => {
+                    settled.queue.settle(settled.entry, settled.next);
+                    // A lane that is gone does not wait for the outcome, which stays recorded.
+                    settled.reply.send(()).ok();
+                }
+                Token::Nobody => {}
+            }
+        }
+        // Never held together in this order: see [`Inner::names`].
+        drop(names);
+        if let Some(last) = last {
+            self.intake().committed(last);
+        }
+        for batch in batches {
+            // Who asked may have gone; the events stay accepted.
+            batch.reply.send(Ok(batch.receipts)).ok();
+        }
+    }
+
+    fn refused(&self, tokens: Vec<Token>) {
+        for token in tokens {
+            let Token::Accepted(batch) = token else {
+                continue;
+            };
+            let mut intake = self.intake();
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            undo(&names, &batch.records);
+            drop(names);
+            for record in batch.records.iter() {
+                if let Record::Accepted(accepted) = record {
+                    intake.refused(accepted.seq);
+                }
+            }
+            drop(intake);
+            batch.reply.send(Err(AcceptError::Full)).ok();
+        }
+    }
+
+    fn commit_event(&self, names: &Names, accepted: &Accepted, place: Place) {
+        let event = &accepted.event;
+        let entry = Entry {
+            seq: accepted.seq,
+            place,
+            body_bytes: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
+            accepted_at: event.head.accepted_at,
+            attempts: 0,
+            schedule_attempts: 0,
+        };
+        let mut shared: Option<Arc<StoredEvent>> = None;
+        let pending = accepted
+            .deliveries
+            .iter()
+            .filter(|(_, dead)| dead.is_none());
+        for (number, _) in pending {
+            if let Some(known) = names.get(*number) {
+                known.queue.commit(entry, || {
+                    let body = shared.get_or_insert_with(|| {
+                        let permit = Permit::of_body(&self.hub.budget, event.body.len());
+                        StoredEvent::new(Arc::clone(event), permit)
+                    });
+                    Arc::clone(body)
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pump_tests.rs"]
+mod tests;

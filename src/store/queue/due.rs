@@ -1,0 +1,152 @@
+//! Deliveries that wait for their next attempt, ordered by due time, as far as they are in memory.
+//!
+//! What is due up to the *horizon* is here; later ones may be only in the book. The horizon falls when the bound is
+//! passed and the latest are evicted, and rises when half has drained and the book is asked for what follows.
+//! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
+//! state that memory has already left behind.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use super::Entry;
+use super::refill::DueRefilled;
+use crate::domain::{EventSeq, Timestamp};
+
+/// Orders deliveries by due time, then by acceptance.
+pub(in crate::store) type DueKey = (Timestamp, EventSeq);
+
+/// Before every key.
+pub(super) const BEGINNING: DueKey = (Timestamp::from_millis(i64::MIN), EventSeq(0));
+
+#[derive(Debug, Default)]
+pub(super) struct Dues {
+    waiting: BTreeMap<DueKey, Entry>,
+    /// Due now, in the order in which they became due.
+    ready: VecDeque<Entry>,
+    /// What is due later than this may be only in the book; none: everything is here.
+    horizon: Option<DueKey>,
+    /// A question to the book is open: what was settled since.
+    settled: Option<HashSet<EventSeq>>,
+}
+
+impl Dues {
+    /// Those of a subscription whose retries are all in the book.
+    pub(super) fn unknown() -> Self {
+        Self {
+            horizon: Some(BEGINNING),
+            ..Self::default()
+        }
+    }
+
+    /// Takes a delivery that is due at `at`; keeps at most `bound`.
+    pub(super) fn insert(&mut self, at: Timestamp, entry: Entry, bound: usize) {
+        let key = (at, entry.seq);
+        let beyond = self.horizon.is_some_and(|horizon| key > horizon);
+        if beyond && self.settled.is_none() {
+            return;
+        }
+        self.waiting.insert(key, entry);
+        self.evict(bound);
+    }
+
+    fn evict(&mut self, bound: usize) {
+        if self.settled.is_some() {
+            return;
+        }
+        while self.waiting.len() > bound {
+            if let Some(((at, seq), _)) = self.waiting.pop_last() {
+                let before = (at, EventSeq(seq.0.saturating_sub(1)));
+                self.horizon = Some(self.horizon.map_or(before, |old| old.min(before)));
+            }
+        }
+    }
+
+    /// Makes ready what is due by `now`.
+    pub(super) fn promote(&mut self, now: Timestamp) {
+        while let Some(first) = self.waiting.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            self.ready.push_back(first.remove());
+        }
+    }
+
+    /// Takes one that is due already.
+    pub(super) fn make_ready(&mut self, entry: Entry) {
+        self.ready.push_back(entry);
+    }
+
+    /// The first that is due now, as of the last [`Dues::promote`].
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.ready.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        self.ready.pop_front()
+    }
+
+    /// When the next one in memory becomes due.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.keys().next().map(|(at, _)| *at)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.ready.len()
+    }
+
+    /// Whether some may be only in the book.
+    pub(super) fn is_partial(&self) -> bool {
+        self.horizon.is_some()
+    }
+
+    /// Those in memory.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.waiting.values().chain(&self.ready)
+    }
+
+    /// Notes that an attempt of this delivery was recorded.
+    pub(super) fn note_settled(&mut self, seq: EventSeq) {
+        if let Some(settled) = &mut self.settled {
+            settled.insert(seq);
+        }
+    }
+
+    /// Begins a refill if one is wanted: answers the key after which to read, and how many.
+    pub(super) fn begin_refill(&mut self, bound: usize) -> Option<(DueKey, usize)> {
+        if self.settled.is_some() || self.waiting.len() > bound / 2 {
+            return None;
+        }
+        let horizon = self.horizon?;
+        self.settled = Some(HashSet::new());
+        Some((horizon, bound.saturating_sub(self.waiting.len()).max(1)))
+    }
+
+    /// Takes the book's answer; `elsewhere` are the deliveries that the queue has in memory but not here.
+    pub(super) fn refilled(
+        &mut self,
+        answer: DueRefilled,
+        elsewhere: impl Iterator<Item = EventSeq>,
+        bound: usize,
+    ) {
+        let Some(settled) = self.settled.take() else {
+            return;
+        };
+        let mut known: HashSet<EventSeq> = self.entries().map(|entry| entry.seq).collect();
+        known.extend(elsewhere);
+        let last = answer.entries.last().map(|(key, _)| *key);
+        self.horizon = if answer.complete {
+            None
+        } else {
+            last.or(self.horizon)
+        };
+        for (key, entry) in answer.entries {
+            if !known.contains(&entry.seq) && !settled.contains(&entry.seq) {
+                self.waiting.insert(key, entry);
+            }
+        }
+        self.evict(bound);
+    }
+}
+
+#[cfg(test)]
+#[path = "due_tests.rs"]
+mod tests;

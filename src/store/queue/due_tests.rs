@@ -1,0 +1,99 @@
+//! Tests of what is due later.
+
+use super::*;
+use crate::store::journal::Place;
+
+fn entry(seq: u64) -> Entry {
+    Entry {
+        seq: EventSeq(seq),
+        place: Place {
+            segment: 1,
+            offset: 0,
+            length: 0,
+        },
+        body_bytes: 10,
+        accepted_at: at(0),
+        attempts: 1,
+        schedule_attempts: 1,
+    }
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn answer(due: &[(i64, u64)], complete: bool) -> DueRefilled {
+    let keyed = |(millis, seq): &(i64, u64)| ((at(*millis), EventSeq(*seq)), entry(*seq));
+    DueRefilled {
+        entries: due.iter().map(keyed).collect(),
+        complete,
+    }
+}
+
+/// Everything that is ready at the end of time, by sequence.
+fn all(dues: &mut Dues) -> Vec<u64> {
+    dues.promote(at(i64::MAX));
+    std::iter::from_fn(|| dues.pop())
+        .map(|entry| entry.seq.0)
+        .collect()
+}
+
+#[test]
+fn what_is_due_becomes_ready_in_order_of_its_time() {
+    let mut dues = Dues::default();
+    for (time, seq) in [(30, 1), (10, 2), (20, 3)] {
+        dues.insert(at(time), entry(seq), 10);
+    }
+    assert_eq!(dues.next_due(), Some(at(10)));
+    dues.promote(at(20));
+    assert_eq!(dues.pop().map(|entry| entry.seq), Some(EventSeq(2)));
+    assert_eq!(dues.pop().map(|entry| entry.seq), Some(EventSeq(3)));
+    assert_eq!(dues.pop(), None);
+    assert_eq!(dues.next_due(), Some(at(30)));
+}
+
+#[test]
+fn beyond_the_bound_the_latest_are_left_to_the_book_and_asked_for_later() {
+    let mut dues = Dues::default();
+    for (time, seq) in [(10, 1), (30, 2), (20, 3)] {
+        dues.insert(at(time), entry(seq), 2);
+    }
+    assert!(dues.is_partial());
+    dues.insert(at(40), entry(4), 2);
+    assert_eq!(dues.begin_refill(2), None, "more than half is left");
+    assert_eq!(all(&mut dues), [1, 3]);
+    let (after, limit) = dues.begin_refill(2).unwrap();
+    assert!(after < (at(30), EventSeq(2)) && after > (at(20), EventSeq(3)));
+    assert_eq!(limit, 2);
+    dues.refilled(answer(&[(30, 2), (40, 4)], true), std::iter::empty(), 2);
+    assert!(!dues.is_partial());
+    assert_eq!(all(&mut dues), [2, 4]);
+}
+
+#[test]
+fn an_answer_does_not_bring_back_what_was_settled_or_is_elsewhere() {
+    let mut dues = Dues::unknown();
+    assert_eq!(dues.begin_refill(4), Some((BEGINNING, 4)));
+    dues.note_settled(EventSeq(1));
+    dues.note_settled(EventSeq(2));
+    // 2 failed again meanwhile; the answer still shows when it was due before.
+    dues.insert(at(99), entry(2), 4);
+    let rows = [(1, 1), (2, 2), (3, 3), (4, 4)];
+    dues.refilled(answer(&rows, true), [EventSeq(3)].into_iter(), 4);
+    assert_eq!(all(&mut dues), [4, 2]);
+}
+
+#[test]
+fn what_arrives_while_the_book_is_asked_is_kept_and_evicted_afterwards() {
+    let mut dues = Dues::unknown();
+    dues.begin_refill(2);
+    for (time, seq) in [(50, 1), (60, 2), (70, 3)] {
+        dues.note_settled(EventSeq(seq));
+        dues.insert(at(time), entry(seq), 2);
+    }
+    assert_eq!(dues.len(), 3);
+    dues.refilled(answer(&[(10, 7)], false), std::iter::empty(), 2);
+    // The book was read up to 10 only, so what follows must be asked from there although more is in memory.
+    assert_eq!(all(&mut dues), [7, 1]);
+    assert_eq!(dues.begin_refill(2), Some(((at(10), EventSeq(7)), 2)));
+}

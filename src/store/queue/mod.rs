@@ -1,0 +1,433 @@
+//! The pending deliveries of each subscription: what may be attempted now, what is due later, who holds a lease.
+//!
+//! A queue is a window over the book: it keeps so many entries and so many bodies in memory, and asks for the rest
+//! when it comes to them. [`state`] has the rules, [`window`] and [`due`] its two parts, [`refill`] what is asked of
+//! others. This file joins them with a lock, counters and wake-ups.
+//!
+//! Invariants: a delivery has at most one lease; what is pending is ready, due at a time, in flight, or in the book
+//! where a refill finds it; no queue waits for another queue.
+
+mod due;
+mod refill;
+mod state;
+mod window;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+pub(super) use due::DueKey;
+pub(super) use refill::{DueRefilled, Load, Refilled};
+use state::QueueState;
+
+use crate::domain::{DeadReason, Event, EventSeq, Next, SubscriptionNumber, Timestamp};
+use crate::store::book::Command;
+use crate::store::budget::StoredEvent;
+use crate::store::hub::Hub;
+use crate::store::journal::Place;
+use crate::store::reader::ReadJob;
+
+/// What an entry of a queue costs in memory, roughly.
+const ENTRY_BYTES: usize = 64;
+
+/// How much of a queue is kept in memory. Small in tests, so that everything spills.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Deliveries never attempted.
+    pub(super) window: usize,
+    /// Those asked of the book at a time.
+    pub(super) refill: usize,
+    /// Commits that are remembered while a refill is under way.
+    pub(super) tail: usize,
+    /// Deliveries that wait for their next attempt.
+    pub(super) dues: usize,
+    /// What each queue may keep when memory is used up.
+    pub(super) granted: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            window: 16_384,
+            refill: 4_096,
+            tail: 4_096,
+            dues: 10_000,
+            granted: 16,
+        }
+    }
+}
+
+/// An event in memory.
+pub(super) type Body = Arc<StoredEvent>;
+
+/// A pending delivery as queues know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) seq: EventSeq,
+    /// Where its event is in the journal.
+    pub(super) place: Place,
+    pub(super) body_bytes: u32,
+    pub(super) accepted_at: Timestamp,
+    /// Attempts made.
+    pub(super) attempts: u32,
+    /// Attempts made since the schedule began.
+    pub(super) schedule_attempts: u32,
+}
+
+impl Entry {
+    fn body_len(&self) -> usize {
+        usize::try_from(self.body_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// The same delivery with one more attempt made.
+    fn attempted(self) -> Self {
+        Self {
+            attempts: self.attempts.saturating_add(1),
+            schedule_attempts: self.schedule_attempts.saturating_add(1),
+            ..self
+        }
+    }
+}
+
+/// An entry, with its event if that is in memory.
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    body: Option<Body>,
+}
+
+impl Slot {
+    fn unloaded(entry: Entry) -> Self {
+        Self { entry, body: None }
+    }
+}
+
+/// The pending deliveries of one subscription: a cheap handle, meant for one lane.
+#[derive(Debug, Clone)]
+pub struct Queue(pub(super) Arc<QueueShared>);
+
+/// Figures of one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueCounts {
+    /// Deliveries pending, those in flight included.
+    pub pending: u64,
+    /// Bytes of their bodies.
+    pub pending_bytes: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Leases out.
+    pub in_flight: u64,
+    /// When the oldest pending one was accepted. Of deliveries that are only in the book as of the last
+    /// [`Store::publish`](crate::store::Store::publish).
+    pub oldest_accepted_at: Option<Timestamp>,
+}
+
+impl Queue {
+    /// Takes up to `credit` deliveries that are ready, due retries first, else in order of acceptance. Never blocks;
+    /// gives nothing once the store has failed. Deliveries whose events are on the disk are fetched ahead, about
+    /// twice as many as `credit`.
+    pub fn take(&self, credit: usize, leases: &mut Vec<Lease>) {
+        if self.0.hub.failure.is_set() {
+            return;
+        }
+        let now = self.0.hub.clock.steady();
+        let wants = {
+            let mut locked = self.0.lock();
+            locked.state.take(now, credit, |entry, body| {
+                leases.push(Lease {
+                    queue: Arc::clone(&self.0),
+                    entry,
+                    body,
+                    open: true,
+                });
+            });
+            locked.state.wants()
+        };
+        self.0.ask(wants);
+    }
+
+    /// Resolves when `take` would give something; never once the store has failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. Of several that wait for one queue only one is woken at a time.
+    pub async fn ready(&self) {
+        loop {
+            if self.0.hub.failure.is_set() {
+                return std::future::pending().await;
+            }
+            let (ready, due, wants) = {
+                let now = self.0.hub.clock.steady();
+                let mut locked = self.0.lock();
+                let ready = locked.state.is_ready(now);
+                locked.waiting = !ready;
+                let due = locked.state.next_due().map(|at| at.since(now));
+                (ready, due, locked.state.wants())
+            };
+            self.0.ask(wants);
+            if ready {
+                return;
+            }
+            match due {
+                None => self.0.changed.notified().await,
+                Some(pause) => {
+                    tokio::select! {
+                        () = self.0.changed.notified() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Figures for gauges.
+    #[must_use]
+    pub fn counts(&self) -> QueueCounts {
+        let (in_flight, oldest_accepted_at) = {
+            let locked = self.0.lock();
+            (locked.state.in_flight(), locked.state.oldest())
+        };
+        let counters = &self.0.counters;
+        let pending = counters.pending.load(Ordering::Relaxed);
+        QueueCounts {
+            pending,
+            pending_bytes: counters.pending_bytes.load(Ordering::Relaxed),
+            dead: counters.dead.load(Ordering::Relaxed),
+            in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
+            oldest_accepted_at: oldest_accepted_at.filter(|_| pending > 0),
+        }
+    }
+}
+
+/// A claim on one delivery: while it lives nobody else attempts it. Dropped without
+/// [`settle`](crate::store::Store::settle), the delivery is ready again, with the same attempt number.
+#[derive(Debug)]
+pub struct Lease {
+    queue: Arc<QueueShared>,
+    entry: Entry,
+    body: Body,
+    open: bool,
+}
+
+impl Lease {
+    /// The event to deliver.
+    #[must_use]
+    pub fn event(&self) -> &Arc<Event> {
+        &self.body.event
+    }
+
+    /// The number of the attempt to make, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.entry.attempted().attempts
+    }
+
+    /// The same, counted since the schedule began (differs after a replay).
+    #[must_use]
+    pub fn schedule_attempt(&self) -> u32 {
+        self.entry.attempted().schedule_attempts
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    pub(super) fn queue(&self) -> &Arc<QueueShared> {
+        &self.queue
+    }
+
+    /// Ends the lease without giving the delivery back: its outcome is on the way.
+    pub(super) fn close(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.open {
+            let (entry, body) = (self.entry, Arc::clone(&self.body));
+            self.queue.step(|state| state.give_back(entry, body));
+        }
+    }
+}
+
+/// What all handles of a queue share.
+pub(super) struct QueueShared {
+    pub(super) number: SubscriptionNumber,
+    pub(super) counters: Counters,
+    hub: Arc<Hub>,
+    locked: Mutex<Locked>,
+    changed: Notify,
+}
+
+struct Locked {
+    state: QueueState,
+    /// A lane waits in [`Queue::ready`].
+    waiting: bool,
+}
+
+/// Live figures, ahead of the book: they count what is accepted before it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pending: AtomicU64,
+    pending_bytes: AtomicU64,
+    dead: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn new(pending: u64, pending_bytes: u64, dead: u64) -> Self {
+        Self {
+            pending: AtomicU64::new(pending),
+            pending_bytes: AtomicU64::new(pending_bytes),
+            dead: AtomicU64::new(dead),
+        }
+    }
+
+    /// Counts a delivery as pending, or as dead if more than `max_pending` bytes would be. Called under the intake's
+    /// lock, so that nothing comes between the look and the count.
+    pub(super) fn reserve(&self, bytes: u64, max_pending: u64) -> Option<DeadReason> {
+        let pending = self.pending_bytes.load(Ordering::Relaxed);
+        if pending.saturating_add(bytes) > max_pending {
+            self.dead.fetch_add(1, Ordering::Relaxed);
+            return Some(DeadReason::Overflow);
+        }
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        None
+    }
+
+    /// Takes back what was counted for a delivery that was not accepted after all.
+    pub(super) fn undo(&self, bytes: u64, dead: bool) {
+        if dead {
+            self.dead.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.end(bytes);
+        }
+    }
+
+    /// Counts a delivery as no longer pending.
+    fn end(&self, bytes: u64) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl QueueShared {
+    /// A queue; `in_book` is when the oldest of its deliveries in the book was accepted, if there are any.
+    pub(super) fn new(
+        number: SubscriptionNumber,
+        hub: &Arc<Hub>,
+        counters: Counters,
+        in_book: Option<Timestamp>,
+    ) -> Arc<Self> {
+        let state = QueueState::new(hub.bounds, Arc::clone(&hub.budget), in_book);
+        Arc::new(Self {
+            number,
+            counters,
+            hub: Arc::clone(hub),
+            locked: Mutex::new(Locked {
+                state,
+                waiting: false,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one step and wakes a lane that waits.
+    fn step(&self, step: impl FnOnce(&mut QueueState)) {
+        let wake = {
+            let mut locked = self.lock();
+            step(&mut locked.state);
+            std::mem::take(&mut locked.waiting)
+        };
+        if wake {
+            self.changed.notify_one();
+        }
+    }
+
+    fn ask(self: &Arc<Self>, wants: refill::Wants) {
+        if let Some((after, limit)) = wants.refill {
+            let queue = Arc::clone(self);
+            self.hub.book.command(Command::Refill {
+                queue,
+                after,
+                limit,
+            });
+        }
+        if let Some((after, limit)) = wants.due_refill {
+            let queue = Arc::clone(self);
+            self.hub.book.command(Command::DueRefill {
+                queue,
+                after,
+                limit,
+            });
+        }
+        if !wants.loads.is_empty() {
+            let jobs = wants.loads.into_iter().map(|load| ReadJob::Load {
+                queue: Arc::clone(self),
+                load,
+            });
+            self.hub.reader.submit(jobs);
+        }
+    }
+
+    /// Takes a delivery that was committed.
+    pub(super) fn commit(&self, entry: Entry, body: impl FnOnce() -> Body) {
+        self.step(|state| state.commit(entry, body));
+    }
+
+    /// Takes an outcome that is written; `entry` is the delivery before the attempt.
+    pub(super) fn settle(&self, entry: Entry, next: Next) {
+        let bytes = u64::from(entry.body_bytes);
+        match next {
+            Next::Delivered => self.counters.end(bytes),
+            Next::Dead(_) => {
+                self.counters.end(bytes);
+                self.counters.dead.fetch_add(1, Ordering::Relaxed);
+            }
+            Next::Due { .. } => {}
+        }
+        self.step(|state| state.settle(entry, next));
+    }
+
+    /// Takes an event that was read back, or that it could not be read.
+    pub(super) fn loaded(&self, seq: EventSeq, body: Option<Body>) {
+        let now = self.hub.clock.steady();
+        self.step(|state| state.loaded(seq, body, now));
+    }
+
+    pub(super) fn refilled(&self, answer: Refilled) {
+        self.step(|state| state.refilled(answer));
+    }
+
+    pub(super) fn due_refilled(&self, answer: DueRefilled) {
+        self.step(|state| state.due_refilled(answer));
+    }
+
+    /// Bytes of the bodies that are pending.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.counters.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the book has to be asked for the oldest pending delivery.
+    pub(super) fn is_partial(&self) -> bool {
+        self.lock().state.is_partial()
+    }
+
+    pub(super) fn set_book_oldest(&self, accepted_at: Option<Timestamp>) {
+        self.lock().state.set_book_oldest(accepted_at);
+    }
+}
+
+impl fmt::Debug for QueueShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("subscription", &self.number)
+            .finish_non_exhaustive()
+    }
+}

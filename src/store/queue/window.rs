@@ -1,0 +1,178 @@
+//! Deliveries that were never attempted, in order of acceptance, as far as they are in memory.
+//!
+//! A window is *attached* when it reaches up to the head: everything committed is in it. When it is full it is
+//! *spilled* with one number, the highest sequence admitted: what follows is only in the book, and was never
+//! attempted, so spilling writes nothing. A refill asks the book for what follows; commits that arrive meanwhile
+//! wait in a bounded tail, so that the window attaches again when the book had nothing more. A tail that overflows
+//! only means that the next refill finds those deliveries in the book.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use super::refill::Refilled;
+use super::{Bounds, Entry, Slot};
+use crate::domain::EventSeq;
+
+#[derive(Debug)]
+pub(super) struct Window {
+    slots: VecDeque<Slot>,
+    /// Bytes of the bodies that are kept in `slots`.
+    body_bytes: usize,
+    reach: Reach,
+    /// Everything up to here was admitted by a refill, although the commit may still be handed over.
+    covered: EventSeq,
+}
+
+#[derive(Debug)]
+enum Reach {
+    Attached,
+    Spilled {
+        /// The highest sequence admitted.
+        admitted: EventSeq,
+    },
+    Refilling {
+        admitted: EventSeq,
+        tail: VecDeque<Entry>,
+        overflowed: bool,
+    },
+}
+
+impl Window {
+    /// The window of a subscription that has nothing in the book.
+    pub(super) fn attached() -> Self {
+        Self::new(Reach::Attached)
+    }
+
+    /// The window of a subscription whose deliveries are all in the book.
+    pub(super) fn spilled() -> Self {
+        Self::new(Reach::Spilled {
+            admitted: EventSeq(0),
+        })
+    }
+
+    fn new(reach: Reach) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            body_bytes: 0,
+            reach,
+            covered: EventSeq(0),
+        }
+    }
+
+    /// Takes a delivery that was just committed; `room` says whether it may be kept. Commits come in order.
+    pub(super) fn admit(&mut self, slot: Slot, room: bool, bounds: &Bounds) {
+        let seq = slot.entry.seq;
+        if seq <= self.covered {
+            return;
+        }
+        match &mut self.reach {
+            Reach::Attached if room => self.push(slot),
+            Reach::Attached => {
+                let admitted = EventSeq(seq.0.saturating_sub(1));
+                self.reach = Reach::Spilled { admitted };
+            }
+            Reach::Spilled { .. } => {}
+            Reach::Refilling {
+                tail, overflowed, ..
+            } => {
+                if tail.len() >= bounds.tail {
+                    *overflowed = true;
+                    tail.clear();
+                }
+                if !*overflowed {
+                    tail.push_back(slot.entry);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, slot: Slot) {
+        if slot.body.is_some() {
+            self.body_bytes += slot.entry.body_len();
+        }
+        self.slots.push_back(slot);
+    }
+
+    pub(super) fn front(&self) -> Option<&Slot> {
+        self.slots.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Slot> {
+        let slot = self.slots.pop_front()?;
+        if slot.body.is_some() {
+            self.body_bytes -= slot.entry.body_len();
+        }
+        Some(slot)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() + self.tail_len()
+    }
+
+    fn tail_len(&self) -> usize {
+        match &self.reach {
+            Reach::Refilling { tail, .. } => tail.len(),
+            Reach::Attached | Reach::Spilled { .. } => 0,
+        }
+    }
+
+    /// Bytes of the bodies that wait here.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.reach, Reach::Attached)
+    }
+
+    /// Begins a refill if one is wanted: answers the sequence after which to read. `scarce`: memory is used up, so
+    /// only a window that is empty asks.
+    pub(super) fn begin_refill(&mut self, scarce: bool, bounds: &Bounds) -> Option<EventSeq> {
+        let low = if scarce { 0 } else { bounds.window / 4 };
+        let Reach::Spilled { admitted } = self.reach else {
+            return None;
+        };
+        if self.slots.len() > low {
+            return None;
+        }
+        self.reach = Reach::Refilling {
+            admitted,
+            tail: VecDeque::new(),
+            overflowed: false,
+        };
+        Some(admitted)
+    }
+
+    /// Takes the book's answer.
+    pub(super) fn refilled(&mut self, answer: Refilled) {
+        let reach = mem::replace(&mut self.reach, Reach::Attached);
+        let Reach::Refilling {
+            admitted,
+            tail,
+            overflowed,
+        } = reach
+        else {
+            self.reach = reach;
+            return;
+        };
+        let last = answer.entries.last().map_or(admitted, |entry| entry.seq);
+        for entry in answer.entries {
+            self.push(Slot::unloaded(entry));
+        }
+        if !answer.complete {
+            self.reach = Reach::Spilled { admitted: last };
+        } else if overflowed {
+            let admitted = answer.upto.max(admitted);
+            self.reach = Reach::Spilled { admitted };
+        } else {
+            self.covered = answer.upto;
+            for entry in tail.into_iter().filter(|entry| entry.seq > answer.upto) {
+                self.push(Slot::unloaded(entry));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

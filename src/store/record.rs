@@ -1,0 +1,59 @@
+//! What the journal records, as values; `journal/codec.rs` writes and reads their bytes.
+
+use std::sync::Arc;
+
+use crate::domain::{
+    DeadReason, Event, EventSeq, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
+};
+use crate::store::SubscriptionState;
+
+/// One record of the journal. Everything is keyed by (seq, subscription number).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Record {
+    /// An event was accepted with these deliveries.
+    Accepted(Accepted),
+    /// An attempt of a delivery ended.
+    Attempted(Attempted),
+    /// A name got its number.
+    SubscriptionNamed {
+        /// The number from now on.
+        number: SubscriptionNumber,
+        /// The name.
+        name: SubscriptionName,
+    },
+    /// The run-time state of a subscription, whole.
+    SubscriptionState {
+        /// Whose.
+        number: SubscriptionNumber,
+        /// From now on.
+        state: SubscriptionState,
+    },
+}
+
+/// An accepted event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Accepted {
+    /// Its place in the order.
+    pub(crate) seq: EventSeq,
+    /// Head and body.
+    pub(crate) event: Arc<Event>,
+    /// Its deliveries, each pending or dead from the start (`overflow`).
+    pub(crate) deliveries: Vec<(SubscriptionNumber, Option<DeadReason>)>,
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Attempted {
+    /// Of which event.
+    pub(crate) seq: EventSeq,
+    /// For which subscription.
+    pub(crate) subscription: SubscriptionNumber,
+    /// Its number, from 1.
+    pub(crate) attempt: u32,
+    /// When the outcome was recorded, by the steady clock.
+    pub(crate) recorded_at: Timestamp,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// What becomes of the delivery.
+    pub(crate) next: Next,
+}
