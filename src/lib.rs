@@ -1,9 +1,11 @@
 //! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
 
 pub mod config;
+pub mod delivery;
 pub mod domain;
 pub mod egress;
 pub mod http_server;
+pub mod ingest;
 pub mod matching;
 pub mod metrics;
 pub mod request;

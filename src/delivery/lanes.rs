@@ -1,0 +1,298 @@
+//! All lanes: one per configured subscription.
+//!
+//! Leaves to `lane` the delivering, and to `app` when to call what. Invariants: there are never two lanes for one
+//! queue, so the lane of a subscription that is gone from the file holds, and is dismissed by the next configuration
+//! that finds it idle; a configuration is applied whole or not at all; a lane that ends without being told to is an error
+//! that [`Lanes::joined`] gives.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::config::{Config, Subscription};
+use crate::delivery::lane::{Lane, Orders};
+use crate::delivery::settings::{Settings, SettingsError};
+use crate::delivery::standing::Standing;
+use crate::domain::{Clock, SubscriptionName, Timestamp};
+use crate::egress::{AddressPolicy, Egress};
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+
+/// Why delivering ended although nobody asked for it. The process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The store failed.
+    #[error("lane of subscription {subscription} could not record an outcome")]
+    Store {
+        /// Whose lane it was.
+        subscription: SubscriptionName,
+        /// What the store says.
+        source: StoreError,
+    },
+    /// A bug: a lane panicked.
+    #[error("a lane panicked")]
+    Panicked(#[source] JoinError),
+}
+
+/// The lanes of all subscriptions. Owns their tasks: dropping it ends them, and what was in flight is pending again.
+pub struct Lanes {
+    store: Store,
+    egress: Egress,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+    policy: Arc<AddressPolicy>,
+    lanes: BTreeMap<SubscriptionName, Handle>,
+    tasks: JoinSet<(SubscriptionName, Result<(), StoreError>)>,
+    beat: u64,
+}
+
+/// What is kept of one lane to steer it.
+struct Handle {
+    lane: Arc<Lane>,
+    orders: watch::Sender<Orders>,
+    /// The definition that it follows; none once the subscription is gone from the file.
+    definition: Option<Arc<Subscription>>,
+}
+
+impl Lanes {
+    /// Starts a lane for each subscription of the configuration. Deliveries of subscriptions that the store knows and
+    /// the configuration does not are held from now on, unless they were already.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: nothing was started. Does not happen with a configuration that was validated.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(
+        config: &Config,
+        store: Store,
+        egress: Egress,
+        metrics: Metrics,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Result<Self, SettingsError> {
+        let mut lanes = Self {
+            store,
+            egress,
+            metrics,
+            clock,
+            shutdown,
+            policy: Arc::new(config.network.clone()),
+            lanes: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            beat: 0,
+        };
+        lanes.apply(config)?;
+        lanes.hold_unconfigured();
+        Ok(lanes)
+    }
+
+    /// Applies a new configuration, whole: new subscriptions get a lane, changed ones are delivered to by their new
+    /// definition from the next attempt on (attempts in flight finish with the old one), inactive and removed ones
+    /// are held. Which subscriptions the metrics show is not said here but with [`Metrics::set_configured`].
+    ///
+    /// # Errors
+    /// [`SettingsError`]: nothing was changed. Does not happen with a configuration that was validated.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn apply(&mut self, config: &Config) -> Result<(), SettingsError> {
+        let policy = if *self.policy == config.network {
+            Arc::clone(&self.policy)
+        } else {
+            Arc::new(config.network.clone())
+        };
+        let prepared = config
+            .subscriptions
+            .values()
+            .map(|subscription| self.prepare(subscription, &policy))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.policy = policy;
+        self.let_go(config);
+        for (subscription, settings) in config.subscriptions.values().zip(prepared) {
+            match self.lanes.get_mut(&subscription.name) {
+                Some(handle) => {
+                    handle.order(settings);
+                    handle.definition = Some(Arc::clone(subscription));
+                }
+                None => self.launch(subscription, settings),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refreshes the gauges of every configured subscription.
+    pub fn publish(&self) {
+        let wall = self.clock.wall();
+        for handle in self.lanes.values() {
+            handle.publish(wall);
+        }
+    }
+
+    /// Whether every lane has turned since this was called last, and asks each for another turn: a lane that turns
+    /// attempts what it can. For a watchdog, to be called every few seconds; true after `stop_leasing`, when lanes
+    /// end one by one.
+    pub fn beat(&mut self) -> bool {
+        let has_turned = |handle: &Handle| handle.lane.beat() == self.beat;
+        let all_turned = self.lanes.values().all(has_turned);
+        self.beat += 1;
+        for handle in self.lanes.values() {
+            handle.orders.send_modify(|orders| orders.beat = self.beat);
+        }
+        all_turned || self.is_stopping()
+    }
+
+    /// Waits until every lane has ended after `stop_leasing` or `stop_now`.
+    ///
+    /// # Errors
+    /// [`LaneError`], at any time, when a lane could not go on.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn joined(&mut self) -> Result<(), LaneError> {
+        while let Some(ended) = self.tasks.join_next().await {
+            let (subscription, ended) = ended.map_err(LaneError::Panicked)?;
+            ended.map_err(|source| LaneError::Store {
+                subscription,
+                source,
+            })?;
+        }
+        // Without any subscription there is still somebody to wait for.
+        tokio::select! {
+            () = self.shutdown.stop_leasing.cancelled() => Ok(()),
+            () = self.shutdown.stop_now.cancelled() => Ok(()),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shutdown.stop_leasing.is_cancelled() || self.shutdown.stop_now.is_cancelled()
+    }
+
+    /// The settings for a subscription, none if it is inactive; those it has already if nothing changed.
+    fn prepare(
+        &self,
+        subscription: &Arc<Subscription>,
+        policy: &Arc<AddressPolicy>,
+    ) -> Result<Option<Arc<Settings>>, SettingsError> {
+        if !subscription.active {
+            return Ok(None);
+        }
+        let handle = self.lanes.get(&subscription.name);
+        let previous = handle.and_then(|handle| handle.orders.borrow().settings.clone());
+        let is_unchanged = Arc::ptr_eq(policy, &self.policy)
+            && handle.is_some_and(|handle| handle.definition.as_ref() == Some(subscription));
+        if is_unchanged {
+            return Ok(previous);
+        }
+        let settings = Settings::new(subscription, &self.egress, policy, previous.as_deref());
+        match settings {
+            Ok(settings) => Ok(Some(Arc::new(settings))),
+            Err(source) => Err(SettingsError {
+                subscription: subscription.name.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Holds the subscriptions that are gone, and dismisses the lanes that have held since an earlier call.
+    fn let_go(&mut self, config: &Config) {
+        let is_gone = |name: &SubscriptionName| !config.subscriptions.contains_key(name);
+        self.lanes
+            .retain(|name, handle| handle.is_needed() || !is_gone(name));
+        for (name, handle) in &mut self.lanes {
+            if is_gone(name) {
+                handle.order(None);
+                handle.definition = None;
+            }
+        }
+    }
+
+    fn launch(&mut self, subscription: &Arc<Subscription>, settings: Option<Arc<Settings>>) {
+        let name = &subscription.name;
+        let lane = Arc::new(Lane::new(
+            name.clone(),
+            self.store.clone(),
+            Arc::clone(&self.clock),
+            self.metrics.subscription(name),
+        ));
+        let beat = self.beat;
+        let (orders, received) = watch::channel(Orders { settings, beat });
+        let shutdown = self.shutdown.clone();
+        let running = Arc::clone(&lane);
+        self.tasks.spawn(async move {
+            let ended = running.run(received, shutdown).await;
+            (running.name.clone(), ended)
+        });
+        let definition = Some(Arc::clone(subscription));
+        let handle = Handle {
+            lane,
+            orders,
+            definition,
+        };
+        self.lanes.insert(name.clone(), handle);
+    }
+
+    /// Holds the deliveries of subscriptions that only the store knows: they have no lane that could.
+    fn hold_unconfigured(&self) {
+        let now = self.clock.steady();
+        for (name, number) in self.store.subscriptions() {
+            if self.lanes.contains_key(&name) {
+                continue;
+            }
+            let mut standing = Standing::new(self.store.state(number), now);
+            standing.hold(now);
+            if let Some(state) = standing.unwritten(now) {
+                self.store.set_state(number, state);
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// Whether the lane follows a definition or still has attempts in flight.
+    fn is_needed(&self) -> bool {
+        self.definition.is_some() || !self.lane.is_idle()
+    }
+
+    /// Refreshes the gauges; `wall` is the wall clock.
+    fn publish(&self, wall: Timestamp) {
+        let Some(definition) = &self.definition else {
+            return;
+        };
+        self.lane.publish();
+        let ends = definition.previous_secrets.iter().map(|(_, until)| *until);
+        let next_end = ends.filter(|until| *until > wall).min();
+        self.lane.metrics.set_secret_expiry(next_end);
+        let settings = &self.orders.borrow().settings;
+        let seen = settings
+            .as_ref()
+            .and_then(|settings| settings.client.certificate_expires());
+        self.lane.metrics.set_certificate_expiry(seen);
+    }
+
+    /// Tells the lane how to deliver from now on, none: not at all. Nothing new is not told.
+    fn order(&self, settings: Option<Arc<Settings>>) {
+        self.orders.send_if_modified(|orders| {
+            let is_new = match (&orders.settings, &settings) {
+                (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+                (None, None) => false,
+                (Some(_), None) | (None, Some(_)) => true,
+            };
+            orders.settings = settings;
+            is_new
+        });
+    }
+}
+
+impl fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes")
+            .field("subscriptions", &self.lanes.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,24 @@
+//! Delivery: what is pending in the store becomes attempts, and their outcomes go back to the store.
+//!
+//! - `lanes`: one lane per subscription; starts them, hands them new settings, reports on them
+//! - `lane`: the loop of one of them
+//! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` says what follows
+//! - `settings`: what a lane needs of its subscription's definition
+//! - `standing`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
+//!
+//! Leaves to `store` what is ready, due and durable; to `request`, `signing` and `egress` what is sent and how.
+//! Invariants: at most one attempt of a delivery is in flight; no lane waits for another, for the book, or for
+//! anything but its endpoint, its outcome being written, and the time; what an attempt leads to is recorded in one
+//! step with its outcome; every task belongs to [`Lanes`].
+
+mod attempt;
+mod lane;
+mod lanes;
+mod outcome;
+mod retry;
+mod settings;
+mod standing;
+mod stops;
+
+pub use lanes::{LaneError, Lanes};
+pub use settings::{SettingsError, SettingsProblem};

@@ -1,0 +1,131 @@
+//! What a lane needs of its subscription's definition, prepared once when the configuration is loaded.
+//!
+//! Leaves to `config` what is valid. Invariant: settings do not change; a new definition makes new ones, which keep
+//! the client, and so its pooled connections, as long as the way to the endpoint is the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::{Origin, Url};
+
+use crate::config::Subscription;
+use crate::domain::{Retry, SubscriptionName};
+use crate::egress::{AddressPolicy, Client, ClientError, ClientOptions, Egress};
+use crate::request::{RequestPlan, TargetError};
+use crate::signing::{Signer, SigningError};
+
+/// Why a subscription cannot be delivered to. A configuration that was validated gives none of these.
+#[derive(Debug, thiserror::Error)]
+#[error("subscription {subscription} cannot be delivered to")]
+pub struct SettingsError {
+    /// Which subscription.
+    pub subscription: SubscriptionName,
+    /// What is wrong with it.
+    pub source: SettingsProblem,
+}
+
+/// What is wrong with a subscription.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsProblem {
+    /// It has no endpoint.
+    #[error("it is active and has no url")]
+    NoUrl,
+    /// Its endpoint cannot be requested.
+    #[error("its url cannot be requested")]
+    Target(#[from] TargetError),
+    /// Its secret does not fit its signature schemes.
+    #[error("its requests cannot be signed")]
+    Signing(#[from] SigningError),
+    /// Its TLS options cannot be used.
+    #[error("its endpoint cannot be connected to")]
+    Client(#[from] ClientError),
+}
+
+/// How an active subscription is delivered to.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The requests, but for what differs from event to event.
+    pub(super) plan: RequestPlan,
+    /// The way to the endpoint.
+    pub(super) client: Client,
+    /// When failed deliveries are attempted again.
+    pub(super) retry: Retry,
+    /// From dialling to the end of the response head.
+    pub(super) timeout: Duration,
+    /// Attempts in flight at most.
+    pub(super) concurrency: usize,
+    /// What the client was made for.
+    way: Way,
+}
+
+/// What makes up the way to an endpoint: another one needs another client.
+#[derive(Debug, PartialEq)]
+struct Way {
+    origin: Origin,
+    options: ClientOptions,
+    policy: Arc<AddressPolicy>,
+}
+
+impl Settings {
+    /// Prepares the settings of an active subscription; `previous` are those it had until now.
+    ///
+    /// # Errors
+    /// [`SettingsProblem`]; none if the configuration was validated.
+    pub(super) fn new(
+        subscription: &Subscription,
+        egress: &Egress,
+        policy: &Arc<AddressPolicy>,
+        previous: Option<&Self>,
+    ) -> Result<Self, SettingsProblem> {
+        let endpoint = subscription.url.as_ref().ok_or(SettingsProblem::NoUrl)?;
+        let way = Way {
+            origin: endpoint.url.origin(),
+            options: client_options(subscription),
+            policy: Arc::clone(policy),
+        };
+        let client = match previous.filter(|previous| previous.way == way) {
+            Some(previous) => previous.client.clone(),
+            None => egress.client(&way.options, Arc::clone(policy))?,
+        };
+        Ok(Self {
+            plan: plan(subscription, &endpoint.url)?,
+            client,
+            retry: subscription.retry.clone(),
+            timeout: subscription.timeout,
+            concurrency: subscription.concurrency,
+            way,
+        })
+    }
+
+    /// Whether both deliver to the same scheme, host and port.
+    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
+        self.way.origin == other.way.origin
+    }
+}
+
+fn plan(subscription: &Subscription, url: &Url) -> Result<RequestPlan, SettingsProblem> {
+    let signer = Signer::new(
+        &subscription.signature,
+        subscription.secret.as_ref(),
+        &subscription.previous_secrets,
+    )?;
+    let plan = RequestPlan::new(
+        subscription.name.clone(),
+        subscription.method.clone(),
+        url,
+        subscription.headers.clone(),
+        subscription.forward_headers.clone(),
+        signer,
+    )?;
+    Ok(plan)
+}
+
+fn client_options(subscription: &Subscription) -> ClientOptions {
+    ClientOptions {
+        http2: subscription.http2,
+        ca_pem: subscription.ca_pem.clone(),
+        min_version: subscription.min_tls_version,
+        // As many as may be in use: with fewer, a busy lane would close connections only to dial them again.
+        idle_connections: subscription.concurrency,
+    }
+}

@@ -1,0 +1,123 @@
+//! From a request to the events that the store is asked to take.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http_body::Body;
+
+use crate::domain::{Clock, Event, EventHead, EventId};
+use crate::http_server::Peer;
+use crate::ingest::body::{BodyReader, Budget};
+use crate::ingest::head::{Content, Format, RequestHead};
+use crate::ingest::naming::{self, Names, Said};
+use crate::ingest::random::RandomBytes;
+use crate::ingest::refusal::Refusal;
+use crate::ingest::routes::{Addressed, Routes};
+use crate::ingest::{batch, guard, target};
+use crate::store::NewEvent;
+
+/// Makes events of requests.
+#[derive(Debug)]
+pub(super) struct Intake {
+    clock: Arc<dyn Clock>,
+    random: RandomBytes,
+    bodies: BodyReader,
+}
+
+/// The events of one request, ready for the store.
+#[derive(Debug)]
+pub(super) struct Taken<'a> {
+    pub(super) format: Format,
+    pub(super) events: Vec<NewEvent>,
+    /// What each event led to beside deliveries.
+    pub(super) addressed: Vec<Addressed>,
+    /// Held until the store has the events.
+    _budget: Budget<'a>,
+}
+
+impl Intake {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            random: RandomBytes::default(),
+            bodies: BodyReader::default(),
+        }
+    }
+
+    /// Checks and reads a request. All that can be said by the head is said before the body is read.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request.
+    ///
+    /// # Cancel safety
+    /// Nothing has happened yet when this returns.
+    pub(super) async fn take<B>(
+        &self,
+        routes: &Routes,
+        peer: Peer,
+        request: Request<B>,
+    ) -> Result<Taken<'_>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Error + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let mut head = RequestHead::read(&parts.headers, routes)?;
+        guard::check(&parts, &head, peer, &routes.config().ingest.tokens)?;
+        let path_type = target::event_type(&parts)?;
+        let format = head.format()?;
+        let content = head.take_content(format)?;
+        let said = Said::new(&head, path_type.as_deref());
+        let bound = match format {
+            Format::Event => routes.max_body(),
+            Format::Batch => batch::BYTES_MAX,
+        };
+        let (body, budget) = self.bodies.read(body, bound).await?;
+        let posted = match format {
+            Format::Event => vec![(naming::single(said, routes, &body)?, body)],
+            Format::Batch => batch::split(said, routes, &body)?,
+        };
+        let (events, addressed) = self.make_events(routes, content, posted)?;
+        Ok(Taken {
+            format,
+            events,
+            addressed,
+            _budget: budget,
+        })
+    }
+
+    fn make_events(
+        &self,
+        routes: &Routes,
+        content: Content,
+        posted: Vec<(Names, Bytes)>,
+    ) -> Result<(Vec<NewEvent>, Vec<Addressed>), Refusal> {
+        let (wall, steady) = (self.clock.wall(), self.clock.steady());
+        let mut events = Vec::with_capacity(posted.len());
+        let mut addressed = Vec::with_capacity(posted.len());
+        let contents = std::iter::repeat_n(content, posted.len());
+        for ((names, body), content) in posted.into_iter().zip(contents) {
+            let (to, deliveries) = routes.address(names.event_type.as_str());
+            let random = self.random.take().map_err(Refusal::NoRandomness)?;
+            let head = EventHead {
+                id: EventId::new(wall, random),
+                given_id: names.given_id,
+                event_type: names.event_type,
+                key: names.key,
+                source: content.source,
+                subject: content.subject,
+                content_type: content.content_type,
+                headers: content.headers,
+                accepted_at: steady,
+            };
+            addressed.push(to);
+            events.push(NewEvent {
+                event: Event { head, body },
+                deliveries,
+            });
+        }
+        Ok((events, addressed))
+    }
+}
