@@ -1,5 +1,8 @@
 //! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod domain;

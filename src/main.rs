@@ -1,3 +1,7 @@
-//! The command line of sidehook.
+//! The `sidehook` program. Everything it does is in the library, where tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidehook::cli::main()
+}

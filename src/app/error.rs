@@ -1,0 +1,44 @@
+//! Why the relay did not start, or ended although nobody asked for it.
+
+use std::io;
+
+use crate::delivery::{LaneError, SettingsError};
+use crate::http_server::BindError;
+use crate::store::StoreError;
+
+/// Why the relay could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store could not be opened, or has failed: what was accepted is on disk, and the next start recovers it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A subscription cannot be delivered to as configured.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// An address of `listen` cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// A socket that systemd was to hand over is not there.
+    #[error(
+        "systemd handed over no socket named {0}: expected a .socket unit with FileDescriptorName={0}"
+    )]
+    NoSocket(String),
+    /// What systemd handed over is no socket that listens for connections.
+    #[error("what systemd handed over is not a listening TCP or unix socket")]
+    Socket(#[source] io::Error),
+    /// The system gave no thread.
+    #[error("the system refused a thread")]
+    Thread(#[source] io::Error),
+    /// A bug: the store was closed by nobody.
+    #[error("the store ended by itself")]
+    StoreEnded,
+    /// A bug: a listener ended by itself.
+    #[error("a listener ended by itself")]
+    ListenerEnded,
+    /// A bug: a task panicked.
+    #[error("a task panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// Delivering ended by itself.
+    #[error("delivering ended by itself")]
+    Lanes(#[from] LaneError),
+}

@@ -1,0 +1,200 @@
+//! Binds the addresses of `listen` and serves them, each in a task of its own.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::app::AppError;
+use crate::config::{Listen, ListenAddress};
+use crate::http_server::{Limits, Listener, serve, serve_each};
+use crate::ingest::Ingest;
+use crate::systemd::ActivatedSockets;
+
+/// Requests under way at a stop have this long: together with the grace period of attempts less than the 30 s after which
+/// orchestrators kill.
+const EVENTS_DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// The same for operators, who can ask again.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
+/// Connections of operators at the same time.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Where a listener can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `host:port`
+    Tcp(SocketAddr),
+    /// `unix:/path`
+    Unix(PathBuf),
+    /// `systemd:NAME`: a unix socket of which only systemd knows the path.
+    Systemd(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+/// Where a relay listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where events are posted; at least one.
+    pub events: Vec<Address>,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub admin: Address,
+    /// The same once more, for scrapers from outside.
+    pub metrics: Option<Address>,
+}
+
+/// Everything that `listen` names, bound and not served yet.
+pub(super) struct Bound {
+    pub(super) addresses: Addresses,
+    events: Vec<Listener>,
+    admin: Vec<Listener>,
+}
+
+impl Bound {
+    /// Binds every address, or none.
+    pub(super) async fn new(
+        listen: &Listen,
+        sockets: &mut Option<ActivatedSockets>,
+    ) -> Result<Self, AppError> {
+        let mut events = Vec::new();
+        let mut addresses = Vec::new();
+        for address in &listen.events {
+            let (listener, address) = bind(address, sockets).await?;
+            events.push(listener);
+            addresses.push(address);
+        }
+        let (admin, admin_address) = bind(&listen.admin, sockets).await?;
+        let mut admin = vec![admin];
+        let mut metrics = None;
+        if let Some(address) = &listen.metrics {
+            let (listener, address) = bind(address, sockets).await?;
+            admin.push(listener);
+            metrics = Some(address);
+        }
+        let addresses = Addresses {
+            events: addresses,
+            admin: admin_address,
+            metrics,
+        };
+        Ok(Self {
+            addresses,
+            events,
+            admin,
+        })
+    }
+
+    /// Serves all of them: those for events, and those for operators, which stop later.
+    pub(super) fn serve(
+        self,
+        ingest: &Ingest,
+        admin: &Admin,
+        stop_events: &CancellationToken,
+        stop_admin: &CancellationToken,
+    ) -> (Listeners, Listeners) {
+        let limits = Limits {
+            drain_timeout: EVENTS_DRAIN_TIMEOUT,
+            ..Limits::default()
+        };
+        let mut for_events = Listeners::default();
+        for listener in self.events {
+            let (ingest, stop) = (ingest.clone(), stop_events.clone());
+            let service = move |peer| ingest.service(peer);
+            for_events
+                .tasks
+                .spawn(serve_each(listener, service, limits, stop));
+        }
+        let limits = Limits {
+            connections: ADMIN_CONNECTIONS_MAX,
+            drain_timeout: ADMIN_DRAIN_TIMEOUT,
+            ..Limits::default()
+        };
+        let mut for_operators = Listeners::default();
+        for listener in self.admin {
+            let (service, stop) = (admin.clone().into_service(), stop_admin.clone());
+            for_operators
+                .tasks
+                .spawn(serve(listener, service, limits, stop));
+        }
+        (for_events, for_operators)
+    }
+}
+
+/// Binds one address, or takes what systemd bound; also gives where it can be reached.
+async fn bind(
+    configured: &ListenAddress,
+    sockets: &mut Option<ActivatedSockets>,
+) -> Result<(Listener, Address), AppError> {
+    match configured {
+        ListenAddress::Tcp(text) => {
+            let listener = Listener::tcp(text).await?;
+            let address = listener.tcp_address().map(Address::Tcp);
+            let address = address.ok_or_else(|| AppError::NoSocket(text.clone()))?;
+            Ok((listener, address))
+        }
+        ListenAddress::Unix(path) => {
+            let listener = Listener::unix(path).await?;
+            Ok((listener, Address::Unix(path.clone())))
+        }
+        ListenAddress::Systemd(name) => {
+            let taken = match sockets {
+                Some(sockets) => sockets.take(name).map_err(AppError::Socket)?,
+                None => None,
+            };
+            let listener = taken.ok_or_else(|| AppError::NoSocket(name.clone()))?;
+            let address = match listener.tcp_address() {
+                Some(address) => Address::Tcp(address),
+                None => Address::Systemd(name.clone()),
+            };
+            Ok((listener, address))
+        }
+    }
+}
+
+/// Listeners that stop together. Dropped, their connections are closed.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    tasks: JoinSet<()>,
+}
+
+impl Listeners {
+    /// Waits until one of them has ended, which none does before it is told to.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn ended(&mut self) -> AppError {
+        match self.tasks.join_next().await {
+            Some(Ok(())) => AppError::ListenerEnded,
+            Some(Err(error)) => AppError::Panicked(error),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until all have ended after they were told to.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn join(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a listener panicked while stopping");
+            }
+        }
+    }
+
+    /// Ends them at once.
+    pub(super) async fn abort(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,184 @@
+//! The whole relay in one process: builds every room in order, owns every task, applies reloads, orders the shutdown.
+//!
+//! - `start`: configuration → store → sockets → lanes → listeners
+//! - `listeners`: binds the addresses of `listen` and serves them
+//! - `reload`: a new configuration, whole or not at all
+//! - `stop`: the phases of a shutdown
+//! - `handle`: how others ask for a reload or a stop
+//!
+//! What an event, an attempt or a request means is the concern of the rooms below; signals, logging and exit codes are
+//! that of `cli`. Invariants: every task belongs to [`Running`], none ends silently: one that ends by itself ends the
+//! relay with an error; what can be wrong with a new configuration is found before anything of it is in force.
+
+mod error;
+mod handle;
+mod listeners;
+mod reload;
+mod start;
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Interval, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Readiness;
+use crate::config::{Config, Environment, Watcher};
+use crate::delivery::Lanes;
+use crate::domain::Clock;
+use crate::ingest::Ingest;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+use crate::systemd::{ActivatedSockets, Notifier};
+
+pub use error::AppError;
+pub use handle::{Handle, Reloaded};
+pub use listeners::{Address, Addresses};
+pub use start::start;
+
+use handle::ReloadRequest;
+use listeners::Listeners;
+use reload::Loading;
+
+/// What a relay gets from outside beside its configuration.
+pub struct Options {
+    /// The configuration file, to be read again by a reload.
+    pub config_path: PathBuf,
+    /// Where secrets may come from beside files.
+    pub environment: Environment,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Whether a change of the files reloads.
+    pub watch: bool,
+    /// What systemd handed over, if it started the process.
+    pub sockets: Option<ActivatedSockets>,
+    /// Whom to tell how it goes.
+    pub notifier: Notifier,
+}
+
+/// A relay that accepts and delivers. Its tasks run from the start on, but nobody watches over them before
+/// [`Running::wait`]. Dropped, everything ends at once, as by a kill.
+pub struct Running {
+    options: Options,
+    /// What listens and stores goes by this until the process ends.
+    started_with: Arc<Config>,
+    /// Everything else goes by this.
+    config: Arc<Config>,
+    store: Store,
+    /// Hands on what the store commits.
+    store_task: JoinSet<Result<(), StoreError>>,
+    metrics: Metrics,
+    ingest: Ingest,
+    lanes: Lanes,
+    events: Listeners,
+    admin: Listeners,
+    stop_admin: CancellationToken,
+    addresses: Addresses,
+    readiness: Readiness,
+    gauge_requests: mpsc::Receiver<oneshot::Sender<()>>,
+    handle: Handle,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+    loading: Loading,
+    watcher: Option<Watcher>,
+    shutdown: Shutdown,
+}
+
+impl Running {
+    /// Where it listens; port 0 is resolved.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// How to ask it for a reload or a stop.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Watches over the relay until it is told to stop, then stops it in order.
+    ///
+    /// # Errors
+    /// [`AppError`] when it had to end by itself: the process must end too, and not with success.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the relay at once.
+    pub async fn wait(mut self) -> Result<(), AppError> {
+        let result = match self.watch_over().await {
+            Ok(()) => self.stop().await,
+            Err(error) => Err(error),
+        };
+        self.readiness.set(false);
+        result
+    }
+
+    /// Only lanes that turn are a sign of life.
+    fn feed_watchdog(&mut self) {
+        if self.lanes.beat() {
+            self.options.notifier.alive();
+        } else {
+            tracing::error!("a lane makes no progress: the watchdog is not fed");
+        }
+    }
+
+    /// Ends with success when a stop is asked for.
+    async fn watch_over(&mut self) -> Result<(), AppError> {
+        let mut watchdog = self.options.notifier.watchdog().map(interval);
+        loop {
+            tokio::select! {
+                // In this order: a stop that was asked for ends listeners too, a failed store ends lanes.
+                biased;
+                () = self.shutdown.stop_accepting.cancelled() => return Ok(()),
+                failure = self.store.failed() => return Err(failure.into()),
+                Some(ended) = self.store_task.join_next() => return Err(store_ended(ended)),
+                error = self.events.ended() => return Err(error),
+                error = self.admin.ended() => return Err(error),
+                ended = self.lanes.joined() => return ended.map_err(AppError::from),
+                Some(request) = self.reload_requests.recv(), if self.loading.is_idle() => {
+                    self.begin_reload(request);
+                }
+                () = changed(&mut self.watcher), if self.loading.is_idle() => {
+                    self.begin_reload(None);
+                }
+                prepared = self.loading.done() => self.finish_reload(prepared),
+                () = tick(&mut watchdog) => self.feed_watchdog(),
+                Some(done) = self.gauge_requests.recv() => {
+                    self.lanes.publish();
+                    // Who asked may have gone away; then nobody needs to know.
+                    done.send(()).unwrap_or_default();
+                }
+            }
+        }
+    }
+}
+
+/// What it means that the store's task is over although the store was not closed.
+fn store_ended(ended: Result<Result<(), StoreError>, JoinError>) -> AppError {
+    match ended {
+        Ok(Err(failure)) => failure.into(),
+        Ok(Ok(())) => AppError::StoreEnded,
+        Err(error) => AppError::Panicked(error),
+    }
+}
+
+/// Resolves at the next tick; never without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when a watched file changed; never without a watcher.
+async fn changed(watcher: &mut Option<Watcher>) {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
+    }
+}

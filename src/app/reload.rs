@@ -1,0 +1,227 @@
+//! A new configuration, whole or not at all: loaded and prepared on a thread of its own, so that reading files delays no
+//! delivery, then put in force in one go.
+
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::app::handle::ReloadRequest;
+use crate::app::{Reloaded, Running};
+use crate::config::{Config, ConfigError, Environment, Problem};
+use crate::domain::SubscriptionName;
+use crate::ingest::Routes;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// A configuration with everything made of it that can be made beside the running one.
+pub(super) struct Prepared {
+    config: Arc<Config>,
+    routes: Routes,
+    warnings: Vec<Problem>,
+    files: Vec<PathBuf>,
+}
+
+/// The load under way, if any.
+#[derive(Default)]
+pub(super) struct Loading {
+    under_way: Option<oneshot::Receiver<Result<Prepared, ConfigError>>>,
+    answer: ReloadRequest,
+}
+
+impl Loading {
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// Waits for the end of the load under way; for ever when there is none. None: the thread ended without a result.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn done(&mut self) -> Option<Result<Prepared, ConfigError>> {
+        let Some(under_way) = &mut self.under_way else {
+            return pending().await;
+        };
+        let result = under_way.await;
+        self.under_way = None;
+        result.ok()
+    }
+}
+
+impl Running {
+    /// Begins to load the configuration again, on a thread that ends with it.
+    pub(super) fn begin_reload(&mut self, answer: ReloadRequest) {
+        self.options.notifier.reloading();
+        let path = self.options.config_path.clone();
+        let environment = self.options.environment.clone();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let (done, under_way) = oneshot::channel();
+        let load = move || {
+            let prepared = load(&path, &environment, &store, &metrics);
+            // Nobody waits any more when the relay has ended meanwhile.
+            drop(done.send(prepared));
+        };
+        let thread = std::thread::Builder::new().name("load-config".to_owned());
+        if let Err(error) = thread.spawn(load) {
+            // The sender went with the closure: `done` gives none, which counts as a failed reload.
+            tracing::error!(%error, "no thread to load the configuration");
+        }
+        self.loading = Loading {
+            under_way: Some(under_way),
+            answer,
+        };
+    }
+
+    /// Puts a loaded configuration in force, or says why the running one stays.
+    pub(super) fn finish_reload(&mut self, prepared: Option<Result<Prepared, ConfigError>>) {
+        let result = match prepared {
+            Some(prepared) => prepared.and_then(|prepared| self.put_in_force(prepared)),
+            None => Err(self.problem("", "could not be loaded: the loader ended by itself")),
+        };
+        self.metrics
+            .config_reloaded(result.is_ok(), self.options.clock.wall());
+        match &result {
+            Ok(Reloaded {
+                added,
+                changed,
+                removed,
+            }) => {
+                tracing::info!(added, changed, removed, "configuration reloaded");
+            }
+            Err(ConfigError(problems)) => log_problems(problems),
+        }
+        self.options.notifier.ready();
+        if let Some(answer) = self.loading.answer.take() {
+            // Who asked may have gone away.
+            drop(answer.send(result));
+        }
+    }
+
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<Reloaded, ConfigError> {
+        let config = prepared.config;
+        self.check_open_listeners(&config)?;
+        self.lanes
+            .apply(&config)
+            .map_err(|error| self.problem("subscriptions", &error.to_string()))?;
+        self.ingest.replace(prepared.routes);
+        self.metrics.set_configured(&names(&config));
+        if let Some(watcher) = &mut self.watcher {
+            watcher.watch(&prepared.files);
+        }
+        log_warnings(&prepared.warnings);
+        self.say_what_needs_a_restart(&config);
+        let reloaded = compare(&self.config, &config);
+        self.config = config;
+        Ok(reloaded)
+    }
+
+    /// The file was checked against the addresses in it; those that are listened on until a restart may be more open.
+    fn check_open_listeners(&self, new: &Config) -> Result<(), ConfigError> {
+        let loses_tokens = new.ingest.tokens.is_empty() && !self.config.ingest.tokens.is_empty();
+        if loses_tokens && new.listen.events != self.started_with.listen.events {
+            return Err(self.problem(
+                "ingest.tokens",
+                "needed until a restart, because listen.events changes only then",
+            ));
+        }
+        Ok(())
+    }
+
+    fn say_what_needs_a_restart(&self, new: &Config) {
+        let old = &self.started_with;
+        let changes = [
+            ("listen", new.listen != old.listen),
+            ("store", new.store != old.store),
+            ("log", new.log != old.log),
+            (
+                "ingest.dedup_window",
+                new.ingest.dedup_window != old.ingest.dedup_window,
+            ),
+            (
+                "ingest.dedup_max",
+                new.ingest.dedup_max != old.ingest.dedup_max,
+            ),
+        ];
+        for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "a change of this key takes effect at the next start");
+        }
+    }
+
+    fn problem(&self, path: &str, message: &str) -> ConfigError {
+        ConfigError(vec![Problem {
+            file: self.options.config_path.clone(),
+            line: 1,
+            column: 1,
+            path: path.to_owned(),
+            message: message.to_owned(),
+        }])
+    }
+}
+
+/// Loads a configuration and makes of it what can be made without touching the running one.
+fn load(
+    path: &Path,
+    environment: &Environment,
+    store: &Store,
+    metrics: &Metrics,
+) -> Result<Prepared, ConfigError> {
+    let loaded = crate::config::load(path, environment)?;
+    let config = Arc::new(loaded.config);
+    Ok(Prepared {
+        routes: Routes::new(Arc::clone(&config), store, metrics),
+        config,
+        warnings: loaded.warnings,
+        files: loaded.files,
+    })
+}
+
+/// The names of all configured subscriptions.
+pub(super) fn names(config: &Config) -> Vec<SubscriptionName> {
+    config.subscriptions.keys().cloned().collect()
+}
+
+/// Logs what is questionable in a configuration.
+pub(super) fn log_warnings(warnings: &[Problem]) {
+    for Problem {
+        file,
+        line,
+        column,
+        path,
+        message,
+    } in warnings
+    {
+        let file = file.display();
+        tracing::warn!(%file, line, column, path, problem = message, "the configuration is questionable");
+    }
+}
+
+fn log_problems(problems: &[Problem]) {
+    for Problem {
+        file,
+        line,
+        column,
+        path,
+        message,
+    } in problems
+    {
+        let file = file.display();
+        tracing::error!(%file, line, column, path, problem = message, "the configuration is wrong");
+    }
+    tracing::error!("configuration not reloaded: the running one stays in place");
+}
+
+/// How many subscriptions differ between two configurations.
+fn compare(old: &Config, new: &Config) -> Reloaded {
+    let mut reloaded = Reloaded::default();
+    for (name, subscription) in &new.subscriptions {
+        match old.subscriptions.get(name) {
+            None => reloaded.added += 1,
+            Some(before) if before != subscription => reloaded.changed += 1,
+            Some(_) => {}
+        }
+    }
+    let is_gone = |name: &&_| !new.subscriptions.contains_key(*name);
+    reloaded.removed = old.subscriptions.keys().filter(is_gone).count();
+    reloaded
+}

@@ -1,0 +1,142 @@
+//! Builds a relay in the order of what depends on what: store, sockets, lanes, listeners. Nothing is accepted before everything
+//! that an accepted event needs is there.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, Exporter, Gauges, Readiness};
+use crate::app::handle::Handle;
+use crate::app::listeners::Bound;
+use crate::app::reload::{Loading, log_warnings, names};
+use crate::app::{AppError, Options, Running};
+use crate::config::{Config, Loaded, Watcher};
+use crate::delivery::Lanes;
+use crate::egress::Egress;
+use crate::ingest::{Ingest, Routes};
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// Bytes of memory for bodies and windows, all lanes together.
+const MEMORY_BUDGET: usize = 32 << 20;
+
+/// Starts a relay. The store is opened and recovered in this call, which blocks the thread meanwhile: nothing else is
+/// there yet that could wait.
+///
+/// # Errors
+/// [`AppError`]: nothing is left running.
+///
+/// # Panics
+/// Outside a tokio runtime with time and I/O.
+pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
+    log_warnings(&loaded.warnings);
+    let config = Arc::new(loaded.config);
+    let metrics = Metrics::new();
+    let clock = Arc::clone(&options.clock);
+    let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
+    let store_task = run(&store);
+    // Before any attempt: a port in use must not cut attempts short at each of many restarts.
+    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    let addresses = bound.addresses.clone();
+    let shutdown = Shutdown::default();
+    let lanes = Lanes::start(
+        &config,
+        store.clone(),
+        Egress::new(),
+        metrics.clone(),
+        Arc::clone(&clock),
+        shutdown.clone(),
+    )?;
+    metrics.set_configured(&names(&config));
+    metrics.config_loaded(clock.wall());
+    let routes = Routes::new(Arc::clone(&config), &store, &metrics);
+    let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest());
+    let readiness = Readiness::default();
+    let (gauges, gauge_requests) = Gauges::new();
+    let admin = Admin {
+        exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
+        store: store.clone(),
+        readiness: readiness.clone(),
+        gauges,
+    };
+    let stop_admin = CancellationToken::new();
+    let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let (handle, reload_requests) = Handle::new(shutdown.clone());
+    readiness.set(true);
+    let running = Running {
+        watcher: watcher(&options, &loaded.files),
+        options,
+        started_with: Arc::clone(&config),
+        config,
+        store,
+        store_task,
+        metrics,
+        ingest,
+        lanes,
+        events,
+        admin,
+        stop_admin,
+        addresses,
+        readiness,
+        gauge_requests,
+        handle,
+        reload_requests,
+        loading: Loading::default(),
+        shutdown,
+    };
+    running.options.notifier.ready();
+    running.say_that_it_started();
+    Ok(running)
+}
+
+/// The task that hands on what the store commits.
+fn run(store: &Store) -> JoinSet<Result<(), StoreError>> {
+    let store = store.clone();
+    let mut task = JoinSet::new();
+    task.spawn(async move { store.run().await });
+    task
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        path: config.store.path.clone(),
+        dedup_window: config.ingest.dedup_window,
+        dedup_max: config.ingest.dedup_max,
+        memory_budget: MEMORY_BUDGET,
+    }
+}
+
+/// A watcher of the configuration, if one is wanted and the system gives one: without it SIGHUP still reloads.
+fn watcher(options: &Options, files: &[std::path::PathBuf]) -> Option<Watcher> {
+    if !options.watch {
+        return None;
+    }
+    let complain = |error: &io::Error| {
+        tracing::warn!(%error, "changes of the configuration are not noticed: reload with SIGHUP");
+    };
+    Watcher::new(files).inspect_err(complain).ok()
+}
+
+impl Running {
+    fn say_that_it_started(&self) {
+        let events: Vec<_> = self
+            .addresses
+            .events
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let metrics = self.addresses.metrics.as_ref().map(ToString::to_string);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            events = events.join(" "),
+            admin = %self.addresses.admin,
+            metrics,
+            store = %self.config.store.path.display(),
+            subscriptions = self.config.subscriptions.len(),
+            "accepting events"
+        );
+    }
+}

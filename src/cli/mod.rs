@@ -1,0 +1,170 @@
+//! The command line: one file per command, and what they share. `main` gives the exit code: 0 done, 1 failed, 2 usage or
+//! configuration error. Results go to standard output, errors to standard error.
+
+mod arrival;
+mod check;
+mod demo;
+mod input;
+mod listen;
+mod logging;
+mod post;
+mod receiver;
+mod run;
+mod runtime;
+mod secret;
+mod send;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, ConfigError, Environment, Loaded};
+use crate::domain::{Clock, SystemClock};
+
+/// What stands below the help of the program.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook demo                                     see it work, with nothing to configure
+  sidehook check --config config.yaml               is this file valid?
+  sidehook run --config config.yaml                 deliver
+  sidehook send invoice.paid --data '{\"total\": 7}'  post an event to the running sidecar
+  sidehook listen --secret-env SECRET               print and verify what arrives
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration error.";
+
+/// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
+/// and retried.
+#[derive(Debug, Parser)]
+#[command(name = "sidehook", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::CheckArgs),
+    Demo(demo::Args),
+    Send(send::Args),
+    Listen(listen::Args),
+    Verify(verify::VerifyArgs),
+    Secret(secret::SecretArgs),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct ConfigArg {
+    /// The configuration file. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArg {
+    /// The path to use.
+    fn path(&self, environment: &Environment) -> PathBuf {
+        config::locate(self.config.as_deref(), environment)
+    }
+
+    /// The path to use, and what is in it.
+    fn load(&self, environment: &Environment) -> Result<(PathBuf, Loaded), ConfigError> {
+        let path = self.path(environment);
+        let loaded = config::load(&path, environment)?;
+        Ok((path, loaded))
+    }
+}
+
+/// Runs the command that the arguments of the process name, and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    execute(&cli.command).unwrap_or_else(|error| failure(&error))
+}
+
+fn execute(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Listen(args) => listen::run(args),
+        Command::Check(args) => {
+            let environment = Environment::of_process();
+            let path = args.config.path(&environment);
+            let code = check::check(&path, args.strict, &environment, &mut io::stdout())?;
+            Ok(ExitCode::from(code))
+        }
+        Command::Verify(args) => {
+            let environment = Environment::of_process();
+            let (input, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            let now = SystemClock::new().wall();
+            let code = verify::run(args, &environment, now, input, out, err)?;
+            Ok(ExitCode::from(code))
+        }
+        Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut io::stdout())?)),
+    }
+}
+
+/// Prints help and version to standard output, usage errors to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the stream is closed.
+    drop(error.print());
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Says what went wrong, and which exit code that is.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let mut stderr = io::stderr().lock();
+    if let Some(ConfigError(problems)) = error.downcast_ref() {
+        for problem in problems {
+            drop(writeln!(stderr, "error: {problem}"));
+        }
+        return ExitCode::from(2);
+    }
+    drop(writeln!(stderr, "error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+/// Whether the reader of our output went away, as `head` does: no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_argument_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_closed_output_is_no_failure() {
+        let error = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&error));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("broken")));
+    }
+}

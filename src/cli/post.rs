@@ -1,0 +1,210 @@
+//! Posting an event to a sidecar over HTTP/1.1, by TCP or unix socket: what `send` and `demo` share.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::config::ListenAddress;
+
+/// Connecting and the whole answer have this long.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// At most this much of an answer is read.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What of a type needs no escape in a path. Source: RFC 3986, section 2.3.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/');
+
+/// Where a sidecar accepts events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `host:port`
+    Tcp(String),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Where a process on the same machine reaches a listener with this address; none when the configuration does not say.
+    pub(crate) fn of_listener(address: &ListenAddress) -> Option<Self> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                let (host, port) = address.rsplit_once(':')?;
+                let host = match host {
+                    "0.0.0.0" => "127.0.0.1",
+                    "[::]" => "[::1]",
+                    other => other,
+                };
+                (port != "0").then(|| Self::Tcp(format!("{host}:{port}")))
+            }
+            ListenAddress::Unix(path) => Some(Self::Unix(path.clone())),
+            ListenAddress::Systemd(_) => None,
+        }
+    }
+
+    /// Reads `http://host[:port]`, with or without `/events` behind it, or `unix:/path`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(Path::new(path).to_owned()));
+        }
+        let uri: http::Uri = text
+            .parse()
+            .with_context(|| format!("not an address: {text}"))?;
+        let known_path = matches!(uri.path().trim_end_matches('/'), "" | "/events");
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http"), Some(host)) if known_path => Ok(Self::Tcp(format!(
+                "{host}:{}",
+                uri.port_u16().unwrap_or(80)
+            ))),
+            _ => bail!("expected http://host:port or unix:/path, found {text}"),
+        }
+    }
+}
+
+/// What a sidecar answers to an event that it accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Receipt {
+    /// The event id.
+    pub(crate) id: String,
+    /// How many deliveries the event has.
+    pub(crate) deliveries: usize,
+    /// It was accepted before.
+    pub(crate) duplicate: bool,
+}
+
+/// An event to post.
+#[derive(Debug, Clone)]
+pub(crate) struct Posting {
+    /// Its type.
+    pub(crate) event_type: String,
+    /// The headers of the request, Content-Type included.
+    pub(crate) headers: HeaderMap,
+    /// Its body.
+    pub(crate) body: Bytes,
+}
+
+impl Posting {
+    /// A JSON event of a type.
+    pub(crate) fn json(event_type: &str, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self {
+            event_type: event_type.to_owned(),
+            headers,
+            body: body.into(),
+        }
+    }
+}
+
+/// Posts an event and gives the answer, whatever it is.
+///
+/// # Errors
+/// When the sidecar cannot be reached, or gives no HTTP answer in 30 s.
+pub(crate) async fn post(target: &Target, posting: Posting) -> anyhow::Result<(StatusCode, Bytes)> {
+    let exchange = async {
+        match target {
+            Target::Tcp(address) => {
+                let stream = TcpStream::connect(address)
+                    .await
+                    .with_context(|| format!("cannot reach a sidecar at {address}"))?;
+                exchange(stream, address, posting).await
+            }
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .with_context(|| format!("cannot reach a sidecar at {}", path.display()))?;
+                exchange(stream, "localhost", posting).await
+            }
+        }
+    };
+    tokio::time::timeout(TIMEOUT, exchange)
+        .await
+        .context("no answer within 30 s")?
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    posting: Posting,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .context("no HTTP connection")?;
+    let path = utf8_percent_encode(&posting.event_type, PATH);
+    let mut request = Request::new(Full::new(posting.body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = format!("/events/{path}").parse()?;
+    *request.headers_mut() = posting.headers;
+    request.headers_mut().insert(HOST, host.parse()?);
+    let answer = async {
+        let response = sender.send_request(request).await.context("no answer")?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::pin!(connection, answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        // The connection may end with the last byte of the answer.
+        _ = &mut connection => answer.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_by_loopback() {
+        let of = |text: &str| Target::of_listener(&ListenAddress::Tcp(text.to_owned()));
+        assert_eq!(of("0.0.0.0:1"), Some(Target::Tcp("127.0.0.1:1".to_owned())));
+        assert_eq!(of("[::]:1"), Some(Target::Tcp("[::1]:1".to_owned())));
+        assert_eq!(
+            of("localhost:1"),
+            Some(Target::Tcp("localhost:1".to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_known_only_at_run_time_is_none() {
+        let systemd = ListenAddress::Systemd("events".to_owned());
+        assert_eq!(Target::of_listener(&systemd), None);
+        let any_port = ListenAddress::Tcp("127.0.0.1:0".to_owned());
+        assert_eq!(Target::of_listener(&any_port), None);
+    }
+
+    #[test]
+    fn an_address_is_http_or_a_unix_socket() {
+        let tcp = |text: &str| Target::Tcp(text.to_owned());
+        assert_eq!(Target::parse("http://a:1").unwrap(), tcp("a:1"));
+        assert_eq!(Target::parse("http://a:1/events").unwrap(), tcp("a:1"));
+        assert_eq!(Target::parse("http://[::1]").unwrap(), tcp("[::1]:80"));
+        let unix = Target::Unix(PathBuf::from("/run/a.sock"));
+        assert_eq!(Target::parse("unix:/run/a.sock").unwrap(), unix);
+        for wrong in ["https://a:1", "a:1", "http://a:1/other", "", "http://"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

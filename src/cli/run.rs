@@ -1,0 +1,81 @@
+//! `sidehook run`: the relay, until a signal ends it.
+
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::app::{self, Handle, Options, Running};
+use crate::cli::runtime::{Request, Signals, block_on};
+use crate::cli::{ConfigArg, logging};
+use crate::config::{Environment, Loaded};
+use crate::domain::SystemClock;
+use crate::systemd::{ActivatedSockets, Notifier};
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook run --config config.yaml
+  kill -HUP $(pidof sidehook)     read the configuration again
+  kill -TERM $(pidof sidehook)    stop; attempts in flight are finished first";
+
+/// Run the relay: accept events, deliver them
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Runs the relay: exit code 0 after a stop that was asked for, 1 when it could not start or had to end.
+///
+/// # Errors
+/// When the configuration is wrong; what happens later is in the log.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    let (path, loaded) = args.config.load(&environment)?;
+    logging::init(&loaded.config.log);
+    let options = Options {
+        config_path: path,
+        environment,
+        clock: Arc::new(SystemClock::new()),
+        watch: true,
+        sockets: Some(ActivatedSockets::from_environment()),
+        notifier: Notifier::new(|name| std::env::var_os(name))?,
+    };
+    match block_on(relay(loaded, options)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "sidehook ends");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn relay(loaded: Loaded, options: Options) -> anyhow::Result<()> {
+    let signals = Signals::new()?;
+    let running = app::start(loaded, options).await?;
+    steer(running, signals).await
+}
+
+/// Lets signals steer the relay until it has ended.
+async fn steer(running: Running, mut signals: Signals) -> anyhow::Result<()> {
+    let handle = running.handle();
+    let mut ended = pin!(running.wait());
+    loop {
+        tokio::select! {
+            ended = &mut ended => return Ok(ended?),
+            request = signals.next() => obey(&handle, request),
+        }
+    }
+}
+
+fn obey(handle: &Handle, request: Request) {
+    match request {
+        Request::Reload => handle.request_reload(),
+        Request::Stop if handle.is_stopping() => {
+            tracing::warn!("second signal: stopping at once");
+            handle.stop_now();
+        }
+        Request::Stop => handle.stop(),
+    }
+}

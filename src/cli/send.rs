@@ -1,0 +1,246 @@
+//! `sidehook send`: posts one event to the running sidecar and prints its answer.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+
+use crate::cli::ConfigArg;
+use crate::cli::input::{read_bounded, read_file};
+use crate::cli::post::{Posting, Receipt, Target, post};
+use crate::config::{Environment, Loaded};
+use crate::domain::Secret;
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook send invoice.paid --data '{\"total\": 7}'
+  sidehook send invoice.paid --data @invoice.json --id inv-7
+  pg_dump shop | sidehook send backup.made --data - --content-type application/sql";
+
+/// Post an event to the running sidecar and print its answer
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The event's type, such as invoice.paid
+    #[arg(value_name = "TYPE")]
+    event_type: String,
+    /// The body: JSON, @FILE for the bytes of a file, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", value_parser = Data::parse)]
+    data: Data,
+    /// The body's media type. Default: application/json when it is JSON, else application/octet-stream
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<HeaderValue>,
+    /// The given id: a second event with it is not delivered again
+    #[arg(long)]
+    id: Option<HeaderValue>,
+    /// The key, in whose order events are delivered
+    #[arg(long)]
+    key: Option<HeaderValue>,
+    /// Where the sidecar accepts events: http://host:port or unix:/path. Default: as the configuration says
+    #[arg(long, value_name = "URL", value_parser = Target::parse)]
+    url: Option<Target>,
+    /// Print the answer as it came
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Where the body comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Data {
+    Inline(String),
+    File(PathBuf),
+    Stdin,
+}
+
+impl Data {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        if let Some(path) = text.strip_prefix('@') {
+            return Ok(Self::File(PathBuf::from(path)));
+        }
+        if is_json(text.as_bytes()) {
+            return Ok(Self::Inline(text.to_owned()));
+        }
+        Err("not JSON: use @FILE or - for other bytes")
+    }
+
+    fn read(&self) -> anyhow::Result<Bytes> {
+        match self {
+            Self::Inline(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Self::File(path) => Ok(read_file(path)?.into()),
+            Self::Stdin => Ok(read_bounded(&mut io::stdin().lock())?.into()),
+        }
+    }
+}
+
+/// Posts the event: exit code 0 when it was accepted.
+///
+/// # Errors
+/// When the arguments or the configuration are wrong, or the sidecar gives no answer.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let body = args.data.read()?;
+    let (target, token) = find(args)?;
+    let headers = headers(args, &body, token.as_ref())?;
+    let posting = Posting {
+        event_type: args.event_type.clone(),
+        headers,
+        body,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (status, answer) = runtime.block_on(post(&target, posting))?;
+    print(args.json, status, &answer)?;
+    Ok(if status.is_success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
+}
+
+/// Where the sidecar is and the token it asks for: as the configuration says. With `--url` alone no configuration is read.
+fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
+    if let (Some(url), None) = (&args.url, &args.config.config) {
+        return Ok((url.clone(), None));
+    }
+    let (path, Loaded { config, .. }) = args.config.load(&Environment::of_process())?;
+    let configured = || config.listen.events.iter().find_map(Target::of_listener);
+    let target = args.url.clone().or_else(configured).with_context(|| {
+        let path = path.display();
+        format!("{path} does not say where events are accepted: use --url")
+    })?;
+    Ok((target, config.ingest.tokens.first().cloned()))
+}
+
+fn headers(args: &Args, body: &[u8], token: Option<&Secret>) -> anyhow::Result<HeaderMap> {
+    let media_type = args.content_type.clone().unwrap_or_else(|| {
+        HeaderValue::from_static(if is_json(body) {
+            "application/json"
+        } else {
+            "application/octet-stream"
+        })
+    });
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, media_type);
+    if let Some(id) = &args.id {
+        headers.insert("idempotency-key", id.clone());
+    }
+    if let Some(key) = &args.key {
+        headers.insert("sidehook-key", key.clone());
+    }
+    if let Some(token) = token {
+        let bearer = [b"Bearer ", token.expose()].concat();
+        let mut bearer = HeaderValue::from_bytes(&bearer)
+            .context("the first of ingest.tokens cannot be a bearer token")?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    Ok(headers)
+}
+
+/// Prints an acceptance to standard output, a refusal to standard error; with `--json` either to standard output.
+fn print(json: bool, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
+    if json {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(answer.trim_ascii())?;
+        return Ok(writeln!(stdout)?);
+    }
+    if status.is_success() {
+        let receipt =
+            serde_json::from_slice(answer).context("the answer is not that of a sidecar")?;
+        return Ok(writeln!(io::stdout(), "{}", accepted(&receipt))?);
+    }
+    let problem: Refusal = serde_json::from_slice(answer).unwrap_or_default();
+    let detail = problem.detail.escape_debug();
+    Ok(writeln!(io::stderr(), "refused with {status}: {detail}")?)
+}
+
+/// What of a problem document is for people.
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    detail: String,
+}
+
+/// What became of the event, in words.
+fn accepted(receipt: &Receipt) -> String {
+    let id = receipt.id.escape_debug();
+    let again = if receipt.duplicate { " before" } else { "" };
+    let deliveries = match receipt.deliveries {
+        1 => "1 delivery".to_owned(),
+        count => format!("{count} deliveries"),
+    };
+    format!("{id}: accepted{again}, {deliveries}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> Args {
+        Args {
+            event_type: "a".to_owned(),
+            data: Data::Inline("{}".to_owned()),
+            content_type: None,
+            id: Some(HeaderValue::from_static("inv-7")),
+            key: Some(HeaderValue::from_static("customer-1")),
+            url: None,
+            json: false,
+            config: ConfigArg::default(),
+        }
+    }
+
+    #[test]
+    fn id_key_and_token_become_headers() {
+        let token = Secret::new(b"a token".to_vec());
+        let headers = headers(&args(), b"[1]", Some(&token)).unwrap();
+        assert_eq!(headers["idempotency-key"], "inv-7");
+        assert_eq!(headers["sidehook-key"], "customer-1");
+        assert_eq!(headers["authorization"], "Bearer a token");
+        assert!(headers["authorization"].is_sensitive());
+        assert_eq!(headers["content-type"], "application/json");
+    }
+
+    #[test]
+    fn bytes_that_are_not_json_are_an_octet_stream() {
+        let headers = headers(&args(), b"\x00\x01", None).unwrap();
+        assert_eq!(headers["content-type"], "application/octet-stream");
+        assert!(!headers.contains_key("authorization"));
+    }
+
+    #[test]
+    fn data_is_json_or_says_where_it_is() {
+        assert_eq!(Data::parse("[7]"), Ok(Data::Inline("[7]".to_owned())));
+        assert_eq!(Data::parse("@a.bin"), Ok(Data::File("a.bin".into())));
+        assert_eq!(Data::parse("-"), Ok(Data::Stdin));
+        let message = "not JSON: use @FILE or - for other bytes";
+        assert_eq!(Data::parse("{total: 7}"), Err(message));
+    }
+
+    #[test]
+    fn an_answer_is_told_in_words() {
+        let receipt = |deliveries, duplicate| Receipt {
+            id: "evt_1".to_owned(),
+            deliveries,
+            duplicate,
+        };
+        assert_eq!(accepted(&receipt(1, false)), "evt_1: accepted, 1 delivery");
+        assert_eq!(
+            accepted(&receipt(2, true)),
+            "evt_1: accepted before, 2 deliveries"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! What right files mean: sections, fields, defaults, includes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use sidehook::config::{
+    Config, Environment, ListenAddress, Loaded, LogFormat, LogLevel, WhenDisabled, load,
+};
+use sidehook::domain::Retry;
+use sidehook::egress::TlsVersion;
+use sidehook::signing::{KeyForm, Scheme};
+
+use super::{environment, load_text};
+
+fn valid(name: &str) -> Loaded {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
+    load(&folder.join(name), &environment())
+        .map_err(|error| error.to_string())
+        .unwrap()
+}
+
+#[test]
+fn what_is_left_out_has_the_built_in_defaults() {
+    for name in ["minimal.yaml", "nulls.yaml"] {
+        assert_eq!(valid(name).config, Config::default(), "{name}");
+    }
+}
+
+#[test]
+fn the_example_says_what_the_defaults_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yaml");
+    let loaded = load(&path, &Environment::default())
+        .map_err(|error| error.to_string())
+        .unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert!(loaded.config.subscriptions.len() >= 2);
+    assert!(
+        loaded
+            .config
+            .subscriptions
+            .values()
+            .all(|subscription| !subscription.active)
+    );
+    let subscriptions = BTreeMap::new();
+    assert_eq!(
+        Config {
+            subscriptions,
+            ..loaded.config
+        },
+        Config::default()
+    );
+}
+
+/// A subscription of the example with the fields of `defaults` only is a built-in one.
+#[test]
+fn the_defaults_of_the_example_are_the_built_in_ones() {
+    let example =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yaml"))
+            .unwrap();
+    let (head, _) = example.split_once("\nsubscriptions:").unwrap();
+    let own = "\nsubscriptions:\n  a: {url: \"https://a.example.com\", events: [\"*\"]}\n";
+    let with_example = load_text(&format!("{head}{own}")).unwrap();
+    let without = load_text(own).unwrap();
+    assert_eq!(with_example.config, without.config);
+    for key in [
+        "active",
+        "when_disabled",
+        "signature",
+        "headers",
+        "forward_headers",
+        "method",
+        "timeout",
+        "retry",
+        "concurrency",
+        "max_pending",
+        "http2",
+        "tls",
+    ] {
+        assert!(
+            head.contains(&format!("\n  {key}: ")),
+            "defaults.{key} is not in the example"
+        );
+    }
+}
+
+#[test]
+fn every_section_is_read() {
+    let Loaded { config, .. } = valid("everything.yaml");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
+    assert_eq!(
+        config.listen.events,
+        [
+            ListenAddress::Tcp("0.0.0.0:0".to_owned()),
+            ListenAddress::Unix(folder.join("run/events.sock")),
+            ListenAddress::Systemd("events".to_owned()),
+        ]
+    );
+    assert_eq!(
+        config.listen.admin,
+        ListenAddress::Tcp("[::1]:0".to_owned())
+    );
+    assert_eq!(
+        config.listen.metrics,
+        Some(ListenAddress::Tcp("0.0.0.0:9100".to_owned()))
+    );
+    assert_eq!(
+        (config.ingest.max_body, config.ingest.tokens.len()),
+        (65_536, 1)
+    );
+    assert_eq!(config.ingest.type_pointer, None);
+    assert_eq!(config.ingest.id_pointer.as_deref(), Some("/event_id"));
+    assert_eq!(
+        config.ingest.key_pointer.as_deref(),
+        Some("/data/customer~1id")
+    );
+    assert_eq!(
+        (config.ingest.dedup_window, config.ingest.dedup_max),
+        (Duration::from_secs(432_000), 10)
+    );
+    assert_eq!(config.store.path, folder.join("data"));
+    assert_eq!(
+        config.network.allow_private,
+        ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
+    );
+    assert!(config.network.allow_metadata);
+    assert_eq!(config.network.ports, [443]);
+    assert_eq!(
+        (config.log.format, config.log.level),
+        (LogFormat::Json, LogLevel::Debug)
+    );
+}
+
+#[test]
+fn every_field_of_a_subscription_is_read() {
+    let Loaded { config, .. } = valid("everything.yaml");
+    let billing = &config.subscriptions[&"billing".parse().unwrap()];
+    assert_eq!(billing.title.as_deref(), Some("123"));
+    assert_eq!(
+        billing.description.as_deref(),
+        Some("Invoices to the partner")
+    );
+    assert_eq!(
+        billing.url.as_ref().unwrap().url.as_str(),
+        "http://[::1]:9000/hooks?a=b"
+    );
+    assert!(billing.events.matches("invoice.paid") && billing.events.matches("quote:x"));
+    assert!(!billing.events.matches("invoice.draft"));
+    assert_eq!(billing.secret.as_ref().unwrap().expose(), b"hunter2hunter2");
+    let (previous, until) = &billing.previous_secrets[0];
+    assert_eq!(
+        (previous.expose(), until.to_string().as_str()),
+        (b"hunter1hunter1".as_slice(), "2027-01-31T11:00:00.000Z")
+    );
+    let svix = Scheme::Standard {
+        prefix: "svix".to_owned(),
+        key: KeyForm::Text,
+    };
+    assert_eq!(billing.signature, [Scheme::Github, svix]);
+    let headers: Vec<_> = billing
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(headers, [("x-team", "a: b"), ("x-other", "c")]);
+    assert_eq!(billing.forward_headers, ["traceparent"]);
+    assert_eq!(
+        billing.retry,
+        Retry::schedule(vec![Duration::from_secs(60), Duration::from_secs(300)]).with_jitter(0.0)
+    );
+    assert_eq!(
+        (billing.concurrency, billing.max_pending, billing.http2),
+        (1, 1 << 20, false)
+    );
+    assert!(billing.active && billing.locked && billing.when_disabled == WhenDisabled::Skip);
+    assert_eq!(billing.min_tls_version, TlsVersion::Tls13);
+    assert!(
+        billing
+            .ca_pem
+            .as_deref()
+            .unwrap()
+            .starts_with(b"-----BEGIN CERTIFICATE-----")
+    );
+}
+
+#[test]
+fn own_values_replace_defaults_and_null_removes_them() {
+    let Loaded { config, .. } = valid("everything.yaml");
+    let of = |name: &str| &config.subscriptions[&name.parse().unwrap()];
+    assert_eq!(
+        (of("billing").method.as_str(), of("off").method.as_str()),
+        ("POST", "PUT")
+    );
+    assert_eq!(
+        (of("billing").timeout, of("off").timeout),
+        (Duration::from_secs(2), Duration::from_secs(2))
+    );
+    assert_eq!(
+        (of("billing").headers.len(), of("off").headers[0].0.as_str()),
+        (2, "x-default")
+    );
+}
+
+#[test]
+fn a_url_from_a_secret_reference_is_marked() {
+    let Loaded { config, .. } = valid("everything.yaml");
+    let off = &config.subscriptions[&"off".parse().unwrap()];
+    let url = off.url.as_ref().unwrap();
+    assert!(url.is_secret && url.url.path() == "/capability");
+}
+
+#[test]
+fn included_files_have_subscriptions_and_paths_of_their_own() {
+    let Loaded { config, files, .. } = valid("everything.yaml");
+    let included = &config.subscriptions[&"included".parse().unwrap()];
+    assert!(included.headers[0].1.is_sensitive());
+    assert!(included.ca_pem.is_some());
+    for watched in [
+        "everything.yaml",
+        "conf.d",
+        "conf.d/more.yaml",
+        "conf.d/../include/ca.pem",
+        "include/ca.pem",
+    ] {
+        assert!(
+            files.iter().any(|file| file.ends_with(watched)),
+            "{watched}"
+        );
+    }
+}
+
+#[test]
+fn all_styles_of_yaml_are_read() {
+    let Loaded { config, .. } = valid("yaml_styles.yaml");
+    assert_eq!(
+        (config.log.format, config.log.level),
+        (LogFormat::Json, LogLevel::Info)
+    );
+    let long = &config.subscriptions[&"long".parse().unwrap()];
+    assert_eq!(
+        long.description.as_deref(),
+        Some("two\nlines: *not an alias\n")
+    );
+}

@@ -1,0 +1,17 @@
+//! The integration tests: one binary, one module per topic.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod cli;
+mod config_files;
+mod delivery;
+mod ingest;
+mod metrics;
+mod reload;
+mod retries;
+mod shutdown;
+mod support;
+mod tidy;

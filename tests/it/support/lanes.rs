@@ -1,0 +1,276 @@
+//! A relay without listeners: a store in a folder of its own, and lanes that deliver from it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sidehook::config::{self, Config, Endpoint, Subscription, WhenDisabled};
+use sidehook::delivery::{LaneError, Lanes, SettingsError};
+use sidehook::domain::{
+    Clock, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
+};
+use sidehook::egress::{AddressPolicy, Egress, TlsVersion};
+use sidehook::metrics::Metrics;
+use sidehook::shutdown::Shutdown;
+use sidehook::store::{
+    NewDelivery, NewEvent, QueueCounts, Store, StoreError, StoreOptions, SubscriptionState,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::receiver::{Receiver, Reply};
+
+/// How long a test waits for what it expects.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Store, lanes and metrics, with the subscriptions of the last [`Relay::apply`].
+pub(crate) struct Relay {
+    pub(crate) lanes: Lanes,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) store: Store,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    folder: tempfile::TempDir,
+    store_task: AbortOnDropHandle<Result<(), StoreError>>,
+}
+
+impl Relay {
+    /// Starts with an empty store.
+    pub(crate) fn start(subscriptions: &[Subscription]) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), subscriptions)
+    }
+
+    fn open(folder: tempfile::TempDir, subscriptions: &[Subscription]) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let metrics = Metrics::new();
+        let options = StoreOptions {
+            path: folder.path().to_owned(),
+            dedup_window: Duration::from_secs(60),
+            dedup_max: 1000,
+            memory_budget: 1 << 24,
+        };
+        let store = Store::open(options, Arc::clone(&clock), metrics.store()).unwrap();
+        let running = store.clone();
+        let store_task = tokio::spawn(async move { running.run().await });
+        let shutdown = Shutdown::default();
+        let config = configuration(subscriptions);
+        show(&metrics, &config);
+        let lanes = Lanes::start(
+            &config,
+            store.clone(),
+            Egress::new(),
+            metrics.clone(),
+            Arc::clone(&clock),
+            shutdown.clone(),
+        );
+        Self {
+            lanes: lanes.unwrap(),
+            shutdown,
+            store,
+            metrics,
+            clock,
+            folder,
+            store_task: AbortOnDropHandle::new(store_task),
+        }
+    }
+
+    /// Reloads with these subscriptions.
+    pub(crate) fn apply(&mut self, subscriptions: &[Subscription]) {
+        self.try_apply(subscriptions).unwrap();
+        show(&self.metrics, &configuration(subscriptions));
+    }
+
+    /// The same, if they can be used.
+    pub(crate) fn try_apply(
+        &mut self,
+        subscriptions: &[Subscription],
+    ) -> Result<(), SettingsError> {
+        self.lanes.apply(&configuration(subscriptions))
+    }
+
+    /// Accepts an event for these subscriptions.
+    pub(crate) async fn post(&self, names: &[&str], body: &'static str) {
+        self.post_batch(names, &[body]).await;
+    }
+
+    /// Accepts events at once, each for these subscriptions.
+    pub(crate) async fn post_batch(&self, names: &[&str], bodies: &[&'static str]) {
+        let deliveries = names.iter().map(|name| NewDelivery {
+            subscription: self.store.subscription(&parsed(name)),
+            max_pending: 1 << 30,
+        });
+        let deliveries: Vec<_> = deliveries.collect();
+        let events = bodies.iter().map(|body| NewEvent {
+            event: event(self.clock.as_ref(), body),
+            deliveries: deliveries.clone(),
+        });
+        self.store.accept(events.collect()).await.unwrap();
+    }
+
+    /// The figures of a subscription's queue.
+    pub(crate) fn counts(&self, name: &str) -> QueueCounts {
+        let number = self.store.subscription(&parsed(name));
+        self.store.queue(number).counts()
+    }
+
+    /// The recorded state of a subscription.
+    pub(crate) fn state(&self, name: &str) -> SubscriptionState {
+        self.store.state(self.store.subscription(&parsed(name)))
+    }
+
+    /// Waits until a metric with this name and these labels has this value.
+    pub(crate) async fn shows(&self, series: &str, value: u32) {
+        let line = format!("{series} {value}");
+        until(&line, || {
+            self.lanes.publish();
+            self.metrics.render().lines().any(|shown| shown == line)
+        })
+        .await;
+    }
+
+    /// Takes nothing more, and waits for the attempts in flight.
+    pub(crate) async fn finish(&mut self) -> Result<(), LaneError> {
+        self.shutdown.stop_leasing.cancel();
+        within(self.lanes.joined()).await
+    }
+
+    /// Stops in good order and starts again on the same store.
+    pub(crate) async fn restart(mut self, subscriptions: &[Subscription]) -> Self {
+        self.finish().await.unwrap();
+        self.store.close().await.unwrap();
+        let Self {
+            lanes,
+            store,
+            folder,
+            store_task,
+            ..
+        } = self;
+        within(store_task).await.unwrap().unwrap();
+        // The folder stays locked while anybody has a handle.
+        drop((lanes, store));
+        Self::open(folder, subscriptions)
+    }
+}
+
+/// Waits until the condition holds; a test that waits too long fails.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let polled = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(DEADLINE, polled).await;
+    assert!(in_time.is_ok(), "waited in vain until {what}");
+}
+
+/// Waits for a future; a test that waits too long fails.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.unwrap()
+}
+
+/// A receiver that answers 200.
+pub(crate) async fn accepting() -> Receiver {
+    Receiver::start(|_| Reply::status(200)).await
+}
+
+/// An active subscription with four slots and ten attempts 10 ms apart.
+pub(crate) fn subscription(name: &str, receiver: &Receiver) -> Subscription {
+    Subscription {
+        name: parsed(name),
+        title: None,
+        description: None,
+        url: Some(Endpoint {
+            url: receiver.url("/hook").parse().unwrap(),
+            is_secret: false,
+        }),
+        events: Patterns::parse(["*"]).unwrap(),
+        active: true,
+        when_disabled: WhenDisabled::Hold,
+        locked: false,
+        secret: None,
+        previous_secrets: Vec::new(),
+        signature: Vec::new(),
+        headers: Vec::new(),
+        forward_headers: Vec::new(),
+        method: http::Method::POST,
+        timeout: Duration::from_secs(10),
+        retry: Retry::schedule(vec![Duration::from_millis(10); 9]),
+        concurrency: 4,
+        max_pending: 1 << 30,
+        http2: false,
+        ca_pem: None,
+        min_tls_version: TlsVersion::Tls12,
+    }
+}
+
+/// The same, inactive.
+pub(crate) fn inactive(subscription: Subscription) -> Subscription {
+    Subscription {
+        active: false,
+        ..subscription
+    }
+}
+
+fn show(metrics: &Metrics, config: &Config) {
+    let names: Vec<_> = config.subscriptions.keys().cloned().collect();
+    metrics.set_configured(&names);
+}
+
+fn configuration(subscriptions: &[Subscription]) -> Config {
+    let named = subscriptions
+        .iter()
+        .map(|subscription| (subscription.name.clone(), Arc::new(subscription.clone())));
+    Config {
+        listen: config::Listen {
+            events: Vec::new(),
+            admin: config::ListenAddress::Tcp("127.0.0.1:0".to_owned()),
+            metrics: None,
+        },
+        ingest: config::Ingest {
+            max_body: 1 << 20,
+            tokens: Vec::new(),
+            type_pointer: None,
+            id_pointer: None,
+            key_pointer: None,
+            dedup_window: Duration::from_secs(60),
+            dedup_max: 1000,
+        },
+        store: config::StoreConfig {
+            path: PathBuf::new(),
+        },
+        network: AddressPolicy {
+            allow_private: vec!["127.0.0.0/8".parse().unwrap()],
+            allow_metadata: false,
+            ports: vec![443],
+        },
+        log: config::Log {
+            format: config::LogFormat::Auto,
+            level: config::LogLevel::Info,
+        },
+        subscriptions: named.collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn event(clock: &dyn Clock, body: &'static str) -> Event {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).unwrap();
+    Event {
+        head: EventHead {
+            id: EventId::new(clock.wall(), random),
+            given_id: None,
+            event_type: "order.paid".parse().unwrap(),
+            key: None,
+            source: None,
+            subject: None,
+            content_type: "application/json".into(),
+            headers: Vec::new(),
+            accepted_at: clock.steady(),
+        },
+        body: Bytes::from_static(body.as_bytes()),
+    }
+}
+
+fn parsed(name: &str) -> SubscriptionName {
+    name.parse().unwrap()
+}
