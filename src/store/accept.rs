@@ -218,9 +218,12 @@ impl Inner {
             receipts: draft.receipts,
             reply,
         }));
-        if let Err(error) = self.journal.append(&records, Durability::Sync, token) {
-            undo(&names, &records);
-            return Err(AcceptError::of_append(&error));
+        match self.journal.append(&records, Durability::Sync, token) {
+            Ok(asleep) => self.nudge(asleep),
+            Err(error) => {
+                undo(&names, &records);
+                return Err(AcceptError::of_append(&error));
+            }
         }
         for (seq, hash, event, deliveries) in draft.given {
             intake.dedup.insert(hash, seq, now);
@@ -251,7 +254,7 @@ impl Inner {
                 continue;
             };
             self.journal
-                .append(&[known.naming()], Durability::Write, Token::Nobody)
+                .append_now(&[known.naming()], Durability::Write, Token::Nobody)
                 .map_err(|error| AcceptError::of_append(&error))?;
             known.named = true;
         }

@@ -42,6 +42,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use accept::Intake;
 pub use error::{AcceptError, StoreError};
 use hub::Hub;
@@ -137,6 +139,8 @@ struct Inner {
     names: RwLock<Names>,
     metrics: StoreMetrics,
     book_path: PathBuf,
+    /// The journal's thread sleeps, and something was added.
+    added: Notify,
     /// Some state of a subscription is not in the journal yet.
     unsaved_states: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -169,7 +173,10 @@ impl Store {
     /// # Cancel safety
     /// When dropped, nobody is told of commits any more; nothing is lost.
     pub async fn run(&self) -> Result<(), StoreError> {
-        self.0.pump().await
+        tokio::select! {
+            ended = self.0.pump() => ended,
+            never = self.0.wake_journal() => match never {},
+        }
     }
 
     /// The number of a subscription name; a new one becomes durable with the first event that has it.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use crate::domain::{Clock, EventSeq, Timestamp};
@@ -62,6 +62,7 @@ impl Inner {
             names: RwLock::new(names),
             metrics,
             book_path,
+            added: Notify::new(),
             unsaved_states: AtomicBool::new(false),
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),

@@ -4,6 +4,7 @@
 //! system call, so there is one per group and none per event. The pump runs as a task of the application and does
 //! the rest in its own thread, in the order of the journal.
 
+use std::convert::Infallible;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -174,6 +175,22 @@ impl Inner {
                 }
                 (false, _) => {}
             }
+        }
+    }
+
+    /// Sees to it that the journal's thread is woken for what was added.
+    pub(super) fn nudge(&self, asleep: bool) {
+        if asleep {
+            self.added.notify_one();
+        }
+    }
+
+    /// Wakes the journal's thread once whatever else is ready to run has run: what that adds is in the same group.
+    pub(super) async fn wake_journal(&self) -> Infallible {
+        loop {
+            self.added.notified().await;
+            tokio::task::yield_now().await;
+            self.journal.wake();
         }
     }
 

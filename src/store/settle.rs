@@ -108,7 +108,7 @@ impl Inner {
         });
         let appended = self
             .journal
-            .append(&records, Durability::Write, Token::Nobody);
+            .append_now(&records, Durability::Write, Token::Nobody);
         if appended.is_ok() {
             known.named = true;
             known.saved = true;
@@ -130,7 +130,8 @@ impl Recording {
         });
         let records = std::slice::from_ref(&self.record);
         match self.store.journal.append(records, self.durability, token) {
-            Ok(()) => {
+            Ok(asleep) => {
+                self.store.nudge(asleep);
                 self.lease.close();
                 Ok(written)
             }

@@ -56,7 +56,9 @@ impl Written {
     }
 
     fn add(&self, records: &[Record]) {
-        self.journal.append(records, Durability::Sync, ()).unwrap();
+        self.journal
+            .append_now(records, Durability::Sync, ())
+            .unwrap();
         self.told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -271,7 +271,7 @@ impl<T> Shared<T> {
         records: &[Record],
         durability: Durability,
         token: T,
-    ) -> Result<(), AppendError> {
+    ) -> Result<bool, AppendError> {
         let mut state = self.state();
         if let Some(error) = &state.failed {
             return Err(AppendError::Failed(error.clone()));
@@ -293,10 +293,13 @@ impl<T> Shared<T> {
         };
         if wake {
             state.sleep = Sleep::Awake;
-            drop(state);
-            self.wake.notify_one();
         }
-        Ok(())
+        Ok(wake)
+    }
+
+    /// Wakes the journal's thread.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Lets the journal's thread look for space, once a [`SPACE_CHECK`].

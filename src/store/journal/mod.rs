@@ -248,7 +248,8 @@ impl<T: Send + 'static> Journal<T> {
     }
 
     /// Adds a batch to the group that is forming: in one group, all or none. The order of calls is the order of the journal.
-    /// Does not wait for the disk; the sink is told.
+    /// Does not wait for the disk; the sink is told. Answers whether the journal's thread sleeps: then it must be woken by
+    /// [`Journal::wake`], at once or when more has been added, because a group costs the same for one event as for many.
     ///
     /// # Errors
     /// When there is no room, or the journal has failed; the sink is not told then.
@@ -257,8 +258,29 @@ impl<T: Send + 'static> Journal<T> {
         records: &[Record],
         durability: Durability,
         token: T,
-    ) -> Result<(), AppendError> {
+    ) -> Result<bool, AppendError> {
         self.shared.append(records, durability, token)
+    }
+
+    /// Wakes the journal's thread to write what was added.
+    pub(crate) fn wake(&self) {
+        self.shared.wake();
+    }
+
+    /// Adds a batch like [`Journal::append`] and wakes the thread if it sleeps.
+    ///
+    /// # Errors
+    /// Those of [`Journal::append`].
+    pub(crate) fn append_now(
+        &self,
+        records: &[Record],
+        durability: Durability,
+        token: T,
+    ) -> Result<(), AppendError> {
+        if self.append(records, durability, token)? {
+            self.wake();
+        }
+        Ok(())
     }
 
     /// The end of what is committed: where [`Journal::scan`] ends.

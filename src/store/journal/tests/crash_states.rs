@@ -79,7 +79,7 @@ fn record_run(numbers: &mut Numbers, batches: u64) -> Run {
         };
         let size = usize::try_from(numbers.next() % 3000).unwrap();
         journal
-            .append(&[accepted(token, size)], durability, token)
+            .append_now(&[accepted(token, size)], durability, token)
             .unwrap();
         if !numbers.next().is_multiple_of(4) {
             wait.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -28,7 +28,7 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
     let disk = Memory::default();
     let (journal, receiver) = open(&disk);
     journal
-        .append(&[accepted(1, 10)], Durability::Sync, 1)
+        .append_now(&[accepted(1, 10)], Durability::Sync, 1)
         .unwrap();
     assert!(matches!(told(&receiver), Told::Committed(..)));
     let syncs = |disk: &Memory| {
@@ -40,7 +40,7 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
     let before = syncs(&disk);
     disk.fail_sync(before + 1);
     journal
-        .append(&[accepted(2, 10)], Durability::Sync, 2)
+        .append_now(&[accepted(2, 10)], Durability::Sync, 2)
         .unwrap();
     let Told::Failed(error, waiting) = told(&receiver) else {
         panic!("reported as committed")
@@ -50,7 +50,7 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
         ("cannot write segment 1 of the journal", vec![2])
     );
     assert!(matches!(
-        journal.append(&[accepted(3, 10)], Durability::Sync, 3),
+        journal.append_now(&[accepted(3, 10)], Durability::Sync, 3),
         Err(AppendError::Failed(_))
     ));
     assert!(journal.close().is_err());
@@ -76,7 +76,7 @@ fn whichever_sync_fails_none_follows_it() {
             } else {
                 Durability::Sync
             };
-            let appended = journal.append(&[accepted(seq, 3000)], durability, seq);
+            let appended = journal.append_now(&[accepted(seq, 3000)], durability, seq);
             if appended.is_err() || matches!(told(&receiver), Told::Failed(..)) {
                 break;
             }
@@ -103,7 +103,7 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
     let mut token = 0;
     let refused = loop {
         token += 1;
-        match journal.append(&[accepted(token, 2000)], Durability::Sync, token) {
+        match journal.append_now(&[accepted(token, 2000)], Durability::Sync, token) {
             Err(AppendError::Full) => break token,
             Ok(()) => {}
             Err(error) => panic!("{error}"),
@@ -116,7 +116,7 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
         assert!(token < 1000, "never full");
     };
     journal
-        .append(&[accepted(refused, 100)], Durability::WriteNow, 5000)
+        .append_now(&[accepted(refused, 100)], Durability::WriteNow, 5000)
         .unwrap();
     assert!(
         matches!(told(&receiver), Told::Committed(batches, _) if batches[0].0 == 5000),
@@ -126,7 +126,7 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
     let deadline = Duration::from_secs(10);
     let started = writer::now();
     while journal
-        .append(&[accepted(refused + 1, 10)], Durability::Sync, 6000)
+        .append_now(&[accepted(refused + 1, 10)], Durability::Sync, 6000)
         .is_err()
     {
         assert!(started.elapsed() < deadline, "does not heal");
@@ -145,11 +145,11 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
 fn a_batch_larger_than_a_group_is_refused_alone() {
     let (journal, receiver) = open(&Memory::default());
     assert!(matches!(
-        journal.append(&[accepted(1, 30 << 10)], Durability::Sync, 1),
+        journal.append_now(&[accepted(1, 30 << 10)], Durability::Sync, 1),
         Err(AppendError::TooLarge)
     ));
     journal
-        .append(&[accepted(1, 20 << 10)], Durability::Sync, 1)
+        .append_now(&[accepted(1, 20 << 10)], Durability::Sync, 1)
         .unwrap();
     assert!(matches!(told(&receiver), Told::Committed(..)));
     assert_eq!(scan_all(&journal).len(), 1);
@@ -161,7 +161,7 @@ fn a_flipped_bit_costs_at_most_the_group_it_hits() {
     let (journal, receiver) = open(&disk);
     for seq in 1..=8 {
         journal
-            .append(&[accepted(seq, 100)], Durability::Sync, seq)
+            .append_now(&[accepted(seq, 100)], Durability::Sync, seq)
             .unwrap();
         told(&receiver);
     }

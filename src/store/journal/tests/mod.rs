@@ -94,7 +94,7 @@ fn what_is_committed_is_scanned_and_read_back_also_after_reopening() {
     let mut places = Vec::new();
     for (index, record) in records.iter().enumerate() {
         journal
-            .append(std::slice::from_ref(record), Durability::Sync, index as u64)
+            .append_now(std::slice::from_ref(record), Durability::Sync, index as u64)
             .unwrap();
         let Told::Committed(batches, group) = told(&receiver) else {
             panic!("not committed")
@@ -132,7 +132,7 @@ fn a_group_larger_than_a_fill_step_is_not_zeroed_by_the_fill_that_follows_its_ro
     let records: Vec<_> = (1..=3).map(|seq| accepted(seq, 5 << 19)).collect();
     for (token, record) in (1..).zip(&records) {
         journal
-            .append(std::slice::from_ref(record), Durability::Sync, token)
+            .append_now(std::slice::from_ref(record), Durability::Sync, token)
             .unwrap();
         assert!(matches!(told(&receiver), Told::Committed(..)));
     }

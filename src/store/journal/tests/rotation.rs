@@ -7,7 +7,7 @@ use super::*;
 
 fn commit(journal: &Journal<u64>, receiver: &Receiver<Told>, seq: u64, size: usize) -> Place {
     journal
-        .append(&[accepted(seq, size)], Durability::Sync, seq)
+        .append_now(&[accepted(seq, size)], Durability::Sync, seq)
         .unwrap();
     match told(receiver) {
         Told::Committed(batches, group) => {
@@ -182,13 +182,13 @@ fn outcomes_keep_room_when_the_disk_fills() {
     let used: usize = disk.files().values().map(Vec::len).sum();
     disk.set_space(Some(used));
     journal
-        .append(&[accepted(1, 59 << 10)], Durability::Sync, 1)
+        .append_now(&[accepted(1, 59 << 10)], Durability::Sync, 1)
         .unwrap();
     told(&receiver);
     let mut room = 0;
     for seq in 0..8 {
         journal
-            .append(&[accepted(seq, 500)], Durability::WriteNow, 100 + seq)
+            .append_now(&[accepted(seq, 500)], Durability::WriteNow, 100 + seq)
             .unwrap();
         if receiver.recv_timeout(Duration::from_secs(1)).is_err() {
             break;
@@ -217,7 +217,7 @@ fn an_unsynced_group_behind_a_lost_one_is_cut() {
     let mut ends = Vec::new();
     let write = |seq, size, ends: &mut Vec<Position>| {
         journal
-            .append(&[accepted(seq, size)], Durability::WriteNow, seq)
+            .append_now(&[accepted(seq, size)], Durability::WriteNow, seq)
             .unwrap();
         told(&receiver);
         ends.push(journal.end());
