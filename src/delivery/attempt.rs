@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::delivery::lane::Lane;
 use crate::delivery::outcome::{self, Span};
 use crate::delivery::retry::{self, Attempted};
 use crate::delivery::settings::Settings;
+use crate::delivery::standing::News;
 use crate::domain::{AttemptStatus, FailureReason, Next, Outcome, Timestamp};
 use crate::egress::{Answer, SendError};
 use crate::store::{Lease, StoreError};
@@ -53,7 +54,7 @@ pub(super) async fn attempt(
         }
     };
     let next = decide(lane, &settings, &lease, &outcome, retry_after, now);
-    tell(lane, &lease, &outcome, next);
+    tell(lane, &lease, &outcome, next, now);
     let counted = Counted::new(&lease, &outcome, next, now);
     lane.store
         .settle(lease, outcome, next, lane.is_full())
@@ -102,15 +103,27 @@ fn jitter_sample() -> f64 {
     f64::from(getrandom::u32().unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// Logs a failure and what follows from it.
-fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next) {
-    let Some(reason) = outcome.reason else { return };
+/// Logs a failure and what follows from it; that an endpoint begins to fail or works again, also where only the
+/// uncommon is logged.
+fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestamp) {
+    let news = lane.standing().news(outcome.reason.is_some(), now);
     let (event_id, subscription) = (&lease.event().head.id, &lane.name);
-    let (attempt, reason) = (lease.attempt(), reason.as_str());
-    debug!(%event_id, %subscription, attempt, reason, code = outcome.response_code, "attempt failed");
+    let attempt = lease.attempt();
+    if news == Some(News::Recovered) {
+        info!(%subscription, "the endpoint works again");
+    }
+    let Some(reason) = outcome.reason.map(FailureReason::as_str) else {
+        return;
+    };
+    let (code, error) = (outcome.response_code, outcome.error_message.as_deref());
+    if news == Some(News::Failing) {
+        warn!(%event_id, %subscription, attempt, reason, code, error, "attempts fail");
+    } else {
+        debug!(%event_id, %subscription, attempt, reason, code, error, "attempt failed");
+    }
     if let Next::Dead(dead_reason) = next {
         let dead_reason = dead_reason.as_str();
-        warn!(%event_id, %subscription, attempt, reason, dead_reason, "delivery is dead");
+        warn!(%event_id, %subscription, attempt, reason, code, error, dead_reason, "delivery is dead");
     }
 }
 

@@ -15,6 +15,18 @@ use crate::store::SubscriptionState;
 /// The least time between two recordings of counts and pauses.
 pub(super) const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
+/// The least time between two times that failing is told.
+const TELL_PAUSE: Duration = Duration::from_secs(60);
+
+/// What people are told when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// Attempts fail.
+    Failing,
+    /// An attempt succeeded after failing was told.
+    Recovered,
+}
+
 /// How one subscription stands.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -23,6 +35,10 @@ pub(super) struct Standing {
     /// The state is not recorded as it is; from this time on it may be.
     unwritten_from: Option<Timestamp>,
     written_at: Timestamp,
+    /// Failing was told, and no attempt succeeded since.
+    is_failing: bool,
+    /// When failing was told last.
+    told_at: Option<Timestamp>,
 }
 
 impl Standing {
@@ -38,6 +54,8 @@ impl Standing {
             paused_until,
             unwritten_from: None,
             written_at: Timestamp::default(),
+            is_failing: false,
+            told_at: None,
         }
     }
 
@@ -92,6 +110,24 @@ impl Standing {
         if failures != self.state.consecutive_failures {
             self.state.consecutive_failures = failures;
             self.changed();
+        }
+    }
+
+    /// What is to be told of an attempt, whoever's fault its failure was: the first failure and the first success after
+    /// it. An endpoint that works now and then is told of once in [`TELL_PAUSE`].
+    pub(super) fn news(&mut self, has_failed: bool, now: Timestamp) -> Option<News> {
+        let may_tell = self.told_at.is_none_or(|at| now.since(at) >= TELL_PAUSE);
+        match (self.is_failing, has_failed) {
+            (false, true) if may_tell => {
+                self.is_failing = true;
+                self.told_at = Some(now);
+                Some(News::Failing)
+            }
+            (true, false) => {
+                self.is_failing = false;
+                Some(News::Recovered)
+            }
+            (false, _) | (true, true) => None,
         }
     }
 
@@ -243,6 +279,28 @@ mod tests {
         standing.hold(at(5));
         standing.resume(at(6));
         assert_eq!(standing.consecutive_failures(), 0);
+    }
+
+    #[test]
+    fn failing_is_told_once_and_so_is_its_end() {
+        let mut standing = active();
+        assert_eq!(standing.news(false, at(1)), None);
+        assert_eq!(standing.news(true, at(2)), Some(News::Failing));
+        assert_eq!(standing.news(true, at(500)), None);
+        assert_eq!(standing.news(false, at(501)), Some(News::Recovered));
+        assert_eq!(standing.news(false, at(502)), None);
+        assert_eq!(standing.news(true, at(503)), Some(News::Failing));
+    }
+
+    #[test]
+    fn an_endpoint_that_works_now_and_then_is_told_of_once_a_minute() {
+        let mut standing = active();
+        assert_eq!(standing.news(true, at(0)), Some(News::Failing));
+        assert_eq!(standing.news(false, at(1)), Some(News::Recovered));
+        assert_eq!(standing.news(true, at(2)), None);
+        assert_eq!(standing.news(false, at(3)), None);
+        assert_eq!(standing.news(true, at(59)), None);
+        assert_eq!(standing.news(true, at(60)), Some(News::Failing));
     }
 
     #[test]

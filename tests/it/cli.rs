@@ -275,6 +275,32 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
     drop(relay);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_and_recovering_are_logged_with_their_cause() {
+    let receiver = Receiver::start(|_| Reply::status(503)).await;
+    let fields = "events: ['*'], retry: {schedule: [100ms, 100ms]}";
+    let folder = folder(&format!(
+        "  a: {{url: '{}', {fields}}}\n  b: {{url: 'https://127.0.0.2/', events: ['*'], retry: none}}\n",
+        receiver.url("/")
+    ));
+    let (relay, line) = Program::relay(folder.path());
+    let events = line["events"].as_str().unwrap();
+    assert_eq!(post(events, "/events/a", "1").await.status, 202);
+    let logged = |text: &str| tokio::task::block_in_place(|| relay.log_line(text));
+    let mut failing = [logged("attempts fail"), logged("attempts fail")];
+    failing.sort_by_key(|line| line["subscription"].as_str().map(str::to_owned));
+    assert_eq!(failing[0]["level"], "WARN");
+    assert_eq!(failing[0]["reason"], "http_5xx");
+    assert_eq!(failing[0]["code"], 503);
+    assert_eq!(failing[0]["error"], "Service Unavailable");
+    assert_eq!(failing[1]["reason"], "blocked");
+    let error = "127.0.0.2 is not a public address and not in network.allow_private";
+    assert_eq!(failing[1]["error"], error);
+    receiver.now(|_| Reply::status(200));
+    assert_eq!(post(events, "/events/a", "2").await.status, 202);
+    assert_eq!(logged("the endpoint works again")["subscription"], "a");
+}
+
 #[tokio::test]
 async fn a_killed_relay_delivers_what_it_accepted_after_its_restart() {
     let receiver = Receiver::start(|_| Reply::status(500)).await;
