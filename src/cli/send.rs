@@ -1,5 +1,6 @@
 //! `sidehook send`: posts one event to the running sidecar and prints its answer.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use crate::cli::ConfigArg;
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::post::{Posting, Receipt, Target, post};
-use crate::config::{Environment, Loaded};
+use crate::config::{Environment, load_intake};
 use crate::domain::Secret;
 
 /// What stands below the help.
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     /// The given id: a second event with it is not delivered again
     #[arg(long)]
     id: Option<HeaderValue>,
-    /// The key, in whose order events are delivered
+    /// The key: what the event is about, such as a customer's number; kept with it
     #[arg(long)]
     key: Option<HeaderValue>,
     /// Where the sidecar accepts events: http://host:port or unix:/path. Default: as the configuration says
@@ -117,13 +118,15 @@ fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if let (Some(url), None) = (&args.url, &args.config.config) {
         return Ok((url.clone(), None));
     }
-    let (path, Loaded { config, .. }) = args.config.load(&Environment::of_process())?;
-    let configured = || config.listen.events.iter().find_map(Target::of_listener);
+    let environment = Environment::of_process();
+    let path = args.config.path(&environment);
+    let (listen, ingest) = load_intake(&path, &environment)?;
+    let configured = || listen.events.iter().find_map(Target::of_listener);
     let target = args.url.clone().or_else(configured).with_context(|| {
         let path = path.display();
         format!("{path} does not say where events are accepted: use --url")
     })?;
-    Ok((target, config.ingest.tokens.first().cloned()))
+    Ok((target, ingest.tokens.first().cloned()))
 }
 
 fn headers(args: &Args, body: &[u8], token: Option<&Secret>) -> anyhow::Result<HeaderMap> {
@@ -165,14 +168,31 @@ fn print(json: bool, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
         return Ok(writeln!(io::stdout(), "{}", accepted(&receipt))?);
     }
     let problem: Refusal = serde_json::from_slice(answer).unwrap_or_default();
-    let detail = problem.detail.escape_debug();
-    Ok(writeln!(io::stderr(), "refused with {status}: {detail}")?)
+    Ok(writeln!(
+        io::stderr(),
+        "refused with {status}: {}",
+        refused(&problem)
+    )?)
 }
 
 /// What of a problem document is for people.
 #[derive(Debug, Default, Deserialize)]
 struct Refusal {
     detail: String,
+    #[serde(default)]
+    errors: BTreeMap<String, Vec<String>>,
+}
+
+/// Why the event was refused, in words.
+fn refused(refusal: &Refusal) -> String {
+    let mut said = refusal.detail.escape_debug().to_string();
+    for (field, messages) in &refusal.errors {
+        for message in messages {
+            let (field, message) = (field.escape_debug(), message.escape_debug());
+            said.push_str(&format!("\n  {field}: {message}"));
+        }
+    }
+    said
 }
 
 /// What became of the event, in words.
@@ -228,6 +248,16 @@ mod tests {
         assert_eq!(Data::parse("-"), Ok(Data::Stdin));
         let message = "not JSON: use @FILE or - for other bytes";
         assert_eq!(Data::parse("{total: 7}"), Err(message));
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong() {
+        let document = r#"{"detail":"see errors","errors":{"type":["no\u001b","too long"]}}"#;
+        let refusal: Refusal = serde_json::from_str(document).unwrap();
+        let expected = "see errors\n  type: no\\u{1b}\n  type: too long";
+        assert_eq!(refused(&refusal), expected);
+        let short: Refusal = serde_json::from_str(r#"{"detail":"no"}"#).unwrap();
+        assert_eq!(refused(&short), "no");
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::config::file;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::listen;
-use crate::config::model::{Config, Log, LogFormat, LogLevel, StoreConfig, Subscription};
+use crate::config::model::{
+    Config, Ingest, Listen, Log, LogFormat, LogLevel, StoreConfig, Subscription,
+};
 use crate::config::network::network;
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::reader::{Context, Fields, any_mapping, choice, mapping, text};
@@ -50,17 +52,8 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let content = file::read(path, MAX_BYTES).map_err(|error| {
-        ConfigError(vec![Problem {
-            file: path.to_path_buf(),
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: format!("the file {error}"),
-        }])
-    })?;
     let mut context = Context::new(environment);
-    let main = context.parse(path, content.bytes);
+    let main = main_document(path, &mut context)?;
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
@@ -74,6 +67,39 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
     } else {
         Err(ConfigError(errors))
     }
+}
+
+/// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
+/// need not have the secrets of its subscriptions.
+///
+/// # Errors
+/// What is wrong in these two sections, or with the syntax of the file.
+pub(crate) fn load_intake(
+    path: &Path,
+    environment: &Environment,
+) -> Result<(Listen, Ingest), ConfigError> {
+    let mut context = Context::new(environment);
+    let main = main_document(path, &mut context)?;
+    let intake = root(0, &main, &SECTIONS, &mut context).map(|fields| intake(fields, &mut context));
+    let (errors, _) = context.report.into_problems(&[main]);
+    if errors.is_empty() {
+        Ok(intake.unwrap_or_default())
+    } else {
+        Err(ConfigError(errors))
+    }
+}
+
+fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+    let content = file::read(path, MAX_BYTES).map_err(|error| {
+        ConfigError(vec![Problem {
+            file: path.to_path_buf(),
+            line: 1,
+            column: 1,
+            path: String::new(),
+            message: format!("the file {error}"),
+        }])
+    })?;
+    Ok(context.parse(path, content.bytes))
 }
 
 fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
@@ -136,23 +162,28 @@ fn root<'d>(
 }
 
 fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings) {
-    let has_tokens = has_tokens(fields.node("ingest"));
-    let listen = fields.read("listen", context, |node, context| {
-        listen(node, has_tokens, context)
-    });
-    let ingest = fields.read("ingest", context, ingest);
+    let (listen, ingest) = intake(fields, context);
     let network = fields.read("network", context, network);
     let log = fields.read("log", context, log);
     let settings = fields.read("defaults", context, Settings::read_defaults);
     let config = Config {
-        listen: listen.unwrap_or_default(),
-        ingest: ingest.unwrap_or_default(),
+        listen,
+        ingest,
         store: store(fields, context),
         network: network.unwrap_or_else(defaults::network),
         log: log.unwrap_or_default(),
         subscriptions: BTreeMap::new(),
     };
     (config, settings.unwrap_or_default())
+}
+
+fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
+    let has_tokens = has_tokens(fields.node("ingest"));
+    let listen = fields.read("listen", context, |node, context| {
+        listen(node, has_tokens, context)
+    });
+    let ingest = fields.read("ingest", context, ingest);
+    (listen.unwrap_or_default(), ingest.unwrap_or_default())
 }
 
 /// `store.path`, else `$STATE_DIRECTORY`, else a folder in the working folder.

@@ -36,6 +36,7 @@ mod values;
 mod watch;
 
 pub use environment::{Environment, locate};
+pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
 pub use model::{
     Config, Endpoint, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, StoreConfig,

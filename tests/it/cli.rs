@@ -96,20 +96,28 @@ fn usage_errors_are_2_and_help_and_version_are_0() {
 #[test]
 fn a_wrong_configuration_is_2_and_every_problem_is_said() {
     let folder = folder("  a: {url: 7, colour: blue}\n");
-    for command in [&["run"][..], &["send", "a"]] {
-        let done = output(
-            folder.path(),
-            &[command, &["--config", "config.yaml"]].concat(),
-        );
-        assert_eq!(done.status.code(), Some(2), "{command:?}");
-        let said = text(&done.stderr);
-        assert!(said.contains("config.yaml:5:"), "{said}");
-        assert!(said.contains("subscriptions.a.colour"), "{said}");
-        assert!(said.contains("subscriptions.a.url"), "{said}");
-    }
+    let done = output(folder.path(), &["run", "--config", "config.yaml"]);
+    assert_eq!(done.status.code(), Some(2));
+    let said = text(&done.stderr);
+    assert!(said.contains("config.yaml:5:"), "{said}");
+    assert!(said.contains("subscriptions.a.colour"), "{said}");
+    assert!(said.contains("subscriptions.a.url"), "{said}");
     let done = output(folder.path(), &["check", "--config", "config.yaml"]);
     assert_eq!(done.status.code(), Some(2));
     assert!(text(&done.stdout).contains("subscriptions.a.colour"));
+}
+
+#[test]
+fn send_says_every_problem_of_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "listen: {events: here}\ningest: {colour: blue}\nsubscriptions: {}\n";
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    let done = output(folder.path(), &["send", "a", "--config", "config.yaml"]);
+    assert_eq!(done.status.code(), Some(2));
+    let said = text(&done.stderr);
+    assert!(said.contains("config.yaml:1:"), "{said}");
+    assert!(said.contains("listen.events"), "{said}");
+    assert!(said.contains("ingest.colour"), "{said}");
 }
 
 #[test]
@@ -216,10 +224,16 @@ fn send_finds_the_sidecar_and_its_token_through_the_configuration() {
 listen: {events: 'unix:events.sock', admin: 'unix:admin.sock'}
 store: {path: store}
 ingest: {tokens: [a-token-of-thirty-two-characters]}
-subscriptions: {off: {active: false}}
+subscriptions: {off: {active: false, secret: {env: ONLY_THE_RELAY_HAS_IT}}}
 ";
     std::fs::write(folder.path().join("config.yaml"), config).unwrap();
-    let (_relay, _) = Program::relay(folder.path());
+    let mut command = sidehook(folder.path(), &["run", "--config", "config.yaml"]);
+    command.env(
+        "ONLY_THE_RELAY_HAS_IT",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    );
+    let relay = Program::start(command);
+    relay.log_line("accepting events");
     let sent = output(folder.path(), &["send", "a", "--config", "config.yaml"]);
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
     let url = format!("unix:{}/events.sock", folder.path().display());
@@ -229,6 +243,13 @@ subscriptions: {off: {active: false}}
         text(&refused.stderr).starts_with("refused with 401"),
         "{}",
         text(&refused.stderr)
+    );
+    let spaced = output(folder.path(), &["send", "a b", "--config", "config.yaml"]);
+    assert_eq!(spaced.status.code(), Some(1));
+    let said = text(&spaced.stderr);
+    assert!(
+        said.contains("\n  type: "),
+        "what is wrong is named: {said}"
     );
 }
 
