@@ -19,6 +19,7 @@ mod schema;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
@@ -109,6 +110,7 @@ impl Book {
     }
 
     fn open_as_is(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+        make_private(path)?;
         let mut connection = Connection::open(path)?;
         schema::configure(&connection)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -248,6 +250,14 @@ pub(super) struct Start {
 }
 
 /// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
+/// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look into
+/// the folder. The files beside it get its mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map(drop)
+}
+
 fn set_aside(path: &Path) -> io::Result<()> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

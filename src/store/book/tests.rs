@@ -1,6 +1,7 @@
 //! Tests of the book: the same comes out of the same journal, wherever its rounds end.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,20 @@ fn count(book: &Book, sql: &str) -> i64 {
     book.connection
         .query_row(sql, [], |row| row.get(0))
         .unwrap()
+}
+
+#[test]
+fn the_files_of_a_book_are_for_their_owner_only() {
+    let folder = tempdir().unwrap();
+    let written = Written::new();
+    let _book = caught_up(&folder.path().join("book.sqlite3"), &written);
+    let modes = fs::read_dir(folder.path()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.file_name(), entry.metadata().unwrap().mode() & 0o777)
+    });
+    let modes: Vec<_> = modes.collect();
+    assert!(modes.len() > 1, "with its write-ahead log: {modes:?}");
+    assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
 }
 
 #[test]
