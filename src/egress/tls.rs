@@ -238,6 +238,9 @@ fn certificate_failure(error: &CertificateError) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "the endpoint's certificate is for another name"
         }
+        CertificateError::Other(inner) => {
+            return format!("the endpoint's certificate is not valid: {inner}");
+        }
         CertificateError::Revoked => "the endpoint's certificate is revoked",
         other => return format!("the endpoint's certificate is not valid: {other}"),
     };
