@@ -4,6 +4,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::app::{self, Handle, Options, Running};
 use crate::cli::runtime::{Request, Signals, block_on};
 use crate::cli::{ConfigArg, logging};
@@ -40,7 +42,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         clock: Arc::new(SystemClock::new()),
         watch: true,
         sockets: Some(ActivatedSockets::from_environment()),
-        notifier: Notifier::new(|name| std::env::var_os(name))?,
+        notifier: Notifier::new(|name| std::env::var_os(name))
+            .context("the socket in $NOTIFY_SOCKET cannot be reached")?,
     };
     match block_on(relay(loaded, options)) {
         Ok(()) => Ok(ExitCode::SUCCESS),

@@ -156,6 +156,20 @@ fn a_second_process_on_the_same_store_says_so_and_fails() {
 }
 
 #[test]
+fn a_service_manager_that_cannot_be_reached_is_named() {
+    let folder = folder(OFF);
+    let mut command = sidehook(folder.path(), &["run", "--config", "config.yaml"]);
+    let done = command.env("NOTIFY_SOCKET", "/nowhere/notify").output();
+    let done = done.unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = text(&done.stderr);
+    assert!(
+        said.contains("$NOTIFY_SOCKET cannot be reached: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
