@@ -53,6 +53,9 @@ impl Running {
     /// Begins to load the configuration again, on a thread that ends with it.
     pub(super) fn begin_reload(&mut self, answer: ReloadRequest) {
         self.options.notifier.reloading();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.look();
+        }
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());

@@ -5,7 +5,7 @@
 //! are (inode, size, times), so other files in these folders wake nobody. Signals of the system are one bit: nothing
 //! piles up however many there are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -72,10 +72,19 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Watches these from now on, instead of those before. What they are now is what later changes are measured by.
+    /// Watches these from now on, instead of those before. What later changes are measured by is what they are now, and
+    /// for those that were watched before, what they were when they were looked at last.
     pub fn watch(&mut self, files: &[PathBuf]) {
+        let before = std::mem::take(&mut self.files);
+        let mut known: HashMap<_, _> = before.into_iter().zip(self.seen.drain(..)).collect();
         self.files = files.to_vec();
         self.follow();
+        let now = |file: &PathBuf| known.remove(file).unwrap_or_else(|| state(file));
+        self.seen = self.files.iter().map(now).collect();
+    }
+
+    /// Looks at the files: what they are now is about to be read, and only what changes from now on is told.
+    pub fn look(&mut self) {
         self.seen = self.states();
     }
 

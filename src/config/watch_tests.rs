@@ -57,6 +57,21 @@ async fn a_file_that_is_written_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_change_while_the_files_are_read_is_told_and_one_before_is_not() {
+    let folder = Folder::new();
+    let file = folder.write("config.yaml", "a");
+    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    fs::write(&file, "ab").unwrap();
+    watcher.look();
+    watcher.watch(&[file.clone(), folder.path("secret")]);
+    assert_silent(&mut watcher).await;
+    watcher.look();
+    fs::write(&file, "abc").unwrap();
+    watcher.watch(std::slice::from_ref(&file));
+    assert_told(&mut watcher).await;
+}
+
+#[tokio::test]
 async fn a_file_that_an_editor_renames_into_place_is_told() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
