@@ -23,6 +23,11 @@ pub enum AppError {
         "systemd handed over no socket named {0}: expected a .socket unit with FileDescriptorName={0}"
     )]
     NoSocket(String),
+    /// Anybody could post events from outside.
+    #[error(
+        "other machines can reach the events listener {0}: set ingest.tokens, or listen on 127.0.0.1 or a unix socket"
+    )]
+    OpenListener(String),
     /// What systemd handed over is no socket that listens for connections.
     #[error("what systemd handed over is not a listening TCP or unix socket")]
     Socket(#[source] io::Error),

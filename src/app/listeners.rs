@@ -44,6 +44,13 @@ impl fmt::Display for Address {
     }
 }
 
+impl Address {
+    /// Whether other machines may reach it.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().to_canonical().is_loopback())
+    }
+}
+
 /// Where a relay listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
@@ -53,6 +60,14 @@ pub struct Addresses {
     pub admin: Address,
     /// The same once more, for scrapers from outside.
     pub metrics: Option<Address>,
+}
+
+impl Addresses {
+    /// The first address for events that other machines may reach: there must be tokens for it. Tells more than the file
+    /// does, which does not know what a name resolves to and what systemd listens on.
+    pub(super) fn open_for_events(&self) -> Option<&Address> {
+        self.events.iter().find(|address| address.is_open())
+    }
 }
 
 /// Everything that `listen` names, bound and not served yet.

@@ -122,10 +122,11 @@ impl Running {
     /// The file was checked against the addresses in it; those that are listened on until a restart may be more open.
     fn check_open_listeners(&self, new: &Config) -> Result<(), ConfigError> {
         let loses_tokens = new.ingest.tokens.is_empty() && !self.config.ingest.tokens.is_empty();
-        if loses_tokens && new.listen.events != self.started_with.listen.events {
+        let is_moved = new.listen.events != self.started_with.listen.events;
+        if loses_tokens && (is_moved || self.addresses.open_for_events().is_some()) {
             return Err(self.problem(
                 "ingest.tokens",
-                "needed until a restart, because listen.events changes only then",
+                "needed until a restart, because of what listen.events was at the start",
             ));
         }
         Ok(())

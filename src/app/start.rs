@@ -41,6 +41,11 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
     let bound = Bound::new(&config.listen, &mut options.sockets).await?;
     let addresses = bound.addresses.clone();
+    if let Some(open) = addresses.open_for_events()
+        && config.ingest.tokens.is_empty()
+    {
+        return Err(AppError::OpenListener(open.to_string()));
+    }
     let shutdown = Shutdown::default();
     let lanes = Lanes::start(
         &config,

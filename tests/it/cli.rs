@@ -169,6 +169,45 @@ fn a_service_manager_that_cannot_be_reached_is_named() {
     );
 }
 
+/// `run` with a socket that systemd would hand over as `events`.
+fn run_with_socket(folder: &Path, socket: std::net::TcpListener) -> std::process::Command {
+    let mut command = sidehook(folder, &["run", "--config", "config.yaml"]);
+    command
+        .env_remove("LISTEN_PID")
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDS_FIRST_FD", "0")
+        .env("LISTEN_FDNAMES", "events")
+        .stdin(std::os::fd::OwnedFd::from(socket));
+    command
+}
+
+#[test]
+fn a_socket_of_systemd_that_other_machines_reach_needs_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let bind = || std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let write = |ingest: &str| {
+        let config = format!(
+            "listen: {{events: 'systemd:events', admin: 127.0.0.1:0}}\nstore: {{path: store}}\ningest: {ingest}\nsubscriptions: {{}}\n"
+        );
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    };
+    write("{}");
+    let refused = run_with_socket(folder.path(), bind()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    let expected = "other machines can reach the events listener 0.0.0.0:";
+    assert!(said.contains(expected), "{said}");
+    write("{tokens: [a-token-of-thirty-two-characters]}");
+    let relay = Program::start(run_with_socket(folder.path(), bind()));
+    relay.log_line("accepting events");
+    write("{}");
+    relay.signal(Signal::HUP);
+    assert_eq!(
+        relay.log_line("the configuration is wrong")["path"],
+        "ingest.tokens"
+    );
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
