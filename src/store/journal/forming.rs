@@ -15,6 +15,8 @@ use crate::store::record::Record;
 
 /// How long an outcome waits for company before it is written alone.
 const LINGER: Duration = Duration::from_millis(2);
+/// What an emptied buffer keeps of its memory: a large batch is rare, and nothing of it is needed afterwards.
+const KEPT_BYTES: usize = 1 << 20;
 /// How often space is looked for again while the disk is full.
 const SPACE_CHECK: Duration = Duration::from_secs(1);
 
@@ -195,6 +197,7 @@ impl<T> Forming<T> {
 
     fn clear(&mut self) {
         self.bytes.truncate(GROUP_HEADER);
+        self.bytes.shrink_to(KEPT_BYTES);
         self.spans.clear();
         self.batches.clear();
         (self.records, self.last_seq, self.urgent, self.since) = (0, 0, false, None);
