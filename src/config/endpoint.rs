@@ -3,7 +3,7 @@
 //! Checked here is what the text alone tells. Whether the address behind a name may be dialled is decided when it is dialled,
 //! in `egress`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
@@ -11,7 +11,7 @@ use crate::config::document::Node;
 use crate::config::model::{Endpoint, is_localhost};
 use crate::config::reader::{Context, text};
 use crate::config::secrets;
-use crate::egress::AddressPolicy;
+use crate::egress::{AddressPolicy, Denied};
 use crate::request::{TargetError, target};
 
 /// Says why a text is no endpoint. Nothing of the text is in it: a URL can be a secret.
@@ -59,7 +59,18 @@ pub(super) fn endpoint(
         check(text(node, context)?, policy)
     };
     match checked {
-        Ok(url) => Some(Endpoint { url, is_secret }),
+        Ok(url) => {
+            if let Some(denied) = never_dialled(&url, policy) {
+                let why = if is_secret {
+                    "the address in it is not allowed by network".to_owned()
+                } else {
+                    denied.to_string()
+                };
+                let message = format!("nothing can be delivered there: {why}");
+                context.report.warning(node.mark, message);
+            }
+            Some(Endpoint { url, is_secret })
+        }
         Err(error) => {
             context.error(node, error.to_string());
             None
@@ -92,6 +103,23 @@ fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
     }
     target(&url)?;
     Ok(url)
+}
+
+/// Why an address, or the name of this machine, will be refused each time it is dialled; of other names nothing is known.
+fn never_dialled(url: &Url, policy: &AddressPolicy) -> Option<Denied> {
+    let host = url.host()?;
+    let addresses = match address(&host) {
+        Some(ip) => vec![ip],
+        None if matches!(host, Host::Domain(name) if is_localhost(name)) => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        None => return None,
+    };
+    let port = url.port_or_known_default()?;
+    let is_encrypted = url.scheme() == "https";
+    let judge = |ip| policy.check(SocketAddr::new(ip, port), is_encrypted).err();
+    let denied: Option<Vec<Denied>> = addresses.into_iter().map(judge).collect();
+    denied?.into_iter().next()
 }
 
 /// Whether a host may be spoken to without TLS.
@@ -209,6 +237,32 @@ mod tests {
             &private(),
             &EndpointError::Port(99),
         );
+    }
+
+    #[test]
+    fn addresses_that_are_never_dialled_are_known_in_every_spelling() {
+        let denied = |written: &str, policy: &AddressPolicy| {
+            never_dialled(&Url::parse(written).unwrap(), policy).is_some()
+        };
+        for written in [
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://169.254.169.254/",
+            "https://localhost/",
+        ] {
+            assert!(denied(written, &public()), "{written}");
+        }
+        for written in ["https://a.example/", "https://8.8.8.8/"] {
+            assert!(!denied(written, &public()), "{written}");
+        }
+        assert!(!denied("http://10.1.2.3:99/", &private()));
+        let loopback = AddressPolicy {
+            allow_private: vec!["127.0.0.0/8".parse().unwrap()],
+            ..public()
+        };
+        assert!(!denied("http://localhost:9000/", &loopback));
     }
 
     #[test]
