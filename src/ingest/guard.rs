@@ -43,9 +43,9 @@ pub(super) fn check(
     Ok(())
 }
 
-/// `same-site` is another origin too: any other port of localhost.
+/// `same-site` is another origin too: any other port of localhost. What no browser says today is not trusted either.
 fn is_other_site(fetch_site: &HeaderValue) -> bool {
-    matches!(fetch_site.as_bytes(), b"cross-site" | b"same-site")
+    !matches!(fetch_site.as_bytes(), b"same-origin" | b"none")
 }
 
 fn is_local(host: Option<&HeaderValue>) -> bool {
@@ -119,6 +119,22 @@ mod tests {
             "localhost:80x",
         ] {
             assert!(!is_local_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn only_its_own_site_and_the_user_are_no_other_site() {
+        let is_other = |text| is_other_site(&HeaderValue::from_static(text));
+        assert!(!is_other("same-origin") && !is_other("none"));
+        for other in [
+            "cross-site",
+            "same-site",
+            "CROSS-SITE",
+            "cross-site, none",
+            "",
+            "new",
+        ] {
+            assert!(is_other(other), "{other}");
         }
     }
 

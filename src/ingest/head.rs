@@ -85,6 +85,11 @@ impl<'a> RequestHead<'a> {
                 self.has_coding |= !value.as_bytes().eq_ignore_ascii_case(b"identity");
                 return Ok(());
             }
+            // Of a transfer coding only the chunks are undone, which have to be its last.
+            "transfer-encoding" => {
+                self.has_coding |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                return Ok(());
+            }
             "sec-fetch-site" => &mut self.fetch_site,
             "authorization" => &mut self.authorization,
             "content-type" => &mut self.content_type,

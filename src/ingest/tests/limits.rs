@@ -62,12 +62,17 @@ async fn what_cannot_be_meant_is_refused_before_the_body_is_read() {
             "1".parse().unwrap(),
         );
     }
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 9] = [
         (&[("ce-id", "1"), ("ce-id", "2")], 400, "repeated_header"),
         (&[("host", "localhost")], 400, "repeated_header"),
         (&[("content-type", &long)], 400, "malformed_content_type"),
         (&[("ce-source", &long)], 422, "invalid_event"),
         (&[("content-encoding", "gzip")], 415, "content_coding"),
+        (
+            &[("transfer-encoding", "gzip, chunked")],
+            415,
+            "content_coding",
+        ),
         (
             &[("content-type", "application/cloudevents-batch+json")],
             415,
