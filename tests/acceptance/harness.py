@@ -22,6 +22,7 @@ import urllib.request
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
+PORTS = random.SystemRandom()  # not the seeded one: ports are no part of what a run repeats
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -38,9 +39,18 @@ def arguments(description, **defaults):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port below those the system gives to outgoing connections: one of these would take it, or connect to itself
+    on it, while the relay is down."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        lowest = int(file.read().split()[0])
+    for _ in range(1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", PORTS.randrange(min(10_000, lowest // 2), lowest)))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise SystemExit("no free port on 127.0.0.1")
 
 
 def verified(headers, body):
@@ -129,6 +139,7 @@ class Sender:
         self.sent = set()
         self.sent_at = {}
         self.answers = {}  # status -> count
+        self.without_retry_after = 0  # answers 503 that lack the header
         self.broken = 0
         self.number = 0
         self.stopped = False
@@ -152,6 +163,8 @@ class Sender:
         length = re.search(rb"content-length: (\d+)", head, re.I)
         await reader.readexactly(int(length.group(1)) if length else 0)
         self.answers[status] = self.answers.get(status, 0) + 1
+        if status == 503 and not re.search(rb"\nretry-after: *\d+\r", head, re.I):
+            self.without_retry_after += 1
         if status == 202:
             self.accepted[event_id] = hashlib.sha256(body).digest()
         return status
@@ -183,9 +196,9 @@ class Sender:
 class Relay:
     """The relay as a process, in a temporary folder of its own."""
 
-    def __init__(self, binary, subscriptions, network=True):
+    def __init__(self, binary, subscriptions):
         self.binary = binary
-        self.folder = tempfile.mkdtemp(prefix="sidehook-acceptance-")
+        self.folder = os.path.realpath(tempfile.mkdtemp(prefix="sidehook-acceptance-"))
         self.events, self.admin = free_port(), free_port()
         self.config = os.path.join(self.folder, "sidehook.yaml")
         self.store = os.path.join(self.folder, "data")
@@ -204,9 +217,9 @@ class Relay:
 
     def start(self, prefix=(), wait=True, seconds=20):
         self.starts += 1
-        self.log = open(os.path.join(self.folder, "log"), "a")
         command = [*prefix, self.binary, "run", "--config", self.config]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
+        with open(os.path.join(self.folder, "log"), "a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         if wait:
             self.wait_ready(seconds)
         return self
@@ -243,8 +256,9 @@ class Relay:
             return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
 
     def kill(self, number=signal.SIGKILL):
+        """Signals the relay's group, so that strace around it does not take the blow for it; its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            os.killpg(self.process.pid, number)
         return self.process.wait(40)
 
     def tail(self, size=3000):
@@ -252,9 +266,8 @@ class Relay:
             return file.read()[-size:]
 
     def remove(self):
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        if self.process:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -266,7 +279,7 @@ def subscription(name, url, events="*", **fields):
 
 
 async def drained(relay, receiver, sender, paths, seconds=120):
-    """Waits until everything accepted has arrived on every path, or nothing moves any more."""
+    """Waits until everything accepted has arrived on every path; whether it has."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not missing(receiver, sender, paths):
