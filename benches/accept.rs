@@ -1,5 +1,6 @@
-//! What the store costs per event: accepted, taken and settled as delivered, in batches as the relay sees them.
-//! Includes the syncs of the disk under the temporary folder; the book follows in its own thread.
+//! What the store costs: a commit of one event and of a group of 64, and events accepted, taken and settled as delivered, in
+//! batches as the relay sees them. Includes the syncs of the disk under the temporary folder; the book follows in its own
+//! thread.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +20,8 @@ use sidehook::store::{NewDelivery, NewEvent, Store, StoreOptions};
 
 const BATCH: u16 = 64;
 
-fn event(clock: &dyn Clock, number: SubscriptionNumber) -> NewEvent {
+/// An event of 1 KiB with these deliveries.
+fn event(clock: &dyn Clock, deliveries: Vec<NewDelivery>) -> NewEvent {
     let now = clock.steady();
     let head = EventHead {
         id: EventId::new(now, [7; 10]),
@@ -37,16 +39,17 @@ fn event(clock: &dyn Clock, number: SubscriptionNumber) -> NewEvent {
             head,
             body: Bytes::from_static(&[b'x'; 1024]),
         },
-        deliveries: vec![NewDelivery {
-            subscription: number,
-            max_pending: u64::MAX,
-        }],
+        deliveries,
     }
 }
 
 /// Accepts, takes and settles a batch.
 async fn round(store: &Store, clock: &dyn Clock, number: SubscriptionNumber) {
-    let events = (0..BATCH).map(|_| event(clock, number)).collect();
+    let delivery = NewDelivery {
+        subscription: number,
+        max_pending: u64::MAX,
+    };
+    let events = (0..BATCH).map(|_| event(clock, vec![delivery])).collect();
     store.accept(events).await.unwrap();
     let mut leases = Vec::new();
     store.queue(number).take(BATCH.into(), &mut leases);
@@ -94,6 +97,17 @@ fn accept_take_settle(criterion: &mut Criterion) {
         bencher.iter(|| runtime.block_on(round(&store, &*clock, number)));
     });
     group.finish();
+    for size in [1, BATCH] {
+        let mut group = criterion.benchmark_group("commit");
+        group.throughput(Throughput::Elements(size.into()));
+        group.bench_function(format!("group_of_{size}"), |bencher| {
+            bencher.iter(|| {
+                let events = (0..size).map(|_| event(&*clock, Vec::new())).collect();
+                runtime.block_on(store.accept(events)).unwrap();
+            });
+        });
+        group.finish();
+    }
     runtime.block_on(store.close()).unwrap();
     runtime.block_on(pump).unwrap().unwrap();
 }
