@@ -29,7 +29,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "NAME")]
     prefix: Option<String>,
 
-    /// Take the secret of scheme standard as written instead of as whsec_<base64>
+    /// Take the secret of scheme standard as written instead of as whsec_… in base64
     #[arg(long)]
     text_key: bool,
 
