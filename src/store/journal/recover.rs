@@ -43,9 +43,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, bounds: &Bounds) -> Result<Recovered,
     let mut groups = Groups::new(Arc::clone(&file), seed, last.number, length);
     let tail = find_tail(&mut groups, &last, &mut report).map_err(io)?;
     let clean = groups.is_clean(tail.end).map_err(io)?;
-    // What was written but not synced before the crash is what this life builds on.
-    file.sync()
-        .map_err(|error| JournalError::io("sync", last.number, error))?;
+    make_durable(&*file, &tail).map_err(|error| JournalError::io("sync", last.number, error))?;
     report.last_seq = EventSeq(tail.last_seq);
     let segments = Segments::new(Arc::clone(&disk), last.uuid, ends);
     let capacity = bounds.capacity(last.number);
@@ -71,6 +69,19 @@ pub(super) fn recover(disk: Arc<dyn Disk>, bounds: &Bounds) -> Result<Recovered,
         next_group: tail.next_group,
         report,
     })
+}
+
+/// Makes the groups durable that this life builds on. Those which no later group proves to be synced are written anew: after
+/// a failed sync they may be in the page cache, marked as clean, and nowhere else, and a sync would say that all is well.
+fn make_durable(file: &dyn DiskFile, tail: &Tail) -> io::Result<()> {
+    let length = tail.end.saturating_sub(tail.proven);
+    let mut unproven = vec![0; usize::try_from(length).unwrap_or_default()];
+    let read = file.read_at(&mut unproven, tail.proven.into())?;
+    unproven.truncate(read);
+    if !unproven.is_empty() {
+        file.write_at(&unproven, tail.proven.into())?;
+    }
+    file.sync()
 }
 
 /// Where each segment's groups end; none for the last one, which its tail tells.
@@ -230,6 +241,8 @@ fn has_groups(
 /// Where the last segment's groups end.
 struct Tail {
     end: u32,
+    /// Everything below was synced, as a group behind it says.
+    proven: u32,
     next_group: u64,
     last_seq: u64,
 }
@@ -241,6 +254,7 @@ fn find_tail(
 ) -> io::Result<Tail> {
     let mut tail = Tail {
         end: BLOCK,
+        proven: BLOCK,
         next_group: header.first_group,
         last_seq: header.last_seq,
     };
@@ -261,6 +275,7 @@ fn find_tail(
                         *last_seq = (*last_seq).max(accepted.seq.0);
                     }
                 })?;
+                tail.proven = tail.proven.max(group.synced_upto);
                 (tail.end, tail.next_group) = (end, group.sequence.saturating_add(1));
             }
             Found::Group { .. } | Found::Damaged { .. } | Found::Nothing => {

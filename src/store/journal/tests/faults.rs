@@ -62,6 +62,45 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
 }
 
 #[test]
+fn a_group_whose_sync_failed_is_written_anew_before_it_is_trusted() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    journal
+        .append_now(&[accepted(1, 10)], Durability::Sync, 1)
+        .unwrap();
+    told(&receiver);
+    let syncs = |asked: &Asked| matches!(asked, Asked::Sync(_));
+    disk.fail_sync(disk.log().iter().filter(|asked| syncs(asked)).count() + 1);
+    journal
+        .append_now(&[accepted(2, 10)], Durability::Sync, 2)
+        .unwrap();
+    assert!(matches!(told(&receiver), Told::Failed(..)));
+    // The page cache still has the group, as it has after a failed sync; the disk may not.
+    let reopened = Memory::with(disk.files());
+    let (journal, _) = open(&reopened);
+    let log = reopened.log();
+    let synced = log.iter().position(syncs).unwrap();
+    let group = disk
+        .log()
+        .iter()
+        .rev()
+        .find_map(|asked| match asked {
+            Asked::Write(_, offset, bytes) if *offset > 4096 => Some((*offset, bytes.clone())),
+            _ => None,
+        })
+        .unwrap();
+    let again = log[..synced].iter().any(|asked| match asked {
+        Asked::Write(_, offset, bytes) => {
+            let start = usize::try_from(group.0 - offset.min(&group.0)).unwrap();
+            *offset <= group.0 && bytes.get(start..start + group.1.len()) == Some(&group.1[..])
+        }
+        _ => false,
+    });
+    assert!(again, "not written before the sync");
+    assert_eq!(scan_all(&journal).len(), 2);
+}
+
+#[test]
 fn whichever_sync_fails_none_follows_it() {
     for number in 1..=40 {
         let disk = Memory::default();
