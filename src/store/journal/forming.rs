@@ -30,7 +30,8 @@ pub(super) struct Forming<T> {
     pub(super) records: u32,
     pub(super) last_seq: u64,
     urgent: bool,
-    since: Option<Instant>,
+    /// When it is written at the latest; none while it is empty or urgent.
+    due: Option<Instant>,
 }
 
 /// Records that are appended together.
@@ -49,7 +50,7 @@ impl<T> Default for Forming<T> {
             records: 0,
             last_seq: 0,
             urgent: false,
-            since: None,
+            due: None,
         }
     }
 }
@@ -92,8 +93,8 @@ impl<T> Forming<T> {
         }
         self.records = u32::try_from(self.spans.len()).unwrap_or(u32::MAX);
         self.urgent |= durability != Durability::Write;
-        if self.since.is_none() && !self.urgent {
-            self.since = Some(now());
+        if self.due.is_none() && !self.urgent {
+            self.due = Some(now() + LINGER);
         }
         self.batches.push(Batch {
             token,
@@ -172,7 +173,7 @@ impl<T> Forming<T> {
             }
         }
         kept.records = u32::try_from(kept.spans.len()).unwrap_or(u32::MAX);
-        kept.since = self.since.or_else(|| Some(now()));
+        kept.due = self.due.or_else(|| Some(now()));
         *self = kept;
         refused
     }
@@ -200,7 +201,7 @@ impl<T> Forming<T> {
         self.bytes.shrink_to(KEPT_BYTES);
         self.spans.clear();
         self.batches.clear();
-        (self.records, self.last_seq, self.urgent, self.since) = (0, 0, false, None);
+        (self.records, self.last_seq, self.urgent, self.due) = (0, 0, false, None);
     }
 }
 
@@ -322,10 +323,7 @@ impl<T> Shared<T> {
     pub(super) fn next_task(&self, spare: Forming<T>, unsynced_since: Option<Instant>) -> Task<T> {
         let mut state = self.state();
         loop {
-            let linger = state
-                .forming
-                .since
-                .map(|since| LINGER.saturating_sub(since.elapsed()));
+            let linger = (state.forming.due).map(|due| due.saturating_duration_since(now()));
             let ready = !state.forming.is_empty()
                 && (state.forming.urgent
                     || state.closing
@@ -367,7 +365,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Puts a group that did not fit before what formed meanwhile; gives buffers for the next one.
+    /// Puts a group that did not fit before what formed meanwhile, to be tried again in a [`SPACE_CHECK`]; gives buffers for the
+    /// next one.
     ///
     /// # Errors
     /// The group, when the journal is being closed: nobody would write it later.
@@ -378,7 +377,7 @@ impl<T> Shared<T> {
         }
         std::mem::swap(&mut state.forming, &mut forming);
         state.forming.join(&mut forming);
-        state.forming.since = (!state.forming.is_empty()).then(now);
+        state.forming.due = (!state.forming.is_empty()).then(|| now() + SPACE_CHECK);
         state.forming.urgent = false;
         Ok(forming)
     }

@@ -165,6 +165,9 @@ impl Active {
 
     /// Writes zeros ahead until they reach `upto` (at most the capacity), in steps of `step` bytes.
     pub(super) fn fill(&mut self, upto: u32, step: u32) -> io::Result<()> {
+        if self.filled >= upto.min(self.capacity) {
+            return Ok(());
+        }
         let zeros = vec![0; usize::try_from(step).unwrap_or_default()];
         while self.filled < upto.min(self.capacity) {
             let length = step.min(self.capacity - self.filled);

@@ -64,7 +64,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
 
     /// Writes and reports what formed; gives its buffers back for reuse.
     fn write(&mut self, mut forming: Forming<T>) -> Result<Forming<T>, JournalError> {
-        match self.place(forming.bytes.len()) {
+        match self.place(&forming) {
             Ok(()) => {}
             Err(Fault::Broken(error)) => {
                 self.fail(error.clone(), forming.take_tokens());
@@ -73,7 +73,9 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             Err(Fault::NoSpace) => {
                 self.shared.set_full(true);
                 let refused = forming.split_off_synced();
-                self.sink.refused(refused);
+                if !refused.is_empty() {
+                    self.sink.refused(refused);
+                }
                 if forming.is_empty() || !self.has_room(forming.bytes.len()) {
                     return self.put_back(forming);
                 }
@@ -118,20 +120,20 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         })
     }
 
-    /// Makes sure that a group of this size has room in the active segment, or makes a new one.
-    fn place(&mut self, length: usize) -> Result<(), Fault> {
-        if self.has_room(length) {
-            return Ok(());
+    /// Makes sure that a group has room in the active segment, or makes a new one. One with events leaves zeros behind it
+    /// that the disk already has: outcomes need room when there is none for events.
+    fn place(&mut self, forming: &Forming<T>) -> Result<(), Fault> {
+        let kept = if forming.wants_sync() {
+            self.shared.bounds.ahead / 2
+        } else {
+            0
+        };
+        let length = forming.bytes.len();
+        if self.end_of(length).saturating_add(kept) > self.active.capacity {
+            self.rotate()?;
         }
-        let end = self.end_of(length);
-        if end <= self.active.capacity {
-            let filled = self.active.fill(end, self.shared.bounds.fill_step);
-            return filled.map_err(|error| self.fault("write", error));
-        }
-        self.rotate()?;
-        // A group larger than what a new segment is begun with: the next fill would write its zeros over it.
-        let end = self.end_of(length);
-        let filled = self.active.fill(end, self.shared.bounds.fill_step);
+        let wanted = self.end_of(length).saturating_add(kept);
+        let filled = self.active.fill(wanted, self.shared.bounds.fill_step);
         filled.map_err(|error| self.fault("write", error))
     }
 

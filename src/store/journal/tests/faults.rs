@@ -181,6 +181,31 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
 }
 
 #[test]
+fn an_outcome_that_does_not_fit_waits_for_room() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    disk.set_space(Some(disk.files().values().map(Vec::len).sum()));
+    for token in 1..=3 {
+        journal
+            .append_now(&[accepted(token, 7 << 10)], Durability::WriteNow, token)
+            .unwrap();
+    }
+    let mut committed = Vec::new();
+    let mut take = |told: Told| match told {
+        Told::Committed(batches, _) => committed.extend(batches.iter().map(|(token, _)| *token)),
+        other => panic!("{other:?}"),
+    };
+    while let Ok(told) = receiver.recv_timeout(Duration::from_millis(100)) {
+        take(told);
+    }
+    disk.set_space(None);
+    take(told(&receiver));
+    assert_eq!(committed, [1, 2, 3]);
+    journal.close().unwrap();
+    assert_eq!(scan_all(&journal).len(), 3);
+}
+
+#[test]
 fn a_batch_larger_than_a_group_is_refused_alone() {
     let (journal, receiver) = open(&Memory::default());
     assert!(matches!(
