@@ -38,6 +38,8 @@ macro_rules! labels {
     };
 }
 
+pub(super) use labels;
+
 labels! {
     /// How an attempt ended.
     AttemptStatus {

@@ -8,6 +8,7 @@ mod attempt;
 mod event;
 mod ids;
 mod pattern;
+mod policy;
 mod retry;
 mod secret;
 mod time;
@@ -19,6 +20,7 @@ pub use ids::{
     SubscriptionNumber,
 };
 pub use pattern::{Pattern, PatternError, Patterns, segments};
+pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision};
 pub use secret::Secret;
 pub use time::{Clock, SystemClock, Timestamp};

@@ -11,7 +11,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::domain::{DeadReason, Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
+use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::book::Command;
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
@@ -19,7 +19,7 @@ use crate::store::journal::Durability;
 use crate::store::names::Names;
 use crate::store::pump::{Batch, Token};
 use crate::store::reader::ReadJob;
-use crate::store::record::{Accepted, Record};
+use crate::store::record::{Accepted, Death, Record};
 use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this.
@@ -428,9 +428,13 @@ impl Draft {
 }
 
 /// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
-fn reserve(names: &Names, delivery: NewDelivery, bytes: u64) -> Option<DeadReason> {
+fn reserve(names: &Names, delivery: NewDelivery, bytes: u64) -> Option<Death> {
     let counters = &names.get(delivery.subscription)?.queue.counters;
-    counters.reserve(bytes, delivery.max_pending)
+    let reason = counters.reserve(bytes, delivery.max_pending)?;
+    Some(Death {
+        reason,
+        blocks: false,
+    })
 }
 
 /// Takes back what [`reserve`] counted for a batch that was refused.

@@ -36,6 +36,16 @@ impl DedupKey {
         hasher.write_u8(u8::from(head.source.is_some()));
         Some(hasher.finish())
     }
+
+    /// The hash of an event's key, by which deliveries are ordered; 0 if it has none. Two keys with one hash wait for
+    /// each other, which is in order too.
+    pub(super) fn order(&self, head: &EventHead) -> u64 {
+        let Some(key) = &head.key else { return 0 };
+        let (low, high) = self.0.split_at(8);
+        let mut hasher = SipHasher::new_with_keys(word(low), word(high));
+        hasher.write(key.as_str().as_bytes());
+        hasher.finish().max(1)
+    }
 }
 
 fn word(bytes: &[u8]) -> u64 {

@@ -45,6 +45,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use accept::Intake;
+use dedup::DedupKey;
 pub use error::{AcceptError, StoreError};
 use hub::Hub;
 use journal::Journal;
@@ -55,7 +56,8 @@ use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
 
 use crate::domain::{
-    Clock, Event, EventId, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
+    Clock, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName, SubscriptionNumber,
+    Timestamp,
 };
 use crate::metrics::StoreMetrics;
 
@@ -114,13 +116,25 @@ pub enum Health {
     Failed,
 }
 
-/// Run-time state of a subscription that outlives a restart.
+/// Run-time state of a subscription that outlives a restart. Times are of the steady clock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubscriptionState {
     /// Failed attempts since the last success.
     pub consecutive_failures: u32,
+    /// When the first of them failed; none when there are none.
+    pub first_failure_at: Option<Timestamp>,
+    /// Deliveries that died since the last success.
+    pub consecutive_dead: u32,
     /// Since when its deliveries are held (disabled or gone from the file).
     pub held_since: Option<Timestamp>,
+    /// Disabled at run time, why and since when; never [`DisabledReason::Config`].
+    pub disabled: Option<(DisabledReason, Timestamp)>,
+    /// The file said `active: false` when it was last looked at.
+    pub inactive: bool,
+    /// Since when it is gone from the file.
+    pub removed_at: Option<Timestamp>,
+    /// A digest of the url that it last had in the file, 0 before there was one: another url enables it.
+    pub endpoint: u64,
     /// Spans in which it was stopped (held, paused): not counted towards `max_age`. At most 32, oldest first; merged
     /// beyond.
     pub stops: Vec<(Timestamp, Timestamp)>,
@@ -137,6 +151,8 @@ struct Inner {
     intake: Mutex<Intake>,
     /// Locked after `intake` by those who need both.
     names: RwLock<Names>,
+    /// What hashes of given ids and of keys are keyed with.
+    key: DedupKey,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.

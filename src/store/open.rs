@@ -51,7 +51,8 @@ impl Inner {
             .map_err(book_failed)?;
         let dedup = dedup(&book, &options, now).map_err(book_failed)?;
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
-        let intake = Intake::new(next_seq, start.head.key, dedup);
+        let key = start.head.key;
+        let intake = Intake::new(next_seq, key, dedup);
         let names = names(start, &hub);
 
         let threads = start_threads(&hub, &journal, book).map_err(system_failed)?;
@@ -60,6 +61,7 @@ impl Inner {
             journal,
             intake: Mutex::new(intake),
             names: RwLock::new(names),
+            key,
             metrics,
             book_path,
             added: Notify::new(),

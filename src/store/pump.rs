@@ -258,14 +258,7 @@ impl Inner {
 
     fn commit_event(&self, names: &Names, accepted: &Accepted, place: Place) {
         let event = &accepted.event;
-        let entry = Entry {
-            seq: accepted.seq,
-            place,
-            body_bytes: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
-            accepted_at: event.head.accepted_at,
-            attempts: 0,
-            schedule_attempts: 0,
-        };
+        let entry = Entry::accepted(accepted, place, self.key);
         let mut shared: Option<Arc<StoredEvent>> = None;
         let pending = accepted
             .deliveries

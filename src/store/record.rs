@@ -21,6 +21,38 @@ pub(crate) enum Record {
         /// The name.
         name: SubscriptionName,
     },
+    /// A delivery is to be attempted now. `fresh`: it had reached a final state, and its schedule begins anew;
+    /// otherwise it was pending, and its schedule goes on.
+    Requeued {
+        /// Of which event.
+        seq: EventSeq,
+        /// For which subscription.
+        subscription: SubscriptionNumber,
+        /// When, by the steady clock.
+        at: Timestamp,
+        /// Attempts made until now.
+        attempts: u32,
+        /// Its schedule begins anew.
+        fresh: bool,
+    },
+    /// A pending or dead delivery was taken back.
+    Cancelled {
+        /// Of which event.
+        seq: EventSeq,
+        /// For which subscription.
+        subscription: SubscriptionNumber,
+        /// When, by the steady clock.
+        at: Timestamp,
+    },
+    /// All pending deliveries of a subscription up to a sequence were taken back.
+    CancelledAll {
+        /// For which subscription.
+        subscription: SubscriptionNumber,
+        /// The last event concerned.
+        upto: EventSeq,
+        /// When, by the steady clock.
+        at: Timestamp,
+    },
     /// The run-time state of a subscription, whole.
     SubscriptionState {
         /// Whose.
@@ -38,7 +70,7 @@ pub(crate) struct Accepted {
     /// Head and body.
     pub(crate) event: Arc<Event>,
     /// Its deliveries, each pending or dead from the start (`overflow`).
-    pub(crate) deliveries: Vec<(SubscriptionNumber, Option<DeadReason>)>,
+    pub(crate) deliveries: Vec<(SubscriptionNumber, Option<Death>)>,
 }
 
 /// An attempt that ended.
@@ -56,4 +88,17 @@ pub(crate) struct Attempted {
     pub(crate) outcome: Outcome,
     /// What becomes of the delivery.
     pub(crate) next: Next,
+    /// If it is dead: whether what follows it in order waits for it.
+    pub(crate) blocks: bool,
+    /// When its schedule began, by the steady clock.
+    pub(crate) since: Timestamp,
+}
+
+/// How a delivery is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Death {
+    /// Why.
+    pub(crate) reason: DeadReason,
+    /// Whether what follows it in order waits until it is replayed or cancelled.
+    pub(crate) blocks: bool,
 }

@@ -48,6 +48,8 @@ impl Inner {
             recorded_at: self.hub.clock.steady(),
             outcome,
             next,
+            blocks: false,
+            since: lease.entry().since,
         });
         let recording = Recording {
             store: Arc::clone(self),

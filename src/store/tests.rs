@@ -326,6 +326,7 @@ async fn the_state_of_a_subscription_survives_a_restart_even_without_an_event() 
         consecutive_failures: 7,
         held_since: Some(NOW),
         stops: vec![(NOW, NOW.plus(Duration::from_secs(1))), (NOW, NOW)],
+        ..SubscriptionState::default()
     };
     running.store.set_state(a, state.clone());
     running.close().await;

@@ -1,110 +1,188 @@
-//! From records to rows: gathers a stretch of the journal, keeps its net effect, and writes that in one transaction
+//! From records to rows: gathers a round of the journal, keeps its net effect, and writes that in one transaction
 //! together with the cursor.
 //!
-//! A delivery that was accepted and reached its final state within the stretch writes no pending row. What a record
-//! changes depends only on the rows and on the records before it, so the same book comes out wherever stretches end.
+//! A delivery that was accepted and reached its final state within the round writes no pending row. What a verb
+//! (requeued, cancelled, moved) changes depends on rows, so it ends a *stretch*: what stands before it is written
+//! first. What a record changes depends only on the rows and on the records before it, so the same book comes out
+//! wherever rounds end.
+//!
+//! `write` has the statements of stretches, `verbs` those of verbs.
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
-
-use super::schema::create_segment;
-use super::{int, millis};
+use super::verbs::Verb;
 use crate::domain::{
-    DeadReason, EventSeq, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
+    EventSeq, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
-use crate::store::journal::{Place, Position};
+use crate::store::journal::Place;
 use crate::store::queue::Entry;
-use crate::store::record::{Accepted, Attempted, Record};
+use crate::store::record::{Accepted, Attempted, Death, Record};
 
-/// A stretch is written when it holds so many records …
+/// A round is written when it holds so many records …
 const RECORDS_MAX: usize = 16_384;
 /// … or so many bytes of rows, roughly.
 const BYTES_MAX: usize = 4 << 20;
 
-type DeliveryKey = (SubscriptionNumber, EventSeq);
+pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
 
-/// A stretch of the journal, gathered to be written.
+/// A round of the journal, gathered to be written.
 #[derive(Debug)]
 pub(super) struct Round {
     key: DedupKey,
-    segments: Vec<SegmentRows>,
-    /// Accepted in this stretch and still pending.
-    fresh: HashMap<DeliveryKey, Pending>,
-    /// Accepted before, and attempted in this stretch.
-    older: BTreeMap<DeliveryKey, Attempts>,
-    dead: Vec<(SubscriptionNumber, Entry, DeadReason, Timestamp)>,
-    names: Vec<(SubscriptionNumber, SubscriptionName)>,
-    states: Vec<(SubscriptionNumber, SubscriptionState)>,
-    counters: BTreeMap<SubscriptionNumber, Change>,
-    last_seq: EventSeq,
-    last_time: Timestamp,
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) last_seq: EventSeq,
+    pub(super) last_time: Timestamp,
     records: usize,
     bytes: usize,
 }
 
+/// Records whose net effect is kept, and the verbs that follow them.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    pub(super) segments: Vec<SegmentRows>,
+    /// Accepted in this stretch and still pending.
+    pub(super) fresh: HashMap<DeliveryKey, Pending>,
+    /// Accepted before, and attempted in this stretch.
+    pub(super) older: BTreeMap<DeliveryKey, Attempts>,
+    pub(super) dead: Vec<(SubscriptionNumber, Entry, Death, Timestamp)>,
+    pub(super) names: Vec<(SubscriptionNumber, SubscriptionName)>,
+    pub(super) states: Vec<(SubscriptionNumber, SubscriptionState)>,
+    pub(super) tally: Tally,
+    pub(super) verbs: Vec<Verb>,
+}
+
+/// What changes in the counters of subscriptions and segments.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) counters: BTreeMap<SubscriptionNumber, Change>,
+    pub(super) segments: BTreeMap<u32, SegmentChange>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) pending: i64,
+    pub(super) pending_bytes: i64,
+    pub(super) dead: i64,
+}
+
+/// What changes for the deliveries of the events that stand in one segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SegmentChange {
+    pub(super) pending: i64,
+    pub(super) dead: i64,
+    /// When one of them ended, the last.
+    pub(super) ended_at: Timestamp,
+}
+
+impl Default for SegmentChange {
+    fn default() -> Self {
+        Self {
+            pending: 0,
+            dead: 0,
+            ended_at: Timestamp::from_millis(i64::MIN),
+        }
+    }
+}
+
+impl Tally {
+    /// A delivery is pending from now on.
+    pub(super) fn began(&mut self, number: SubscriptionNumber, entry: &Entry) {
+        let change = self.counters.entry(number).or_default();
+        change.pending += 1;
+        change.pending_bytes += i64::from(entry.body_bytes);
+        self.segment(entry).pending += 1;
+    }
+
+    /// A delivery is no longer pending.
+    pub(super) fn ended(&mut self, number: SubscriptionNumber, entry: &Entry, at: Timestamp) {
+        let change = self.counters.entry(number).or_default();
+        change.pending -= 1;
+        change.pending_bytes -= i64::from(entry.body_bytes);
+        let segment = self.segment(entry);
+        segment.pending -= 1;
+        segment.ended_at = segment.ended_at.max(at);
+    }
+
+    /// So many deliveries more, or fewer, are dead.
+    pub(super) fn dead(
+        &mut self,
+        number: SubscriptionNumber,
+        entry: &Entry,
+        count: i64,
+        at: Timestamp,
+    ) {
+        self.counters.entry(number).or_default().dead += count;
+        let segment = self.segment(entry);
+        segment.dead += count;
+        segment.ended_at = segment.ended_at.max(at);
+    }
+
+    /// An event stands in this segment.
+    fn event(&mut self, segment: u32, at: Timestamp) {
+        let segment = self.segments.entry(segment).or_default();
+        segment.ended_at = segment.ended_at.max(at);
+    }
+
+    fn segment(&mut self, entry: &Entry) -> &mut SegmentChange {
+        self.segments.entry(entry.place.segment).or_default()
+    }
+}
+
 /// Rows of the tables of one segment.
 #[derive(Debug)]
-struct SegmentRows {
-    segment: u32,
-    events: Vec<EventRow>,
-    attempts: Vec<(EventSeq, SubscriptionNumber, u32, Outcome)>,
+pub(super) struct SegmentRows {
+    pub(super) segment: u32,
+    pub(super) events: Vec<EventRow>,
+    pub(super) attempts: Vec<(EventSeq, SubscriptionNumber, u32, Outcome)>,
 }
 
 #[derive(Debug)]
-struct EventRow {
-    seq: EventSeq,
-    id: [u8; 16],
-    given: Option<u64>,
-    event_type: Label,
-    accepted_at: Timestamp,
-    place: Place,
-    subscriptions: Vec<u8>,
+pub(super) struct EventRow {
+    pub(super) seq: EventSeq,
+    pub(super) id: [u8; 16],
+    pub(super) given: Option<u64>,
+    pub(super) event_type: Label,
+    pub(super) accepted_at: Timestamp,
+    pub(super) key: u64,
+    pub(super) place: Place,
+    pub(super) body_bytes: u32,
+    pub(super) subscriptions: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Pending {
-    entry: Entry,
-    due: Option<Due>,
+pub(super) struct Pending {
+    pub(super) entry: Entry,
+    pub(super) due: Option<Due>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Due {
-    at: Timestamp,
-    pause_ms: i64,
+pub(super) struct Due {
+    pub(super) at: Timestamp,
+    pub(super) pause_ms: i64,
 }
 
 /// What attempts made of a delivery.
 #[derive(Debug)]
-struct Attempts {
+pub(super) struct Attempts {
     /// How many were made in this stretch.
-    made: u32,
+    pub(super) made: u32,
     /// The number of the last.
-    last: u32,
-    end: Next,
-    at: Timestamp,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Change {
-    pending: i64,
-    pending_bytes: i64,
-    dead: i64,
+    pub(super) last: u32,
+    pub(super) end: Next,
+    /// If it is dead, whether it blocks.
+    pub(super) blocks: bool,
+    /// When the schedule began, as of the last.
+    pub(super) since: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 impl Round {
     pub(super) fn new(key: DedupKey) -> Self {
         Self {
             key,
-            segments: Vec::new(),
-            fresh: HashMap::new(),
-            older: BTreeMap::new(),
-            dead: Vec::new(),
-            names: Vec::new(),
-            states: Vec::new(),
-            counters: BTreeMap::new(),
+            stretches: vec![Stretch::default()],
             last_seq: EventSeq(0),
             last_time: Timestamp::from_millis(i64::MIN),
             records: 0,
@@ -122,13 +200,88 @@ impl Round {
         self.records += 1;
         self.bytes += 256;
         match record {
-            Record::Accepted(accepted) => self.accepted(&accepted, place),
-            Record::Attempted(attempted) => self.attempted(attempted, place.segment),
-            Record::SubscriptionNamed { number, name } => self.names.push((number, name)),
-            Record::SubscriptionState { number, state } => self.states.push((number, state)),
+            Record::Accepted(accepted) => {
+                let head = &accepted.event.head;
+                self.last_seq = self.last_seq.max(accepted.seq);
+                self.last_time = self.last_time.max(head.accepted_at);
+                let key = self.key;
+                self.stretch(|stretch| stretch.accepted(&accepted, place, key));
+            }
+            Record::Attempted(attempted) => {
+                self.last_time = self.last_time.max(attempted.recorded_at);
+                self.bytes += attempted.outcome.response_prefix.len();
+                self.stretch(|stretch| stretch.attempted(attempted, place.segment));
+            }
+            Record::SubscriptionNamed { number, name } => {
+                self.stretch(|stretch| stretch.names.push((number, name)));
+            }
+            Record::SubscriptionState { number, state } => {
+                self.stretch(|stretch| stretch.states.push((number, state)));
+            }
+            Record::Requeued {
+                seq,
+                subscription,
+                at,
+                attempts,
+                fresh,
+            } => self.verb(
+                Verb::Requeue {
+                    delivery: (subscription, seq),
+                    at,
+                    attempts,
+                    fresh,
+                },
+                at,
+            ),
+            Record::Cancelled {
+                seq,
+                subscription,
+                at,
+            } => self.verb(
+                Verb::Cancel {
+                    delivery: (subscription, seq),
+                    at,
+                },
+                at,
+            ),
+            Record::CancelledAll {
+                subscription,
+                upto,
+                at,
+            } => self.verb(
+                Verb::CancelAll {
+                    subscription,
+                    upto,
+                    at,
+                },
+                at,
+            ),
         }
     }
 
+    /// Adds to the stretch that is gathered; verbs end one.
+    fn stretch(&mut self, add: impl FnOnce(&mut Stretch)) {
+        if self
+            .stretches
+            .last()
+            .is_none_or(|last| !last.verbs.is_empty())
+        {
+            self.stretches.push(Stretch::default());
+        }
+        if let Some(last) = self.stretches.last_mut() {
+            add(last);
+        }
+    }
+
+    fn verb(&mut self, verb: Verb, at: Timestamp) {
+        self.last_time = self.last_time.max(at);
+        if let Some(last) = self.stretches.last_mut() {
+            last.verbs.push(verb);
+        }
+    }
+}
+
+impl Stretch {
     fn segment(&mut self, segment: u32) -> Option<&mut SegmentRows> {
         if self
             .segments
@@ -144,33 +297,31 @@ impl Round {
         self.segments.last_mut()
     }
 
-    fn accepted(&mut self, accepted: &Accepted, place: Place) {
+    fn accepted(&mut self, accepted: &Accepted, place: Place, key: DedupKey) {
         let head = &accepted.event.head;
-        let entry = Entry {
-            seq: accepted.seq,
-            place,
-            body_bytes: u32::try_from(accepted.event.body.len()).unwrap_or(u32::MAX),
-            accepted_at: head.accepted_at,
-            attempts: 0,
-            schedule_attempts: 0,
-        };
-        self.last_seq = self.last_seq.max(accepted.seq);
-        self.last_time = self.last_time.max(head.accepted_at);
+        let entry = Entry::accepted(accepted, place, key);
+        self.tally.event(place.segment, head.accepted_at);
         let mut subscriptions = Vec::with_capacity(accepted.deliveries.len() * 4);
         for (number, dead) in &accepted.deliveries {
             subscriptions.extend_from_slice(&number.0.to_le_bytes());
             match dead {
-                None => self.pending(*number, entry),
-                Some(reason) => self.died(*number, entry, *reason, head.accepted_at),
+                None => {
+                    self.tally.began(*number, &entry);
+                    let pending = Pending { entry, due: None };
+                    self.fresh.insert((*number, entry.seq), pending);
+                }
+                Some(death) => self.died(*number, entry, *death, head.accepted_at),
             }
         }
         let row = EventRow {
             seq: accepted.seq,
             id: *head.id.as_bytes(),
-            given: self.key.hash(head),
+            given: key.hash(head),
             event_type: head.event_type.clone(),
             accepted_at: head.accepted_at,
+            key: entry.key,
             place,
+            body_bytes: entry.body_bytes,
             subscriptions,
         };
         if let Some(rows) = self.segment(place.segment) {
@@ -178,29 +329,15 @@ impl Round {
         }
     }
 
-    fn pending(&mut self, number: SubscriptionNumber, entry: Entry) {
-        let change = self.counters.entry(number).or_default();
-        change.pending += 1;
-        change.pending_bytes += i64::from(entry.body_bytes);
-        let pending = Pending { entry, due: None };
-        self.fresh.insert((number, entry.seq), pending);
-    }
-
-    fn ended(&mut self, number: SubscriptionNumber, entry: &Entry) {
-        let change = self.counters.entry(number).or_default();
-        change.pending -= 1;
-        change.pending_bytes -= i64::from(entry.body_bytes);
-    }
-
-    fn died(
+    pub(super) fn died(
         &mut self,
         number: SubscriptionNumber,
         entry: Entry,
-        reason: DeadReason,
+        death: Death,
         at: Timestamp,
     ) {
-        self.counters.entry(number).or_default().dead += 1;
-        self.dead.push((number, entry, reason, at));
+        self.tally.dead(number, &entry, 1, at);
+        self.dead.push((number, entry, death, at));
     }
 
     fn attempted(&mut self, attempted: Attempted, segment: u32) {
@@ -211,9 +348,9 @@ impl Round {
             recorded_at,
             outcome,
             next,
+            blocks,
+            since,
         } = attempted;
-        self.last_time = self.last_time.max(recorded_at);
-        self.bytes += outcome.response_prefix.len();
         if let Some(rows) = self.segment(segment) {
             rows.attempts.push((seq, subscription, attempt, outcome));
         }
@@ -221,229 +358,38 @@ impl Round {
         if let Some(pending) = self.fresh.get_mut(&key) {
             pending.entry.attempts = attempt;
             pending.entry.schedule_attempts += 1;
+            pending.entry.since = since;
             pending.due = due(next);
             let entry = pending.entry;
             if pending.due.is_none() {
                 self.fresh.remove(&key);
-                self.ended(subscription, &entry);
+                self.tally.ended(subscription, &entry, recorded_at);
             }
             if let Next::Dead(reason) = next {
-                self.died(subscription, entry, reason, recorded_at);
+                let death = Death { reason, blocks };
+                self.died(subscription, entry, death, recorded_at);
             }
         } else {
             let older = self.older.entry(key).or_insert(Attempts {
                 made: 0,
                 last: 0,
                 end: next,
+                blocks,
+                since,
                 at: recorded_at,
             });
             older.made += 1;
             older.last = attempt;
             older.end = next;
+            older.blocks = blocks;
+            older.since = since;
             older.at = recorded_at;
         }
-    }
-
-    /// Writes the net effect and moves the cursor, all or nothing.
-    pub(super) fn write(mut self, connection: &mut Connection, cursor: Position) -> Result<()> {
-        let transaction = connection.transaction()?;
-        for rows in &self.segments {
-            rows.write(&transaction)?;
-        }
-        self.write_older(&transaction)?;
-        self.write_pending(&transaction)?;
-        self.write_dead(&transaction)?;
-        self.write_subscriptions(&transaction)?;
-        self.write_counters(&transaction)?;
-        transaction.execute(
-            "UPDATE book SET segment = ?1, offset = ?2, last_seq = max(last_seq, ?3), last_time = max(last_time, ?4)",
-            params![cursor.segment, cursor.offset, int(self.last_seq.0), millis(self.last_time)],
-        )?;
-        transaction.commit()
-    }
-
-    /// Writes what attempts made of deliveries that have a row. One that has none has reached its final state.
-    fn write_older(&mut self, connection: &Connection) -> Result<()> {
-        let mut update = connection.prepare_cached(
-            "UPDATE pending SET attempts = ?3, schedule_attempts = schedule_attempts + ?4, due_at = ?5, pause_ms = ?6
-             WHERE subscription = ?1 AND seq = ?2",
-        )?;
-        let mut delete = connection.prepare_cached(
-            "DELETE FROM pending WHERE subscription = ?1 AND seq = ?2
-             RETURNING seq, segment, offset, length, body_bytes, accepted_at, attempts, schedule_attempts",
-        )?;
-        for ((number, seq), attempts) in std::mem::take(&mut self.older) {
-            let key = (number.0, int(seq.0));
-            if let Some(due) = due(attempts.end) {
-                let at = millis(due.at);
-                update.execute(params![
-                    key.0,
-                    key.1,
-                    attempts.last,
-                    attempts.made,
-                    at,
-                    due.pause_ms
-                ])?;
-                continue;
-            }
-            let Some(mut entry) = delete.query_row(key, super::query::entry).optional()? else {
-                continue;
-            };
-            entry.attempts = attempts.last;
-            self.ended(number, &entry);
-            if let Next::Dead(reason) = attempts.end {
-                self.died(number, entry, reason, attempts.at);
-            }
-        }
-        Ok(())
-    }
-
-    fn write_pending(&self, connection: &Connection) -> Result<()> {
-        let mut rows: Vec<_> = self.fresh.iter().collect();
-        rows.sort_unstable_by_key(|(key, _)| **key);
-        let mut insert = connection.prepare_cached(
-            "INSERT INTO pending VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?;
-        for ((number, seq), Pending { entry, due }) in rows {
-            insert.execute(params![
-                number.0,
-                int(seq.0),
-                entry.place.segment,
-                entry.place.offset,
-                entry.place.length,
-                entry.body_bytes,
-                millis(entry.accepted_at),
-                entry.attempts,
-                entry.schedule_attempts,
-                due.map(|due| millis(due.at)),
-                due.map(|due| due.pause_ms),
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn write_dead(&self, connection: &Connection) -> Result<()> {
-        let mut insert = connection
-            .prepare_cached("INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
-        for (number, entry, reason, at) in &self.dead {
-            insert.execute(params![
-                number.0,
-                int(entry.seq.0),
-                entry.place.segment,
-                entry.place.offset,
-                entry.place.length,
-                entry.body_bytes,
-                millis(entry.accepted_at),
-                entry.attempts,
-                reason.code(),
-                millis(*at),
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn write_subscriptions(&self, connection: &Connection) -> Result<()> {
-        let mut name = connection.prepare_cached(
-            "INSERT INTO subscriptions (number, name) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET name = excluded.name",
-        )?;
-        for (number, text) in &self.names {
-            name.execute(params![number.0, text.as_str()])?;
-        }
-        let mut state = connection.prepare_cached(
-            "INSERT INTO subscriptions (number, consecutive_failures, held_since, stops) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET consecutive_failures = excluded.consecutive_failures,
-             held_since = excluded.held_since, stops = excluded.stops",
-        )?;
-        for (number, new) in &self.states {
-            let stops: Vec<u8> = new
-                .stops
-                .iter()
-                .flat_map(|(from, to)| [millis(*from).to_le_bytes(), millis(*to).to_le_bytes()])
-                .flatten()
-                .collect();
-            let held_since = new.held_since.map(millis);
-            state.execute(params![
-                number.0,
-                new.consecutive_failures,
-                held_since,
-                stops
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn write_counters(&self, connection: &Connection) -> Result<()> {
-        let mut add = connection.prepare_cached(
-            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET pending = pending + excluded.pending,
-             pending_bytes = pending_bytes + excluded.pending_bytes, dead = dead + excluded.dead",
-        )?;
-        for (number, change) in &self.counters {
-            add.execute(params![
-                number.0,
-                change.pending,
-                change.pending_bytes,
-                change.dead
-            ])?;
-        }
-        Ok(())
-    }
-}
-
-impl SegmentRows {
-    fn write(&self, connection: &Connection) -> Result<()> {
-        let segment = self.segment;
-        create_segment(connection, segment)?;
-        let mut insert = connection.prepare_cached(&format!(
-            "INSERT INTO events_{segment} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-        ))?;
-        for row in &self.events {
-            insert.execute(params![
-                int(row.seq.0),
-                row.id,
-                row.given.map(u64::cast_signed),
-                row.event_type.as_str(),
-                millis(row.accepted_at),
-                row.place.offset,
-                row.place.length,
-                row.subscriptions,
-            ])?;
-        }
-        if let (Some(first), Some(last)) = (self.events.first(), self.events.last()) {
-            connection.execute(
-                "INSERT INTO segments VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
-                 first_seq = min(first_seq, excluded.first_seq), last_seq = max(last_seq, excluded.last_seq)",
-                params![segment, int(first.seq.0), int(last.seq.0)],
-            )?;
-        }
-        self.write_attempts(connection)
-    }
-
-    fn write_attempts(&self, connection: &Connection) -> Result<()> {
-        let mut insert = connection.prepare_cached(&format!(
-            "INSERT INTO attempts_{} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            self.segment
-        ))?;
-        for (seq, number, attempt, outcome) in &self.attempts {
-            let response = &outcome.response_prefix;
-            insert.execute(params![
-                int(seq.0),
-                number.0,
-                attempt,
-                outcome.status.code(),
-                outcome.reason.map(|reason| reason.code()),
-                outcome.response_code,
-                outcome.error_message.as_deref(),
-                i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
-                millis(outcome.started_at),
-                (!response.is_empty()).then_some(&response[..]),
-            ])?;
-        }
-        Ok(())
     }
 }
 
 /// When a delivery is due again, if it is.
-fn due(next: Next) -> Option<Due> {
+pub(super) fn due(next: Next) -> Option<Due> {
     match next {
         Next::Delivered | Next::Dead(_) => None,
         Next::Due { at, pause } => Some(Due {

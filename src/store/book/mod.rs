@@ -16,6 +16,8 @@ mod apply;
 mod follower;
 mod query;
 mod schema;
+mod verbs;
+mod write;
 
 use std::fs;
 use std::io;
@@ -171,7 +173,7 @@ impl Book {
             if cursor == self.cursor {
                 break;
             }
-            round.write(&mut self.connection, cursor)?;
+            round.write(&mut self.connection, self.cursor, cursor)?;
             self.cursor = cursor;
             for (position, length) in done {
                 applied(position, length);

@@ -9,7 +9,7 @@ use super::{int, millis, nat};
 use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
-use crate::store::journal::{Place, Position};
+use crate::store::journal::{Place, Position, decode_state};
 use crate::store::queue::{DueKey, DueRefilled, Entry, Refilled};
 
 /// The one row of `book`.
@@ -53,26 +53,22 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
 /// All subscriptions, also those that are known only by their deliveries.
 pub(super) fn subscriptions(connection: &Connection) -> Result<Vec<Subscription>> {
     let mut statement = connection.prepare(
-        "SELECT number, name, coalesce(consecutive_failures, 0), held_since, coalesce(stops, x''),
-                coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0)
+        "SELECT number, name, state, coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0)
          FROM (SELECT number FROM subscriptions UNION SELECT subscription FROM counters)
          LEFT JOIN subscriptions USING (number) LEFT JOIN counters ON subscription = number
          ORDER BY number",
     )?;
     let rows = statement.query_map([], |row| {
         let number = SubscriptionNumber(row.get(0)?);
-        let pending = nat(row.get(5)?);
+        let pending = nat(row.get(3)?);
+        let state = row.get_ref(2)?.as_blob_or_null()?;
         Ok(Subscription {
             number,
             name: name(row, 1)?,
-            state: SubscriptionState {
-                consecutive_failures: row.get(2)?,
-                held_since: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-                stops: stops(row.get_ref(4)?.as_blob()?),
-            },
+            state: state.and_then(decode_state).unwrap_or_default(),
             pending,
-            pending_bytes: nat(row.get(6)?),
-            dead: nat(row.get(7)?),
+            pending_bytes: nat(row.get(4)?),
+            dead: nat(row.get(5)?),
             oldest: match pending {
                 0 => None,
                 _ => oldest(connection, number)?,
@@ -88,16 +84,6 @@ fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionName>> {
     parsed.map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
     })
-}
-
-fn stops(bytes: &[u8]) -> Vec<(Timestamp, Timestamp)> {
-    let (times, _) = bytes.as_chunks::<8>();
-    let (pairs, _) = times.as_chunks::<2>();
-    let time = |bytes: &[u8; 8]| Timestamp::from_millis(i64::from_le_bytes(*bytes));
-    pairs
-        .iter()
-        .map(|[from, to]| (time(from), time(to)))
-        .collect()
 }
 
 /// When the oldest pending delivery of a subscription was accepted.
@@ -120,10 +106,10 @@ pub(super) fn refill(
     after: EventSeq,
     limit: usize,
 ) -> Result<Refilled> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, segment, offset, length, body_bytes, accepted_at, attempts, schedule_attempts FROM pending
-         WHERE subscription = ?1 AND seq > ?2 AND due_at IS NULL ORDER BY seq LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {ENTRY} FROM pending
+         WHERE subscription = ?1 AND seq > ?2 AND due_at IS NULL ORDER BY seq LIMIT ?3"
+    ))?;
     let rows = statement.query_map(params![number.0, int(after.0), size(limit)], entry)?;
     let entries = rows.collect::<Result<Vec<_>>>()?;
     Ok(Refilled {
@@ -140,16 +126,16 @@ pub(super) fn due_refill(
     after: DueKey,
     limit: usize,
 ) -> Result<DueRefilled> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, segment, offset, length, body_bytes, accepted_at, attempts, schedule_attempts, due_at FROM pending
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {ENTRY}, due_at FROM pending
          WHERE subscription = ?1 AND due_at IS NOT NULL AND (due_at, seq) > (?2, ?3)
-         ORDER BY due_at, seq LIMIT ?4",
-    )?;
+         ORDER BY due_at, seq LIMIT ?4"
+    ))?;
     let (at, seq) = after;
     let parameters = params![number.0, millis(at), int(seq.0), size(limit)];
     let rows = statement.query_map(parameters, |row| {
         let entry = entry(row)?;
-        Ok(((Timestamp::from_millis(row.get(8)?), entry.seq), entry))
+        Ok(((Timestamp::from_millis(row.get(10)?), entry.seq), entry))
     })?;
     let entries = rows.collect::<Result<Vec<_>>>()?;
     Ok(DueRefilled {
@@ -158,7 +144,14 @@ pub(super) fn due_refill(
     })
 }
 
-/// Reads an entry from the first eight columns of `pending`.
+/// The columns of `pending` that make an entry.
+pub(super) const ENTRY: &str = "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts";
+
+/// The same of `dead` and `cancelled`, where no schedule goes on.
+pub(super) const ENDED_ENTRY: &str =
+    "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, 0";
+
+/// Reads an entry from the first ten columns.
 pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
     Ok(Entry {
         seq: EventSeq(nat(row.get(0)?)),
@@ -169,13 +162,20 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
         },
         body_bytes: row.get(4)?,
         accepted_at: Timestamp::from_millis(row.get(5)?),
-        attempts: row.get(6)?,
-        schedule_attempts: row.get(7)?,
+        since: Timestamp::from_millis(row.get(6)?),
+        key: row.get::<_, i64>(7)?.cast_unsigned(),
+        attempts: row.get(8)?,
+        schedule_attempts: row.get(9)?,
     })
 }
 
 /// Where an event is in the journal.
 pub(super) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
+    Ok(event(connection, seq)?.map(|entry| entry.place))
+}
+
+/// An event, as an entry without attempts.
+pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Entry>> {
     let segment: Option<u32> = connection
         .prepare_cached(
             "SELECT segment FROM segments WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
@@ -185,16 +185,13 @@ pub(super) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Pla
     let Some(segment) = segment else {
         return Ok(None);
     };
-    let sql = format!("SELECT offset, length FROM events_{segment} WHERE seq = ?1");
+    let sql = format!(
+        "SELECT seq, {segment}, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
+         FROM events_{segment} WHERE seq = ?1"
+    );
     connection
         .prepare_cached(&sql)?
-        .query_row([int(seq.0)], |row| {
-            Ok(Place {
-                segment,
-                offset: row.get(0)?,
-                length: row.get(1)?,
-            })
-        })
+        .query_row([int(seq.0)], entry)
         .optional()
 }
 
@@ -204,8 +201,9 @@ pub(super) fn given_ids(
     since: Timestamp,
     max: usize,
 ) -> Result<Vec<(u64, EventSeq, Timestamp)>> {
-    let mut segments =
-        connection.prepare("SELECT segment FROM segments ORDER BY first_seq DESC")?;
+    let mut segments = connection.prepare(
+        "SELECT segment FROM segments WHERE first_seq IS NOT NULL ORDER BY first_seq DESC",
+    )?;
     let mut found = Vec::new();
     for segment in segments.query_map([], |row| row.get::<_, u32>(0))? {
         let events = format!("events_{}", segment?);

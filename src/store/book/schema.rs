@@ -1,23 +1,24 @@
-//! The book's tables. Version 1.
+//! The book's tables. Version 2.
 //!
 //! | table | key | holds |
 //! |---|---|---|
-//! | `book` | one row | the cursor into the journal, the last sequence and time applied, the key of given-id hashes |
-//! | `subscriptions` | number | name, run-time state (`stops`: pairs of 8-byte little-endian milliseconds) |
+//! | `book` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
+//! | `subscriptions` | number | name, run-time state as the journal writes it |
 //! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters |
 //! | `pending` | subscription, seq | a pending delivery: place of its event, attempts, when it is due again |
-//! | `dead` | subscription, seq | a dead letter |
-//! | `segments` | segment | the first and last sequence of its events |
+//! | `dead` | subscription, seq | a dead letter; `blocks`: what follows it in order waits for it |
+//! | `cancelled` | subscription, seq | a cancelled delivery |
+//! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
 //!
-//! Times are milliseconds since the Unix epoch. The tables with a segment's number go as a whole when their segment
-//! goes; nothing else of the book grows with history but `dead`.
+//! Times are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
+//! segment's number get their indexes when the journal has left the segment, and go as a whole when it goes.
 
 use rusqlite::{Connection, Result};
 
 /// The version of these tables, as `user_version`. A book of another version is rebuilt.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE book (
@@ -25,10 +26,7 @@ CREATE TABLE book (
     segment INTEGER NOT NULL, offset INTEGER NOT NULL,
     last_seq INTEGER NOT NULL, last_time INTEGER NOT NULL, dedup_key BLOB NOT NULL
 );
-CREATE TABLE subscriptions (
-    number INTEGER PRIMARY KEY, name TEXT,
-    consecutive_failures INTEGER NOT NULL DEFAULT 0, held_since INTEGER, stops BLOB NOT NULL DEFAULT x''
-);
+CREATE TABLE subscriptions (number INTEGER PRIMARY KEY, name TEXT, state BLOB);
 CREATE TABLE counters (
     subscription INTEGER PRIMARY KEY,
     pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL
@@ -36,21 +34,33 @@ CREATE TABLE counters (
 CREATE TABLE pending (
     subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
     attempts INTEGER NOT NULL, schedule_attempts INTEGER NOT NULL,
     due_at INTEGER, pause_ms INTEGER,
     PRIMARY KEY (subscription, seq)
 ) WITHOUT ROWID;
 CREATE INDEX pending_due ON pending (subscription, due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX pending_key ON pending (subscription, key, seq) WHERE key != 0;
 CREATE TABLE dead (
     subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, reason INTEGER NOT NULL, dead_at INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, reason INTEGER NOT NULL, blocks INTEGER NOT NULL, dead_at INTEGER NOT NULL,
     PRIMARY KEY (subscription, seq)
 ) WITHOUT ROWID;
+CREATE INDEX dead_blocks ON dead (subscription, seq) WHERE blocks;
+CREATE INDEX dead_segment ON dead (segment);
+CREATE TABLE cancelled (
+    subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, cancelled_at INTEGER NOT NULL,
+    PRIMARY KEY (subscription, seq)
+) WITHOUT ROWID;
+CREATE INDEX cancelled_segment ON cancelled (segment);
 CREATE TABLE segments (
-    segment INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL
+    segment INTEGER PRIMARY KEY, first_seq INTEGER, last_seq INTEGER,
+    pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL
 );
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";
@@ -69,8 +79,8 @@ pub(super) fn create(connection: &Connection, dedup_key: [u8; 16]) -> Result<()>
 pub(super) fn create_segment(connection: &Connection, segment: u32) -> Result<()> {
     connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS events_{segment} (
-            seq INTEGER PRIMARY KEY, id BLOB NOT NULL, given INTEGER, type TEXT NOT NULL,
-            accepted_at INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+            seq INTEGER PRIMARY KEY, id BLOB NOT NULL, given INTEGER, type TEXT NOT NULL, key INTEGER NOT NULL,
+            accepted_at INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, body_bytes INTEGER NOT NULL,
             subscriptions BLOB NOT NULL
         );
         CREATE TABLE IF NOT EXISTS attempts_{segment} (
@@ -78,6 +88,16 @@ pub(super) fn create_segment(connection: &Connection, segment: u32) -> Result<()
             status INTEGER NOT NULL, reason INTEGER, code INTEGER, error TEXT,
             duration_ms INTEGER NOT NULL, started_at INTEGER NOT NULL, response BLOB
         );"
+    ))
+}
+
+/// Makes the indexes of a segment that gets no more rows: sorting once costs less than keeping them in order.
+pub(super) fn seal_segment(connection: &Connection, segment: u32) -> Result<()> {
+    create_segment(connection, segment)?;
+    connection.execute_batch(&format!(
+        "CREATE INDEX IF NOT EXISTS events_{segment}_id ON events_{segment} (id);
+         CREATE INDEX IF NOT EXISTS attempts_{segment}_delivery ON attempts_{segment} (seq, subscription);
+         CREATE INDEX IF NOT EXISTS attempts_{segment}_subscription ON attempts_{segment} (subscription);"
     ))
 }
 

@@ -14,7 +14,7 @@ use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
 use crate::store::harness::{NOW, due_in, given, outcome};
 use crate::store::journal::{Committed, Durability, Group, Place};
-use crate::store::record::{Accepted, Attempted, Record};
+use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);
 
@@ -71,7 +71,13 @@ fn accepted(seq: u64, deliveries: &[(u32, Option<DeadReason>)]) -> Record {
         event: Arc::new(given(&id, "body", &[]).event),
         deliveries: deliveries
             .iter()
-            .map(|(number, dead)| (SubscriptionNumber(*number), *dead))
+            .map(|(number, dead)| {
+                let death = dead.map(|reason| Death {
+                    reason,
+                    blocks: false,
+                });
+                (SubscriptionNumber(*number), death)
+            })
             .collect(),
     })
 }
@@ -94,6 +100,8 @@ fn attempted(seq: u64, number: u32, attempt: u32, next: Next) -> Record {
         recorded_at: NOW,
         outcome: outcome(next == Next::Delivered),
         next,
+        blocks: false,
+        since: NOW,
     })
 }
 

@@ -7,12 +7,18 @@
 //! ```text
 //! 1 Accepted            seq, accepted at, event id (16 bytes), flags (1 given id, 2 key, 4 source, 8 subject), type, each flagged
 //!                       text, content type, headers (count, then name and value each), deliveries (count, then number and
-//!                       0 or 1 + dead reason each), body
+//!                       0 or 1 + dead reason each, 128 more if it blocks), body
 //! 2 Attempted           seq, subscription, attempt, recorded at, started at, duration in µs, status, 0 or 1 + failure reason,
 //!                       0 or response code, error message (empty: none), response prefix,
-//!                       next: 0 delivered | 1 dead, reason | 2 due, at, pause in ms
+//!                       next: 0 delivered | 1 dead, reason | 2 due, at, pause in ms | 3 dead and blocking, reason;
+//!                       schedule began at
 //! 3 SubscriptionNamed   number, name
-//! 4 SubscriptionState   number, consecutive failures, 0 | 1 held since, stops (count, then from and until each)
+//! 4 SubscriptionState   number, consecutive failures, 0 | 1 held since, stops (count, then from and until each),
+//!                       0 | 1 first failure at, consecutive dead, 0 | 1 + reason and since when disabled, inactive 0 or 1,
+//!                       0 | 1 removed at, digest of the url
+//! 5 Requeued            seq, subscription, at, attempts, fresh 0 or 1
+//! 6 Cancelled           seq, subscription, at
+//! 7 CancelledAll        subscription, upto seq, at
 //! ```
 
 use std::sync::Arc;
@@ -21,21 +27,27 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::domain::{
-    AttemptStatus, DeadReason, Event, EventHead, EventId, EventSeq, FailureReason, KeptHeader,
-    Label, Next, Outcome, SubscriptionNumber, Timestamp,
+    AttemptStatus, DeadReason, DisabledReason, Event, EventHead, EventId, EventSeq, FailureReason,
+    KeptHeader, Label, Next, Outcome, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
-use crate::store::record::{Accepted, Attempted, Record};
+use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const ACCEPTED: u8 = 1;
 const ATTEMPTED: u8 = 2;
 const NAMED: u8 = 3;
 const STATE: u8 = 4;
+const REQUEUED: u8 = 5;
+const CANCELLED: u8 = 6;
+const CANCELLED_ALL: u8 = 7;
 
 const GIVEN_ID: u8 = 1;
 const KEY: u8 = 2;
 const SOURCE: u8 = 4;
 const SUBJECT: u8 = 8;
+
+/// Added to the byte of a delivery that was dead from the start if it blocks.
+const BLOCKS: u8 = 128;
 
 /// Appends kind and fields of a record.
 pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
@@ -55,9 +67,49 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
         }
         Record::SubscriptionState { number, state } => {
             out.push(STATE);
-            encode_state(*number, state, out);
+            put_number(out, number.0.into());
+            encode_state(state, out);
+        }
+        Record::Requeued {
+            seq,
+            subscription,
+            at,
+            attempts,
+            fresh,
+        } => {
+            put_delivery(REQUEUED, *seq, *subscription, *at, out);
+            put_number(out, (*attempts).into());
+            out.push(u8::from(*fresh));
+        }
+        Record::Cancelled {
+            seq,
+            subscription,
+            at,
+        } => put_delivery(CANCELLED, *seq, *subscription, *at, out),
+        Record::CancelledAll {
+            subscription,
+            upto,
+            at,
+        } => {
+            out.push(CANCELLED_ALL);
+            put_number(out, subscription.0.into());
+            put_number(out, upto.0);
+            put_time(out, *at);
         }
     }
+}
+
+fn put_delivery(
+    kind: u8,
+    seq: EventSeq,
+    subscription: SubscriptionNumber,
+    at: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    out.push(kind);
+    put_number(out, seq.0);
+    put_number(out, subscription.0.into());
+    put_time(out, at);
 }
 
 fn encode_accepted(accepted: &Accepted, out: &mut Vec<u8>) {
@@ -93,7 +145,10 @@ fn encode_accepted(accepted: &Accepted, out: &mut Vec<u8>) {
     put_length(out, accepted.deliveries.len());
     for (subscription, dead) in &accepted.deliveries {
         put_number(out, subscription.0.into());
-        out.push(dead.map_or(0, |reason| reason.code().saturating_add(1)));
+        out.push(dead.map_or(0, |death| {
+            let code = death.reason.code().saturating_add(1);
+            if death.blocks { code | BLOCKS } else { code }
+        }));
     }
     put_bytes(out, body);
 }
@@ -123,30 +178,40 @@ fn encode_attempted(attempted: &Attempted, out: &mut Vec<u8>) {
     put_bytes(out, &outcome.response_prefix);
     match attempted.next {
         Next::Delivered => out.push(0),
-        Next::Dead(reason) => out.extend_from_slice(&[1, reason.code()]),
+        Next::Dead(reason) => {
+            let kind = if attempted.blocks { 3 } else { 1 };
+            out.extend_from_slice(&[kind, reason.code()]);
+        }
         Next::Due { at, pause } => {
             out.push(2);
             put_time(out, at);
             put_number(out, u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         }
     }
+    put_time(out, attempted.since);
 }
 
-fn encode_state(number: SubscriptionNumber, state: &SubscriptionState, out: &mut Vec<u8>) {
-    put_number(out, number.0.into());
+/// Appends the fields of a state; the book keeps them too.
+pub(in crate::store) fn encode_state(state: &SubscriptionState, out: &mut Vec<u8>) {
     put_number(out, state.consecutive_failures.into());
-    match state.held_since {
-        None => out.push(0),
-        Some(since) => {
-            out.push(1);
-            put_time(out, since);
-        }
-    }
+    put_optional_time(out, state.held_since);
     put_length(out, state.stops.len());
     for (from, until) in &state.stops {
         put_time(out, *from);
         put_time(out, *until);
     }
+    put_optional_time(out, state.first_failure_at);
+    put_number(out, state.consecutive_dead.into());
+    match state.disabled {
+        None => out.push(0),
+        Some((reason, since)) => {
+            out.push(reason.code().saturating_add(1));
+            put_time(out, since);
+        }
+    }
+    out.push(u8::from(state.inactive));
+    put_optional_time(out, state.removed_at);
+    put_number(out, state.endpoint);
 }
 
 /// Reads a record from its kind and fields; none when they make no sense.
@@ -160,7 +225,27 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
             number: SubscriptionNumber(fields.small()?),
             name: fields.text()?.parse().ok()?,
         }),
-        STATE => decode_state(&mut fields),
+        STATE => Some(Record::SubscriptionState {
+            number: SubscriptionNumber(fields.small()?),
+            state: decode_state(fields.0)?,
+        }),
+        REQUEUED => Some(Record::Requeued {
+            seq: EventSeq(fields.number()?),
+            subscription: SubscriptionNumber(fields.small()?),
+            at: fields.time()?,
+            attempts: fields.small()?,
+            fresh: fields.byte()? != 0,
+        }),
+        CANCELLED => Some(Record::Cancelled {
+            seq: EventSeq(fields.number()?),
+            subscription: SubscriptionNumber(fields.small()?),
+            at: fields.time()?,
+        }),
+        CANCELLED_ALL => Some(Record::CancelledAll {
+            subscription: SubscriptionNumber(fields.small()?),
+            upto: EventSeq(fields.number()?),
+            at: fields.time()?,
+        }),
         _ => None,
     }
 }
@@ -204,7 +289,13 @@ fn decode_accepted(fields: &mut Reader<'_>) -> Option<Accepted> {
         let subscription = SubscriptionNumber(fields.small()?);
         match fields.byte()? {
             0 => Some((subscription, None)),
-            code => Some((subscription, Some(DeadReason::from_code(code - 1)?))),
+            code => {
+                let death = Death {
+                    reason: DeadReason::from_code((code & !BLOCKS).checked_sub(1)?)?,
+                    blocks: code & BLOCKS != 0,
+                };
+                Some((subscription, Some(death)))
+            }
         }
     })?;
     let body = Bytes::copy_from_slice(fields.bytes()?);
@@ -237,9 +328,10 @@ fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {
             .map(Box::from),
         response_prefix: Bytes::copy_from_slice(fields.bytes()?),
     };
-    let next = match fields.byte()? {
+    let kind = fields.byte()?;
+    let next = match kind {
         0 => Next::Delivered,
-        1 => Next::Dead(DeadReason::from_code(fields.byte()?)?),
+        1 | 3 => Next::Dead(DeadReason::from_code(fields.byte()?)?),
         2 => Next::Due {
             at: fields.time()?,
             pause: Duration::from_millis(fields.number()?),
@@ -253,24 +345,27 @@ fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {
         recorded_at,
         outcome,
         next,
+        blocks: kind == 3,
+        since: fields.time()?,
     })
 }
 
-fn decode_state(fields: &mut Reader<'_>) -> Option<Record> {
-    let number = SubscriptionNumber(fields.small()?);
-    let consecutive_failures = fields.small()?;
-    let held_since = match fields.byte()? {
-        0 => None,
-        _ => Some(fields.time()?),
-    };
-    let stops = fields.list(|fields| Some((fields.time()?, fields.time()?)))?;
-    Some(Record::SubscriptionState {
-        number,
-        state: SubscriptionState {
-            consecutive_failures,
-            held_since,
-            stops,
+/// Reads the fields of a state; none when they make no sense.
+pub(in crate::store) fn decode_state(bytes: &[u8]) -> Option<SubscriptionState> {
+    let mut fields = Reader(bytes);
+    Some(SubscriptionState {
+        consecutive_failures: fields.small()?,
+        held_since: fields.optional_time()?,
+        stops: fields.list(|fields| Some((fields.time()?, fields.time()?)))?,
+        first_failure_at: fields.optional_time()?,
+        consecutive_dead: fields.small()?,
+        disabled: match fields.byte()? {
+            0 => None,
+            code => Some((DisabledReason::from_code(code - 1)?, fields.time()?)),
         },
+        inactive: fields.byte()? != 0,
+        removed_at: fields.optional_time()?,
+        endpoint: fields.number()?,
     })
 }
 
@@ -296,6 +391,16 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
 fn put_time(out: &mut Vec<u8>, time: Timestamp) {
     let millis = time.as_millis();
     put_number(out, ((millis << 1) ^ (millis >> 63)).cast_unsigned());
+}
+
+fn put_optional_time(out: &mut Vec<u8>, time: Option<Timestamp>) {
+    match time {
+        None => out.push(0),
+        Some(time) => {
+            out.push(1);
+            put_time(out, time);
+        }
+    }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -340,6 +445,13 @@ impl<'a> Reader<'a> {
         Some(Timestamp::from_millis(
             (number >> 1).cast_signed() ^ -(number & 1).cast_signed(),
         ))
+    }
+
+    fn optional_time(&mut self) -> Option<Option<Timestamp>> {
+        match self.byte()? {
+            0 => Some(None),
+            _ => self.time().map(Some),
+        }
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {

@@ -30,10 +30,15 @@ prop_compose! {
     }
 }
 
+fn arb_death() -> impl Strategy<Value = Death> {
+    (proptest::sample::select(DeadReason::ALL), any::<bool>())
+        .prop_map(|(reason, blocks)| Death { reason, blocks })
+}
+
 prop_compose! {
     fn arb_accepted()(
         seq in any::<u64>(), head in arb_head(), body in arb_bytes(300),
-        deliveries in proptest::collection::vec((any::<u32>(), proptest::option::of(Just(DeadReason::Overflow))), 0..4),
+        deliveries in proptest::collection::vec((any::<u32>(), proptest::option::of(arb_death())), 0..4),
     ) -> Record {
         let deliveries = deliveries.into_iter().map(|(number, dead)| (SubscriptionNumber(number), dead)).collect();
         Record::Accepted(Accepted { seq: EventSeq(seq), event: Arc::new(Event { head, body }), deliveries })
@@ -57,32 +62,71 @@ prop_compose! {
         micros in any::<u32>(), status in proptest::sample::select(AttemptStatus::ALL),
         reason in proptest::option::of(proptest::sample::select(FailureReason::ALL)),
         response_code in proptest::option::of(100u16..1000), error in proptest::option::of(".{1,40}"), response_prefix in arb_bytes(40), next in arb_next(),
+        blocks in any::<bool>(), since in arb_time(),
     ) -> Record {
         let outcome = Outcome {
             started_at, duration: Duration::from_micros(micros.into()), status, reason, response_code,
             error_message: error.map(Into::into), response_prefix,
         };
-        Record::Attempted(Attempted { seq: EventSeq(seq), subscription: SubscriptionNumber(subscription), attempt, recorded_at, outcome, next })
+        Record::Attempted(Attempted { seq: EventSeq(seq), subscription: SubscriptionNumber(subscription), attempt, recorded_at, outcome, next, blocks: blocks && matches!(next, Next::Dead(_)), since })
     }
 }
 
 fn arb_state() -> impl Strategy<Value = Record> {
-    let state = (
-        any::<u32>(),
-        any::<u32>(),
-        proptest::option::of(arb_time()),
-        proptest::collection::vec((arb_time(), arb_time()), 0..4),
-    );
-    state.prop_map(
-        |(number, consecutive_failures, held_since, stops)| Record::SubscriptionState {
-            number: SubscriptionNumber(number),
+    let time = || proptest::option::of(arb_time());
+    let disabled = (proptest::sample::select(DisabledReason::ALL), arb_time());
+    let counts = (any::<u32>(), any::<u32>(), any::<u32>());
+    let times = (time(), time(), time());
+    let stops = proptest::collection::vec((arb_time(), arb_time()), 0..4);
+    let rest = (proptest::option::of(disabled), any::<bool>(), any::<u64>());
+    (counts, times, stops, rest).prop_map(|(counts, times, stops, rest)| {
+        Record::SubscriptionState {
+            number: SubscriptionNumber(counts.0),
             state: SubscriptionState {
-                consecutive_failures,
-                held_since,
+                consecutive_failures: counts.1,
+                consecutive_dead: counts.2,
+                held_since: times.0,
+                first_failure_at: times.1,
+                removed_at: times.2,
                 stops,
+                disabled: rest.0,
+                inactive: rest.1,
+                endpoint: rest.2,
             },
-        },
-    )
+        }
+    })
+}
+
+fn arb_verb() -> impl Strategy<Value = Record> {
+    let fields = (
+        any::<u64>(),
+        any::<u32>(),
+        arb_time(),
+        any::<u32>(),
+        any::<bool>(),
+    );
+    (0..3, fields).prop_map(|(kind, (seq, number, at, attempts, fresh))| {
+        let (seq, subscription) = (EventSeq(seq), SubscriptionNumber(number));
+        match kind {
+            0 => Record::Requeued {
+                seq,
+                subscription,
+                at,
+                attempts,
+                fresh,
+            },
+            1 => Record::Cancelled {
+                seq,
+                subscription,
+                at,
+            },
+            _ => Record::CancelledAll {
+                subscription,
+                upto: seq,
+                at,
+            },
+        }
+    })
 }
 
 fn arb_name() -> impl Strategy<Value = Record> {
@@ -95,7 +139,13 @@ fn arb_name() -> impl Strategy<Value = Record> {
 }
 
 fn arb_record() -> impl Strategy<Value = Record> {
-    prop_oneof![arb_accepted(), arb_attempted(), arb_state(), arb_name()]
+    prop_oneof![
+        arb_accepted(),
+        arb_attempted(),
+        arb_state(),
+        arb_name(),
+        arb_verb()
+    ]
 }
 
 proptest! {

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub(in crate::store) use self::codec::{decode_state, encode_state};
 use self::disk::{Disk, Folder};
 use self::format::BLOCK;
 use self::forming::Shared;

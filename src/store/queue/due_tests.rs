@@ -13,6 +13,8 @@ fn entry(seq: u64) -> Entry {
         },
         body_bytes: 10,
         accepted_at: at(0),
+        since: at(0),
+        key: 0,
         attempts: 1,
         schedule_attempts: 1,
     }

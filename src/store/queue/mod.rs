@@ -25,9 +25,11 @@ use state::QueueState;
 use crate::domain::{DeadReason, Event, EventSeq, Next, SubscriptionNumber, Timestamp};
 use crate::store::book::Command;
 use crate::store::budget::StoredEvent;
+use crate::store::dedup::DedupKey;
 use crate::store::hub::Hub;
 use crate::store::journal::Place;
 use crate::store::reader::ReadJob;
+use crate::store::record::Accepted;
 
 /// What an entry of a queue costs in memory, roughly.
 const ENTRY_BYTES: usize = 64;
@@ -70,6 +72,10 @@ pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) body_bytes: u32,
     pub(super) accepted_at: Timestamp,
+    /// When its schedule began: when it was accepted, or replayed.
+    pub(super) since: Timestamp,
+    /// A hash of the event's key, 0 if it has none.
+    pub(super) key: u64,
     /// Attempts made.
     pub(super) attempts: u32,
     /// Attempts made since the schedule began.
@@ -77,6 +83,21 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The entry of each delivery of an event that was just accepted.
+    pub(super) fn accepted(accepted: &Accepted, place: Place, key: DedupKey) -> Self {
+        let head = &accepted.event.head;
+        Self {
+            seq: accepted.seq,
+            place,
+            body_bytes: u32::try_from(accepted.event.body.len()).unwrap_or(u32::MAX),
+            accepted_at: head.accepted_at,
+            since: head.accepted_at,
+            key: key.order(head),
+            attempts: 0,
+            schedule_attempts: 0,
+        }
+    }
+
     fn body_len(&self) -> usize {
         usize::try_from(self.body_bytes).unwrap_or(usize::MAX)
     }
@@ -227,6 +248,12 @@ impl Lease {
     #[must_use]
     pub fn schedule_attempt(&self) -> u32 {
         self.entry.attempted().schedule_attempts
+    }
+
+    /// When its schedule began: when it was accepted, replayed, or no longer blocked.
+    #[must_use]
+    pub fn schedule_began(&self) -> Timestamp {
+        self.entry.since
     }
 
     pub(super) fn entry(&self) -> Entry {

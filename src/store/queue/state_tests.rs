@@ -25,6 +25,8 @@ fn entry(seq: u64) -> Entry {
         },
         body_bytes: BODY,
         accepted_at: NOW.plus(Duration::from_secs(seq)),
+        since: NOW.plus(Duration::from_secs(seq)),
+        key: 0,
         attempts: 0,
         schedule_attempts: 0,
     }

@@ -22,6 +22,8 @@ fn entry(seq: u64) -> Entry {
         },
         body_bytes: 10,
         accepted_at: Timestamp::from_millis(0),
+        since: Timestamp::from_millis(0),
+        key: 0,
         attempts: 0,
         schedule_attempts: 0,
     }

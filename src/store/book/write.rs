@@ -1,0 +1,308 @@
+//! The statements that write a round: its stretches in order, each followed by its verbs, and the cursor, all or
+//! nothing.
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, due};
+use super::schema::{create_segment, seal_segment};
+use super::{int, millis, query};
+use crate::domain::{Next, SubscriptionNumber, Timestamp};
+use crate::store::journal::{Position, encode_state};
+use crate::store::queue::Entry;
+use crate::store::record::Death;
+
+impl Round {
+    /// Writes the net effect and moves the cursor from `before` to `cursor`, all or nothing.
+    pub(super) fn write(
+        self,
+        connection: &mut Connection,
+        before: Position,
+        cursor: Position,
+    ) -> Result<()> {
+        let transaction = connection.transaction()?;
+        for stretch in self.stretches {
+            stretch.write(&transaction)?;
+        }
+        for sealed in before.segment.max(1)..cursor.segment {
+            seal_segment(&transaction, sealed)?;
+        }
+        transaction.execute(
+            "UPDATE book SET segment = ?1, offset = ?2, last_seq = max(last_seq, ?3), last_time = max(last_time, ?4)",
+            params![cursor.segment, cursor.offset, int(self.last_seq.0), millis(self.last_time)],
+        )?;
+        transaction.commit()
+    }
+}
+
+impl Stretch {
+    fn write(mut self, connection: &Connection) -> Result<()> {
+        for rows in &self.segments {
+            rows.write(connection)?;
+        }
+        self.write_older(connection)?;
+        self.write_pending(connection)?;
+        for (number, entry, death, at) in &self.dead {
+            insert_dead(connection, *number, entry, *death, *at)?;
+        }
+        self.write_subscriptions(connection)?;
+        for verb in std::mem::take(&mut self.verbs) {
+            verb.apply(connection, &mut self.tally)?;
+        }
+        self.tally.write(connection)
+    }
+
+    /// Writes what attempts made of deliveries that have a row. One that has none has reached its final state.
+    fn write_older(&mut self, connection: &Connection) -> Result<()> {
+        let mut update = connection.prepare_cached(
+            "UPDATE pending SET attempts = ?3, schedule_attempts = schedule_attempts + ?4, since = ?5,
+             due_at = ?6, pause_ms = ?7 WHERE subscription = ?1 AND seq = ?2",
+        )?;
+        for ((number, seq), attempts) in std::mem::take(&mut self.older) {
+            let Some(due) = due(attempts.end) else {
+                let Some(mut entry) = take_pending(connection, number, seq.0)? else {
+                    continue;
+                };
+                entry.attempts = attempts.last;
+                self.tally.ended(number, &entry, attempts.at);
+                if let Next::Dead(reason) = attempts.end {
+                    let death = Death {
+                        reason,
+                        blocks: attempts.blocks,
+                    };
+                    self.died(number, entry, death, attempts.at);
+                }
+                continue;
+            };
+            update.execute(params![
+                number.0,
+                int(seq.0),
+                attempts.last,
+                attempts.made,
+                millis(attempts.since),
+                millis(due.at),
+                due.pause_ms
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&self, connection: &Connection) -> Result<()> {
+        let mut rows: Vec<_> = self.fresh.iter().collect();
+        rows.sort_unstable_by_key(|(key, _)| **key);
+        for ((number, _), pending) in rows {
+            insert_pending(connection, *number, pending)?;
+        }
+        Ok(())
+    }
+
+    fn write_subscriptions(&self, connection: &Connection) -> Result<()> {
+        let mut name = connection.prepare_cached(
+            "INSERT INTO subscriptions (number, name) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET name = excluded.name",
+        )?;
+        for (number, text) in &self.names {
+            name.execute(params![number.0, text.as_str()])?;
+        }
+        let mut state = connection.prepare_cached(
+            "INSERT INTO subscriptions (number, state) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET state = excluded.state",
+        )?;
+        for (number, new) in &self.states {
+            let mut bytes = Vec::new();
+            encode_state(new, &mut bytes);
+            state.execute(params![number.0, bytes])?;
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn write(&self, connection: &Connection) -> Result<()> {
+        let mut add = connection.prepare_cached(
+            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET pending = pending + excluded.pending,
+             pending_bytes = pending_bytes + excluded.pending_bytes, dead = dead + excluded.dead",
+        )?;
+        for (number, change) in &self.counters {
+            add.execute(params![
+                number.0,
+                change.pending,
+                change.pending_bytes,
+                change.dead
+            ])?;
+        }
+        let mut add = connection.prepare_cached(
+            "INSERT INTO segments VALUES (?1, NULL, NULL, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
+             pending = pending + excluded.pending, dead = dead + excluded.dead, ended_at = max(ended_at, excluded.ended_at)",
+        )?;
+        for (segment, change) in &self.segments {
+            add.execute(params![
+                segment,
+                change.pending,
+                change.dead,
+                millis(change.ended_at)
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the row of a pending delivery away.
+pub(super) fn take_pending(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: u64,
+) -> Result<Option<Entry>> {
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM pending WHERE subscription = ?1 AND seq = ?2 RETURNING {}",
+            query::ENTRY
+        ))?
+        .query_row(params![number.0, int(seq)], query::entry)
+        .optional()
+}
+
+/// Writes the row of a pending delivery.
+pub(super) fn insert_pending(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    pending: &Pending,
+) -> Result<()> {
+    let Pending { entry, due } = pending;
+    connection
+        .prepare_cached(
+            "INSERT INTO pending VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            number.0,
+            int(entry.seq.0),
+            entry.place.segment,
+            entry.place.offset,
+            entry.place.length,
+            entry.body_bytes,
+            millis(entry.accepted_at),
+            millis(entry.since),
+            entry.key.cast_signed(),
+            entry.attempts,
+            entry.schedule_attempts,
+            due.map(|due| millis(due.at)),
+            due.map(|due| due.pause_ms),
+        ])
+        .map(drop)
+}
+
+/// Writes the row of a dead letter.
+pub(super) fn insert_dead(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    entry: &Entry,
+    death: Death,
+    at: Timestamp,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            number.0,
+            int(entry.seq.0),
+            entry.place.segment,
+            entry.place.offset,
+            entry.place.length,
+            entry.body_bytes,
+            millis(entry.accepted_at),
+            millis(entry.since),
+            entry.key.cast_signed(),
+            entry.attempts,
+            death.reason.code(),
+            death.blocks,
+            millis(at),
+        ])
+        .map(drop)
+}
+
+/// Writes the row of a cancelled delivery.
+pub(super) fn insert_cancelled(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    entry: &Entry,
+    at: Timestamp,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO cancelled VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            number.0,
+            int(entry.seq.0),
+            entry.place.segment,
+            entry.place.offset,
+            entry.place.length,
+            entry.body_bytes,
+            millis(entry.accepted_at),
+            millis(entry.since),
+            entry.key.cast_signed(),
+            entry.attempts,
+            millis(at),
+        ])
+        .map(drop)
+}
+
+impl SegmentRows {
+    fn write(&self, connection: &Connection) -> Result<()> {
+        let segment = self.segment;
+        create_segment(connection, segment)?;
+        let mut insert = connection.prepare_cached(&format!(
+            "INSERT INTO events_{segment} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        ))?;
+        for row in &self.events {
+            insert.execute(params![
+                int(row.seq.0),
+                row.id,
+                row.given.map(u64::cast_signed),
+                row.event_type.as_str(),
+                row.key.cast_signed(),
+                millis(row.accepted_at),
+                row.place.offset,
+                row.place.length,
+                row.body_bytes,
+                row.subscriptions,
+            ])?;
+        }
+        if let (Some(first), Some(last)) = (self.events.first(), self.events.last()) {
+            connection
+                .prepare_cached(
+                    "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT DO UPDATE SET
+                     first_seq = min(coalesce(first_seq, excluded.first_seq), excluded.first_seq),
+                     last_seq = max(coalesce(last_seq, 0), excluded.last_seq)",
+                )?
+                .execute(params![
+                    segment,
+                    int(first.seq.0),
+                    int(last.seq.0),
+                    i64::MIN
+                ])?;
+        }
+        self.write_attempts(connection)
+    }
+
+    fn write_attempts(&self, connection: &Connection) -> Result<()> {
+        let mut insert = connection.prepare_cached(&format!(
+            "INSERT INTO attempts_{} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            self.segment
+        ))?;
+        for (seq, number, attempt, outcome) in &self.attempts {
+            let response = &outcome.response_prefix;
+            insert.execute(params![
+                int(seq.0),
+                number.0,
+                attempt,
+                outcome.status.code(),
+                outcome.reason.map(|reason| reason.code()),
+                outcome.response_code,
+                outcome.error_message.as_deref(),
+                i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
+                millis(outcome.started_at),
+                (!response.is_empty()).then_some(&response[..]),
+            ])?;
+        }
+        Ok(())
+    }
+}
