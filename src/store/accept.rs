@@ -12,7 +12,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
-use crate::store::book::Command;
+use crate::store::book::find;
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
 use crate::store::journal::Durability;
@@ -207,7 +207,10 @@ impl Inner {
         let mut draft = Draft::new(intake.next_seq, events.len());
         for (new, decision) in events.into_iter().zip(decisions) {
             match decision {
-                Decision::New { hash } => draft.add(&names, new, hash),
+                Decision::New { hash } => {
+                    let key = self.key.order(&new.event.head);
+                    draft.add(&names, new, hash, key);
+                }
                 Decision::Duplicate(receipt) => draft.receipts.push(receipt),
             }
         }
@@ -264,8 +267,7 @@ impl Inner {
     /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
     /// be shown to be the same, so its given id counts as new: rather twice than never.
     async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
-        let (reply, place) = oneshot::channel();
-        self.hub.book.command(Command::Place { seq, reply });
+        let place = self.hub.book.ask(move |book| find::place(book, seq));
         let Ok(Some(place)) = place.await else {
             return Verdict::Other;
         };
@@ -396,7 +398,7 @@ impl Draft {
         }
     }
 
-    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>) {
+    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>, key: u64) {
         let seq = self.next_seq;
         self.next_seq = EventSeq(seq.0 + 1);
         let event = Arc::new(new.event);
@@ -405,7 +407,7 @@ impl Draft {
         let deliveries: Vec<_> = new
             .deliveries
             .into_iter()
-            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes)))
+            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes, key)))
             .collect();
         self.receipts.push(Receipt {
             id: event.head.id,
@@ -428,12 +430,12 @@ impl Draft {
 }
 
 /// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
-fn reserve(names: &Names, delivery: NewDelivery, bytes: u64) -> Option<Death> {
-    let counters = &names.get(delivery.subscription)?.queue.counters;
-    let reason = counters.reserve(bytes, delivery.max_pending)?;
+fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option<Death> {
+    let queue = &names.get(delivery.subscription)?.queue;
+    let reason = queue.counters.reserve(bytes, delivery.max_pending)?;
     Some(Death {
         reason,
-        blocks: false,
+        blocks: queue.blocks(key),
     })
 }
 

@@ -70,6 +70,39 @@ pub enum AcceptError {
     Failed(StoreError),
 }
 
+/// Why a verb changed nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VerbError {
+    /// There is no such delivery, or its event is no longer kept.
+    #[error("there is no such delivery, or its event is no longer kept")]
+    Unknown,
+    /// An attempt of it is in flight.
+    #[error("an attempt of it is in flight: try again when it has ended")]
+    InFlight,
+    /// Its subscription is disabled or gone from the file.
+    #[error("its subscription is disabled: enable it first")]
+    Disabled,
+    /// It was delivered, which cannot be taken back.
+    #[error("it was delivered")]
+    Delivered,
+    /// The store cannot keep up: too much waits to be written.
+    #[error("the store is overloaded")]
+    Overloaded,
+    /// The store has failed or is closed.
+    #[error(transparent)]
+    Failed(StoreError),
+}
+
+impl VerbError {
+    /// What a refused append means for a verb.
+    pub(super) fn of_append(error: &AppendError) -> Self {
+        match error {
+            AppendError::Full | AppendError::Overloaded | AppendError::TooLarge => Self::Overloaded,
+            AppendError::Failed(error) => Self::Failed(StoreError::of_journal(error)),
+        }
+    }
+}
+
 impl AcceptError {
     /// What a refused append means for those who accept.
     pub(super) fn of_append(error: &AppendError) -> Self {

@@ -159,9 +159,10 @@ pub(super) fn no_metrics() -> StoreMetrics {
 /// An event with this body, for these subscriptions.
 pub(super) fn event(body: &str, numbers: &[SubscriptionNumber]) -> NewEvent {
     static COUNT: AtomicI64 = AtomicI64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let mut random = [0; 10];
-    random[..8].copy_from_slice(&count);
+    // The first bytes lose bits to the version and variant of the UUID.
+    random[2..].copy_from_slice(&count);
     let head = EventHead {
         id: EventId::new(NOW, random),
         given_id: None,

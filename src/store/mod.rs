@@ -20,6 +20,7 @@
 mod accept;
 mod book;
 mod budget;
+mod changes;
 mod dedup;
 mod error;
 mod gauges;
@@ -33,6 +34,7 @@ mod queue;
 mod reader;
 mod record;
 mod settle;
+mod verbs;
 
 use std::fmt;
 use std::future::Future;
@@ -46,7 +48,7 @@ use tokio::sync::Notify;
 
 use accept::Intake;
 use dedup::DedupKey;
-pub use error::{AcceptError, StoreError};
+pub use error::{AcceptError, StoreError, VerbError};
 use hub::Hub;
 use journal::Journal;
 use lock::FolderLock;
@@ -56,8 +58,8 @@ use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
 
 use crate::domain::{
-    Clock, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName, SubscriptionNumber,
-    Timestamp,
+    Clock, DeliveryId, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName,
+    SubscriptionNumber, Timestamp,
 };
 use crate::metrics::StoreMetrics;
 
@@ -149,6 +151,8 @@ struct Inner {
     hub: Arc<Hub>,
     journal: Arc<Journal<Token>>,
     intake: Mutex<Intake>,
+    /// Verbs take turns.
+    verbs: Arc<tokio::sync::Mutex<()>>,
     /// Locked after `intake` by those who need both.
     names: RwLock<Names>,
     /// What hashes of given ids and of keys are keyed with.
@@ -279,6 +283,40 @@ impl Store {
     /// full it is kept and tried again.
     pub fn set_state(&self, subscription: SubscriptionNumber, state: SubscriptionState) {
         self.0.set_state(subscription, state);
+    }
+
+    /// Makes a delivery pending again, with a fresh schedule, or, if it is pending, due now. Resolves when that is durable.
+    ///
+    /// # Errors
+    /// [`VerbError`]; nothing was changed then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may still happen.
+    pub async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
+        self.0.replay(id).await
+    }
+
+    /// Takes a pending or dead delivery back; one that is cancelled stays so. Resolves when that is durable.
+    ///
+    /// # Errors
+    /// [`VerbError`]; nothing was changed then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may still happen.
+    pub async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
+        self.0.cancel(id).await
+    }
+
+    /// Takes all pending deliveries of a subscription back that were accepted until now; answers how many. Meant for
+    /// one that is disabled or gone from the file.
+    ///
+    /// # Errors
+    /// [`VerbError`], in flight if an attempt of any is; nothing was changed then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may still happen.
+    pub async fn cancel_all(&self, subscription: SubscriptionNumber) -> Result<u64, VerbError> {
+        self.0.cancel_all(subscription).await
     }
 
     /// Whether writes work and the disk has room.

@@ -60,6 +60,7 @@ impl Inner {
             hub,
             journal,
             intake: Mutex::new(intake),
+            verbs: Arc::default(),
             names: RwLock::new(names),
             key,
             metrics,

@@ -15,6 +15,7 @@ use crate::domain::Next;
 use crate::metrics::StoreMetrics;
 use crate::store::accept::undo;
 use crate::store::budget::{Permit, StoredEvent};
+use crate::store::changes::Changes;
 use crate::store::hub::Hub;
 use crate::store::journal::{Committed, Group, JournalError, Place};
 use crate::store::names::Names;
@@ -32,6 +33,8 @@ pub(super) enum Token {
     Accepted(Box<Batch>),
     /// An attempt was recorded.
     Settled(Settled),
+    /// A verb changed deliveries.
+    Changed(Box<Changes>),
     /// Nobody waits.
     Nobody,
 }
@@ -223,6 +226,7 @@ impl Inner {
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
+                Token::Changed(changes) => changes.committed(&self.hub),
                 Token::Nobody => {}
             }
         }
@@ -259,6 +263,12 @@ impl Inner {
     fn commit_event(&self, names: &Names, accepted: &Accepted, place: Place) {
         let event = &accepted.event;
         let entry = Entry::accepted(accepted, place, self.key);
+        for (number, death) in &accepted.deliveries {
+            let queue = names.get(*number).map(|known| &known.queue);
+            if let Some(queue) = queue.filter(|_| death.is_some_and(|death| death.blocks)) {
+                queue.step(|state| state.died_at_once(&entry));
+            }
+        }
         let mut shared: Option<Arc<StoredEvent>> = None;
         let pending = accepted
             .deliveries

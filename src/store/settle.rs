@@ -41,15 +41,17 @@ impl Inner {
         next: Next,
         urgent: bool,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let entry = lease.entry();
+        let dead = matches!(next, Next::Dead(_));
         let record = Record::Attempted(Attempted {
-            seq: lease.entry().seq,
+            blocks: dead && lease.queue().blocks(entry.key),
+            since: entry.since,
+            seq: entry.seq,
             subscription: lease.queue().number,
             attempt: lease.attempt(),
             recorded_at: self.hub.clock.steady(),
             outcome,
             next,
-            blocks: false,
-            since: lease.entry().since,
         });
         let recording = Recording {
             store: Arc::clone(self),

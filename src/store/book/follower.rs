@@ -9,15 +9,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::error;
 
 use super::{Book, BookError, query};
 use crate::domain::EventSeq;
 use crate::store::StoreError;
+use crate::store::changes::Changes;
 use crate::store::hub::Hub;
-use crate::store::journal::{Journal, Place, Position};
-use crate::store::queue::{DueKey, QueueShared};
+use crate::store::journal::{Journal, Position};
+use crate::store::queue::{DueKey, FollowersWanted, QueueShared};
 
 /// How long commits gather before they are applied …
 const GATHER: Duration = Duration::from_millis(100);
@@ -50,15 +52,40 @@ pub(in crate::store) enum Command {
         /// How many it can take.
         limit: usize,
     },
-    /// Where an event is in the journal.
-    Place {
-        /// Which event.
-        seq: EventSeq,
-        /// Who asks; none if the book does not know the event.
-        reply: oneshot::Sender<Option<Place>>,
+    /// What follows in a line of deliveries that were never attempted.
+    Followers {
+        /// Who asks.
+        queue: Arc<QueueShared>,
+        /// In which line, from where to where.
+        wanted: FollowersWanted,
+        /// How many it can take.
+        limit: usize,
     },
+    /// Dead deliveries that block.
+    Blockers {
+        /// Who asks.
+        queue: Arc<QueueShared>,
+        /// How many it can take.
+        limit: usize,
+    },
+    /// Something else that is asked, once everything committed is applied.
+    Ask(Question),
+    /// A verb was committed: its changes are told to the queues once they are in the book.
+    Changed(Box<Changes>),
     /// When the oldest pending delivery of each of these was accepted.
     Oldest(Vec<Arc<QueueShared>>),
+}
+
+/// Asks the book; again if it fails. Replies by itself.
+type Asking = dyn FnMut(&Connection) -> rusqlite::Result<()> + Send;
+
+/// A question to the book.
+pub(in crate::store) struct Question(Box<Asking>);
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Question")
+    }
 }
 
 /// Where commits are announced and commands wait.
@@ -103,6 +130,24 @@ impl Inbox {
             state.commands.push_back(command);
             self.changed.notify_one();
         }
+    }
+
+    /// Asks the book, once everything committed is applied. The receiver fails when the store is closed before.
+    pub(in crate::store) fn ask<T: Send + 'static>(
+        &self,
+        mut ask: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (reply, answer) = oneshot::channel();
+        let mut reply = Some(reply);
+        self.command(Command::Ask(Question(Box::new(move |connection| {
+            let found = ask(connection)?;
+            if let Some(reply) = reply.take() {
+                // Who asked may have gone.
+                reply.send(found).ok();
+            }
+            Ok(())
+        }))));
+        answer
     }
 
     /// Ends the thread once everything committed is applied.
@@ -225,7 +270,14 @@ impl<T: Send + 'static> Follower<T> {
 
     fn serve(&self, command: Command) -> Result<(), (Command, BookError)> {
         let connection = &self.book.connection;
-        let result = match &command {
+        let mut command = match command {
+            Command::Changed(changes) => {
+                changes.tell();
+                return Ok(());
+            }
+            command => command,
+        };
+        let result = match &mut command {
             Command::Refill {
                 queue,
                 after,
@@ -238,21 +290,21 @@ impl<T: Send + 'static> Follower<T> {
                 limit,
             } => query::due_refill(connection, queue.number, *after, *limit)
                 .map(|answer| queue.due_refilled(answer)),
+            Command::Followers {
+                queue,
+                wanted,
+                limit,
+            } => query::followers(connection, queue.number, *wanted, *limit)
+                .map(|answer| queue.followers(answer)),
+            Command::Blockers { queue, limit } => query::blockers(connection, queue.number, *limit)
+                .map(|dead| queue.blockers(&dead, dead.len() < *limit)),
             Command::Oldest(queues) => queues.iter().try_for_each(|queue| {
                 let oldest = query::oldest(connection, queue.number)?;
                 queue.set_book_oldest(oldest);
                 Ok(())
             }),
-            Command::Place { seq, .. } => match query::place(connection, *seq) {
-                Err(error) => Err(error),
-                Ok(place) => {
-                    if let Command::Place { reply, .. } = command {
-                        // Who asked may have gone.
-                        reply.send(place).ok();
-                    }
-                    return Ok(());
-                }
-            },
+            Command::Ask(Question(ask)) => ask(connection),
+            Command::Changed(_) => Ok(()),
         };
         result.map_err(|error| (command, error.into()))
     }

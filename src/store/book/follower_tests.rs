@@ -5,9 +5,11 @@ use std::io;
 use tempfile::{TempDir, tempdir};
 
 use super::*;
+use crate::domain::EventSeq;
+use crate::store::book::find;
 use crate::store::dedup::DedupKey;
 use crate::store::harness::{HandClock, NOW, TINY};
-use crate::store::journal::{Committed, Group, JournalError};
+use crate::store::journal::{Committed, Group, JournalError, Place};
 
 /// Nobody appends here.
 struct Deaf;
@@ -83,9 +85,9 @@ fn a_question_that_fails_is_answered_once_the_book_works() {
         .connection
         .execute_batch("DROP TABLE segments")
         .unwrap();
-    let (reply, mut answer) = oneshot::channel();
-    let seq = EventSeq(1);
-    follower.commands.push_back(Command::Place { seq, reply });
+    let hub = Arc::clone(&follower.hub);
+    let mut answer = hub.book.ask(|book| find::place(book, EventSeq(1)));
+    hub.book.wait(&mut follower.commands);
     let error = follower.turn().unwrap_err();
     assert!(answer.try_recv().is_err());
     follower.bear(error);

@@ -13,6 +13,7 @@
 //! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
 
 mod apply;
+pub(super) mod find;
 mod follower;
 mod query;
 mod schema;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use apply::Round;
+pub(super) use find::{Found, Standing};
 pub(super) use follower::{Command, Follower, Inbox};
 pub(super) use query::{Head, Subscription};
 

@@ -10,7 +10,7 @@ use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{Place, Position, decode_state};
-use crate::store::queue::{DueKey, DueRefilled, Entry, Refilled};
+use crate::store::queue::{DueKey, DueRefilled, Entry, Followers, FollowersWanted, Refilled};
 
 /// The one row of `book`.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,46 @@ pub(super) fn due_refill(
     })
 }
 
+/// What follows in a line of deliveries that were never attempted.
+pub(super) fn followers(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    wanted: FollowersWanted,
+    limit: usize,
+) -> Result<Followers> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {ENTRY} FROM pending
+         WHERE subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4 AND due_at IS NULL
+         ORDER BY seq LIMIT ?5"
+    ))?;
+    let (after, upto) = (int(wanted.after.0), int(wanted.upto.0));
+    let key = wanted.line.cast_signed();
+    let parameters = params![number.0, key, after, upto, size(limit)];
+    let rows = statement.query_map(parameters, entry)?;
+    let entries = rows.collect::<Result<Vec<_>>>()?;
+    Ok(Followers {
+        line: wanted.line,
+        complete: entries.len() < limit,
+        entries,
+    })
+}
+
+/// The first dead deliveries of a subscription that block, with their keys.
+pub(super) fn blockers(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    limit: usize,
+) -> Result<Vec<(EventSeq, u64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, key FROM dead WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![number.0, size(limit)], |row| {
+        let key: i64 = row.get(1)?;
+        Ok((EventSeq(nat(row.get(0)?)), key.cast_unsigned()))
+    })?;
+    rows.collect()
+}
+
 /// The columns of `pending` that make an entry.
 pub(super) const ENTRY: &str = "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts";
 
@@ -167,32 +207,6 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
         attempts: row.get(8)?,
         schedule_attempts: row.get(9)?,
     })
-}
-
-/// Where an event is in the journal.
-pub(super) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
-    Ok(event(connection, seq)?.map(|entry| entry.place))
-}
-
-/// An event, as an entry without attempts.
-pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Entry>> {
-    let segment: Option<u32> = connection
-        .prepare_cached(
-            "SELECT segment FROM segments WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
-        )?
-        .query_row([int(seq.0)], |row| row.get(0))
-        .optional()?;
-    let Some(segment) = segment else {
-        return Ok(None);
-    };
-    let sql = format!(
-        "SELECT seq, {segment}, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
-         FROM events_{segment} WHERE seq = ?1"
-    );
-    connection
-        .prepare_cached(&sql)?
-        .query_row([int(seq.0)], entry)
-        .optional()
 }
 
 /// The hashes of given ids of the last `max` events accepted after `since`, oldest first.

@@ -233,13 +233,13 @@ fn places_and_given_ids_are_found_over_segments() {
     }
     let book = caught_up(&folder.path().join("book"), &written);
     for seq in [1, 100, 200] {
-        let place = query::place(&book.connection, EventSeq(seq))
+        let place = find::place(&book.connection, EventSeq(seq))
             .unwrap()
             .unwrap();
         assert_eq!(written.journal.read(place).unwrap().seq, EventSeq(seq));
     }
     assert!(count(&book, "SELECT count(*) FROM segments") > 1);
-    assert_eq!(query::place(&book.connection, EventSeq(201)).unwrap(), None);
+    assert_eq!(find::place(&book.connection, EventSeq(201)).unwrap(), None);
     let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
     let found = book.given_ids(earlier, 150).unwrap();
     assert_eq!(found.len(), 150);

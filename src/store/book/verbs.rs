@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::apply::{DeliveryKey, Due, Pending, Tally};
 use super::write::{insert_cancelled, insert_pending, take_pending};
-use super::{int, millis, query};
+use super::{find, int, millis, query};
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::queue::Entry;
 
@@ -88,7 +88,7 @@ fn requeue(
         }
         None => match take_cancelled(connection, delivery)? {
             Some(entry) => Some(entry),
-            None => query::event(connection, seq)?,
+            None => find::event(connection, seq)?,
         },
     };
     let Some(mut entry) = found else {

@@ -266,20 +266,15 @@ impl SegmentRows {
                 row.subscriptions,
             ])?;
         }
-        if let (Some(first), Some(last)) = (self.events.first(), self.events.last()) {
-            connection
-                .prepare_cached(
-                    "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT DO UPDATE SET
-                     first_seq = min(coalesce(first_seq, excluded.first_seq), excluded.first_seq),
-                     last_seq = max(coalesce(last_seq, 0), excluded.last_seq)",
-                )?
-                .execute(params![
-                    segment,
-                    int(first.seq.0),
-                    int(last.seq.0),
-                    i64::MIN
-                ])?;
-        }
+        let first = self.events.first().map(|row| int(row.seq.0));
+        let last = self.events.last().map(|row| int(row.seq.0));
+        connection
+            .prepare_cached(
+                "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT DO UPDATE SET
+                 first_seq = coalesce(min(first_seq, excluded.first_seq), first_seq, excluded.first_seq),
+                 last_seq = coalesce(max(last_seq, excluded.last_seq), last_seq, excluded.last_seq)",
+            )?
+            .execute(params![segment, first, last, i64::MIN])?;
         self.write_attempts(connection)
     }
 

@@ -5,7 +5,7 @@
 //! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
 //! state that memory has already left behind.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 
 use super::Entry;
 use super::refill::DueRefilled;
@@ -17,11 +17,13 @@ pub(in crate::store) type DueKey = (Timestamp, EventSeq);
 /// Before every key.
 pub(super) const BEGINNING: DueKey = (Timestamp::from_millis(i64::MIN), EventSeq(0));
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dues {
     waiting: BTreeMap<DueKey, Entry>,
-    /// Due now, in the order in which they became due.
-    ready: VecDeque<Entry>,
+    /// Due now, in the order in which they became due, or in order of acceptance where there is an order.
+    ready: BTreeMap<(u64, EventSeq), Entry>,
+    /// How many became due; none where there is an order.
+    became_ready: Option<u64>,
     /// What is due later than this may be only in the book; none: everything is here.
     horizon: Option<DueKey>,
     /// A question to the book is open: what was settled since.
@@ -29,12 +31,28 @@ pub(super) struct Dues {
 }
 
 impl Dues {
+    /// Those of a subscription that has none in the book.
+    pub(super) fn none() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            became_ready: Some(0),
+            horizon: None,
+            settled: None,
+        }
+    }
+
     /// Those of a subscription whose retries are all in the book.
     pub(super) fn unknown() -> Self {
         Self {
             horizon: Some(BEGINNING),
-            ..Self::default()
+            ..Self::none()
         }
+    }
+
+    /// Gives what is due in order of acceptance instead of that of due times.
+    pub(super) fn keep_order(&mut self, keep: bool) {
+        self.became_ready = (!keep).then_some(0);
     }
 
     /// Takes a delivery that is due at `at`; keeps at most `bound`.
@@ -66,22 +84,57 @@ impl Dues {
             if first.key().0 > now {
                 break;
             }
-            self.ready.push_back(first.remove());
+            let entry = first.remove();
+            self.make_ready(entry);
         }
     }
 
     /// Takes one that is due already.
     pub(super) fn make_ready(&mut self, entry: Entry) {
-        self.ready.push_back(entry);
+        let rank = match &mut self.became_ready {
+            None => 0,
+            Some(count) => {
+                *count += 1;
+                *count
+            }
+        };
+        self.ready.insert((rank, entry.seq), entry);
     }
 
     /// The first that is due now, as of the last [`Dues::promote`].
     pub(super) fn front(&self) -> Option<&Entry> {
-        self.ready.front()
+        self.ready.values().next()
     }
 
-    pub(super) fn pop(&mut self) -> Option<Entry> {
-        self.ready.pop_front()
+    /// The first that is due now and was attempted before.
+    pub(super) fn first_attempted(&self) -> Option<&Entry> {
+        self.ready
+            .values()
+            .find(|entry| entry.schedule_attempts > 0)
+    }
+
+    /// Takes the one that [`Dues::front`] or [`Dues::first_attempted`] has shown.
+    pub(super) fn take(&mut self, seq: EventSeq) -> Option<Entry> {
+        let first = self.ready.first_entry()?;
+        if first.key().1 == seq {
+            return Some(first.remove());
+        }
+        self.ready.remove(&(0, seq))
+    }
+
+    /// Takes a delivery out, wherever it is.
+    pub(super) fn remove(&mut self, seq: EventSeq) {
+        self.waiting.retain(|key, _| key.1 != seq);
+        self.ready.retain(|key, _| key.1 != seq);
+    }
+
+    /// Whether the book is asked.
+    pub(super) fn is_refilling(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.waiting.values_mut().chain(self.ready.values_mut())
     }
 
     /// When the next one in memory becomes due.
@@ -100,7 +153,7 @@ impl Dues {
 
     /// Those in memory.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.waiting.values().chain(&self.ready)
+        self.waiting.values().chain(self.ready.values())
     }
 
     /// Notes that an attempt of this delivery was recorded.

@@ -20,6 +20,11 @@ fn entry(seq: u64) -> Entry {
     }
 }
 
+fn pop(dues: &mut Dues) -> Option<Entry> {
+    let seq = dues.front()?.seq;
+    dues.take(seq)
+}
+
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
@@ -35,28 +40,28 @@ fn answer(due: &[(i64, u64)], complete: bool) -> DueRefilled {
 /// Everything that is ready at the end of time, by sequence.
 fn all(dues: &mut Dues) -> Vec<u64> {
     dues.promote(at(i64::MAX));
-    std::iter::from_fn(|| dues.pop())
+    std::iter::from_fn(|| pop(dues))
         .map(|entry| entry.seq.0)
         .collect()
 }
 
 #[test]
 fn what_is_due_becomes_ready_in_order_of_its_time() {
-    let mut dues = Dues::default();
+    let mut dues = Dues::none();
     for (time, seq) in [(30, 1), (10, 2), (20, 3)] {
         dues.insert(at(time), entry(seq), 10);
     }
     assert_eq!(dues.next_due(), Some(at(10)));
     dues.promote(at(20));
-    assert_eq!(dues.pop().map(|entry| entry.seq), Some(EventSeq(2)));
-    assert_eq!(dues.pop().map(|entry| entry.seq), Some(EventSeq(3)));
-    assert_eq!(dues.pop(), None);
+    assert_eq!(pop(&mut dues).map(|entry| entry.seq), Some(EventSeq(2)));
+    assert_eq!(pop(&mut dues).map(|entry| entry.seq), Some(EventSeq(3)));
+    assert_eq!(pop(&mut dues), None);
     assert_eq!(dues.next_due(), Some(at(30)));
 }
 
 #[test]
 fn beyond_the_bound_the_latest_are_left_to_the_book_and_asked_for_later() {
-    let mut dues = Dues::default();
+    let mut dues = Dues::none();
     for (time, seq) in [(10, 1), (30, 2), (20, 3)] {
         dues.insert(at(time), entry(seq), 2);
     }

@@ -8,8 +8,10 @@
 //! where a refill finds it; no queue waits for another queue.
 
 mod due;
+mod order;
 mod refill;
 mod state;
+mod verbs;
 mod window;
 
 use std::fmt;
@@ -19,10 +21,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(super) use due::DueKey;
+pub(super) use order::{Followers, FollowersWanted};
 pub(super) use refill::{DueRefilled, Load, Refilled};
-use state::QueueState;
+pub(super) use state::QueueState;
 
-use crate::domain::{DeadReason, Event, EventSeq, Next, SubscriptionNumber, Timestamp};
+use crate::domain::{
+    DeadReason, Event, EventSeq, Next, Order, SubscriptionNumber, Timestamp, WhenStuck,
+};
 use crate::store::book::Command;
 use crate::store::budget::StoredEvent;
 use crate::store::dedup::DedupKey;
@@ -33,6 +38,9 @@ use crate::store::record::Accepted;
 
 /// What an entry of a queue costs in memory, roughly.
 const ENTRY_BYTES: usize = 64;
+
+/// How many that follow in a line are asked of the book at a time.
+const FOLLOWERS_MAX: usize = 64;
 
 /// How much of a queue is kept in memory. Small in tests, so that everything spills.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +148,8 @@ pub struct QueueCounts {
     pub dead: u64,
     /// Leases out.
     pub in_flight: u64,
+    /// Pending ones behind a dead one that blocks them.
+    pub blocked: u64,
     /// When the oldest pending one was accepted. Of deliveries that are only in the book as of the last
     /// [`Store::publish`](crate::store::Store::publish).
     pub oldest_accepted_at: Option<Timestamp>,
@@ -202,20 +212,28 @@ impl Queue {
         }
     }
 
+    /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has ended;
+    /// nothing is taken until then.
+    pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
+        self.0.step(|state| state.set_order(order, when_stuck));
+    }
+
     /// Figures for gauges.
     #[must_use]
     pub fn counts(&self) -> QueueCounts {
-        let (in_flight, oldest_accepted_at) = {
-            let locked = self.0.lock();
-            (locked.state.in_flight(), locked.state.oldest())
-        };
         let counters = &self.0.counters;
         let pending = counters.pending.load(Ordering::Relaxed);
+        let (in_flight, oldest_accepted_at, blocked) = {
+            let locked = self.0.lock();
+            let state = &locked.state;
+            (state.in_flight(), state.oldest(), state.blocked(pending))
+        };
         QueueCounts {
             pending,
             pending_bytes: counters.pending_bytes.load(Ordering::Relaxed),
             dead: counters.dead.load(Ordering::Relaxed),
             in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
+            blocked,
             oldest_accepted_at: oldest_accepted_at.filter(|_| pending > 0),
         }
     }
@@ -334,9 +352,25 @@ impl Counters {
     }
 
     /// Counts a delivery as no longer pending.
-    fn end(&self, bytes: u64) {
-        self.pending.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn end(&self, bytes: u64) {
+        self.end_many(1, bytes);
+    }
+
+    /// Counts deliveries as no longer pending.
+    pub(super) fn end_many(&self, count: u64, bytes: u64) {
+        self.pending.fetch_sub(count, Ordering::Relaxed);
         self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a delivery as pending that was not.
+    pub(super) fn begin(&self, bytes: u64) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts dead letters that are none any more.
+    pub(super) fn bury(&self, count: u64) {
+        self.dead.fetch_sub(count, Ordering::Relaxed);
     }
 }
 
@@ -365,16 +399,17 @@ impl QueueShared {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does one step and wakes a lane that waits.
-    fn step(&self, step: impl FnOnce(&mut QueueState)) {
-        let wake = {
+    /// Does one step, wakes a lane that waits, and gives what the step gives.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut QueueState) -> T) -> T {
+        let (result, wake) = {
             let mut locked = self.lock();
-            step(&mut locked.state);
-            std::mem::take(&mut locked.waiting)
+            let result = step(&mut locked.state);
+            (result, std::mem::take(&mut locked.waiting))
         };
         if wake {
             self.changed.notify_one();
         }
+        result
     }
 
     fn ask(self: &Arc<Self>, wants: refill::Wants) {
@@ -393,6 +428,18 @@ impl QueueShared {
                 after,
                 limit,
             });
+        }
+        for wanted in wants.followers {
+            let queue = Arc::clone(self);
+            self.hub.book.command(Command::Followers {
+                queue,
+                wanted,
+                limit: self.hub.bounds.refill.min(FOLLOWERS_MAX),
+            });
+        }
+        if let Some(limit) = wants.blockers {
+            let queue = Arc::clone(self);
+            self.hub.book.command(Command::Blockers { queue, limit });
         }
         if !wants.loads.is_empty() {
             let jobs = wants.loads.into_iter().map(|load| ReadJob::Load {
@@ -434,6 +481,19 @@ impl QueueShared {
 
     pub(super) fn due_refilled(&self, answer: DueRefilled) {
         self.step(|state| state.due_refilled(answer));
+    }
+
+    pub(super) fn followers(&self, answer: Followers) {
+        self.step(|state| state.followers(answer));
+    }
+
+    pub(super) fn blockers(&self, dead: &[(EventSeq, u64)], complete: bool) {
+        self.step(|state| state.blockers(dead, complete));
+    }
+
+    /// Whether a delivery of this key that dies blocks what follows it.
+    pub(super) fn blocks(&self, key: u64) -> bool {
+        self.lock().state.blocks(key)
     }
 
     /// Bytes of the bodies that are pending.

@@ -4,6 +4,7 @@
 //! when it was asked for.
 
 use super::due::DueKey;
+use super::order::FollowersWanted;
 use super::{Entry, Place};
 use crate::domain::EventSeq;
 use crate::store::budget::Permit;
@@ -15,6 +16,10 @@ pub(in crate::store) struct Wants {
     pub(in crate::store) refill: Option<(EventSeq, usize)>,
     /// Deliveries to be attempted again that follow this key, this many at most.
     pub(in crate::store) due_refill: Option<(DueKey, usize)>,
+    /// What follows in lines whose next delivery is only in the book.
+    pub(in crate::store) followers: Vec<FollowersWanted>,
+    /// Dead deliveries that block what follows them, this many at most.
+    pub(in crate::store) blockers: Option<usize>,
     /// Events to be read back.
     pub(in crate::store) loads: Vec<Load>,
 }

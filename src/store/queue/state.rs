@@ -1,37 +1,61 @@
 //! The state of one queue and its rules, without threads, locks or time of its own.
 //!
 //! A pending delivery is in exactly one place: in flight (leased), returned (a lease was dropped), staged (its event
-//! is being read back, or waits behind one that is), due, in the window, or only in the book. Taken first is what was
-//! returned, then what is staged, then what is due, then the window. What has no event in memory passes through the
-//! stage, so order is kept while the reader works.
+//! is being read back, or waits behind one that is), in a line behind others of its order, due, in the window, or only
+//! in the book. Taken first is what was returned, then what is staged, then whose turn has come in its line, then what
+//! is due, then the window. What has no event in memory passes through the stage, so order is kept while the reader
+//! works.
+//!
+//! A verb *claims* a delivery before it changes it: what is claimed is not taken until it is released.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::due::Dues;
+use super::order::{Followers, Lines};
 use super::refill::{DueRefilled, Load, Refilled, Wants};
 use super::window::Window;
 use super::{Body, Bounds, ENTRY_BYTES, Entry, Slot};
-use crate::domain::{EventSeq, Next, Timestamp};
+use crate::domain::{EventSeq, Next, Order, Timestamp, WhenStuck};
 use crate::store::budget::{Budget, Permit};
 
 /// How long a delivery waits whose event could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
+/// Where a delivery is that may go next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its turn has come.
+    Lines,
+    /// It is due.
+    Dues,
+    /// It was never attempted.
+    Window,
+}
+
 #[derive(Debug)]
-pub(super) struct QueueState {
+pub(in crate::store) struct QueueState {
     bounds: Bounds,
     budget: Arc<Budget>,
-    window: Window,
-    dues: Dues,
+    pub(super) window: Window,
+    pub(super) dues: Dues,
+    pub(super) lines: Lines,
+    /// The lines know of every delivery that is due later. Before, one that comes first may be only in the book.
+    pub(super) dues_known: bool,
+    /// Another order is to be applied once nothing is on its way.
+    pub(super) new_order: Option<(Order, WhenStuck)>,
+    /// What verbs are changing.
+    pub(super) claimed: HashSet<EventSeq>,
+    /// A verb changes everything.
+    pub(super) all_claimed: bool,
     /// Leases that were dropped.
-    returned: VecDeque<Slot>,
+    pub(super) returned: VecDeque<Slot>,
     /// On their way to be leased, in order; those without a body are with the reader.
-    stage: VecDeque<Slot>,
+    pub(super) stage: VecDeque<Slot>,
     /// Deliveries whose event could not be read, and when that is tried again.
-    unreadable: Vec<(Timestamp, Entry)>,
-    in_flight: BTreeMap<EventSeq, Timestamp>,
+    pub(super) unreadable: Vec<(Timestamp, Entry)>,
+    pub(super) in_flight: BTreeMap<EventSeq, Entry>,
     /// How many to stage ahead.
     prefetch: usize,
     /// Entries that were charged to the budget.
@@ -44,7 +68,7 @@ impl QueueState {
     /// The state of a queue with nothing pending in the book, or of one whose pending deliveries are all there.
     pub(super) fn new(bounds: Bounds, budget: Arc<Budget>, in_book: Option<Timestamp>) -> Self {
         let (window, dues) = match in_book {
-            None => (Window::attached(), Dues::default()),
+            None => (Window::attached(), Dues::none()),
             Some(_) => (Window::spilled(), Dues::unknown()),
         };
         Self {
@@ -52,6 +76,11 @@ impl QueueState {
             budget,
             window,
             dues,
+            lines: Lines::default(),
+            dues_known: in_book.is_none(),
+            new_order: None,
+            claimed: HashSet::new(),
+            all_claimed: false,
             returned: VecDeque::new(),
             stage: VecDeque::new(),
             unreadable: Vec::new(),
@@ -87,11 +116,12 @@ impl QueueState {
     ) {
         self.prefetch = credit.saturating_mul(2).max(2);
         self.promote(now);
+        self.reorder();
         for _ in 0..credit {
             let Some((entry, body)) = self.pop_loaded() else {
                 break;
             };
-            self.in_flight.insert(entry.seq, entry.accepted_at);
+            self.in_flight.insert(entry.seq, entry);
             taken(entry, body);
         }
         self.account();
@@ -100,13 +130,10 @@ impl QueueState {
     /// Whether [`QueueState::take`] would give something.
     pub(super) fn is_ready(&mut self, now: Timestamp) -> bool {
         self.promote(now);
-        match (self.returned.front(), self.stage.front()) {
-            (Some(_), _) => true,
-            (None, Some(slot)) => slot.body.is_some(),
-            (None, None) => {
-                self.dues.front().is_none()
-                    && self.window.front().is_some_and(|slot| slot.body.is_some())
-            }
+        self.reorder();
+        match self.returned.front().or(self.stage.front()) {
+            Some(slot) => slot.body.is_some() && !self.is_claimed(slot.entry.seq),
+            None => self.front_is_loaded(),
         }
     }
 
@@ -126,52 +153,141 @@ impl QueueState {
     }
 
     fn pop_loaded(&mut self) -> Option<(Entry, Body)> {
-        let slot = if let Some(slot) = self.returned.pop_front() {
-            slot
+        let waits = |slot: &Slot| slot.body.is_none() || self.is_claimed(slot.entry.seq);
+        let slot = if let Some(front) = self.returned.front() {
+            if waits(front) {
+                return None;
+            }
+            self.returned.pop_front()?
         } else if let Some(front) = self.stage.front() {
-            front.body.as_ref()?;
+            if waits(front) {
+                return None;
+            }
             self.stage.pop_front()?
-        } else if self.dues.front().is_some() {
-            return None;
+        } else if self.front_is_loaded() {
+            self.pop(Source::Window, EventSeq(0))?
         } else {
-            self.window.front()?.body.as_ref()?;
-            self.window.pop()?
+            return None;
         };
         Some((slot.entry, slot.body?))
+    }
+
+    /// Whether the next delivery that may go has its event in memory.
+    fn front_is_loaded(&mut self) -> bool {
+        let front = self.front();
+        front.is_some_and(|(source, _)| source == Source::Window)
+            && self.window.front().is_some_and(|slot| slot.body.is_some())
+    }
+
+    /// Where the next delivery is that may go. Those before it that have to wait are put into their lines.
+    fn front(&mut self) -> Option<(Source, EventSeq)> {
+        if self.new_order.is_some() {
+            return None;
+        }
+        loop {
+            let (source, entry) = self.candidate()?;
+            if self.is_claimed(entry.seq) {
+                return None;
+            }
+            if source == Source::Lines || self.lines.lets_go(&entry) {
+                return Some((source, entry.seq));
+            }
+            if source == Source::Dues {
+                self.dues.take(entry.seq);
+                self.lines.wait(entry);
+            } else {
+                self.window.pop();
+                self.lines.pass(entry, self.bounds.window);
+            }
+        }
+    }
+
+    /// The next delivery that may be looked at: whose turn has come, then what is due, then what was never attempted.
+    /// With an order nothing is looked at before all that comes first is known.
+    fn candidate(&mut self) -> Option<(Source, Entry)> {
+        if let Some(entry) = self.lines.front() {
+            return Some((Source::Lines, *entry));
+        }
+        if !self.lines.has_order() {
+            let due = self.dues.front().map(|entry| (Source::Dues, *entry));
+            let fresh = || Some((Source::Window, self.window.front()?.entry));
+            return due.or_else(fresh);
+        }
+        if !self.dues_known {
+            return None;
+        }
+        let most = self.bounds.dues;
+        // What was never attempted and was accepted before comes first. Where that cannot be looked at because too much
+        // is stuck, what was attempted goes on: it was its turn then.
+        let due = self.dues.front();
+        let due = due.filter(|entry| self.window.has_passed(entry.seq));
+        let due = match due {
+            None if self.lines.is_full(most) => self.dues.first_attempted(),
+            due => due,
+        };
+        if let Some(entry) = due {
+            return Some((Source::Dues, *entry));
+        }
+        let fresh = self.window.front()?.entry;
+        let may_pass = self.lines.may_pass(fresh.seq, most);
+        may_pass.then_some((Source::Window, fresh))
+    }
+
+    /// Takes the delivery that [`QueueState::front`] found: it goes.
+    fn pop(&mut self, source: Source, seq: EventSeq) -> Option<Slot> {
+        let mut slot = match source {
+            Source::Lines => Slot::unloaded(self.lines.pop()?),
+            Source::Dues => Slot::unloaded(self.dues.take(seq)?),
+            Source::Window => self.window.pop()?,
+        };
+        slot.entry = self.lines.go(slot.entry);
+        Some(slot)
     }
 
     /// What to ask of the book and the reader now.
     pub(super) fn wants(&mut self) -> Wants {
         let mut loads = Vec::new();
+        self.reorder();
         self.fill_stage(&mut loads);
+        let mut wants = Wants {
+            loads,
+            ..Wants::default()
+        };
+        if self.new_order.is_none() {
+            self.ask_book(&mut wants);
+        }
+        self.account();
+        wants
+    }
+
+    fn ask_book(&mut self, wants: &mut Wants) {
         let scarce = self.budget.exhausted();
         let due_bound = self.due_bound();
-        let refill = self.window.begin_refill(scarce, &self.bounds);
         let limit = if scarce {
             self.bounds.granted
         } else {
             self.bounds.refill
         };
-        let wants = Wants {
-            refill: refill.map(|after| (after, limit)),
-            due_refill: self.dues.begin_refill(due_bound),
-            loads,
-        };
-        self.account();
-        wants
+        let refill = self.window.begin_refill(scarce, &self.bounds);
+        wants.refill = refill.map(|after| (after, limit));
+        wants.due_refill = self.dues.begin_refill(due_bound);
+        wants.followers = self.lines.begin_followers();
+        wants.blockers = (self.lines.begin_blockers()).then_some(self.bounds.dues);
     }
 
     /// Stages deliveries whose events must be read back, and with them, to keep the order, those that follow.
     fn fill_stage(&mut self, loads: &mut Vec<Load>) {
         while self.stage.len() < self.prefetch {
-            let due = self.dues.front().is_some();
-            let loaded = !due && self.window.front().is_none_or(|slot| slot.body.is_some());
+            let Some((source, seq)) = self.front() else {
+                return;
+            };
+            let loaded = source == Source::Window
+                && self.window.front().is_some_and(|slot| slot.body.is_some());
             let idle = self.stage.is_empty() && self.in_flight.is_empty();
             if (loaded && self.stage.is_empty()) || (self.budget.exhausted() && !idle) {
                 return;
             }
-            let next = self.dues.pop().map(Slot::unloaded);
-            let Some(slot) = next.or_else(|| self.window.pop()) else {
+            let Some(slot) = self.pop(source, seq) else {
                 return;
             };
             if slot.body.is_none() {
@@ -215,16 +331,18 @@ impl QueueState {
         self.in_flight.remove(&entry.seq);
         self.dues.note_settled(entry.seq);
         match next {
-            Next::Delivered | Next::Dead(_) => {}
+            Next::Delivered => self.lines.ended(&entry, false),
+            Next::Dead(_) => self.lines.ended(&entry, true),
             Next::Due { at, .. } => {
                 let bound = self.due_bound();
                 self.dues.insert(at, entry.attempted(), bound);
-                self.account();
+                self.lines.due_later(&entry);
             }
         }
+        self.account();
     }
 
-    fn due_bound(&self) -> usize {
+    pub(super) fn due_bound(&self) -> usize {
         if self.budget.exhausted() {
             self.bounds.granted
         } else {
@@ -243,14 +361,35 @@ impl QueueState {
         let elsewhere = staged
             .map(|slot| slot.entry.seq)
             .chain(self.unreadable.iter().map(|(_, entry)| entry.seq))
+            .chain(self.lines.entries().map(|entry| entry.seq))
             .chain(self.in_flight.keys().copied());
         self.dues.refilled(answer, elsewhere, bound);
+        if self.lines.has_order() {
+            for entry in self.dues.entries() {
+                self.lines.due_later(entry);
+            }
+        }
+        self.dues_known |= !self.dues.is_partial();
         self.account();
     }
 
+    pub(super) fn followers(&mut self, answer: Followers) {
+        self.lines.followers(answer);
+        self.account();
+    }
+
+    /// Takes the dead deliveries that block, with their keys.
+    pub(super) fn blockers(&mut self, dead: &[(EventSeq, u64)], complete: bool) {
+        self.lines.blockers(dead, complete);
+    }
+
     /// Keeps the budget's count of entries right.
-    fn account(&mut self) {
-        let entries = self.window.len() + self.dues.len() + self.stage.len() + self.returned.len();
+    pub(super) fn account(&mut self) {
+        let entries = self.window.len()
+            + self.dues.len()
+            + self.lines.len()
+            + self.stage.len()
+            + self.returned.len();
         if entries > self.charged {
             self.budget.charge((entries - self.charged) * ENTRY_BYTES);
         } else {
@@ -279,10 +418,11 @@ impl QueueState {
             .chain(self.window.front())
             .map(|slot| &slot.entry)
             .chain(self.dues.entries())
+            .chain(self.lines.entries())
             .chain(self.unreadable.iter().map(|(_, entry)| entry));
         let in_memory = entries
             .map(|entry| entry.accepted_at)
-            .chain(self.in_flight.values().copied());
+            .chain(self.in_flight.values().map(|entry| entry.accepted_at));
         let in_book = self.book_oldest.filter(|_| self.is_partial());
         in_memory.chain(in_book).min()
     }

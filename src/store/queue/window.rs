@@ -105,6 +105,46 @@ impl Window {
         Some(slot)
     }
 
+    /// Whether everything up to this sequence has left the window.
+    pub(super) fn has_passed(&self, seq: EventSeq) -> bool {
+        match (self.slots.front(), &self.reach) {
+            (Some(slot), _) => slot.entry.seq > seq,
+            (None, Reach::Attached) => true,
+            (None, Reach::Spilled { admitted } | Reach::Refilling { admitted, .. }) => {
+                *admitted >= seq
+            }
+        }
+    }
+
+    /// Takes a delivery out that was cancelled.
+    pub(super) fn remove(&mut self, seq: EventSeq) {
+        let position = self.slots.partition_point(|slot| slot.entry.seq < seq);
+        let found = self.slots.get(position);
+        if found.is_some_and(|slot| slot.entry.seq == seq)
+            && let Some(slot) = self.slots.remove(position)
+            && slot.body.is_some()
+        {
+            self.body_bytes -= slot.entry.body_len();
+        }
+        if let Reach::Refilling { tail, .. } = &mut self.reach {
+            tail.retain(|entry| entry.seq != seq);
+        }
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let tail = match &mut self.reach {
+            Reach::Refilling { tail, .. } => Some(tail),
+            Reach::Attached | Reach::Spilled { .. } => None,
+        };
+        let slots = self.slots.iter_mut().map(|slot| &mut slot.entry);
+        slots.chain(tail.into_iter().flatten())
+    }
+
+    /// Whether the book is asked.
+    pub(super) fn is_refilling(&self) -> bool {
+        matches!(self.reach, Reach::Refilling { .. })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len() + self.tail_len()
     }

@@ -1,0 +1,172 @@
+//! What is looked up in the book: one event or delivery.
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::query::{ENDED_ENTRY, ENTRY, entry, head};
+use super::{int, nat};
+use crate::domain::{EventId, EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::journal::Place;
+use crate::store::queue::Entry;
+
+/// Where a delivery stands, as the book has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Standing {
+    /// To be attempted, first, or again when it is due.
+    Pending {
+        /// When; none if it was never attempted.
+        due: Option<Timestamp>,
+    },
+    /// It arrived.
+    Delivered,
+    /// Given up.
+    Dead,
+    /// Taken back.
+    Cancelled,
+}
+
+/// A delivery as the book has it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Found {
+    pub(in crate::store) entry: Entry,
+    pub(in crate::store) standing: Standing,
+}
+
+/// What a delivery is; none if the event is not kept, or not for this subscription.
+pub(in crate::store) fn delivery(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: EventSeq,
+) -> Result<Option<Found>> {
+    let key = params![number.0, int(seq.0)];
+    let sql = format!("SELECT {ENTRY}, due_at FROM pending WHERE subscription = ?1 AND seq = ?2");
+    let pending = connection.prepare_cached(&sql)?.query_row(key, |row| {
+        let due = row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis);
+        Ok(Found {
+            entry: entry(row)?,
+            standing: Standing::Pending { due },
+        })
+    });
+    if let Some(found) = pending.optional()? {
+        return Ok(Some(found));
+    }
+    for (table, standing) in [("dead", Standing::Dead), ("cancelled", Standing::Cancelled)] {
+        let sql = format!("SELECT {ENDED_ENTRY} FROM {table} WHERE subscription = ?1 AND seq = ?2");
+        let ended = connection.prepare_cached(&sql)?.query_row(key, entry);
+        if let Some(entry) = ended.optional()? {
+            return Ok(Some(Found { entry, standing }));
+        }
+    }
+    delivered(connection, number, seq)
+}
+
+/// A delivery that has no row of its own: it was delivered, if its event was for this subscription.
+fn delivered(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: EventSeq,
+) -> Result<Option<Found>> {
+    let Some(mut entry) = event(connection, seq)? else {
+        return Ok(None);
+    };
+    let segment = entry.place.segment;
+    let subscriptions: Vec<u8> = connection
+        .prepare_cached(&format!(
+            "SELECT subscriptions FROM events_{segment} WHERE seq = ?1"
+        ))?
+        .query_row([int(seq.0)], |row| row.get(0))?;
+    if !has_number(&subscriptions, number) {
+        return Ok(None);
+    }
+    entry.attempts = attempts_made(connection, number, seq, segment)?;
+    Ok(Some(Found {
+        entry,
+        standing: Standing::Delivered,
+    }))
+}
+
+/// Whether a list of 4-byte little-endian numbers has this one.
+fn has_number(list: &[u8], number: SubscriptionNumber) -> bool {
+    let (numbers, _) = list.as_chunks::<4>();
+    numbers.contains(&number.0.to_le_bytes())
+}
+
+/// The number of the last attempt of a delivery; they stand in its event's segment and those behind it.
+fn attempts_made(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: EventSeq,
+    from: u32,
+) -> Result<u32> {
+    let mut made = 0;
+    for segment in segments(connection)? {
+        if segment < from {
+            continue;
+        }
+        let last: Option<u32> = connection
+            .prepare_cached(&format!(
+                "SELECT max(n) FROM attempts_{segment} WHERE seq = ?1 AND subscription = ?2"
+            ))?
+            .query_row(params![int(seq.0), number.0], |row| row.get(0))?;
+        made = made.max(last.unwrap_or(0));
+    }
+    Ok(made)
+}
+
+/// The segments that have tables, in order.
+pub(super) fn segments(connection: &Connection) -> Result<Vec<u32>> {
+    let mut numbers = connection.prepare_cached("SELECT segment FROM segments ORDER BY segment")?;
+    let rows = numbers.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+/// The sequence of an event.
+pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<Option<EventSeq>> {
+    for segment in segments(connection)?.into_iter().rev() {
+        let found = connection
+            .prepare_cached(&format!("SELECT seq FROM events_{segment} WHERE id = ?1"))?
+            .query_row([id.as_bytes()], |row| row.get(0).map(nat))
+            .optional()?;
+        if let Some(seq) = found {
+            return Ok(Some(EventSeq(seq)));
+        }
+    }
+    Ok(None)
+}
+
+/// The last sequence, and how many deliveries of a subscription are pending, with how many bytes.
+pub(in crate::store) fn pending_of(
+    connection: &Connection,
+    number: SubscriptionNumber,
+) -> Result<(EventSeq, u64, u64)> {
+    let last = head(connection)?.last_seq;
+    let sql = "SELECT count(*), coalesce(sum(body_bytes), 0) FROM pending WHERE subscription = ?1";
+    connection.query_row(sql, [number.0], |row| {
+        Ok((last, nat(row.get(0)?), nat(row.get(1)?)))
+    })
+}
+
+/// Where an event is in the journal.
+pub(in crate::store) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
+    Ok(event(connection, seq)?.map(|entry| entry.place))
+}
+
+/// An event, as an entry without attempts.
+pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Entry>> {
+    let segment: Option<u32> = connection
+        .prepare_cached(
+            "SELECT segment FROM segments WHERE first_seq <= ?1 ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row([int(seq.0)], |row| row.get(0))
+        .optional()?;
+    let Some(segment) = segment else {
+        return Ok(None);
+    };
+    let sql = format!(
+        "SELECT seq, {segment}, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
+         FROM events_{segment} WHERE seq = ?1"
+    );
+    connection
+        .prepare_cached(&sql)?
+        .query_row([int(seq.0)], entry)
+        .optional()
+}

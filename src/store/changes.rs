@@ -1,0 +1,172 @@
+//! What verbs change: from the record on disk over the book to the queues.
+//!
+//! A verb claims its deliveries, appends its records with these changes as their token, and is done: from then on the
+//! changes go their way without it, so that a caller who goes away leaves nothing half done. They are told to the
+//! queues by the book's thread once the book has the records, because what the book answered before is in memory by then.
+//! Verbs take turns: the turn travels with the changes and ends with them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use crate::domain::{EventSeq, Timestamp};
+use crate::store::book::Command;
+use crate::store::hub::Hub;
+use crate::store::journal::Place;
+use crate::store::queue::{Entry, QueueShared};
+
+/// What becomes of deliveries of one queue.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A pending one is cancelled.
+    Cancelled(Entry),
+    /// A dead one is cancelled.
+    Buried(Entry),
+    /// One that was attempted before is due now.
+    Hastened(Entry),
+    /// One that had ended is pending again; `was_dead`: it was a dead letter.
+    Requeued {
+        /// As it is pending now.
+        entry: Entry,
+        /// When it is due.
+        at: Timestamp,
+        /// It was a dead letter.
+        was_dead: bool,
+    },
+    /// All that were pending are cancelled, so many with so many bytes.
+    AllCancelled {
+        /// How many.
+        count: u64,
+        /// Bytes of their bodies.
+        bytes: u64,
+    },
+    /// Events of deliveries stand in other places.
+    Relocated(HashMap<EventSeq, Place>),
+}
+
+/// A claim on deliveries of one queue, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    queue: Arc<QueueShared>,
+    /// None: all.
+    seqs: Option<Vec<EventSeq>>,
+}
+
+impl Claim {
+    /// Claims a delivery; none while an attempt of it is in flight.
+    pub(super) fn one(queue: &Arc<QueueShared>, seq: EventSeq) -> Option<Self> {
+        queue.step(|state| state.claim(seq)).then(|| Self {
+            queue: Arc::clone(queue),
+            seqs: Some(vec![seq]),
+        })
+    }
+
+    /// Claims those of a queue of which no attempt is in flight.
+    pub(super) fn those_free(queue: &Arc<QueueShared>, seqs: Vec<EventSeq>) -> Self {
+        let free = queue.step(|state| {
+            let seqs = seqs.into_iter();
+            seqs.filter(|seq| state.claim(*seq)).collect()
+        });
+        Self {
+            queue: Arc::clone(queue),
+            seqs: Some(free),
+        }
+    }
+
+    /// Claims all deliveries of a queue; none while an attempt of any is in flight.
+    pub(super) fn all(queue: &Arc<QueueShared>) -> Option<Self> {
+        queue.step(|state| state.claim_all()).then(|| Self {
+            queue: Arc::clone(queue),
+            seqs: None,
+        })
+    }
+
+    /// The deliveries claimed, unless it is all.
+    pub(super) fn seqs(&self) -> &[EventSeq] {
+        self.seqs.as_deref().unwrap_or_default()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.queue.step(|state| match &self.seqs {
+            Some(seqs) => seqs.iter().for_each(|seq| state.release(*seq)),
+            None => state.release_all(),
+        });
+    }
+}
+
+/// The changes of one verb, on their way.
+pub(super) struct Changes {
+    pub(super) changes: Vec<(Arc<QueueShared>, Change)>,
+    pub(super) claims: Vec<Claim>,
+    pub(super) now: Timestamp,
+    /// The turn of the verb.
+    pub(super) turn: OwnedMutexGuard<()>,
+    /// Told when all is done.
+    pub(super) reply: oneshot::Sender<()>,
+}
+
+impl Changes {
+    /// The records are committed: counts them, and goes on to the book.
+    pub(super) fn committed(self: Box<Self>, hub: &Hub) {
+        for (queue, change) in &self.changes {
+            count(queue, change);
+        }
+        hub.book.command(Command::Changed(self));
+    }
+
+    /// The records are in the book: the queues follow, the next verb may come, and who waits is told.
+    pub(super) fn tell(self: Box<Self>) {
+        let Self {
+            changes,
+            claims,
+            now,
+            turn,
+            reply,
+        } = *self;
+        for (queue, change) in changes {
+            queue.step(|state| match change {
+                Change::Cancelled(entry) => state.cancelled(&entry),
+                Change::Buried(entry) => state.revived(entry.key, entry.seq, now),
+                Change::Hastened(entry) => state.hastened(entry),
+                Change::Requeued { entry, at, .. } => state.requeued(entry, at),
+                Change::AllCancelled { .. } => state.all_cancelled(),
+                Change::Relocated(places) => state.relocated(&places),
+            });
+        }
+        drop(claims);
+        drop(turn);
+        // Who asked may have gone.
+        reply.send(()).ok();
+    }
+}
+
+/// Counts a change that is committed.
+fn count(queue: &QueueShared, change: &Change) {
+    let counters = &queue.counters;
+    match change {
+        Change::Cancelled(entry) => counters.end(entry.body_bytes.into()),
+        Change::Buried(_) => counters.bury(1),
+        Change::Requeued {
+            entry, was_dead, ..
+        } => {
+            counters.begin(entry.body_bytes.into());
+            if *was_dead {
+                counters.bury(1);
+            }
+        }
+        Change::AllCancelled { count, bytes } => counters.end_many(*count, *bytes),
+        Change::Hastened(_) | Change::Relocated(_) => {}
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes")
+            .field("changes", &self.changes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,478 @@
+//! What waits for what in a queue with an order: one line per key, or one for all.
+//!
+//! A line lets one delivery go at a time, the one of the lowest sequence. Others of its key wait here, without their
+//! events, as far as they fit; beyond that they are left to the book, and the line is *spilled* after the last one that
+//! is here. Of a spilled line only what was passed over is asked of the book: what the queue has not come to yet will
+//! come by itself.
+//!
+//! Leaves to `state` where deliveries come from and go to. Invariants: of a line at most one is current (on its way to
+//! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
+//! without anything of these does not exist, so that memory follows what is stuck and not how many keys there are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use super::Entry;
+use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
+
+/// The line of deliveries that are all in one order.
+const STRICT: u64 = 1;
+
+/// How deliveries of a queue wait for each other, and which do.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    order: Order,
+    when_stuck: WhenStuck,
+    lines: HashMap<u64, Line>,
+    /// Deliveries whose turn has come: current in their line, to be leased next.
+    freed: VecDeque<Entry>,
+    /// How many wait in all lines.
+    waiting: usize,
+    /// The highest sequence that was passed over.
+    passed: EventSeq,
+    /// Lines that want to know what follows.
+    curious: HashSet<u64>,
+    blockers: Blockers,
+}
+
+/// Whether the dead deliveries that block are known.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Blockers {
+    /// They are to be asked for.
+    #[default]
+    Unknown,
+    /// They are asked for.
+    Asked,
+    /// Those up to here are known; none: all.
+    Known(Option<EventSeq>),
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// On its way to be leased, or leased.
+    current: Option<EventSeq>,
+    /// To be attempted again later.
+    due: BTreeSet<EventSeq>,
+    /// Dead, and blocking what follows.
+    dead: BTreeSet<EventSeq>,
+    waiting: BTreeMap<EventSeq, Entry>,
+    spill: Option<Spill>,
+    /// When it was blocked last: time blocked does not count towards the age of what waited.
+    freed_at: Option<Timestamp>,
+}
+
+/// What of a line is only in the book.
+#[derive(Debug, Clone, Copy)]
+struct Spill {
+    /// All after this sequence.
+    after: EventSeq,
+    /// The last that was left to the book.
+    last: EventSeq,
+    /// How many were, roughly.
+    count: u64,
+    /// The book is asked, for all up to this sequence.
+    asked: Option<EventSeq>,
+}
+
+/// What follows in a line, as the book has it.
+#[derive(Debug)]
+pub(in crate::store) struct Followers {
+    pub(in crate::store) line: u64,
+    pub(in crate::store) entries: Vec<Entry>,
+    /// There was nothing more up to where was asked.
+    pub(in crate::store) complete: bool,
+}
+
+/// A question to the book: what follows in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct FollowersWanted {
+    /// The hash of the key.
+    pub(in crate::store) line: u64,
+    pub(in crate::store) after: EventSeq,
+    pub(in crate::store) upto: EventSeq,
+}
+
+impl Lines {
+    pub(super) fn new(order: Order, when_stuck: WhenStuck) -> Self {
+        Self {
+            order,
+            when_stuck,
+            ..Self::default()
+        }
+    }
+
+    /// Whether these are the rules already.
+    pub(super) fn is(&self, order: Order, when_stuck: WhenStuck) -> bool {
+        let no_matter = order == Order::None;
+        self.order == order && (no_matter || self.when_stuck == when_stuck)
+    }
+
+    pub(super) fn has_order(&self) -> bool {
+        self.order != Order::None
+    }
+
+    /// Whether a delivery that dies blocks what follows.
+    pub(super) fn blocks(&self, key: u64) -> bool {
+        self.when_stuck == WhenStuck::Block && self.line_of(key).is_some()
+    }
+
+    /// The line of an event's key; none if it waits for nothing.
+    fn line_of(&self, key: u64) -> Option<u64> {
+        match self.order {
+            Order::None => None,
+            Order::Key => (key != 0).then_some(key),
+            Order::Strict => Some(STRICT),
+        }
+    }
+
+    /// Whether what was never attempted may be looked at: all that is stuck must be known first, no more lines than
+    /// `most` may be stuck, and where everything is in one line there is nothing to look for behind its head.
+    pub(super) fn may_pass(&self, seq: EventSeq, most: usize) -> bool {
+        let known = match self.blockers {
+            Blockers::Known(upto) => upto.is_none_or(|upto| seq <= upto),
+            Blockers::Unknown | Blockers::Asked => self.when_stuck == WhenStuck::Skip,
+        };
+        let room = match self.order {
+            Order::None => return true,
+            Order::Key => !self.is_full(most),
+            Order::Strict => self.lines.get(&STRICT).is_none_or(|line| line.lets_go(seq)),
+        };
+        known && room
+    }
+
+    /// Whether as many lines are stuck as may be.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        self.order == Order::Key && self.lines.len() >= most
+    }
+
+    /// Whether a delivery may go now; it has to be [`Lines::go`] or [`Lines::wait`] then.
+    pub(super) fn lets_go(&self, entry: &Entry) -> bool {
+        let line = self.line_of(entry.key).and_then(|key| self.lines.get(&key));
+        line.is_none_or(|line| line.lets_go(entry.seq))
+    }
+
+    /// A delivery goes: it is current from now on. Answers it with the beginning of its schedule.
+    pub(super) fn go(&mut self, mut entry: Entry) -> Entry {
+        if let Some(key) = self.line_of(entry.key) {
+            let line = self.lines.entry(key).or_default();
+            line.current = Some(entry.seq);
+            line.due.remove(&entry.seq);
+            line.excuse(&mut entry);
+        }
+        entry
+    }
+
+    /// A delivery that was never attempted waits; `room` is how many may wait in memory.
+    pub(super) fn pass(&mut self, entry: Entry, room: usize) {
+        self.passed = self.passed.max(entry.seq);
+        let Some(key) = self.line_of(entry.key) else {
+            return;
+        };
+        let line = self.lines.entry(key).or_default();
+        match &mut line.spill {
+            Some(spill) => {
+                spill.last = entry.seq;
+                spill.count += 1;
+            }
+            None if self.waiting >= room => {
+                let last = line.waiting.keys().next_back().copied();
+                line.spill = Some(Spill {
+                    after: last.unwrap_or(EventSeq(entry.seq.0.saturating_sub(1))),
+                    last: entry.seq,
+                    count: 1,
+                    asked: None,
+                });
+            }
+            None => {
+                line.waiting.insert(entry.seq, entry);
+                self.waiting += 1;
+            }
+        }
+        self.advance(key);
+    }
+
+    /// A delivery that is due waits for its turn.
+    pub(super) fn wait(&mut self, entry: Entry) {
+        let Some(key) = self.line_of(entry.key) else {
+            return;
+        };
+        let line = self.lines.entry(key).or_default();
+        line.due.remove(&entry.seq);
+        if line.waiting.insert(entry.seq, entry).is_none() {
+            self.waiting += 1;
+        }
+        self.advance(key);
+    }
+
+    /// A delivery is to be attempted later; also one that the book has told of.
+    pub(super) fn due_later(&mut self, entry: &Entry) {
+        self.change(entry, |line| {
+            if line.current == Some(entry.seq) {
+                line.current = None;
+            }
+            if !line.waiting.contains_key(&entry.seq) {
+                line.due.insert(entry.seq);
+            }
+        });
+    }
+
+    /// A delivery has ended, dead if `dead`.
+    pub(super) fn ended(&mut self, entry: &Entry, dead: bool) {
+        let blocks = dead && self.blocks(entry.key);
+        self.change(entry, |line| {
+            if line.current == Some(entry.seq) {
+                line.current = None;
+            }
+            line.due.remove(&entry.seq);
+            if blocks {
+                line.dead.insert(entry.seq);
+            }
+        });
+    }
+
+    /// A delivery that was dead does not block any more: it was replayed, cancelled or forgotten.
+    pub(super) fn revived(&mut self, key: u64, seq: EventSeq, now: Timestamp) {
+        let Some(key) = self.line_of(key) else {
+            return;
+        };
+        if let Some(line) = self.lines.get_mut(&key)
+            && line.dead.remove(&seq)
+        {
+            line.freed_at = Some(now);
+        }
+        if matches!(self.blockers, Blockers::Known(Some(_))) {
+            self.blockers = Blockers::Unknown;
+        }
+        self.advance(key);
+    }
+
+    /// Takes a delivery out that was cancelled, wherever it waits.
+    pub(super) fn remove(&mut self, key: u64, seq: EventSeq) {
+        let Some(key) = self.line_of(key) else {
+            return;
+        };
+        self.freed.retain(|entry| entry.seq != seq);
+        if let Some(line) = self.lines.get_mut(&key) {
+            if line.current == Some(seq) {
+                line.current = None;
+            }
+            line.due.remove(&seq);
+            if line.waiting.remove(&seq).is_some() {
+                self.waiting -= 1;
+            }
+        }
+        self.advance(key);
+    }
+
+    fn change(&mut self, entry: &Entry, change: impl FnOnce(&mut Line)) {
+        if let Some(key) = self.line_of(entry.key) {
+            change(self.lines.entry(key).or_default());
+            self.advance(key);
+        }
+    }
+
+    /// Lets the next of a line go, asks what it is, or forgets the line.
+    fn advance(&mut self, key: u64) {
+        let Some(line) = self.lines.get_mut(&key) else {
+            return;
+        };
+        if line.current.is_none()
+            && let Some((seq, _)) = line.waiting.first_key_value()
+            && line.lets_go(*seq)
+            && let Some((seq, mut entry)) = line.waiting.pop_first()
+        {
+            self.waiting -= 1;
+            line.current = Some(seq);
+            line.excuse(&mut entry);
+            self.freed.push_back(entry);
+        }
+        if line.wants_followers() {
+            self.curious.insert(key);
+        }
+        if line.is_empty() {
+            self.lines.remove(&key);
+            self.curious.remove(&key);
+        }
+    }
+
+    /// The first of those whose turn has come.
+    pub(super) fn front(&self) -> Option<&Entry> {
+        self.freed.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Entry> {
+        self.freed.pop_front()
+    }
+
+    /// What to ask of the book about lines.
+    pub(super) fn begin_followers(&mut self) -> Vec<FollowersWanted> {
+        let passed = self.passed;
+        let lines = &mut self.lines;
+        let curious = self.curious.drain();
+        let ask = curious.filter_map(|key| {
+            let spill = lines.get_mut(&key)?.spill.as_mut()?;
+            spill.asked = Some(passed);
+            Some(FollowersWanted {
+                line: key,
+                after: spill.after,
+                upto: passed,
+            })
+        });
+        ask.collect()
+    }
+
+    /// Takes the book's answer.
+    pub(super) fn followers(&mut self, answer: Followers) {
+        let key = answer.line;
+        let Some(line) = self.lines.get_mut(&key) else {
+            return;
+        };
+        let Some(spill) = line.spill else { return };
+        let Some(asked) = spill.asked else { return };
+        let last = answer.entries.last().map_or(spill.after, |entry| entry.seq);
+        let found = u64::try_from(answer.entries.len()).unwrap_or(u64::MAX);
+        let rest = Spill {
+            after: if answer.complete { asked } else { last },
+            count: spill.count.saturating_sub(found),
+            asked: None,
+            ..spill
+        };
+        line.spill = (!answer.complete || spill.last > asked).then_some(rest);
+        for entry in answer.entries {
+            if line.waiting.insert(entry.seq, entry).is_none() {
+                self.waiting += 1;
+            }
+        }
+        self.advance(key);
+    }
+
+    /// Whether the dead deliveries that block are to be asked for.
+    pub(super) fn begin_blockers(&mut self) -> bool {
+        let ask = self.has_order()
+            && self.when_stuck == WhenStuck::Block
+            && self.blockers == Blockers::Unknown;
+        if ask {
+            self.blockers = Blockers::Asked;
+        }
+        ask
+    }
+
+    /// Takes the dead deliveries that block, in order, with their keys.
+    pub(super) fn blockers(&mut self, dead: &[(EventSeq, u64)], complete: bool) {
+        if self.blockers != Blockers::Asked {
+            return;
+        }
+        for (seq, key) in dead {
+            if let Some(key) = self.line_of(*key) {
+                self.lines.entry(key).or_default().dead.insert(*seq);
+            }
+        }
+        let last = dead.last().map(|(seq, _)| *seq);
+        self.blockers = Blockers::Known(last.filter(|_| !complete));
+    }
+
+    /// Deliveries that wait here or are on their way from here.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let waiting = self.lines.values().flat_map(|line| line.waiting.values());
+        waiting.chain(&self.freed)
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let lines = self.lines.values_mut();
+        lines
+            .flat_map(|line| line.waiting.values_mut())
+            .chain(&mut self.freed)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting + self.freed.len()
+    }
+
+    /// Whether an answer of the book is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        let spills = self.lines.values().filter_map(|line| line.spill);
+        self.blockers == Blockers::Asked || spills.into_iter().any(|spill| spill.asked.is_some())
+    }
+
+    /// Forgets every line; the rules stay.
+    pub(super) fn restart(&mut self) {
+        *self = Self::new(self.order, self.when_stuck);
+    }
+
+    /// How many wait behind a dead one; `pending` is how many are pending in all.
+    pub(super) fn blocked(&self, pending: u64) -> u64 {
+        let blocked = self.lines.values().filter(|line| !line.dead.is_empty());
+        match self.order {
+            Order::None => 0,
+            Order::Key => blocked.map(Line::behind_dead).sum(),
+            Order::Strict => blocked
+                .map(|line| {
+                    let ahead = line.due.len() + usize::from(line.current.is_some());
+                    pending.saturating_sub(u64::try_from(ahead).unwrap_or(u64::MAX))
+                })
+                .sum(),
+        }
+    }
+
+    /// Whether a delivery has to wait for another one now.
+    pub(super) fn is_behind(&self, key: u64, seq: EventSeq) -> bool {
+        let line = self.line_of(key).and_then(|key| self.lines.get(&key));
+        line.is_some_and(|line| line.current != Some(seq) && !line.lets_go(seq))
+    }
+}
+
+impl Line {
+    /// Whether a delivery may go: nothing of a lower sequence is left, and none is current but itself.
+    fn lets_go(&self, seq: EventSeq) -> bool {
+        let free = self.current.is_none_or(|current| current == seq);
+        let behind = self.firsts().any(|first| first < seq);
+        let spilled = self.spill.is_some_and(|spill| spill.after < seq);
+        free && !behind && !spilled
+    }
+
+    /// Whether the next one can only be in the book.
+    fn wants_followers(&self) -> bool {
+        let Some(spill) = self.spill.filter(|spill| spill.asked.is_none()) else {
+            return false;
+        };
+        let mut firsts = self.firsts();
+        self.current.is_none() && firsts.all(|first| first > spill.after)
+    }
+
+    /// The first of those that are due later, dead, and waiting.
+    fn firsts(&self) -> impl Iterator<Item = EventSeq> {
+        let firsts = [
+            self.due.first(),
+            self.dead.first(),
+            self.waiting.keys().next(),
+        ];
+        firsts.into_iter().flatten().copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.is_none()
+            && self.due.is_empty()
+            && self.dead.is_empty()
+            && self.waiting.is_empty()
+            && self.spill.is_none()
+    }
+
+    /// Does not count the time for which a delivery was blocked.
+    fn excuse(&self, entry: &mut Entry) {
+        if let Some(freed_at) = self.freed_at.filter(|_| entry.schedule_attempts == 0) {
+            entry.since = entry.since.max(freed_at);
+        }
+    }
+
+    fn behind_dead(&self) -> u64 {
+        let Some(first) = self.dead.first() else {
+            return 0;
+        };
+        let waiting = self.waiting.range(*first..).count();
+        let spilled = self.spill.map_or(0, |spill| spill.count);
+        u64::try_from(waiting).unwrap_or(u64::MAX) + spilled
+    }
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! What verbs do to the deliveries that a queue has in memory.
+//!
+//! A verb claims a delivery, records the change, and when the book has applied it tells the queue and releases the
+//! claim. Between claim and release the delivery is not taken, and whatever the book answers of it before the change
+//! is in memory when the queue is told.
+
+use std::collections::HashMap;
+
+use super::due::Dues;
+use super::order::Lines;
+use super::state::QueueState;
+use super::window::Window;
+use super::{Entry, Place};
+use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
+
+impl QueueState {
+    /// Sets how deliveries wait for each other. Another order than before takes effect once nothing is on its way.
+    pub(in crate::store) fn set_order(&mut self, order: Order, when_stuck: WhenStuck) {
+        let unchanged = self.lines.is(order, when_stuck);
+        self.new_order = (!unchanged).then_some((order, when_stuck));
+        self.reorder();
+    }
+
+    /// Applies another order if nothing is on its way: what is in memory is forgotten and read from the book again.
+    pub(in crate::store) fn reorder(&mut self) {
+        let Some((order, when_stuck)) = self.new_order else {
+            return;
+        };
+        if !self.in_flight.is_empty() || self.is_asking() {
+            return;
+        }
+        self.new_order = None;
+        let waiting = self.lines.len();
+        self.lines = Lines::new(order, when_stuck);
+        self.forget(waiting);
+    }
+
+    /// Whether an answer of the book is under way.
+    fn is_asking(&self) -> bool {
+        self.window.is_refilling() || self.dues.is_refilling() || self.lines.is_asking()
+    }
+
+    /// Forgets what is in memory but not in flight, with so many that waited in lines, and leaves it to the book.
+    fn forget(&mut self, waiting: usize) {
+        let coming = self.stage.len() + self.returned.len();
+        let elsewhere = coming + self.unreadable.len() + waiting;
+        if self.window.len() + self.dues.len() + elsewhere > 0 || self.is_partial() {
+            self.window = Window::spilled();
+            self.dues = Dues::unknown();
+            self.dues_known = false;
+        }
+        self.dues.keep_order(self.lines.has_order());
+        self.stage.clear();
+        self.returned.clear();
+        self.unreadable.clear();
+        self.account();
+    }
+
+    /// Claims a delivery for a verb; false while an attempt of it is in flight.
+    pub(in crate::store) fn claim(&mut self, seq: EventSeq) -> bool {
+        let free = !self.in_flight.contains_key(&seq);
+        if free {
+            self.claimed.insert(seq);
+        }
+        free
+    }
+
+    /// Claims every delivery for a verb; false while any attempt is in flight, or answers of the book are under way.
+    pub(in crate::store) fn claim_all(&mut self) -> bool {
+        let free = self.in_flight.is_empty() && !self.is_asking();
+        self.all_claimed |= free;
+        free
+    }
+
+    /// Whether a delivery must not be taken: a verb has claimed it, or it belongs to an order that is about to end.
+    pub(in crate::store) fn is_claimed(&self, seq: EventSeq) -> bool {
+        self.all_claimed || self.new_order.is_some() || self.claimed.contains(&seq)
+    }
+
+    pub(in crate::store) fn release(&mut self, seq: EventSeq) {
+        self.claimed.remove(&seq);
+    }
+
+    pub(in crate::store) fn release_all(&mut self) {
+        self.all_claimed = false;
+    }
+
+    /// A delivery was dead from the start, and blocks.
+    pub(in crate::store) fn died_at_once(&mut self, entry: &Entry) {
+        self.lines.ended(entry, true);
+    }
+
+    /// A claimed pending delivery was cancelled.
+    pub(in crate::store) fn cancelled(&mut self, entry: &Entry) {
+        let seq = entry.seq;
+        self.window.remove(seq);
+        self.dues.remove(seq);
+        self.stage.retain(|slot| slot.entry.seq != seq);
+        self.returned.retain(|slot| slot.entry.seq != seq);
+        self.unreadable.retain(|(_, entry)| entry.seq != seq);
+        self.lines.remove(entry.key, seq);
+        self.account();
+    }
+
+    /// Every delivery was cancelled but those that came after.
+    pub(in crate::store) fn all_cancelled(&mut self) {
+        let waiting = self.lines.len();
+        self.lines.restart();
+        self.forget(waiting);
+    }
+
+    /// A delivery that was dead was replayed, cancelled or forgotten.
+    pub(in crate::store) fn revived(&mut self, key: u64, seq: EventSeq, now: Timestamp) {
+        self.lines.revived(key, seq, now);
+        self.account();
+    }
+
+    /// A delivery is pending again, due at `at`.
+    pub(in crate::store) fn requeued(&mut self, entry: Entry, at: Timestamp) {
+        let bound = self.due_bound();
+        self.lines.revived(entry.key, entry.seq, at);
+        // The book may have told of it already.
+        self.dues.remove(entry.seq);
+        if !self.is_coming(entry.seq) {
+            self.dues.insert(at, entry, bound);
+            self.lines.due_later(&entry);
+        }
+        self.account();
+    }
+
+    /// A claimed pending delivery that was attempted before is due now.
+    pub(in crate::store) fn hastened(&mut self, entry: Entry) {
+        let seq = entry.seq;
+        if self.is_coming(seq) {
+            return;
+        }
+        self.unreadable.retain(|(_, entry)| entry.seq != seq);
+        self.dues.remove(seq);
+        self.dues.make_ready(entry);
+        self.lines.due_later(&entry);
+        self.account();
+    }
+
+    /// Whether a delivery is on its way to be attempted, or waits in a line.
+    fn is_coming(&self, seq: EventSeq) -> bool {
+        let mut coming = self.stage.iter().chain(&self.returned);
+        coming.any(|slot| slot.entry.seq == seq)
+            || self.lines.entries().any(|waiting| waiting.seq == seq)
+    }
+
+    /// Whether a delivery in flight or on its way refers to this segment of the journal.
+    pub(in crate::store) fn relies_on(&self, segment: u32) -> bool {
+        let mut coming = self.stage.iter().chain(&self.returned);
+        self.in_flight
+            .values()
+            .any(|entry| entry.place.segment == segment)
+            || coming.any(|slot| slot.entry.place.segment == segment)
+    }
+
+    /// Events were copied to other places.
+    pub(in crate::store) fn relocated(&mut self, places: &HashMap<EventSeq, Place>) {
+        let unreadable = self.unreadable.iter_mut().map(|(_, entry)| entry);
+        let entries = self.window.entries_mut();
+        let entries = entries.chain(self.dues.entries_mut()).chain(unreadable);
+        for entry in entries.chain(self.lines.entries_mut()) {
+            if let Some(place) = places.get(&entry.seq) {
+                entry.place = *place;
+            }
+        }
+    }
+
+    /// How many wait behind a dead one; `pending` is how many are pending in all.
+    pub(in crate::store) fn blocked(&self, pending: u64) -> u64 {
+        self.lines.blocked(pending)
+    }
+
+    /// Whether a delivery that dies blocks what follows it.
+    pub(in crate::store) fn blocks(&self, key: u64) -> bool {
+        self.lines.blocks(key)
+    }
+
+    /// Whether a delivery has to wait for another one now.
+    pub(in crate::store) fn is_behind(&self, key: u64, seq: EventSeq) -> bool {
+        self.lines.is_behind(key, seq)
+    }
+}

@@ -1,0 +1,194 @@
+//! Verbs on deliveries: replay and cancel, of one or of all of a subscription.
+//!
+//! A verb has its turn, claims the delivery so that no attempt of it begins, looks up what it is in the book, which
+//! then knows everything, and appends a record. What follows is the way of [`Changes`].
+
+use std::sync::{Arc, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use crate::domain::{DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber};
+use crate::store::book::{Found, Standing, find};
+use crate::store::changes::{Change, Changes, Claim};
+use crate::store::journal::Durability;
+use crate::store::pump::Token;
+use crate::store::queue::{Entry, QueueShared};
+use crate::store::record::Record;
+use crate::store::{Inner, VerbError};
+
+/// What a verb decided: a record and a change, or that there is nothing to do.
+type Decision = Option<(Record, Change)>;
+
+impl Inner {
+    /// See [`Store::replay`](crate::store::Store::replay).
+    pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
+        if self.is_held(&id.subscription) {
+            return Err(VerbError::Disabled);
+        }
+        let now = self.hub.clock.steady();
+        self.change(id, |subscription, entry, standing| {
+            let (seq, attempts) = (entry.seq, entry.attempts);
+            let requeued = |fresh| Record::Requeued {
+                seq,
+                subscription,
+                at: now,
+                attempts,
+                fresh,
+            };
+            let was_dead = standing == Standing::Dead;
+            let again = Entry {
+                since: now,
+                schedule_attempts: 0,
+                ..entry
+            };
+            Ok(match standing {
+                // Nothing but its turn keeps it from being attempted.
+                Standing::Pending { due: None } => None,
+                Standing::Pending { due: Some(_) } => {
+                    Some((requeued(false), Change::Hastened(entry)))
+                }
+                Standing::Delivered | Standing::Dead | Standing::Cancelled => Some((
+                    requeued(true),
+                    Change::Requeued {
+                        entry: again,
+                        at: now,
+                        was_dead,
+                    },
+                )),
+            })
+        })
+        .await
+    }
+
+    /// See [`Store::cancel`](crate::store::Store::cancel).
+    pub(super) async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
+        let at = self.hub.clock.steady();
+        self.change(id, |subscription, entry, standing| {
+            let record = Record::Cancelled {
+                seq: entry.seq,
+                subscription,
+                at,
+            };
+            match standing {
+                Standing::Pending { .. } => Ok(Some((record, Change::Cancelled(entry)))),
+                Standing::Dead => Ok(Some((record, Change::Buried(entry)))),
+                Standing::Cancelled => Ok(None),
+                Standing::Delivered => Err(VerbError::Delivered),
+            }
+        })
+        .await
+    }
+
+    /// See [`Store::cancel_all`](crate::store::Store::cancel_all).
+    pub(super) async fn cancel_all(
+        &self,
+        subscription: SubscriptionNumber,
+    ) -> Result<u64, VerbError> {
+        let turn = self.turn().await;
+        let queue = {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let known = names.get(subscription).ok_or(VerbError::Unknown)?;
+            Arc::clone(&known.queue)
+        };
+        let claim = Claim::all(&queue).ok_or(VerbError::InFlight)?;
+        let (upto, count, bytes) = self
+            .ask(move |book| find::pending_of(book, subscription))
+            .await?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let at = self.hub.clock.steady();
+        let record = Record::CancelledAll {
+            subscription,
+            upto,
+            at,
+        };
+        let change = Change::AllCancelled { count, bytes };
+        self.carry_out(turn, vec![record], vec![(queue, change)], vec![claim])
+            .await?;
+        Ok(count)
+    }
+
+    /// Changes one delivery as `decide` says, given what it is.
+    async fn change(
+        &self,
+        id: &DeliveryId,
+        decide: impl FnOnce(SubscriptionNumber, Entry, Standing) -> Result<Decision, VerbError>,
+    ) -> Result<(), VerbError> {
+        let turn = self.turn().await;
+        let queue = self.queue_of(&id.subscription)?;
+        let number = queue.number;
+        let seq = self.seq_of(id.event).await?;
+        let claim = Claim::one(&queue, seq).ok_or(VerbError::InFlight)?;
+        let found = self
+            .ask(move |book| find::delivery(book, number, seq))
+            .await?;
+        let Found { entry, standing } = found.ok_or(VerbError::Unknown)?;
+        let Some((record, change)) = decide(number, entry, standing)? else {
+            return Ok(());
+        };
+        self.carry_out(turn, vec![record], vec![(queue, change)], vec![claim])
+            .await
+    }
+
+    /// Appends records and lets their changes go their way; resolves when all is done.
+    pub(super) async fn carry_out(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        records: Vec<Record>,
+        changes: Vec<(Arc<QueueShared>, Change)>,
+        claims: Vec<Claim>,
+    ) -> Result<(), VerbError> {
+        let (reply, done) = oneshot::channel();
+        let changes = Changes {
+            changes,
+            claims,
+            now: self.hub.clock.steady(),
+            turn,
+            reply,
+        };
+        let token = Token::Changed(Box::new(changes));
+        self.journal
+            .append_now(&records, Durability::WriteNow, token)
+            .map_err(|error| VerbError::of_append(&error))?;
+        done.await
+            .map_err(|_| VerbError::Failed(self.hub.failure.reason()))
+    }
+
+    /// Waits for the turn of a verb.
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.verbs).lock_owned().await
+    }
+
+    /// Asks the book, once it has everything that is committed.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, VerbError> {
+        let answer = self.hub.book.ask(ask);
+        answer
+            .await
+            .map_err(|_| VerbError::Failed(self.hub.failure.reason()))
+    }
+
+    /// Whether deliveries of a subscription are held.
+    pub(super) fn is_held(&self, name: &SubscriptionName) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let known = names.number(name).and_then(|number| names.get(number));
+        known.is_some_and(|known| known.state.held_since.is_some())
+    }
+
+    pub(super) fn queue_of(&self, name: &SubscriptionName) -> Result<Arc<QueueShared>, VerbError> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let known = names.number(name).and_then(|number| names.get(number));
+        known
+            .map(|known| Arc::clone(&known.queue))
+            .ok_or(VerbError::Unknown)
+    }
+
+    async fn seq_of(&self, id: EventId) -> Result<EventSeq, VerbError> {
+        let found = self.ask(move |book| find::seq_of(book, id)).await?;
+        found.ok_or(VerbError::Unknown)
+    }
+}
