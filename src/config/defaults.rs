@@ -9,14 +9,15 @@ use std::time::Duration;
 use http::Method;
 
 use crate::config::model::{
-    Config, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, StoreConfig, Subscription,
-    WhenDisabled,
+    Config, Durability, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, Retention,
+    StoreConfig, Subscription, WhenDisabled,
 };
-use crate::domain::{Patterns, Retry, SubscriptionName};
+use crate::domain::{AutoDisable, Order, Patterns, Retry, SubscriptionName, WhenStuck};
 use crate::egress::{AddressPolicy, TlsVersion};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The configuration of a file that says nothing, without subscriptions.
 impl Default for Config {
@@ -56,11 +57,25 @@ impl Default for Ingest {
     }
 }
 
-/// The store's folder when $STATE_DIRECTORY is not set.
+/// With the store's folder when $STATE_DIRECTORY is not set.
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             path: PathBuf::from("sidehook-data"),
+            durability: Durability::Fsync,
+            max_pending: 10 * GIB,
+            retention: Retention::default(),
+            removed_after: 7 * DAY,
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            delivered: 3 * DAY,
+            dead: 30 * DAY,
+            max_size: 4 * GIB,
         }
     }
 }
@@ -107,8 +122,16 @@ impl Subscription {
             method: Method::POST,
             timeout: Duration::from_secs(15),
             retry: Retry::standard(),
+            give_up_on: Vec::new(),
+            order: Order::None,
+            when_stuck: WhenStuck::Block,
             concurrency: Self::CONCURRENCY,
+            rate_limit: None,
             max_pending: GIB,
+            auto_disable: AutoDisable::Failures {
+                failures: 10,
+                lasting: 5 * DAY,
+            },
             http2: true,
             ca_pem: None,
             min_tls_version: TlsVersion::Tls12,

@@ -11,13 +11,12 @@ use crate::config::file;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::listen;
-use crate::config::model::{
-    Config, Ingest, Listen, Log, LogFormat, LogLevel, StoreConfig, Subscription,
-};
+use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
 use crate::config::network::network;
 use crate::config::problem::{ConfigError, Problem};
-use crate::config::reader::{Context, Fields, any_mapping, choice, mapping, text};
+use crate::config::reader::{Context, Fields, any_mapping, choice, mapping};
 use crate::config::settings::Settings;
+use crate::config::store::store;
 use crate::config::subscription::subscription;
 use crate::domain::SubscriptionName;
 
@@ -184,21 +183,6 @@ fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
     });
     let ingest = fields.read("ingest", context, ingest);
     (listen.unwrap_or_default(), ingest.unwrap_or_default())
-}
-
-/// `store.path`, else `$STATE_DIRECTORY`, else a folder in the working folder.
-fn store(fields: Fields<'_>, context: &mut Context<'_>) -> StoreConfig {
-    let given = fields.read("store", context, |node, context| {
-        let fields = mapping(node, &["path"], context)?;
-        fields.read("path", context, |node, context| {
-            let path = text(node, context)?;
-            Some(context.resolve(node.mark, path))
-        })
-    });
-    match given.or_else(|| context.environment.state_directory()) {
-        Some(path) => StoreConfig { path },
-        None => StoreConfig::default(),
-    }
 }
 
 fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {

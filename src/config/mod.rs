@@ -21,6 +21,7 @@ mod listen;
 mod load;
 mod model;
 mod network;
+mod policy;
 mod problem;
 mod reader;
 mod report;
@@ -29,6 +30,7 @@ mod secrets;
 mod settings;
 mod signature;
 mod similar;
+mod store;
 mod subscription;
 mod tls;
 mod units;
@@ -39,8 +41,8 @@ pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
 pub use model::{
-    Config, Endpoint, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, StoreConfig,
-    Subscription, WhenDisabled,
+    Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel,
+    Retention, StoreConfig, Subscription, WhenDisabled,
 };
 pub use problem::{ConfigError, Problem};
 pub use watch::Watcher;

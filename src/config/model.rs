@@ -12,7 +12,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
-use crate::domain::{Patterns, Retry, Secret, SubscriptionName, Timestamp};
+use crate::domain::{
+    AutoDisable, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp, WhenStuck,
+};
 use crate::egress::{AddressPolicy, TlsVersion};
 use crate::signing::Scheme;
 
@@ -104,6 +106,34 @@ pub struct Ingest {
 pub struct StoreConfig {
     /// The folder, resolved ($STATE_DIRECTORY, else sidehook-data in the working folder).
     pub path: PathBuf,
+    /// When an event counts as accepted.
+    pub durability: Durability,
+    /// Bytes of bodies pending at most, all subscriptions together; beyond it no new events are accepted.
+    pub max_pending: u64,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// How long deliveries of a subscription that is gone from the file are held; then they are cancelled.
+    pub removed_after: Duration,
+}
+
+/// `store.durability`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disk.
+    Fsync,
+    /// When it is written; it is on the disk within a second.
+    Relaxed,
+}
+
+/// `store.retention`: when events whose deliveries are all in a final state are removed, with their attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Delivered and cancelled ones after so long.
+    pub delivered: Duration,
+    /// Dead ones after so long.
+    pub dead: Duration,
+    /// Bytes that all of them may take; beyond it delivered and cancelled ones go first, earlier.
+    pub max_size: u64,
 }
 
 /// `log`
@@ -176,10 +206,20 @@ pub struct Subscription {
     pub timeout: Duration,
     /// When failed deliveries are attempted again.
     pub retry: Retry,
+    /// Statuses that make a delivery dead at once, 300 to 599, in order and each once.
+    pub give_up_on: Vec<u16>,
+    /// What waits for what.
+    pub order: Order,
+    /// With an order, what a dead delivery does to those behind it.
+    pub when_stuck: WhenStuck,
     /// Attempts in flight, 1 to 10,000.
     pub concurrency: usize,
+    /// Attempts in a period at most; none: as many as `concurrency` gives.
+    pub rate_limit: Option<RateLimit>,
     /// Bytes of bodies pending at most.
     pub max_pending: u64,
+    /// When it is disabled for failing.
+    pub auto_disable: AutoDisable,
     /// `auto` is true, `never` false.
     pub http2: bool,
     /// PEM of `tls.ca_file`, read at load.

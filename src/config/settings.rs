@@ -9,18 +9,17 @@ use http::Method;
 use crate::config::document::Node;
 use crate::config::headers::{Header, Named, forward_headers, static_headers};
 use crate::config::model::WhenDisabled;
-use crate::config::reader::{
-    Context, Fields, any_mapping, boolean, check_key, choice, parsed, whole,
-};
+use crate::config::policy::{auto_disable, give_up_on, rate_limit};
+use crate::config::reader::{Context, Fields, any_mapping, boolean, check_key, choice, whole};
 use crate::config::retry::{positive, retry};
 use crate::config::signature::signature;
+use crate::config::store::positive_size;
 use crate::config::tls::{Tls, tls};
-use crate::config::units;
-use crate::domain::Retry;
+use crate::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
 use crate::signing::Scheme;
 
 /// The fields that may stand in `defaults`.
-pub(super) const SHARED: [&str; 12] = [
+pub(super) const SHARED: [&str; 17] = [
     "active",
     "when_disabled",
     "signature",
@@ -29,8 +28,13 @@ pub(super) const SHARED: [&str; 12] = [
     "method",
     "timeout",
     "retry",
+    "give_up_on",
+    "order",
+    "when_stuck",
     "concurrency",
+    "rate_limit",
     "max_pending",
+    "auto_disable",
     "http2",
     "tls",
 ];
@@ -102,8 +106,13 @@ pub(super) struct Settings {
     pub(super) method: Given<Method>,
     pub(super) timeout: Given<Duration>,
     pub(super) retry: Given<Retry>,
+    pub(super) give_up_on: Given<Vec<u16>>,
+    pub(super) order: Given<Order>,
+    pub(super) when_stuck: Given<WhenStuck>,
     pub(super) concurrency: Given<usize>,
+    pub(super) rate_limit: Given<RateLimit>,
     pub(super) max_pending: Given<u64>,
+    pub(super) auto_disable: Given<AutoDisable>,
     pub(super) http2: Given<bool>,
     pub(super) tls: Given<Tls>,
 }
@@ -112,6 +121,12 @@ impl Settings {
     /// Reads the shared fields of a mapping.
     pub(super) fn read(fields: Fields<'_>, context: &mut Context<'_>) -> Self {
         let disabled = [("hold", WhenDisabled::Hold), ("skip", WhenDisabled::Skip)];
+        let order = [
+            ("none", Order::None),
+            ("key", Order::Key),
+            ("strict", Order::Strict),
+        ];
+        let stuck = [("block", WhenStuck::Block), ("skip", WhenStuck::Skip)];
         Self {
             active: given(fields, "active", context, boolean),
             when_disabled: given(fields, "when_disabled", context, choice(&disabled)),
@@ -121,8 +136,13 @@ impl Settings {
             method: given(fields, "method", context, method),
             timeout: given(fields, "timeout", context, timeout),
             retry: given(fields, "retry", context, retry),
+            give_up_on: given(fields, "give_up_on", context, give_up_on),
+            order: given(fields, "order", context, choice(&order)),
+            when_stuck: given(fields, "when_stuck", context, choice(&stuck)),
             concurrency: given(fields, "concurrency", context, concurrency),
-            max_pending: given(fields, "max_pending", context, max_pending),
+            rate_limit: given(fields, "rate_limit", context, rate_limit),
+            max_pending: given(fields, "max_pending", context, positive_size),
+            auto_disable: given(fields, "auto_disable", context, auto_disable),
             http2: given(
                 fields,
                 "http2",
@@ -144,8 +164,13 @@ impl Settings {
             method: self.method.over(&defaults.method),
             timeout: self.timeout.over(&defaults.timeout),
             retry: self.retry.over(&defaults.retry),
+            give_up_on: self.give_up_on.over(&defaults.give_up_on),
+            order: self.order.over(&defaults.order),
+            when_stuck: self.when_stuck.over(&defaults.when_stuck),
             concurrency: self.concurrency.over(&defaults.concurrency),
+            rate_limit: self.rate_limit.over(&defaults.rate_limit),
             max_pending: self.max_pending.over(&defaults.max_pending),
+            auto_disable: self.auto_disable.over(&defaults.auto_disable),
             http2: self.http2.over(&defaults.http2),
             tls: self.tls.over(&defaults.tls),
         }
@@ -196,13 +221,4 @@ fn timeout(node: &Node, context: &mut Context<'_>) -> Option<Duration> {
 fn concurrency(node: &Node, context: &mut Context<'_>) -> Option<usize> {
     let count = whole(1..=MAX_CONCURRENCY)(node, context)?;
     usize::try_from(count).ok()
-}
-
-fn max_pending(node: &Node, context: &mut Context<'_>) -> Option<u64> {
-    let bytes = parsed(units::size)(node, context)?;
-    if bytes == 0 {
-        context.error(node, "expected a size larger than 0");
-        return None;
-    }
-    Some(bytes)
 }

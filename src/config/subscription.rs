@@ -38,8 +38,15 @@ pub(super) fn subscription(
     settings.method.replace(&mut subscription.method);
     settings.timeout.replace(&mut subscription.timeout);
     settings.retry.replace(&mut subscription.retry);
+    settings.give_up_on.replace(&mut subscription.give_up_on);
+    settings.order.replace(&mut subscription.order);
+    settings.when_stuck.replace(&mut subscription.when_stuck);
     settings.concurrency.replace(&mut subscription.concurrency);
+    subscription.rate_limit = settings.rate_limit.value();
     settings.max_pending.replace(&mut subscription.max_pending);
+    settings
+        .auto_disable
+        .replace(&mut subscription.auto_disable);
     settings.http2.replace(&mut subscription.http2);
     if let Some(tls) = settings.tls.value() {
         subscription.ca_pem = tls.ca_pem;

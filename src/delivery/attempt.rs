@@ -11,16 +11,28 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use crate::delivery::disabling::{self, Steering};
 use crate::delivery::lane::Lane;
 use crate::delivery::outcome::{self, Span};
+use crate::delivery::probe::Epoch;
 use crate::delivery::retry::{self, Attempted};
 use crate::delivery::settings::Settings;
-use crate::delivery::standing::News;
-use crate::domain::{AttemptStatus, FailureReason, Next, Outcome, Timestamp};
+use crate::delivery::standing::{News, Standing};
+use crate::domain::{
+    AttemptStatus, DeadReason, DisabledReason, FailureReason, Next, Outcome, Timestamp,
+};
 use crate::egress::{Answer, SendError};
 use crate::store::{Lease, StoreError};
 
-/// Makes one attempt with these settings. Resolves when its outcome is written, which is when its slot is free again.
+/// What an endpoint asks for in the headers of its answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    /// To be left alone for so long.
+    retry_after: Option<Duration>,
+    steering: Steering,
+}
+
+/// Makes one attempt with these settings, begun in this epoch of probing. Resolves when its outcome is written, which is when its slot is free again.
 ///
 /// # Errors
 /// The store's, when the outcome could not be written.
@@ -31,6 +43,7 @@ pub(super) async fn attempt(
     lane: &Lane,
     settings: Arc<Settings>,
     lease: Lease,
+    epoch: Epoch,
 ) -> Result<(), StoreError> {
     let started_at = lane.clock.wall();
     let started = Instant::now();
@@ -40,20 +53,33 @@ pub(super) async fn attempt(
         duration: started.elapsed(),
     };
     let now = lane.clock.steady();
-    let (outcome, retry_after) = match sent {
+    let (outcome, asked) = match sent {
         Some(Ok(answer)) => {
             let wall = started_at.plus(span.duration);
-            let retry_after = retry::retry_after(answer.status, &answer.headers, wall);
-            (outcome::answered(answer, span), retry_after)
+            let asked = Asked {
+                retry_after: retry::retry_after(answer.status, &answer.headers, wall),
+                steering: Steering::of(&answer.headers),
+            };
+            (outcome::answered(answer, span), asked)
         }
-        Some(Err(error)) => (outcome::unanswered(error, span), None),
+        Some(Err(error)) => (outcome::unanswered(error, span), Asked::default()),
         None => {
             error!(event_id = %lease.event().head.id, subscription = %lane.name, attempt = lease.attempt(),
                 "attempt panicked");
-            (outcome::broken(span), None)
+            (outcome::broken(span), Asked::default())
         }
     };
-    let next = decide(lane, &settings, &lease, &outcome, retry_after, now);
+    let ended = Ended {
+        settings: &settings,
+        lease: &lease,
+        epoch,
+        outcome: &outcome,
+        asked,
+    };
+    let (next, disabled) = lane.change(now, |standing| ended.decide(standing, now));
+    if let Some(reason) = disabled {
+        lane.tell_disabled(reason);
+    }
     tell(lane, &lease, &outcome, next, now);
     let counted = Counted::new(&lease, &outcome, next, now);
     lane.store
@@ -74,28 +100,81 @@ async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(future).catch_unwind().await.ok()
 }
 
-/// Counts the attempt for the subscription, pauses its lane if the endpoint asked for it, and says what follows.
-fn decide(
-    lane: &Lane,
-    settings: &Settings,
-    lease: &Lease,
-    outcome: &Outcome,
-    retry_after: Option<Duration>,
-    now: Timestamp,
-) -> Next {
-    let mut standing = lane.standing();
-    standing.count(outcome.reason);
-    if let Some(pause) = retry_after {
-        standing.pause(now, pause);
+/// An attempt that ended, and what to judge it by.
+struct Ended<'a> {
+    settings: &'a Settings,
+    lease: &'a Lease,
+    epoch: Epoch,
+    outcome: &'a Outcome,
+    asked: Asked,
+}
+
+impl Ended<'_> {
+    /// Counts the attempt for the subscription, does what its endpoint asked for, and says what follows.
+    fn decide(&self, standing: &mut Standing, now: Timestamp) -> (Next, Option<DisabledReason>) {
+        // Of an endpoint that was replaced meanwhile, the outcome concerns the delivery only.
+        let is_current = standing.is_at(self.settings.endpoint);
+        if is_current {
+            self.count(standing, now);
+        }
+        let next = retry::next(&self.attempted(standing, now), now, jitter_sample);
+        if !is_current {
+            return (next, None);
+        }
+        if matches!(next, Next::Dead(_)) && self.is_the_endpoints() {
+            standing.count_dead();
+        }
+        let reason = disabling::reason(
+            self.settings,
+            self.outcome.reason,
+            self.asked.steering,
+            standing.state(),
+            now,
+        );
+        (next, reason.filter(|reason| standing.disable(*reason, now)))
     }
-    let attempted = Attempted {
-        status: outcome.status,
-        schedule_attempt: lease.schedule_attempt(),
-        age: standing.age(lease.event().head.accepted_at, now),
-        retry_after,
-        retry: &settings.retry,
-    };
-    retry::next(&attempted, now, jitter_sample)
+
+    fn count(&self, standing: &mut Standing, now: Timestamp) {
+        let failure = self.outcome.reason;
+        standing.count(failure, now);
+        let event = self.lease.event().head.id;
+        let concurrency = self.settings.concurrency;
+        standing
+            .probe()
+            .ended(event, self.epoch, failure, concurrency, now);
+        if let Some(pause) = self.asked.retry_after {
+            standing.pause(now, pause);
+        }
+    }
+
+    fn attempted(&self, standing: &Standing, now: Timestamp) -> Attempted<'_> {
+        let is_gone = self.outcome.reason == Some(FailureReason::Http410);
+        Attempted {
+            status: self.outcome.status,
+            schedule_attempt: self.lease.schedule_attempt(),
+            age: standing.age(self.lease.schedule_began(), now),
+            retry_after: self.asked.retry_after,
+            given_up: self.given_up(),
+            is_gone: is_gone && !self.settings.locked,
+            retry: &self.settings.retry,
+        }
+    }
+
+    /// Why the delivery is given up whatever its schedule says.
+    fn given_up(&self) -> Option<DeadReason> {
+        let code = self.outcome.response_code;
+        let gives_up = code.is_some_and(|code| self.settings.give_up_on.contains(&code));
+        match (self.asked.steering.abort, gives_up) {
+            (true, _) => Some(DeadReason::Aborted),
+            (false, true) => Some(DeadReason::GaveUp),
+            (false, false) => None,
+        }
+    }
+
+    fn is_the_endpoints(&self) -> bool {
+        let failure = self.outcome.reason;
+        failure.is_some_and(FailureReason::is_the_endpoints)
+    }
 }
 
 /// A random number from 0 up to 1. Without randomness there is no jitter, which is no reason to lose an attempt.

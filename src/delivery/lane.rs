@@ -14,14 +14,17 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::delivery::attempt::attempt;
+use crate::delivery::probe::Epoch;
+use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
 use crate::delivery::standing::Standing;
-use crate::domain::{Clock, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::domain::{Clock, DisabledReason, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::metrics::SubscriptionMetrics;
 use crate::shutdown::Shutdown;
-use crate::store::{Queue, Store, StoreError, SubscriptionState};
+use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
 
 /// How many deliveries a lane takes in one turn.
 const TAKE_MAX: usize = 64;
@@ -29,7 +32,7 @@ const TAKE_MAX: usize = 64;
 /// What a lane is told from outside.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    /// How to deliver from the next attempt on; none: hold.
+    /// How to deliver from the next attempt on; none: not at all.
     pub(super) settings: Option<Arc<Settings>>,
     /// A number that the lane shows in [`Lane::beat`] when it has turned.
     pub(super) beat: u64,
@@ -98,7 +101,8 @@ impl Lane {
         let counts = self.queue.counts();
         let (is_held, failures) = {
             let standing = self.standing();
-            (standing.is_held(), standing.consecutive_failures())
+            let failures = standing.state().consecutive_failures;
+            (standing.is_held(), failures)
         };
         let (pending, held) = if is_held {
             (0, counts.pending)
@@ -129,7 +133,9 @@ impl Lane {
         shutdown: Shutdown,
     ) -> Result<(), StoreError> {
         let ended = self.deliver(&mut orders, &shutdown).await;
-        self.record(Standing::unwritten);
+        let now = self.clock.steady();
+        let mut standing = self.standing();
+        self.record(standing.unwritten(now));
         ended
     }
 
@@ -141,29 +147,17 @@ impl Lane {
         let mut stop_now = pin!(shutdown.stop_now.cancelled());
         let mut stop_leasing = pin!(shutdown.stop_leasing.cancelled());
         let mut is_draining = false;
-        let mut settings = self.follow(orders, None);
+        let mut work = Work::new(self.follow(orders), self.clock.steady());
         let mut attempts = FuturesUnordered::new();
-        let mut leases = Vec::new();
-        let mut is_ready = false;
         loop {
-            let wake_in = self.tend();
-            let slots = self.slots(settings.as_deref());
-            let free = slots.saturating_sub(attempts.len());
-            if free > 0
-                && is_ready
-                && let Some(settings) = &settings
-            {
-                let credit = free.min(TAKE_MAX);
-                self.queue.take(credit, &mut leases);
-                // Fewer than asked for is all there is; otherwise the next turn need not ask first.
-                is_ready = leases.len() == credit;
-                let begun = leases.drain(..);
-                attempts.extend(begun.map(|lease| attempt(self, Arc::clone(settings), lease)));
+            let turn = self.turn(&mut work, attempts.len());
+            if let Some(settings) = &work.settings {
+                let begun = work.leases.drain(..);
+                attempts.extend(
+                    begun.map(|lease| attempt(self, Arc::clone(settings), lease, turn.epoch)),
+                );
             }
-            let has_room = attempts.len() < slots;
-            self.is_full
-                .store(slots > 0 && !has_room, Ordering::Relaxed);
-            let is_idle = settings.is_none() && attempts.is_empty();
+            let is_idle = work.settings.is_none() && attempts.is_empty();
             self.is_idle.store(is_idle, Ordering::Relaxed);
             if is_draining && is_idle {
                 return Ok(());
@@ -173,10 +167,10 @@ impl Lane {
                 () = &mut stop_now => return Ok(()),
                 () = &mut stop_leasing, if !is_draining => {
                     is_draining = true;
-                    settings = None;
+                    work.settings = None;
                 }
                 changed = orders.changed(), if !is_draining => match changed {
-                    Ok(()) => settings = self.follow(orders, settings.as_deref()),
+                    Ok(()) => work.settings = self.follow(orders),
                     // It is dismissed, or its owner is gone and this task is about to be dropped.
                     Err(_) => return Ok(()),
                 },
@@ -187,57 +181,107 @@ impl Lane {
                         written?;
                     }
                 }
-                () = self.queue.ready(), if has_room => is_ready = true,
-                () = wake(wake_in), if wake_in.is_some() => {}
+                () = self.queue.ready(), if turn.may_take => work.is_ready = true,
+                () = wake(turn.wake_in), if turn.wake_in.is_some() => {}
             }
         }
     }
 
-    /// Reads the orders and begins or ends holding by them.
-    fn follow(
-        &self,
-        orders: &mut watch::Receiver<Orders>,
-        previous: Option<&Settings>,
-    ) -> Option<Arc<Settings>> {
+    /// Reads the orders.
+    fn follow(&self, orders: &mut watch::Receiver<Orders>) -> Option<Arc<Settings>> {
         let orders = orders.borrow_and_update();
-        let now = self.clock.steady();
-        let mut standing = self.standing();
-        match &orders.settings {
-            None => standing.hold(now),
-            Some(settings) => {
-                standing.resume(now);
-                // What one endpoint asked for does not bind another.
-                if previous.is_some_and(|previous| !previous.has_origin_of(settings)) {
-                    standing.lift_pause(now);
-                }
-            }
-        }
         self.beat.store(orders.beat, Ordering::Relaxed);
         orders.settings.clone()
     }
 
-    /// How many attempts may be in flight now.
-    fn slots(&self, settings: Option<&Settings>) -> usize {
-        match settings {
-            Some(settings) if !self.standing().is_stopped() => settings.concurrency,
-            _ => 0,
+    /// Records what is to be recorded, takes what may be attempted now, and says what to wait for.
+    fn turn(&self, work: &mut Work, in_flight: usize) -> Turn {
+        let now = self.clock.steady();
+        // Locked until they are taken: nothing is, once a subscription was disabled.
+        let mut standing = self.standing();
+        self.record(standing.tend(now));
+        let settings = work.settings.as_deref();
+        let slots = settings.map_or(0, |settings| standing.slots(settings.concurrency, now));
+        if let Some(settings) = settings {
+            work.rate.set(settings.rate_limit, now);
+        }
+        let free = slots.saturating_sub(in_flight);
+        let credit = free.min(TAKE_MAX).min(work.rate.available(now));
+        if credit > 0 && work.is_ready {
+            self.queue.take(credit, &mut work.leases);
+            // Fewer than asked for is all there is; otherwise the next turn need not ask first.
+            work.is_ready = work.leases.len() == credit;
+            work.rate.spend(work.leases.len());
+        }
+        let has_room = work.leases.len() < free;
+        let is_full = slots > 0 && !has_room;
+        self.is_full.store(is_full, Ordering::Relaxed);
+        let token_in = work.rate.next(now).filter(|_| has_room);
+        let alarm_in = standing.alarm(now).map(|alarm| alarm.since(now));
+        Turn {
+            epoch: standing.probe().epoch(),
+            may_take: has_room && token_in.is_none(),
+            wake_in: [token_in, alarm_in].into_iter().flatten().min(),
         }
     }
 
-    /// Does what is due of the standing, and answers in how long there is more to do.
-    fn tend(&self) -> Option<Duration> {
-        self.standing().alarm()?;
-        self.record(Standing::tend);
-        let alarm = self.standing().alarm()?;
-        Some(alarm.since(self.clock.steady()))
+    /// Changes the standing at `now`, and records at once what is to be recorded at once.
+    pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut Standing) -> T) -> T {
+        let mut standing = self.standing();
+        let changed = change(&mut standing);
+        self.record(standing.tend(now));
+        changed
     }
 
-    fn record(&self, choose: fn(&mut Standing, Timestamp) -> Option<SubscriptionState>) {
-        let state = choose(&mut self.standing(), self.clock.steady());
+    /// Records a state of the standing, which is locked meanwhile: of two states the later one has to be the last.
+    fn record(&self, state: Option<SubscriptionState>) {
         if let Some(state) = state {
             self.store.set_state(self.number, state);
         }
     }
+
+    /// Says that it was disabled at run time.
+    pub(super) fn tell_disabled(&self, reason: DisabledReason) {
+        warn!(subscription = %self.name, reason = reason.as_str(), "subscription is disabled");
+    }
+
+    /// Says that it was enabled again.
+    pub(super) fn tell_enabled(&self) {
+        info!(subscription = %self.name, "subscription is enabled");
+    }
+}
+
+/// What a lane keeps from turn to turn.
+struct Work {
+    /// How to deliver; none: not at all.
+    settings: Option<Arc<Settings>>,
+    rate: Rate,
+    /// Something may be ready to be taken.
+    is_ready: bool,
+    /// What was taken and not begun yet.
+    leases: Vec<Lease>,
+}
+
+impl Work {
+    fn new(settings: Option<Arc<Settings>>, now: Timestamp) -> Self {
+        let limit = settings.as_ref().and_then(|settings| settings.rate_limit);
+        Self {
+            settings,
+            rate: Rate::new(limit, now),
+            is_ready: false,
+            leases: Vec::new(),
+        }
+    }
+}
+
+/// What came of a turn.
+struct Turn {
+    /// Of the attempts that begin now.
+    epoch: Epoch,
+    /// More may be taken as soon as it is ready.
+    may_take: bool,
+    /// There is something to do in so long, whatever else happens.
+    wake_in: Option<Duration>,
 }
 
 /// A number as a gauge shows it; beyond four billion it shows that.

@@ -14,9 +14,10 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
-use crate::delivery::settings::{Settings, SettingsError};
-use crate::delivery::standing::Standing;
-use crate::domain::{Clock, SubscriptionName, Timestamp};
+use crate::delivery::settings::{Settings, SettingsError, digest};
+use crate::delivery::standing::{Defined, Standing};
+use crate::delivery::status::{Status, StatusError};
+use crate::domain::{Clock, DisabledReason, SubscriptionName, Timestamp};
 use crate::egress::{AddressPolicy, Egress};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -94,7 +95,8 @@ impl Lanes {
 
     /// Applies a new configuration, whole: new subscriptions get a lane, changed ones are delivered to by their new
     /// definition from the next attempt on (attempts in flight finish with the old one), inactive and removed ones
-    /// are held. Which subscriptions the metrics show is not said here but with [`Metrics::set_configured`].
+    /// are held. That is recorded, and in force when this returns. Which subscriptions the metrics show is not said here but with
+    /// [`Metrics::set_configured`].
     ///
     /// # Errors
     /// [`SettingsError`]: nothing was changed. Does not happen with a configuration that was validated.
@@ -119,11 +121,63 @@ impl Lanes {
                 Some(handle) => {
                     handle.order(settings);
                     handle.definition = Some(Arc::clone(subscription));
+                    handle.follow_file();
                 }
                 None => self.launch(subscription, settings),
             }
         }
         Ok(())
+    }
+
+    /// Disables a subscription, reason `manual`, until it is enabled with [`Lanes::enable`]: its deliveries are held.
+    /// Recorded, and in force when this returns; attempts in flight finish. Changes nothing if somebody did so before.
+    ///
+    /// # Errors
+    /// [`StatusError`]: it is unknown or locked.
+    pub fn disable(&self, name: &SubscriptionName) -> Result<(), StatusError> {
+        let (handle, definition) = self.configured(name).ok_or(StatusError::Unknown)?;
+        if definition.locked {
+            return Err(StatusError::Locked);
+        }
+        let lane = &handle.lane;
+        let reason = DisabledReason::Manual;
+        let now = self.clock.steady();
+        if lane.change(now, |standing| standing.disable(reason, now)) {
+            lane.tell_disabled(reason);
+        }
+        Ok(())
+    }
+
+    /// Enables a subscription, whatever disabled it at run time: its failures in a row are forgotten and what was held is
+    /// delivered. Recorded, and in force when this returns. Changes nothing if it is enabled.
+    ///
+    /// # Errors
+    /// [`StatusError`]: it is unknown, or inactive in the file.
+    pub fn enable(&self, name: &SubscriptionName) -> Result<(), StatusError> {
+        let (handle, definition) = self.configured(name).ok_or(StatusError::Unknown)?;
+        if !definition.active {
+            return Err(StatusError::Inactive);
+        }
+        let now = self.clock.steady();
+        if handle.lane.change(now, |standing| standing.enable(now)) {
+            handle.lane.tell_enabled();
+            handle.wake();
+        }
+        Ok(())
+    }
+
+    /// How a configured subscription stands; none for other names.
+    #[must_use]
+    pub fn status(&self, name: &SubscriptionName) -> Option<Status> {
+        let (handle, _) = self.configured(name)?;
+        Some(handle.status())
+    }
+
+    /// How each configured subscription stands, by name.
+    pub fn statuses(&self) -> impl Iterator<Item = (&SubscriptionName, Status)> {
+        let configured = self.lanes.iter();
+        let configured = configured.filter(|(_, handle)| handle.definition.is_some());
+        configured.map(|(name, handle)| (name, handle.status()))
     }
 
     /// Refreshes the gauges of every configured subscription.
@@ -169,6 +223,11 @@ impl Lanes {
         }
     }
 
+    fn configured(&self, name: &SubscriptionName) -> Option<(&Handle, &Subscription)> {
+        let handle = self.lanes.get(name)?;
+        Some((handle, handle.definition.as_deref()?))
+    }
+
     fn is_stopping(&self) -> bool {
         self.shutdown.stop_leasing.is_cancelled() || self.shutdown.stop_now.is_cancelled()
     }
@@ -208,6 +267,7 @@ impl Lanes {
             if is_gone(name) {
                 handle.order(None);
                 handle.definition = None;
+                handle.follow_file();
             }
         }
     }
@@ -222,18 +282,18 @@ impl Lanes {
         ));
         let beat = self.beat;
         let (orders, received) = watch::channel(Orders { settings, beat });
-        let shutdown = self.shutdown.clone();
         let running = Arc::clone(&lane);
+        let handle = Handle {
+            lane,
+            orders,
+            definition: Some(Arc::clone(subscription)),
+        };
+        handle.follow_file();
+        let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             let ended = running.run(received, shutdown).await;
             (running.name.clone(), ended)
         });
-        let definition = Some(Arc::clone(subscription));
-        let handle = Handle {
-            lane,
-            orders,
-            definition,
-        };
         self.lanes.insert(name.clone(), handle);
     }
 
@@ -245,7 +305,7 @@ impl Lanes {
                 continue;
             }
             let mut standing = Standing::new(self.store.state(number), now);
-            standing.hold(now);
+            standing.follow(None, now);
             if let Some(state) = standing.unwritten(now) {
                 self.store.set_state(number, state);
             }
@@ -257,6 +317,31 @@ impl Handle {
     /// Whether the lane follows a definition or still has attempts in flight.
     fn is_needed(&self) -> bool {
         self.definition.is_some() || !self.lane.is_idle()
+    }
+
+    fn status(&self) -> Status {
+        Status::of(self.lane.standing().state())
+    }
+
+    /// Holds or resumes by what the definition says, and records it.
+    fn follow_file(&self) {
+        let defined = self.definition.as_ref().map(|definition| Defined {
+            active: definition.active,
+            endpoint: definition.url.as_ref().map(|url| digest(&url.url)),
+        });
+        let now = self.lane.clock.steady();
+        if self
+            .lane
+            .change(now, |standing| standing.follow(defined, now))
+        {
+            self.lane.tell_enabled();
+        }
+        self.wake();
+    }
+
+    /// Gives the lane a turn.
+    fn wake(&self) {
+        self.orders.send_modify(|_| {});
     }
 
     /// Refreshes the gauges; `wall` is the wall clock.

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-use crate::domain::{AttemptStatus, Next, Retry, RetryDecision, Timestamp};
+use crate::domain::{AttemptStatus, DeadReason, Next, Retry, RetryDecision, Timestamp};
 
 /// The longest pause that an endpoint can ask for.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -23,6 +23,10 @@ pub(super) struct Attempted<'a> {
     pub(super) age: Duration,
     /// How long the endpoint asked to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// Why it is given up whatever the schedule says.
+    pub(super) given_up: Option<DeadReason>,
+    /// The endpoint is gone, so that the delivery is held and not given up by the schedule: it is due at once then.
+    pub(super) is_gone: bool,
     /// The schedule.
     pub(super) retry: &'a Retry,
 }
@@ -38,10 +42,17 @@ pub(super) fn next(
         AttemptStatus::Success => return Next::Delivered,
         AttemptStatus::Failed | AttemptStatus::Timeout => {}
     }
+    if let Some(reason) = attempted.given_up {
+        return Next::Dead(reason);
+    }
     let decision = attempted
         .retry
         .after(attempted.schedule_attempt, attempted.age, sample());
     match decision {
+        RetryDecision::GiveUp(_) if attempted.is_gone => Next::Due {
+            at: now,
+            pause: Duration::ZERO,
+        },
         RetryDecision::GiveUp(reason) => Next::Dead(reason),
         RetryDecision::After(planned) => {
             let pause = planned.max(attempted.retry_after.unwrap_or_default());
@@ -85,7 +96,6 @@ fn until(value: &str, wall: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::DeadReason;
     use http::HeaderValue;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -101,6 +111,8 @@ mod tests {
             schedule_attempt: 1,
             age: Duration::from_secs(5),
             retry_after,
+            given_up: None,
+            is_gone: false,
             retry,
         }
     }
@@ -171,6 +183,37 @@ mod tests {
             next(&failed(&retry, None), NOW, half),
             Next::Dead(DeadReason::Expired)
         );
+    }
+
+    #[test]
+    fn what_is_given_up_is_dead_whatever_the_schedule_says() {
+        let retry = Retry::schedule(vec![MINUTE]);
+        let attempted = Attempted {
+            given_up: Some(DeadReason::GaveUp),
+            is_gone: true,
+            ..failed(&retry, Some(MINUTE))
+        };
+        assert_eq!(next(&attempted, NOW, half), Next::Dead(DeadReason::GaveUp));
+        let success = Attempted {
+            status: AttemptStatus::Success,
+            ..attempted
+        };
+        assert_eq!(next(&success, NOW, half), Next::Delivered);
+    }
+
+    #[test]
+    fn what_met_a_gone_endpoint_is_due_by_its_schedule_or_at_once_after_its_end() {
+        let retry = Retry::schedule(vec![MINUTE]).with_jitter(0.0);
+        let first = Attempted {
+            is_gone: true,
+            ..failed(&retry, None)
+        };
+        assert_eq!(next(&first, NOW, half), due(MINUTE));
+        let last = Attempted {
+            schedule_attempt: 2,
+            ..first
+        };
+        assert_eq!(next(&last, NOW, half), due(Duration::ZERO));
     }
 
     #[test]

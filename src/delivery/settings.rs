@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use url::{Origin, Url};
 
 use crate::config::Subscription;
-use crate::domain::{Retry, SubscriptionName};
+use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName};
 use crate::egress::{AddressPolicy, Client, ClientError, ClientOptions, Egress};
 use crate::request::{RequestPlan, TargetError};
 use crate::signing::{Signer, SigningError};
@@ -54,6 +55,16 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     /// Attempts in flight at most.
     pub(super) concurrency: usize,
+    /// Attempts in a period at most.
+    pub(super) rate_limit: Option<RateLimit>,
+    /// Statuses that make a delivery dead at once, in order.
+    pub(super) give_up_on: Vec<u16>,
+    /// When it is disabled for failing.
+    pub(super) auto_disable: AutoDisable,
+    /// Nothing but the file disables it.
+    pub(super) locked: bool,
+    /// The digest of the url.
+    pub(super) endpoint: u64,
     /// What the client was made for.
     way: Way,
 }
@@ -93,14 +104,22 @@ impl Settings {
             retry: subscription.retry.clone(),
             timeout: subscription.timeout,
             concurrency: subscription.concurrency,
+            rate_limit: subscription.rate_limit,
+            give_up_on: subscription.give_up_on.clone(),
+            auto_disable: subscription.auto_disable,
+            locked: subscription.locked,
+            endpoint: digest(&endpoint.url),
             way,
         })
     }
+}
 
-    /// Whether both deliver to the same scheme, host and port.
-    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
-        self.way.origin == other.way.origin
-    }
+/// What a url is recognized by over restarts: the first 8 bytes of its SHA-256, little endian. It may be a secret, so
+/// the url itself is not kept in the store.
+pub(super) fn digest(url: &Url) -> u64 {
+    let hash = Sha256::digest(url.as_str());
+    let first = hash.iter().take(8).rev();
+    first.fold(0, |digest, byte| digest << 8 | u64::from(*byte))
 }
 
 fn plan(subscription: &Subscription, url: &Url) -> Result<RequestPlan, SettingsProblem> {
@@ -127,5 +146,22 @@ fn client_options(subscription: &Subscription) -> ClientOptions {
         min_version: subscription.min_tls_version,
         // As many as may be in use: with fewer, a busy lane would close connections only to dial them again.
         idle_connections: subscription.concurrency,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_recognized_by_its_digest() {
+        let of = |url: &str| digest(&url.parse().unwrap());
+        // echo -n https://a.example/ | sha256sum
+        assert_eq!(
+            of("https://a.example/").to_le_bytes(),
+            *b"\xbe\xfd\xe4\x98\xa4\x5b\x6c\x82"
+        );
+        assert_eq!(of("https://a.example"), of("https://a.example/"));
+        assert_ne!(of("https://a.example/b"), of("https://a.example/"));
     }
 }

@@ -1,15 +1,17 @@
-//! How a subscription stands: held, paused, or failing how often in a row; and when that is to be recorded.
+//! How a subscription stands: held, paused, probed, or failing how often in a row; and when that is to be recorded.
 //!
-//! Leaves the recording to the lane. Pure: time comes in as [`Clock::steady`](crate::domain::Clock::steady).
+//! It is held while it is inactive in the file, disabled at run time, or gone from the file. Leaves the recording to the
+//! lane, and to `disabling` why it is disabled. Pure: time comes in as [`Clock::steady`](crate::domain::Clock::steady).
 //! Counts and pauses are recorded at most once per [`WRITE_PAUSE`], so a crash may forget the last second of them;
-//! holding and resuming are recorded at once. Invariant: while held there is no pause, so that no time is counted as
-//! stopped twice.
+//! holding and resuming are recorded at once. Invariants: while held there is no pause, so that no time is counted as
+//! stopped twice; the endpoint is recorded with whatever was said of it.
 
 use std::time::Duration;
 
+use crate::delivery::probe::Probe;
 use crate::delivery::retry::RETRY_AFTER_MAX;
 use crate::delivery::stops;
-use crate::domain::{FailureReason, Timestamp};
+use crate::domain::{DisabledReason, FailureReason, Timestamp};
 use crate::store::SubscriptionState;
 
 /// The least time between two recordings of counts and pauses.
@@ -27,10 +29,28 @@ pub(super) enum News {
     Recovered,
 }
 
+/// What the file says of a subscription, as far as its standing depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Defined {
+    /// The field `active`.
+    pub(super) active: bool,
+    /// A digest of the url; none if it has none.
+    pub(super) endpoint: Option<u64>,
+}
+
+/// Why it may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grounds {
+    inactive: bool,
+    disabled: Option<(DisabledReason, Timestamp)>,
+    removed_at: Option<Timestamp>,
+}
+
 /// How one subscription stands.
 #[derive(Debug)]
 pub(super) struct Standing {
     state: SubscriptionState,
+    probe: Probe,
     paused_until: Option<Timestamp>,
     /// The state is not recorded as it is; from this time on it may be.
     unwritten_from: Option<Timestamp>,
@@ -51,6 +71,7 @@ impl Standing {
             .map(|span| span.1);
         Self {
             state,
+            probe: Probe::default(),
             paused_until,
             unwritten_from: None,
             written_at: Timestamp::default(),
@@ -59,24 +80,54 @@ impl Standing {
         }
     }
 
-    /// Begins to hold; changes nothing if it is held already.
-    pub(super) fn hold(&mut self, now: Timestamp) {
-        if self.is_held() {
-            return;
+    /// Goes by what the file says from now on, none: it says nothing of it any more. A changed url, or becoming active
+    /// again, enables what was disabled for what the endpoint did; answers whether it did.
+    pub(super) fn follow(&mut self, defined: Option<Defined>, now: Timestamp) -> bool {
+        let mut is_lifted = false;
+        let before = self.grounds();
+        match defined {
+            None => {
+                self.state.removed_at.get_or_insert(now);
+            }
+            Some(Defined { active, endpoint }) => {
+                let has_moved = endpoint.is_some_and(|endpoint| self.move_to(endpoint, now));
+                let is_activated = active && self.state.inactive;
+                if has_moved || is_activated {
+                    is_lifted = self.forgive();
+                }
+                self.state.inactive = !active;
+                self.state.removed_at = None;
+            }
         }
-        self.lift_pause(now);
-        self.state.held_since = Some(now);
-        self.unwritten_from = Some(now);
+        self.hold_or_resume(before, now);
+        is_lifted && !self.is_held()
     }
 
-    /// Ends holding: counting of failures begins anew, and the time until now counts as stopped.
-    pub(super) fn resume(&mut self, now: Timestamp) {
-        let Some(since) = self.state.held_since.take() else {
-            return;
+    /// Disables it at run time, answers whether it was not before. A manual reason replaces another, which a new url
+    /// would lift.
+    pub(super) fn disable(&mut self, reason: DisabledReason, now: Timestamp) -> bool {
+        let before = self.grounds();
+        let was_enabled = match self.state.disabled {
+            None => {
+                self.state.disabled = Some((reason, now));
+                true
+            }
+            Some((_, since)) if reason == DisabledReason::Manual => {
+                self.state.disabled = Some((reason, since));
+                false
+            }
+            Some(_) => false,
         };
-        stops::add(&mut self.state.stops, (since, now));
-        self.state.consecutive_failures = 0;
-        self.unwritten_from = Some(now);
+        self.hold_or_resume(before, now);
+        was_enabled
+    }
+
+    /// Enables it again whatever disabled it at run time; answers whether something had.
+    pub(super) fn enable(&mut self, now: Timestamp) -> bool {
+        let before = self.grounds();
+        let was_disabled = self.state.disabled.take().is_some();
+        self.hold_or_resume(before, now);
+        was_disabled
     }
 
     /// Pauses for this long, unless it is held or paused for longer.
@@ -90,27 +141,24 @@ impl Standing {
         self.changed();
     }
 
-    /// Ends a pause before its time.
-    pub(super) fn lift_pause(&mut self, now: Timestamp) {
-        if self.paused_until.take().is_some() {
-            stops::cut(&mut self.state.stops, now);
-            self.changed();
+    /// Counts an attempt: `failure` is why it failed, none for a success.
+    pub(super) fn count(&mut self, failure: Option<FailureReason>, now: Timestamp) {
+        match failure {
+            None => self.forget_failures(),
+            Some(reason) if reason.is_the_endpoints() => {
+                let failures = &mut self.state.consecutive_failures;
+                *failures = failures.saturating_add(1);
+                self.state.first_failure_at.get_or_insert(now);
+                self.changed();
+            }
+            Some(_) => {}
         }
     }
 
-    /// Counts an attempt: `failure` is why it failed, none for a success.
-    pub(super) fn count(&mut self, failure: Option<FailureReason>) {
-        let failures = match failure {
-            None => 0,
-            Some(reason) if reason.is_the_endpoints() => {
-                self.state.consecutive_failures.saturating_add(1)
-            }
-            Some(_) => return,
-        };
-        if failures != self.state.consecutive_failures {
-            self.state.consecutive_failures = failures;
-            self.changed();
-        }
+    /// Counts a delivery that died of an attempt that failed by the endpoint's fault.
+    pub(super) fn count_dead(&mut self) {
+        self.state.consecutive_dead = self.state.consecutive_dead.saturating_add(1);
+        self.changed();
     }
 
     /// What is to be told of an attempt, whoever's fault its failure was: the first failure and the first success after
@@ -131,36 +179,50 @@ impl Standing {
         }
     }
 
-    /// Whether nothing is attempted because the subscription is inactive or gone from the file.
+    /// Whether nothing is attempted because the subscription is inactive, disabled, or gone from the file.
     pub(super) fn is_held(&self) -> bool {
         self.state.held_since.is_some()
     }
 
-    /// Whether nothing is attempted for now.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.is_held() || self.paused_until.is_some()
+    /// How many attempts may be in flight now, of `concurrency`.
+    pub(super) fn slots(&self, concurrency: usize, now: Timestamp) -> usize {
+        if self.is_held() || self.paused_until.is_some() {
+            return 0;
+        }
+        self.probe.slots(concurrency, now)
     }
 
-    /// Failed attempts since the last success that were the endpoint's.
-    pub(super) fn consecutive_failures(&self) -> u32 {
-        self.state.consecutive_failures
+    /// Probing, as the endpoint's answers left it.
+    pub(super) fn probe(&mut self) -> &mut Probe {
+        &mut self.probe
     }
 
-    /// How old a delivery is at `now`, time stopped not counted.
-    pub(super) fn age(&self, accepted_at: Timestamp, now: Timestamp) -> Duration {
+    /// Whether this is the endpoint that the file names. What another one said is of no concern any more.
+    pub(super) fn is_at(&self, endpoint: u64) -> bool {
+        self.state.endpoint == endpoint
+    }
+
+    /// What is recorded of it, sooner or later.
+    pub(super) fn state(&self) -> &SubscriptionState {
+        &self.state
+    }
+
+    /// How old a delivery is at `now` whose schedule began at `since`, time stopped not counted.
+    pub(super) fn age(&self, since: Timestamp, now: Timestamp) -> Duration {
         let held = match self.state.held_since {
-            Some(since) => now.since(since.max(accepted_at)),
+            Some(held_since) => now.since(held_since.max(since)),
             None => Duration::ZERO,
         };
-        stops::age(accepted_at, now, &self.state.stops).saturating_sub(held)
+        stops::age(since, now, &self.state.stops).saturating_sub(held)
     }
 
-    /// When [`Standing::tend`] has something to do; none while all is quiet.
-    pub(super) fn alarm(&self) -> Option<Timestamp> {
-        match (self.paused_until, self.unwritten_from) {
-            (Some(pause), Some(write)) => Some(pause.min(write)),
-            (pause, write) => pause.or(write),
-        }
+    /// When there is something to do for [`Standing::tend`] or a slot to fill; none while all is quiet.
+    pub(super) fn alarm(&self, now: Timestamp) -> Option<Timestamp> {
+        let probe = self.probe.alarm(now).filter(|_| !self.is_held());
+        [self.paused_until, self.unwritten_from, probe]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Ends a pause that is over, and answers the state if it is time to record it.
@@ -173,6 +235,84 @@ impl Standing {
     /// The state if it is not recorded as it is, whatever the time.
     pub(super) fn unwritten(&mut self, now: Timestamp) -> Option<SubscriptionState> {
         self.unwritten_from.is_some().then(|| self.written(now))
+    }
+
+    /// Goes by another url, if it is one: what one endpoint asked for does not bind another.
+    fn move_to(&mut self, endpoint: u64, now: Timestamp) -> bool {
+        let before = std::mem::replace(&mut self.state.endpoint, endpoint);
+        let has_moved = before != 0 && before != endpoint;
+        if has_moved {
+            self.lift_pause(now);
+            self.probe = Probe::default();
+        }
+        has_moved
+    }
+
+    /// Lifts what the endpoint brought about, and nothing that somebody decided.
+    fn forgive(&mut self) -> bool {
+        use DisabledReason::{Config, Endpoint, Failing, Gone, Manual};
+        let is_lifted = match self.state.disabled {
+            Some((Gone | Endpoint | Failing, _)) => true,
+            Some((Config | Manual, _)) | None => false,
+        };
+        if is_lifted {
+            self.state.disabled = None;
+        }
+        is_lifted
+    }
+
+    fn grounds(&self) -> Grounds {
+        Grounds {
+            inactive: self.state.inactive,
+            disabled: self.state.disabled,
+            removed_at: self.state.removed_at,
+        }
+    }
+
+    fn hold_or_resume(&mut self, before: Grounds, now: Timestamp) {
+        let grounds = self.grounds();
+        if grounds != before {
+            self.unwritten_from = Some(now);
+        }
+        let is_to_be_held =
+            grounds.inactive || grounds.disabled.is_some() || grounds.removed_at.is_some();
+        match (self.state.held_since, is_to_be_held) {
+            (None, true) => {
+                self.lift_pause(now);
+                self.state.held_since = Some(now);
+                self.unwritten_from = Some(now);
+            }
+            (Some(since), false) => self.resume(since, now),
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// Ends holding: counting of failures begins anew, and the time until now counts as stopped.
+    fn resume(&mut self, since: Timestamp, now: Timestamp) {
+        self.state.held_since = None;
+        stops::add(&mut self.state.stops, (since, now));
+        self.forget_failures();
+        self.probe = Probe::default();
+        self.unwritten_from = Some(now);
+    }
+
+    /// Ends a pause before its time.
+    fn lift_pause(&mut self, now: Timestamp) {
+        if self.paused_until.take().is_some() {
+            stops::cut(&mut self.state.stops, now);
+            self.changed();
+        }
+    }
+
+    fn forget_failures(&mut self) {
+        let state = &mut self.state;
+        if state.consecutive_failures == 0 && state.consecutive_dead == 0 {
+            return;
+        }
+        state.consecutive_failures = 0;
+        state.first_failure_at = None;
+        state.consecutive_dead = 0;
+        self.changed();
     }
 
     fn changed(&mut self) {
@@ -188,163 +328,5 @@ impl Standing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_millis(secs * 1000)
-    }
-
-    fn active() -> Standing {
-        Standing::new(SubscriptionState::default(), at(0))
-    }
-
-    #[test]
-    fn time_held_does_not_count_towards_the_age() {
-        let mut standing = active();
-        standing.hold(at(100));
-        assert!(standing.is_stopped());
-        assert_eq!(standing.age(at(40), at(500)), MINUTE);
-        standing.resume(at(1000));
-        assert!(!standing.is_stopped());
-        assert_eq!(standing.age(at(40), at(1060)), 2 * MINUTE);
-    }
-
-    #[test]
-    fn holding_again_keeps_the_beginning() {
-        let mut standing = active();
-        standing.hold(at(100));
-        standing.hold(at(200));
-        let state = standing.unwritten(at(200)).unwrap();
-        assert_eq!(state.held_since, Some(at(100)));
-    }
-
-    #[test]
-    fn a_pause_ends_by_itself_and_does_not_count_towards_the_age() {
-        let mut standing = active();
-        standing.pause(at(100), MINUTE);
-        assert!(standing.is_stopped());
-        standing.tend(at(159));
-        assert!(standing.is_stopped());
-        standing.tend(at(160));
-        assert!(!standing.is_stopped());
-        assert_eq!(standing.age(at(40), at(220)), 2 * MINUTE);
-    }
-
-    #[test]
-    fn a_shorter_pause_does_not_shorten_a_longer_one() {
-        let mut standing = active();
-        standing.pause(at(0), 2 * MINUTE);
-        standing.pause(at(10), MINUTE);
-        standing.tend(at(119));
-        assert!(standing.is_stopped());
-        standing.pause(at(119), Duration::ZERO);
-        standing.tend(at(120));
-        assert!(!standing.is_stopped());
-    }
-
-    #[test]
-    fn lifting_a_pause_counts_the_rest_of_it_towards_the_age() {
-        let mut standing = active();
-        standing.pause(at(0), 60 * MINUTE);
-        standing.lift_pause(at(60));
-        assert!(!standing.is_stopped());
-        assert_eq!(standing.age(at(0), at(120)), MINUTE);
-    }
-
-    #[test]
-    fn holding_ends_a_pause_and_no_pause_begins_while_held() {
-        let mut standing = active();
-        standing.pause(at(0), 60 * MINUTE);
-        standing.hold(at(60));
-        standing.pause(at(70), 60 * MINUTE);
-        assert_eq!(standing.age(at(0), at(120)), Duration::ZERO);
-        standing.resume(at(120));
-        assert!(!standing.is_stopped());
-        assert_eq!(standing.age(at(0), at(180)), MINUTE);
-    }
-
-    #[test]
-    fn failures_of_the_endpoint_are_counted_until_a_success_or_an_enabling() {
-        let mut standing = active();
-        standing.count(Some(FailureReason::Http5xx));
-        standing.count(Some(FailureReason::Blocked));
-        standing.count(Some(FailureReason::Timeout));
-        assert_eq!(standing.consecutive_failures(), 2);
-        standing.count(None);
-        assert_eq!(standing.consecutive_failures(), 0);
-        standing.count(Some(FailureReason::Connect));
-        standing.hold(at(5));
-        standing.resume(at(6));
-        assert_eq!(standing.consecutive_failures(), 0);
-    }
-
-    #[test]
-    fn failing_is_told_once_and_so_is_its_end() {
-        let mut standing = active();
-        assert_eq!(standing.news(false, at(1)), None);
-        assert_eq!(standing.news(true, at(2)), Some(News::Failing));
-        assert_eq!(standing.news(true, at(500)), None);
-        assert_eq!(standing.news(false, at(501)), Some(News::Recovered));
-        assert_eq!(standing.news(false, at(502)), None);
-        assert_eq!(standing.news(true, at(503)), Some(News::Failing));
-    }
-
-    #[test]
-    fn an_endpoint_that_works_now_and_then_is_told_of_once_a_minute() {
-        let mut standing = active();
-        assert_eq!(standing.news(true, at(0)), Some(News::Failing));
-        assert_eq!(standing.news(false, at(1)), Some(News::Recovered));
-        assert_eq!(standing.news(true, at(2)), None);
-        assert_eq!(standing.news(false, at(3)), None);
-        assert_eq!(standing.news(true, at(59)), None);
-        assert_eq!(standing.news(true, at(60)), Some(News::Failing));
-    }
-
-    #[test]
-    fn counts_are_recorded_at_most_once_a_second() {
-        let mut standing = active();
-        standing.count(Some(FailureReason::Http5xx));
-        assert_eq!(standing.tend(at(10)).unwrap().consecutive_failures, 1);
-        assert_eq!(standing.alarm(), None);
-        standing.count(Some(FailureReason::Http5xx));
-        assert_eq!(standing.tend(at(10)), None);
-        assert_eq!(standing.alarm(), Some(at(11)));
-        assert_eq!(standing.tend(at(11)).unwrap().consecutive_failures, 2);
-        assert_eq!(standing.unwritten(at(11)), None);
-    }
-
-    #[test]
-    fn holding_is_recorded_at_once() {
-        let mut standing = active();
-        standing.count(Some(FailureReason::Http5xx));
-        standing.tend(at(10));
-        standing.count(Some(FailureReason::Http5xx));
-        standing.hold(at(10));
-        assert_eq!(standing.tend(at(10)).unwrap().held_since, Some(at(10)));
-    }
-
-    #[test]
-    fn successes_in_a_row_have_nothing_to_record() {
-        let mut standing = active();
-        standing.count(None);
-        standing.count(None);
-        assert_eq!(standing.alarm(), None);
-    }
-
-    #[test]
-    fn a_pause_goes_on_after_a_restart_unless_the_clock_was_set_back() {
-        let mut standing = active();
-        standing.pause(at(1000), MINUTE);
-        let state = standing.unwritten(at(1000)).unwrap();
-        let mut again = Standing::new(state.clone(), at(1030));
-        assert!(again.is_stopped());
-        assert_eq!(again.alarm(), Some(at(1060)));
-        again.tend(at(1060));
-        assert!(!again.is_stopped());
-        assert!(!Standing::new(state.clone(), at(1061)).is_stopped());
-        assert!(!Standing::new(state, at(500)).is_stopped());
-    }
-}
+#[path = "standing_tests.rs"]
+mod tests;

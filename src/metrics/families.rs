@@ -74,6 +74,7 @@ families! {
     PENDING = "sidehook_pending_deliveries", Kind::Gauge, "Deliveries that wait for an attempt or are in flight, without those held.";
     OLDEST_PENDING_AGE = "sidehook_oldest_pending_age_seconds", Kind::Gauge, "Age of the oldest pending delivery, without those held; 0 when there is none.";
     HELD = "sidehook_held_deliveries", Kind::Gauge, "Deliveries held because the subscription is disabled.";
+    BLOCKED = "sidehook_blocked_deliveries", Kind::Gauge, "Deliveries that wait, by their order, for a dead one to be replayed or cancelled.";
     DEAD = "sidehook_dead_deliveries", Kind::Gauge, "Dead letters that can be replayed.";
     IN_FLIGHT = "sidehook_in_flight_attempts", Kind::Gauge, "Attempts under way.";
     CONSECUTIVE_FAILURES = "sidehook_consecutive_failures", Kind::Gauge, "Failed attempts since the last success.";

@@ -32,6 +32,8 @@ pub struct SubscriptionMetrics {
     pub oldest_pending_age: Gauge,
     /// `held_deliveries`
     pub held: Gauge,
+    /// `blocked_deliveries`: behind a dead one.
+    pub blocked: Gauge,
     /// `dead_deliveries`: dead letters that can be replayed.
     pub dead_deliveries: Gauge,
     /// `in_flight_attempts`
@@ -73,6 +75,7 @@ impl SubscriptionMetrics {
             pending: gauge(families::PENDING),
             oldest_pending_age: gauge(families::OLDEST_PENDING_AGE),
             held: gauge(families::HELD),
+            blocked: gauge(families::BLOCKED),
             dead_deliveries: gauge(families::DEAD),
             in_flight: gauge(families::IN_FLIGHT),
             consecutive_failures: gauge(families::CONSECUTIVE_FAILURES),

@@ -8,8 +8,10 @@
 mod cli;
 mod config_files;
 mod delivery;
+mod disabling;
 mod ingest;
 mod metrics;
+mod pacing;
 mod reload;
 mod retries;
 mod shutdown;

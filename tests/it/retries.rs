@@ -85,18 +85,31 @@ async fn an_endpoint_that_does_not_answer_in_time_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn gone_is_a_failed_attempt_like_others() {
+async fn a_status_to_give_up_on_makes_a_delivery_dead_at_once() {
     let endpoint =
-        Receiver::start(|request| Reply::status(if request.number == 1 { 410 } else { 200 })).await;
-    let relay = Relay::start(&[subscription("one", &endpoint)]);
+        Receiver::start(|request| Reply::status(if request.number == 1 { 500 } else { 404 })).await;
+    let relay = Relay::start(&[Subscription {
+        give_up_on: vec![400, 404],
+        ..subscription("one", &endpoint)
+    }]);
     relay.post(&["one"], "event").await;
-    until("it is delivered", || relay.counts("one").pending == 0).await;
-    relay
-        .shows(
-            r#"sidehook_attempt_failures_total{subscription="one",reason="http_410"}"#,
-            1,
-        )
-        .await;
+    until("it is dead", || relay.counts("one").dead == 1).await;
+    assert_eq!((endpoint.count(), relay.counts("one").pending), (2, 0));
+    assert_dead(&relay, "gave_up").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_aborts_a_delivery_with_a_header() {
+    let endpoint = Receiver::start(|request| match &*request.body {
+        b"bad" => Reply::status(422).header("webhook-delivery", "ABORT-message "),
+        _ => Reply::status(200).header("webhook-delivery", "abort-message"),
+    })
+    .await;
+    let relay = Relay::start(&[subscription("one", &endpoint)]);
+    relay.post_batch(&["one"], &["bad", "good"]).await;
+    until("both are over", || relay.counts("one").pending == 0).await;
+    assert_eq!((endpoint.count(), relay.counts("one").dead), (2, 1));
+    assert_dead(&relay, "aborted").await;
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sidehook::config::{
-    Config, Environment, ListenAddress, Loaded, LogFormat, LogLevel, WhenDisabled, load,
+    Config, Durability, Environment, ListenAddress, Loaded, LogFormat, LogLevel, Retention,
+    StoreConfig, WhenDisabled, load,
 };
-use sidehook::domain::Retry;
+use sidehook::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
 use sidehook::egress::TlsVersion;
 use sidehook::signing::{KeyForm, Scheme};
 
@@ -72,8 +73,13 @@ fn the_defaults_of_the_example_are_the_built_in_ones() {
         "method",
         "timeout",
         "retry",
+        "give_up_on",
+        "order",
+        "when_stuck",
         "concurrency",
+        "rate_limit",
         "max_pending",
+        "auto_disable",
         "http2",
         "tls",
     ] {
@@ -118,7 +124,18 @@ fn every_section_is_read() {
         (config.ingest.dedup_window, config.ingest.dedup_max),
         (Duration::from_secs(432_000), 10)
     );
-    assert_eq!(config.store.path, folder.join("data"));
+    let store = StoreConfig {
+        path: folder.join("data"),
+        durability: Durability::Relaxed,
+        max_pending: 2 << 30,
+        retention: Retention {
+            delivered: Duration::from_secs(3600),
+            dead: Duration::from_secs(30 * 86_400),
+            max_size: 1 << 30,
+        },
+        removed_after: Duration::from_secs(86_400),
+    };
+    assert_eq!(config.store, store);
     assert_eq!(
         config.network.allow_private,
         ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
@@ -181,6 +198,35 @@ fn every_field_of_a_subscription_is_read() {
             .unwrap()
             .starts_with(b"-----BEGIN CERTIFICATE-----")
     );
+}
+
+#[test]
+fn the_limits_of_deliveries_are_read() {
+    let Loaded { config, .. } = valid("everything.yaml");
+    let of = |name: &str| &config.subscriptions[&name.parse().unwrap()];
+    let (billing, off) = (of("billing"), of("off"));
+    assert_eq!(billing.give_up_on, [400, 501]);
+    assert_eq!(off.give_up_on, [404]);
+    assert_eq!(
+        (billing.order, billing.when_stuck),
+        (Order::Key, WhenStuck::Skip)
+    );
+    assert_eq!(
+        (off.order, off.when_stuck),
+        (Order::Strict, WhenStuck::Block)
+    );
+    assert_eq!(billing.rate_limit, None);
+    let limit = RateLimit {
+        attempts: 5000,
+        per: Duration::from_secs(60),
+    };
+    assert_eq!(off.rate_limit, Some(limit));
+    let at_once = AutoDisable::Failures {
+        failures: 3,
+        lasting: Duration::ZERO,
+    };
+    assert_eq!(billing.auto_disable, at_once);
+    assert_eq!(off.auto_disable, AutoDisable::Dead(7));
 }
 
 #[test]

@@ -1,17 +1,16 @@
 //! A relay without listeners: a store in a folder of its own, and lanes that deliver from it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sidehook::config::{self, Config, Endpoint, Subscription, WhenDisabled};
+use sidehook::config::{Config, Endpoint, Subscription};
 use sidehook::delivery::{LaneError, Lanes, SettingsError};
 use sidehook::domain::{
     Clock, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
-use sidehook::egress::{AddressPolicy, Egress, TlsVersion};
+use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::metrics::Metrics;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
@@ -177,30 +176,16 @@ pub(crate) async fn accepting() -> Receiver {
 /// An active subscription with four slots and ten attempts 10 ms apart.
 pub(crate) fn subscription(name: &str, receiver: &Receiver) -> Subscription {
     Subscription {
-        name: parsed(name),
-        title: None,
-        description: None,
         url: Some(Endpoint {
             url: receiver.url("/hook").parse().unwrap(),
             is_secret: false,
         }),
         events: Patterns::parse(["*"]).unwrap(),
-        active: true,
-        when_disabled: WhenDisabled::Hold,
-        locked: false,
-        secret: None,
-        previous_secrets: Vec::new(),
-        signature: Vec::new(),
-        headers: Vec::new(),
-        forward_headers: Vec::new(),
-        method: http::Method::POST,
         timeout: Duration::from_secs(10),
         retry: Retry::schedule(vec![Duration::from_millis(10); 9]),
         concurrency: 4,
-        max_pending: 1 << 30,
         http2: false,
-        ca_pem: None,
-        min_tls_version: TlsVersion::Tls12,
+        ..Subscription::named(parsed(name))
     }
 }
 
@@ -222,33 +207,13 @@ fn configuration(subscriptions: &[Subscription]) -> Config {
         .iter()
         .map(|subscription| (subscription.name.clone(), Arc::new(subscription.clone())));
     Config {
-        listen: config::Listen {
-            events: Vec::new(),
-            admin: config::ListenAddress::Tcp("127.0.0.1:0".to_owned()),
-            metrics: None,
-        },
-        ingest: config::Ingest {
-            max_body: 1 << 20,
-            tokens: Vec::new(),
-            type_pointer: None,
-            id_pointer: None,
-            key_pointer: None,
-            dedup_window: Duration::from_secs(60),
-            dedup_max: 1000,
-        },
-        store: config::StoreConfig {
-            path: PathBuf::new(),
-        },
         network: AddressPolicy {
             allow_private: vec!["127.0.0.0/8".parse().unwrap()],
             allow_metadata: false,
             ports: vec![443],
         },
-        log: config::Log {
-            format: config::LogFormat::Auto,
-            level: config::LogLevel::Info,
-        },
         subscriptions: named.collect::<BTreeMap<_, _>>(),
+        ..Config::default()
     }
 }
 

@@ -1,0 +1,316 @@
+//! How a subscription stands: holding, pauses, counting, what the file says, and when that is recorded.
+
+use super::*;
+use crate::domain::EventId;
+use DisabledReason::{Endpoint, Failing, Gone, Manual};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const ACTIVE: Option<Defined> = defined(true, 7);
+const INACTIVE: Option<Defined> = defined(false, 7);
+const MOVED: Option<Defined> = defined(true, 8);
+
+const fn defined(active: bool, endpoint: u64) -> Option<Defined> {
+    let endpoint = Some(endpoint);
+    Some(Defined { active, endpoint })
+}
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_millis(secs * 1000)
+}
+
+fn active() -> Standing {
+    let mut standing = Standing::new(SubscriptionState::default(), at(0));
+    standing.follow(ACTIVE, at(0));
+    standing
+}
+
+fn is_stopped(standing: &Standing, now: Timestamp) -> bool {
+    standing.slots(4, now) == 0
+}
+
+#[test]
+fn time_held_does_not_count_towards_the_age() {
+    let mut standing = active();
+    standing.follow(INACTIVE, at(100));
+    assert!(is_stopped(&standing, at(100)));
+    assert_eq!(standing.age(at(40), at(500)), MINUTE);
+    standing.follow(ACTIVE, at(1000));
+    assert!(!is_stopped(&standing, at(1000)));
+    assert_eq!(standing.age(at(40), at(1060)), 2 * MINUTE);
+}
+
+#[test]
+fn whatever_holds_it_keeps_the_beginning_and_all_of_it_has_to_end() {
+    let mut standing = active();
+    assert!(standing.disable(Failing, at(100)));
+    standing.follow(INACTIVE, at(200));
+    standing.follow(None, at(300));
+    standing.follow(INACTIVE, at(400));
+    assert_eq!(standing.state().held_since, Some(at(100)));
+    assert!(standing.enable(at(500)));
+    assert_eq!(standing.state().held_since, Some(at(100)));
+    standing.follow(ACTIVE, at(600));
+    assert_eq!(standing.state().held_since, None);
+    assert_eq!(standing.age(at(0), at(660)), 160 * Duration::from_secs(1));
+}
+
+#[test]
+fn what_is_gone_from_the_file_is_so_since_it_was_first_noticed() {
+    let mut standing = active();
+    standing.follow(None, at(100));
+    standing.follow(None, at(200));
+    let state = standing.unwritten(at(200)).unwrap();
+    let mut again = Standing::new(state, at(300));
+    again.follow(None, at(300));
+    assert_eq!(again.state().removed_at, Some(at(100)));
+    assert_eq!(again.unwritten(at(300)), None);
+    again.follow(ACTIVE, at(400));
+    assert_eq!(again.state().removed_at, None);
+    assert!(!again.is_held());
+}
+
+#[test]
+fn a_held_one_that_is_removed_is_recorded_as_removed() {
+    let mut standing = active();
+    standing.follow(INACTIVE, at(100));
+    standing.tend(at(100));
+    standing.follow(None, at(200));
+    assert_eq!(standing.tend(at(200)).unwrap().removed_at, Some(at(200)));
+}
+
+#[test]
+fn a_new_url_and_becoming_active_enable_what_the_endpoint_brought_about() {
+    for reason in [Gone, Endpoint, Failing] {
+        let mut standing = active();
+        standing.disable(reason, at(10));
+        assert!(!standing.follow(ACTIVE, at(20)), "nothing has changed");
+        assert!(standing.is_held());
+        assert!(standing.follow(MOVED, at(30)), "{reason:?}");
+        assert!(!standing.is_held());
+
+        standing.disable(reason, at(40));
+        assert!(!standing.follow(defined(false, 8), at(50)));
+        assert!(standing.follow(MOVED, at(60)), "{reason:?}");
+        assert!(!standing.is_held());
+    }
+}
+
+#[test]
+fn what_somebody_disabled_only_somebody_enables() {
+    let mut standing = active();
+    standing.disable(Manual, at(10));
+    standing.follow(INACTIVE, at(20));
+    standing.follow(MOVED, at(30));
+    assert_eq!(standing.state().disabled, Some((Manual, at(10))));
+    assert!(standing.enable(at(40)));
+    assert!(!standing.enable(at(41)), "it is enabled already");
+    assert!(!standing.is_held());
+}
+
+#[test]
+fn somebody_s_reason_replaces_another_and_none_replaces_it() {
+    let mut standing = active();
+    assert!(standing.disable(Gone, at(10)));
+    assert!(!standing.disable(Manual, at(20)));
+    assert!(!standing.disable(Failing, at(30)));
+    assert_eq!(standing.state().disabled, Some((Manual, at(10))));
+}
+
+#[test]
+fn an_endpoint_moves_only_from_one_that_was_known() {
+    let mut standing = Standing::new(SubscriptionState::default(), at(0));
+    standing.disable(Gone, at(0));
+    assert!(!standing.follow(ACTIVE, at(1)));
+    let no_url = Some(Defined {
+        active: false,
+        endpoint: None,
+    });
+    assert!(!standing.follow(no_url, at(2)));
+    assert!(standing.is_at(7), "the last one is remembered");
+}
+
+#[test]
+fn a_new_url_is_noticed_after_a_restart() {
+    let mut standing = active();
+    standing.disable(Gone, at(10));
+    let state = standing.unwritten(at(10)).unwrap();
+    let mut again = Standing::new(state.clone(), at(20));
+    assert!(!again.follow(ACTIVE, at(20)));
+    assert!(again.is_held());
+    let mut elsewhere = Standing::new(state, at(20));
+    assert!(elsewhere.follow(MOVED, at(20)));
+    assert!(!elsewhere.is_held());
+}
+
+#[test]
+fn a_pause_ends_by_itself_and_does_not_count_towards_the_age() {
+    let mut standing = active();
+    standing.pause(at(100), MINUTE);
+    assert!(is_stopped(&standing, at(100)));
+    standing.tend(at(159));
+    assert!(is_stopped(&standing, at(159)));
+    standing.tend(at(160));
+    assert!(!is_stopped(&standing, at(160)));
+    assert_eq!(standing.age(at(40), at(220)), 2 * MINUTE);
+}
+
+#[test]
+fn a_shorter_pause_does_not_shorten_a_longer_one() {
+    let mut standing = active();
+    standing.pause(at(0), 2 * MINUTE);
+    standing.pause(at(10), MINUTE);
+    standing.tend(at(119));
+    assert!(is_stopped(&standing, at(119)));
+    standing.pause(at(119), Duration::ZERO);
+    standing.tend(at(120));
+    assert!(!is_stopped(&standing, at(120)));
+}
+
+#[test]
+fn a_new_url_lifts_a_pause_and_the_rest_of_it_counts_towards_the_age() {
+    let mut standing = active();
+    standing.pause(at(0), 60 * MINUTE);
+    standing.follow(MOVED, at(60));
+    assert!(!is_stopped(&standing, at(60)));
+    assert_eq!(standing.age(at(0), at(120)), MINUTE);
+}
+
+#[test]
+fn holding_ends_a_pause_and_no_pause_begins_while_held() {
+    let mut standing = active();
+    standing.pause(at(0), 60 * MINUTE);
+    standing.disable(Manual, at(60));
+    standing.pause(at(70), 60 * MINUTE);
+    assert_eq!(standing.age(at(0), at(120)), Duration::ZERO);
+    standing.enable(at(120));
+    assert!(!is_stopped(&standing, at(120)));
+    assert_eq!(standing.age(at(0), at(180)), MINUTE);
+}
+
+#[test]
+fn enabling_and_a_new_url_end_probing() {
+    let probing = || {
+        let mut standing = active();
+        for number in 0..5 {
+            let event = EventId::new(at(0), [number; 10]);
+            let (probe, failure) = (standing.probe(), Some(FailureReason::Connect));
+            probe.ended(event, probe.epoch(), failure, 4, at(10));
+        }
+        assert!(is_stopped(&standing, at(10)));
+        assert!(standing.alarm(at(10)).is_some());
+        standing
+    };
+    let mut standing = probing();
+    standing.disable(Manual, at(10));
+    standing.tend(at(10));
+    assert_eq!(standing.alarm(at(10)), None, "nothing to wait for");
+    standing.enable(at(10));
+    assert_eq!(standing.slots(4, at(10)), 4);
+    let mut standing = probing();
+    standing.follow(MOVED, at(10));
+    assert_eq!(standing.slots(4, at(10)), 4);
+}
+
+#[test]
+fn failures_of_the_endpoint_are_counted_until_a_success_or_an_enabling() {
+    let mut standing = active();
+    standing.count(Some(FailureReason::Http5xx), at(5));
+    standing.count(Some(FailureReason::Blocked), at(6));
+    standing.count(Some(FailureReason::Timeout), at(7));
+    standing.count_dead();
+    let counts = |standing: &Standing| {
+        let state = standing.state();
+        (
+            state.consecutive_failures,
+            state.first_failure_at,
+            state.consecutive_dead,
+        )
+    };
+    assert_eq!(counts(&standing), (2, Some(at(5)), 1));
+    standing.count(None, at(8));
+    assert_eq!(counts(&standing), (0, None, 0));
+    standing.count(Some(FailureReason::Connect), at(9));
+    standing.count_dead();
+    standing.disable(Failing, at(10));
+    assert_eq!(counts(&standing), (1, Some(at(9)), 1));
+    standing.enable(at(11));
+    assert_eq!(counts(&standing), (0, None, 0));
+}
+
+#[test]
+fn failing_is_told_once_and_so_is_its_end() {
+    let mut standing = active();
+    assert_eq!(standing.news(false, at(1)), None);
+    assert_eq!(standing.news(true, at(2)), Some(News::Failing));
+    assert_eq!(standing.news(true, at(500)), None);
+    assert_eq!(standing.news(false, at(501)), Some(News::Recovered));
+    assert_eq!(standing.news(false, at(502)), None);
+    assert_eq!(standing.news(true, at(503)), Some(News::Failing));
+}
+
+#[test]
+fn an_endpoint_that_works_now_and_then_is_told_of_once_a_minute() {
+    let mut standing = active();
+    assert_eq!(standing.news(true, at(0)), Some(News::Failing));
+    assert_eq!(standing.news(false, at(1)), Some(News::Recovered));
+    assert_eq!(standing.news(true, at(2)), None);
+    assert_eq!(standing.news(false, at(3)), None);
+    assert_eq!(standing.news(true, at(59)), None);
+    assert_eq!(standing.news(true, at(60)), Some(News::Failing));
+}
+
+#[test]
+fn counts_are_recorded_at_most_once_a_second() {
+    let mut standing = active();
+    standing.count(Some(FailureReason::Http5xx), at(10));
+    assert_eq!(standing.tend(at(10)).unwrap().consecutive_failures, 1);
+    assert_eq!(standing.alarm(at(10)), None);
+    standing.count(Some(FailureReason::Http5xx), at(10));
+    assert_eq!(standing.tend(at(10)), None);
+    assert_eq!(standing.alarm(at(10)), Some(at(11)));
+    assert_eq!(standing.tend(at(11)).unwrap().consecutive_failures, 2);
+    assert_eq!(standing.unwritten(at(11)), None);
+}
+
+#[test]
+fn disabling_is_recorded_at_once_with_the_endpoint() {
+    let mut standing = active();
+    standing.count(Some(FailureReason::Http5xx), at(10));
+    standing.tend(at(10));
+    standing.count(Some(FailureReason::Http5xx), at(10));
+    standing.disable(Gone, at(10));
+    let state = standing.tend(at(10)).unwrap();
+    assert_eq!(state.held_since, Some(at(10)));
+    assert_eq!((state.disabled, state.endpoint), (Some((Gone, at(10))), 7));
+    standing.disable(Manual, at(10));
+    let state = standing.tend(at(10)).unwrap();
+    assert_eq!(state.disabled, Some((Manual, at(10))));
+}
+
+#[test]
+fn an_active_one_that_succeeds_has_nothing_to_record() {
+    let mut standing = active();
+    standing.count(None, at(1));
+    standing.count(None, at(2));
+    standing.follow(ACTIVE, at(3));
+    assert_eq!(standing.alarm(at(3)), None);
+    assert_eq!(standing.unwritten(at(3)), None);
+}
+
+#[test]
+fn a_pause_goes_on_after_a_restart_unless_the_clock_was_set_back() {
+    let mut standing = active();
+    standing.pause(at(1000), MINUTE);
+    let state = standing.unwritten(at(1000)).unwrap();
+    let mut again = Standing::new(state.clone(), at(1030));
+    assert!(is_stopped(&again, at(1030)));
+    assert_eq!(again.alarm(at(1030)), Some(at(1060)));
+    again.tend(at(1060));
+    assert!(!is_stopped(&again, at(1060)));
+    assert!(!is_stopped(
+        &Standing::new(state.clone(), at(1061)),
+        at(1061)
+    ));
+    assert!(!is_stopped(&Standing::new(state, at(500)), at(500)));
+}

@@ -1,0 +1,46 @@
+//! How a subscription stands, for those who ask, and why it cannot be disabled or enabled.
+
+use crate::domain::{DisabledReason, Timestamp};
+use crate::store::SubscriptionState;
+
+/// How a subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Why it is disabled and since when, by the steady clock; none: it is active. While the file says `active: false`
+    /// that is the reason, whatever else there is.
+    pub disabled: Option<(DisabledReason, Timestamp)>,
+    /// Failed attempts since the last success that were the endpoint's fault.
+    pub consecutive_failures: u32,
+}
+
+impl Status {
+    /// What a state says.
+    pub(super) fn of(state: &SubscriptionState) -> Self {
+        let by_file = state.held_since.filter(|_| state.inactive);
+        let by_file = by_file.map(|since| (DisabledReason::Config, since));
+        Self {
+            disabled: by_file.or(state.disabled),
+            consecutive_failures: state.consecutive_failures,
+        }
+    }
+
+    /// Whether its deliveries are attempted.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.disabled.is_none()
+    }
+}
+
+/// Why a subscription cannot be disabled or enabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StatusError {
+    /// The file does not have it.
+    #[error("no subscription has this name")]
+    Unknown,
+    /// It is `locked`.
+    #[error("the subscription is locked: only the file can disable it")]
+    Locked,
+    /// It cannot be enabled while the file says `active: false`.
+    #[error("the subscription is inactive in the file: only there it can be made active")]
+    Inactive,
+}
