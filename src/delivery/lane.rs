@@ -115,6 +115,7 @@ impl Lane {
         metrics.enabled.set(f64::from(!is_held));
         metrics.pending.set(gauge(pending));
         metrics.held.set(gauge(held));
+        metrics.blocked.set(gauge(counts.blocked));
         metrics.oldest_pending_age.set(age);
         metrics.dead_deliveries.set(gauge(counts.dead));
         metrics.in_flight.set(gauge(counts.in_flight));
@@ -191,6 +192,9 @@ impl Lane {
     fn follow(&self, orders: &mut watch::Receiver<Orders>) -> Option<Arc<Settings>> {
         let orders = orders.borrow_and_update();
         self.beat.store(orders.beat, Ordering::Relaxed);
+        if let Some(settings) = &orders.settings {
+            self.queue.set_order(settings.order, settings.when_stuck);
+        }
         orders.settings.clone()
     }
 

@@ -47,6 +47,7 @@ pub(super) const TINY: Bounds = Bounds {
     refill: 3,
     tail: 2,
     dues: 2,
+    lines: 4,
     granted: 1,
 };
 

@@ -11,6 +11,7 @@ mod delivery;
 mod disabling;
 mod ingest;
 mod metrics;
+mod order;
 mod pacing;
 mod reload;
 mod retries;

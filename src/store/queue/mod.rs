@@ -53,6 +53,8 @@ pub(super) struct Bounds {
     pub(super) tail: usize,
     /// Deliveries that wait for their next attempt.
     pub(super) dues: usize,
+    /// Keys that may be stuck; with more the queue waits.
+    pub(super) lines: usize,
     /// What each queue may keep when memory is used up.
     pub(super) granted: usize,
 }
@@ -64,6 +66,7 @@ impl Default for Bounds {
             refill: 4_096,
             tail: 4_096,
             dues: 10_000,
+            lines: 10_000,
             granted: 16,
         }
     }

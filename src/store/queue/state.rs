@@ -216,7 +216,7 @@ impl QueueState {
         if !self.dues_known {
             return None;
         }
-        let most = self.bounds.dues;
+        let most = self.bounds.lines;
         // What was never attempted and was accepted before comes first. Where that cannot be looked at because too much
         // is stuck, what was attempted goes on: it was its turn then.
         let due = self.dues.front();
@@ -272,7 +272,7 @@ impl QueueState {
         wants.refill = refill.map(|after| (after, limit));
         wants.due_refill = self.dues.begin_refill(due_bound);
         wants.followers = self.lines.begin_followers();
-        wants.blockers = (self.lines.begin_blockers()).then_some(self.bounds.dues);
+        wants.blockers = (self.lines.begin_blockers()).then_some(self.bounds.lines);
     }
 
     /// Stages deliveries whose events must be read back, and with them, to keep the order, those that follow.

@@ -118,13 +118,14 @@ impl QueueState {
     /// A delivery is pending again, due at `at`.
     pub(in crate::store) fn requeued(&mut self, entry: Entry, at: Timestamp) {
         let bound = self.due_bound();
-        self.lines.revived(entry.key, entry.seq, at);
         // The book may have told of it already.
         self.dues.remove(entry.seq);
         if !self.is_coming(entry.seq) {
             self.dues.insert(at, entry, bound);
             self.lines.due_later(&entry);
         }
+        // Last: what it blocked goes behind it.
+        self.lines.revived(entry.key, entry.seq, at);
         self.account();
     }
 

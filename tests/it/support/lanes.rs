@@ -8,13 +8,14 @@ use bytes::Bytes;
 use sidehook::config::{Config, Endpoint, Subscription};
 use sidehook::delivery::{LaneError, Lanes, SettingsError};
 use sidehook::domain::{
-    Clock, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
+    Clock, DeliveryId, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
 use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::metrics::Metrics;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
     NewDelivery, NewEvent, QueueCounts, Store, StoreError, StoreOptions, SubscriptionState,
+    VerbError,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -105,6 +106,47 @@ impl Relay {
             deliveries: deliveries.clone(),
         });
         self.store.accept(events.collect()).await.unwrap();
+    }
+
+    /// Accepts an event with this key; answers its id.
+    pub(crate) async fn post_keyed(
+        &self,
+        names: &[&str],
+        key: &str,
+        body: &'static str,
+    ) -> EventId {
+        let deliveries = names.iter().map(|name| NewDelivery {
+            subscription: self.store.subscription(&parsed(name)),
+            max_pending: 1 << 30,
+        });
+        let mut event = event(self.clock.as_ref(), body);
+        event.head.key = Some(key.parse().unwrap());
+        let new = NewEvent {
+            event,
+            deliveries: deliveries.collect(),
+        };
+        let receipts = self.store.accept(vec![new]).await.unwrap();
+        receipts[0].id
+    }
+
+    /// Replays a delivery.
+    pub(crate) async fn replay(&self, event: EventId, name: &str) -> Result<(), VerbError> {
+        let subscription = parsed(name);
+        let id = DeliveryId {
+            event,
+            subscription,
+        };
+        within(self.store.replay(&id)).await
+    }
+
+    /// Cancels a delivery.
+    pub(crate) async fn cancel(&self, event: EventId, name: &str) -> Result<(), VerbError> {
+        let subscription = parsed(name);
+        let id = DeliveryId {
+            event,
+            subscription,
+        };
+        within(self.store.cancel(&id)).await
     }
 
     /// The figures of a subscription's queue.
