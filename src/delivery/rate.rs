@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_span_has_more_than_the_limit_gives_and_none_less_when_all_is_asked_for(
+        fn no_span_has_more_than_the_limit_gives_and_one_burst(
             attempts in 1u32..2000, per in prop::sample::select(vec![1u64, 60, 3600]),
             pauses in prop::collection::vec(0i64..3000, 1..60),
         ) {

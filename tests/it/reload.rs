@@ -37,6 +37,33 @@ async fn a_changed_url_is_used_from_the_next_attempt() {
 }
 
 #[tokio::test]
+async fn what_was_disabled_for_failing_is_enabled_by_a_new_url_in_the_file() {
+    const ENABLED: &str = r#"sidehook_subscription_enabled{subscription="a"}"#;
+    let receiver =
+        Receiver::start(|request| Reply::status(if request.path == "/new" { 200 } else { 404 }))
+            .await;
+    let fields = ", give_up_on: [404], auto_disable: {failures: 2, for: 0s}, concurrency: 1";
+    let old = subscription("a", &receiver.url("/old"), fields);
+    let relay = Relay::start(&old).await;
+    for _ in 0..3 {
+        relay.post("a", "1").await;
+    }
+    let gave_up = r#"sidehook_dead_letters_total{subscription="a",reason="gave_up"}"#;
+    until("it is disabled", async || {
+        relay.metric(ENABLED).await == Some(0.0) && relay.metric(gave_up).await == Some(2.0)
+    })
+    .await;
+    let relay = Relay::start_in(relay.stop().await, &old).await;
+    assert_eq!(relay.metric(ENABLED).await, Some(0.0));
+    let new = subscription("a", &receiver.url("/new"), fields);
+    relay.rewrite(&new);
+    relay.handle.reload().await.unwrap().unwrap();
+    assert_eq!(relay.metric(ENABLED).await, Some(1.0));
+    let received = receiver.wait_for(3, DEADLINE).await;
+    assert_eq!(received[2].path, "/new");
+}
+
+#[tokio::test]
 async fn a_file_with_errors_leaves_the_running_configuration_in_place() {
     let receiver = Receiver::start(|_| Reply::status(200)).await;
     let relay = Relay::start(&subscription("a", &receiver.url("/"), "")).await;
