@@ -10,7 +10,7 @@
 //! - The book follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
 //!   and memory only; the book hears of it later and nobody waits for it.
 //!
-//! In the folder: `lock`, `journal/`, `book.sqlite3`. One process holds it at a time.
+//! In the folder: `lock`, `journal/`, `book.sqlite3`, `reserve`. One process holds it at a time.
 //!
 //! Left to others: what to attempt and when (delivery), which subscriptions an event is for (matching).
 //!
@@ -32,6 +32,7 @@ mod pump;
 mod queue;
 mod reader;
 mod record;
+mod reserve;
 mod settle;
 
 use std::fmt;

@@ -19,7 +19,8 @@ use crate::store::lock::FolderLock;
 use crate::store::names::{Known, Names};
 use crate::store::pump::{Sink, Token};
 use crate::store::queue::{Bounds, Counters, QueueShared};
-use crate::store::{Inner, StoreError, StoreOptions, reader};
+use crate::store::reserve::Reserve;
+use crate::store::{Inner, StoreError, StoreOptions, journal, reader};
 
 /// How much lower than the rest of the process the book's thread is ranked, as `nice` counts.
 const BOOK_NICENESS: i32 = 5;
@@ -38,7 +39,16 @@ impl Inner {
             hub: Arc::clone(&hub),
             metrics: metrics.clone(),
         };
-        let opened = Journal::open(&options.path.join("journal"), sink);
+        let reserve_path = options.path.join("reserve");
+        let reserve = Reserve::open(&reserve_path).map_err(|source| StoreError::Folder {
+            path: reserve_path,
+            source: Arc::new(source),
+        })?;
+        let how = journal::Options {
+            relaxed: false,
+            reserve: Some(Arc::new(reserve)),
+        };
+        let opened = Journal::open(&options.path.join("journal"), how, sink);
         let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
         tell(&recovery);
         let journal = Arc::new(journal);
@@ -134,7 +144,7 @@ pub(super) async fn close(inner: Arc<Inner>) -> Result<(), StoreError> {
 fn tell(recovery: &Recovery) {
     for damage in &recovery.damaged {
         warn!(
-            damage,
+            %damage,
             "the journal is damaged here; what could be read was kept"
         );
     }

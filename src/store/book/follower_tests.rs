@@ -7,7 +7,7 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::store::dedup::DedupKey;
 use crate::store::harness::{HandClock, NOW, TINY};
-use crate::store::journal::{Committed, Group, JournalError};
+use crate::store::journal::{Committed, Group, JournalError, Options};
 
 /// Nobody appends here.
 struct Deaf;
@@ -21,7 +21,8 @@ impl Committed<()> for Deaf {
 }
 
 fn follower(folder: &TempDir) -> Follower<()> {
-    let (journal, _) = Journal::open(&folder.path().join("journal"), Deaf).unwrap();
+    let (journal, _) =
+        Journal::open(&folder.path().join("journal"), Options::default(), Deaf).unwrap();
     let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
     let hub = Hub::new(TINY, HandClock::at(NOW), 0);
     Follower::new(book, Arc::new(journal), hub)

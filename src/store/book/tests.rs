@@ -13,7 +13,7 @@ use super::*;
 use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
 use crate::store::harness::{NOW, due_in, given, outcome};
-use crate::store::journal::{Committed, Durability, Group, Place};
+use crate::store::journal::{Committed, Durability, Group, Options, Place};
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);
@@ -48,7 +48,12 @@ impl Written {
     fn new() -> Self {
         let folder = tempdir().unwrap();
         let (sender, told) = std::sync::mpsc::sync_channel(64);
-        let (journal, _) = Journal::open(&folder.path().join("journal"), Told(sender)).unwrap();
+        let (journal, _) = Journal::open(
+            &folder.path().join("journal"),
+            Options::default(),
+            Told(sender),
+        )
+        .unwrap();
         Self {
             _folder: folder,
             journal,
