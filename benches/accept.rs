@@ -16,7 +16,7 @@ use sidehook::domain::{
     AttemptStatus, Clock, Event, EventHead, EventId, Next, Outcome, SubscriptionNumber, SystemClock,
 };
 use sidehook::metrics::Metrics;
-use sidehook::store::{NewDelivery, NewEvent, Store, StoreOptions};
+use sidehook::store::{NewDelivery, NewEvent, Retention, Store, StoreOptions};
 
 const BATCH: u16 = 64;
 
@@ -86,6 +86,15 @@ fn accept_take_settle(criterion: &mut Criterion) {
         dedup_window: Duration::from_secs(3600),
         dedup_max: 1_000_000,
         memory_budget: 24 << 20,
+        max_pending: u64::MAX,
+        retention: Retention {
+            delivered: Duration::from_secs(3 * 86_400),
+            dead: Duration::from_secs(30 * 86_400),
+            max_size: 1 << 32,
+            removed_after: Duration::from_secs(7 * 86_400),
+            dedup_window: Duration::from_secs(60),
+        },
+        relaxed: false,
     };
     let store = Store::open(options, Arc::clone(&clock), Metrics::new().store()).unwrap();
     let pumped = store.clone();

@@ -12,13 +12,13 @@ use crate::app::handle::Handle;
 use crate::app::listeners::Bound;
 use crate::app::reload::{Loading, log_warnings, names};
 use crate::app::{AppError, Options, Running};
-use crate::config::{Config, Loaded, Watcher};
+use crate::config::{Config, Durability, Loaded, Watcher};
 use crate::delivery::Lanes;
 use crate::egress::Egress;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Retention, Store, StoreError, StoreOptions};
 
 /// Bytes of memory for bodies and windows, all lanes together.
 const MEMORY_BUDGET: usize = 32 << 20;
@@ -111,6 +111,15 @@ fn store_options(config: &Config) -> StoreOptions {
         dedup_window: config.ingest.dedup_window,
         dedup_max: config.ingest.dedup_max,
         memory_budget: MEMORY_BUDGET,
+        relaxed: config.store.durability == Durability::Relaxed,
+        max_pending: config.store.max_pending,
+        retention: Retention {
+            delivered: config.store.retention.delivered,
+            dead: config.store.retention.dead,
+            max_size: config.store.retention.max_size,
+            removed_after: config.store.removed_after,
+            dedup_window: config.ingest.dedup_window,
+        },
     }
 }
 

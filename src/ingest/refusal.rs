@@ -110,7 +110,11 @@ impl Refusal {
     pub(super) fn count(&self, metrics: &IngestMetrics) {
         match self {
             Self::Store {
-                error: AcceptError::Full | AcceptError::Overloaded | AcceptError::Failed(_),
+                error:
+                    AcceptError::Full
+                    | AcceptError::Pending
+                    | AcceptError::Overloaded
+                    | AcceptError::Failed(_),
                 events,
                 ..
             } => metrics.overloaded.increment(*events),
@@ -170,6 +174,7 @@ impl Refusal {
                 AcceptError::Conflict(_) => (StatusCode::UNPROCESSABLE_ENTITY, "given_id_conflict"),
                 AcceptError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
                 AcceptError::Full => (StatusCode::SERVICE_UNAVAILABLE, "store_full"),
+                AcceptError::Pending => (StatusCode::SERVICE_UNAVAILABLE, "too_much_pending"),
                 AcceptError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
                 AcceptError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
             },
@@ -232,6 +237,9 @@ fn store_detail(error: &AcceptError) -> &'static str {
         }
         AcceptError::TooLarge => "the store has no place for events of this size",
         AcceptError::Full => "there is no room left for events, try again later",
+        AcceptError::Pending => {
+            "as many bytes are pending as store.max_pending allows, try again later"
+        }
         AcceptError::Overloaded => "events come in faster than they can be stored, try again",
         AcceptError::Failed(_) => "the store has failed, try again later",
     }

@@ -183,6 +183,9 @@ impl Inner {
         if self.hub.book.lag_bytes() > LAG_BYTES_MAX {
             return Err(AcceptError::Overloaded);
         }
+        if self.hub.pending_bytes() >= self.max_pending {
+            return Err(AcceptError::Pending);
+        }
         let decisions = match decide(&mut intake, events, verdicts, now)? {
             Ok(decisions) => decisions,
             Err(doubt) => return Ok(Step::Doubt(doubt)),
@@ -272,7 +275,7 @@ impl Inner {
             return Verdict::Other;
         };
         let (reply, accepted) = oneshot::channel();
-        self.hub.reader.submit([ReadJob::Compare { place, reply }]);
+        self.hub.reader.submit([ReadJob::Read { place, reply }]);
         match accepted.await {
             Ok(Some(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
             Ok(None) | Err(_) => Verdict::Other,

@@ -42,7 +42,7 @@ pub(super) enum Change {
         /// Bytes of their bodies.
         bytes: u64,
     },
-    /// Events of deliveries stand in other places.
+    /// Events of deliveries stand in other places, which are known once the copies are committed.
     Relocated(HashMap<EventSeq, Place>),
 }
 
@@ -83,6 +83,11 @@ impl Claim {
         })
     }
 
+    /// Whose deliveries they are.
+    pub(super) fn queue(&self) -> &Arc<QueueShared> {
+        &self.queue
+    }
+
     /// The deliveries claimed, unless it is all.
     pub(super) fn seqs(&self) -> &[EventSeq] {
         self.seqs.as_deref().unwrap_or_default()
@@ -102,6 +107,8 @@ impl Drop for Claim {
 pub(super) struct Changes {
     pub(super) changes: Vec<(Arc<QueueShared>, Change)>,
     pub(super) claims: Vec<Claim>,
+    /// The events that the records copy, in their order, if that is what they do.
+    pub(super) moved: Vec<EventSeq>,
     pub(super) now: Timestamp,
     /// The turn of the verb.
     pub(super) turn: OwnedMutexGuard<()>,
@@ -110,10 +117,19 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// The records are committed: counts them, and goes on to the book.
-    pub(super) fn committed(self: Box<Self>, hub: &Hub) {
-        for (queue, change) in &self.changes {
+    /// The records are committed in these places: counts them, and goes on to the book.
+    pub(super) fn committed(mut self: Box<Self>, hub: &Hub, places: &[Place]) {
+        let moved: HashMap<_, _> = self
+            .moved
+            .iter()
+            .copied()
+            .zip(places.iter().copied())
+            .collect();
+        for (queue, change) in &mut self.changes {
             count(queue, change);
+            if let Change::Relocated(to) = change {
+                to.clone_from(&moved);
+            }
         }
         hub.book.command(Command::Changed(self));
     }
@@ -123,6 +139,7 @@ impl Changes {
         let Self {
             changes,
             claims,
+            moved: _,
             now,
             turn,
             reply,

@@ -59,6 +59,9 @@ pub enum AcceptError {
     /// No space is left on the disk.
     #[error("the disk is full")]
     Full,
+    /// As much is pending as may be: `store.max_pending`.
+    #[error("as much is pending as store.max_pending allows")]
+    Pending,
     /// The store cannot keep up: too much waits for its commit or for the book.
     #[error("the store is overloaded")]
     Overloaded,

@@ -23,7 +23,6 @@ impl Inner {
     pub(super) fn publish(&self) {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let queues: Vec<_> = names.iter().map(|known| &known.queue).collect();
-        let pending_bytes: u64 = queues.iter().map(|queue| queue.pending_bytes()).sum();
         let partial: Vec<_> = queues
             .into_iter()
             .filter(|queue| queue.is_partial())
@@ -35,7 +34,9 @@ impl Inner {
         }
         let size = self.journal.size_bytes() + book_bytes(&self.book_path);
         self.metrics.size_bytes.set(gauge(size));
-        self.metrics.pending_bytes.set(gauge(pending_bytes));
+        self.metrics
+            .pending_bytes
+            .set(gauge(self.hub.pending_bytes()));
         let healthy = match self.health() {
             Health::Healthy => 1.0,
             Health::Full | Health::Failed => 0.0,

@@ -51,6 +51,32 @@ pub(super) const TINY: Bounds = Bounds {
     granted: 1,
 };
 
+/// No reserve, and nothing missing of it.
+pub(super) struct NoRoom;
+
+impl reserve::Room for NoRoom {
+    fn give(&self, _bytes: u64) -> bool {
+        false
+    }
+
+    fn make_whole(&self) -> bool {
+        true
+    }
+
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+/// Keeps everything for days.
+pub(super) const RETENTION: Retention = Retention {
+    delivered: Duration::from_secs(3 * 86_400),
+    dead: Duration::from_secs(30 * 86_400),
+    max_size: 1 << 32,
+    removed_after: Duration::from_secs(7 * 86_400),
+    dedup_window: Duration::from_secs(3600),
+};
+
 pub(super) struct Running {
     pub(super) store: Store,
     pump: JoinHandle<Result<(), StoreError>>,
@@ -61,6 +87,9 @@ pub(super) struct Setup {
     pub(super) memory_budget: usize,
     pub(super) dedup_max: usize,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) max_pending: u64,
+    pub(super) retention: Retention,
+    pub(super) segments: journal::Bounds,
 }
 
 impl Default for Setup {
@@ -70,6 +99,9 @@ impl Default for Setup {
             memory_budget: 8 << 20,
             dedup_max: 1000,
             clock: HandClock::at(NOW),
+            max_pending: PLENTY,
+            retention: RETENTION,
+            segments: journal::Bounds::STORE,
         }
     }
 }
@@ -81,9 +113,13 @@ impl Setup {
             dedup_window: Duration::from_secs(3600),
             dedup_max: self.dedup_max,
             memory_budget: self.memory_budget,
+            max_pending: self.max_pending,
+            retention: self.retention,
+            relaxed: false,
         };
         let clock = Arc::clone(&self.clock);
-        let inner = Inner::open(options, clock, no_metrics(), self.bounds)?;
+        let sizes = (self.bounds, self.segments);
+        let inner = Inner::open(options, clock, no_metrics(), sizes)?;
         Ok(Store(Arc::new(inner)))
     }
 

@@ -1,6 +1,7 @@
 //! What the parts of the store share: the clock, the budget, the inboxes of its threads, and whether it has failed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::pump::Completions;
 use crate::store::queue::Bounds;
 use crate::store::reader::Inbox as ReaderInbox;
+use crate::store::reserve::Room;
 
 /// Shared by handles, queues and threads. Holds no thread and no file, so it may outlive the store.
 pub(super) struct Hub {
@@ -22,10 +24,19 @@ pub(super) struct Hub {
     pub(super) book: BookInbox,
     pub(super) reader: ReaderInbox,
     pub(super) completions: Completions,
+    /// What outcomes and the book have when the disk is full.
+    pub(super) reserve: Arc<dyn Room>,
+    /// Bytes of bodies pending, those of one event once for each subscription.
+    pub(super) pending_bytes: Arc<AtomicU64>,
 }
 
 impl Hub {
-    pub(super) fn new(bounds: Bounds, clock: Arc<dyn Clock>, memory_budget: usize) -> Arc<Self> {
+    pub(super) fn new(
+        bounds: Bounds,
+        clock: Arc<dyn Clock>,
+        memory_budget: usize,
+        reserve: Arc<dyn Room>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             bounds,
             clock,
@@ -34,7 +45,14 @@ impl Hub {
             book: BookInbox::default(),
             reader: ReaderInbox::default(),
             completions: Completions::default(),
+            reserve,
+            pending_bytes: Arc::default(),
         })
+    }
+
+    /// Bytes of bodies pending, those of one event once for each subscription.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes.load(Ordering::Relaxed)
     }
 
     /// Fails the store, unless it has failed before.

@@ -10,7 +10,7 @@
 //! - The book follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
 //!   and memory only; the book hears of it later and nobody waits for it.
 //!
-//! In the folder: `lock`, `journal/`, `book.sqlite3`. One process holds it at a time.
+//! In the folder: `lock`, `journal/`, `book.sqlite3`, `reserve`. One process holds it at a time.
 //!
 //! Left to others: what to attempt and when (delivery), which subscriptions an event is for (matching).
 //!
@@ -33,13 +33,15 @@ mod pump;
 mod queue;
 mod reader;
 mod record;
+mod reserve;
+mod retention;
 mod settle;
 mod verbs;
 
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -56,6 +58,7 @@ use names::{Known, Names};
 use pump::Token;
 use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
+pub use retention::Retention;
 
 use crate::domain::{
     Clock, DeliveryId, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName,
@@ -74,6 +77,12 @@ pub struct StoreOptions {
     pub dedup_max: usize,
     /// Bytes of memory for bodies and windows, all queues together.
     pub memory_budget: usize,
+    /// Bytes of bodies that may be pending, those of one event once for each subscription; above it no event is accepted.
+    pub max_pending: u64,
+    /// What is kept, and for how long.
+    pub retention: Retention,
+    /// Events are accepted when they are written, and synced within a second: a power cut may lose those.
+    pub relaxed: bool,
 }
 
 /// An event to accept, with the subscriptions it is for.
@@ -157,6 +166,12 @@ struct Inner {
     names: RwLock<Names>,
     /// What hashes of given ids and of keys are keyed with.
     key: DedupKey,
+    retention: Retention,
+    /// Bytes of bodies that may be pending.
+    max_pending: u64,
+    opened_at: Timestamp,
+    /// From this segment on, names and states of all subscriptions are told.
+    standing_from: AtomicU32,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.
@@ -181,7 +196,8 @@ impl Store {
         clock: Arc<dyn Clock>,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        Inner::open(options, clock, metrics, Bounds::default()).map(|inner| Self(Arc::new(inner)))
+        let sizes = (Bounds::default(), journal::Bounds::STORE);
+        Inner::open(options, clock, metrics, sizes).map(|inner| Self(Arc::new(inner)))
     }
 
     /// Hands on what is committed: to those who wait and to the queues. To be run as one task for as long as the store
@@ -196,6 +212,7 @@ impl Store {
         tokio::select! {
             ended = self.0.pump() => ended,
             never = self.0.wake_journal() => match never {},
+            never = self.0.retain() => match never {},
         }
     }
 
@@ -209,7 +226,7 @@ impl Store {
         let number = names.next();
         names.add(Known {
             name: name.clone(),
-            queue: QueueShared::new(number, &self.0.hub, Counters::default(), None),
+            queue: QueueShared::new(number, &self.0.hub, self.0.no_deliveries(), None),
             state: SubscriptionState::default(),
             named: false,
             saved: true,
@@ -245,7 +262,7 @@ impl Store {
         match names.get(subscription) {
             Some(known) => Queue(Arc::clone(&known.queue)),
             None => {
-                let counters = Counters::default();
+                let counters = self.0.no_deliveries();
                 Queue(QueueShared::new(subscription, &self.0.hub, counters, None))
             }
         }
@@ -347,6 +364,13 @@ impl Store {
     /// Dropped, it goes on by itself.
     pub async fn close(&self) -> Result<(), StoreError> {
         open::close(Arc::clone(&self.0)).await
+    }
+}
+
+impl Inner {
+    /// The counters of a queue that is empty.
+    fn no_deliveries(&self) -> Counters {
+        Counters::new(0, 0, 0, &self.hub.pending_bytes)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Opening the store, and closing it: in which order its parts begin and end.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 use crate::domain::{Clock, EventSeq, Timestamp};
 use crate::metrics::StoreMetrics;
 use crate::store::accept::Intake;
-use crate::store::book::{Book, BookError, Follower, Start, Subscription};
+use crate::store::book::{Book, BookError, Follower, Remembered, Start, Subscription};
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::hub::Hub;
 use crate::store::journal::{Journal, Recovery};
@@ -19,7 +20,8 @@ use crate::store::lock::FolderLock;
 use crate::store::names::{Known, Names};
 use crate::store::pump::{Sink, Token};
 use crate::store::queue::{Bounds, Counters, QueueShared};
-use crate::store::{Inner, StoreError, StoreOptions, reader};
+use crate::store::reserve::{Reserve, Room};
+use crate::store::{Inner, StoreError, StoreOptions, journal, reader};
 
 /// How much lower than the rest of the process the book's thread is ranked, as `nice` counts.
 const BOOK_NICENESS: i32 = 5;
@@ -30,26 +32,40 @@ impl Inner {
         options: StoreOptions,
         clock: Arc<dyn Clock>,
         metrics: StoreMetrics,
-        bounds: Bounds,
+        (bounds, sizes): (Bounds, journal::Bounds),
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::acquire(&options.path)?;
-        let hub = Hub::new(bounds, clock, options.memory_budget);
+        let reserve = reserve(&options.path.join("reserve"))?;
+        let hub = Hub::new(bounds, clock, options.memory_budget, Arc::clone(&reserve));
         let sink = Sink {
             hub: Arc::clone(&hub),
             metrics: metrics.clone(),
         };
-        let opened = Journal::open(&options.path.join("journal"), sink);
+        let how = journal::Options {
+            relaxed: options.relaxed,
+            reserve: Some(reserve),
+        };
+        let opened = Journal::open_sized(&options.path.join("journal"), sizes, how, sink);
         let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
         tell(&recovery);
         let journal = Arc::new(journal);
 
         let now = hub.clock.steady();
         let book_path = options.path.join("book.sqlite3");
-        let mut book = Book::open(&book_path, new_key()?).map_err(book_failed)?;
-        let start = book
-            .recover(&journal, recovery.last_seq, now)
-            .map_err(book_failed)?;
-        let dedup = dedup(&book, &options, now).map_err(book_failed)?;
+        let key = new_key()?;
+        let read = || {
+            let mut book = Book::open(&book_path, key)?;
+            let remembered = remembered(&options, now);
+            let start = book.recover(&journal, recovery.last_seq, now, remembered)?;
+            Ok((book, start))
+        };
+        let (book, start) = match read() {
+            // On a full disk the book needs of what is kept for that.
+            Err(error) if BookError::is_full(&error) && hub.reserve.give(u64::MAX) => read(),
+            result => result,
+        }
+        .map_err(book_failed)?;
+        let dedup = dedup(&start, &options);
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
         let key = start.head.key;
         let intake = Intake::new(next_seq, key, dedup);
@@ -63,6 +79,10 @@ impl Inner {
             verbs: Arc::default(),
             names: RwLock::new(names),
             key,
+            retention: options.retention,
+            max_pending: options.max_pending,
+            opened_at: now,
+            standing_from: AtomicU32::new(0),
             metrics,
             book_path,
             added: Notify::new(),
@@ -135,7 +155,7 @@ pub(super) async fn close(inner: Arc<Inner>) -> Result<(), StoreError> {
 fn tell(recovery: &Recovery) {
     for damage in &recovery.damaged {
         warn!(
-            damage,
+            %damage,
             "the journal is damaged here; what could be read was kept"
         );
     }
@@ -147,20 +167,36 @@ fn tell(recovery: &Recovery) {
     }
 }
 
+fn reserve(path: &Path) -> Result<Arc<dyn Room>, StoreError> {
+    match Reserve::open(path) {
+        Ok(reserve) => Ok(Arc::new(reserve)),
+        Err(source) => Err(StoreError::Folder {
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }),
+    }
+}
+
 fn new_key() -> Result<DedupKey, StoreError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| system_failed(io::Error::from(error)))?;
     Ok(DedupKey(key))
 }
 
-fn dedup(book: &Book, options: &StoreOptions, now: Timestamp) -> Result<Dedup, BookError> {
-    let mut dedup = Dedup::new(options.dedup_window, options.dedup_max);
+fn remembered(options: &StoreOptions, now: Timestamp) -> Remembered {
     let window = i64::try_from(options.dedup_window.as_millis()).unwrap_or(i64::MAX);
-    let since = Timestamp::from_millis(now.as_millis().saturating_sub(window));
-    for (hash, seq, accepted_at) in book.given_ids(since, options.dedup_max)? {
-        dedup.insert(hash, seq, accepted_at);
+    Remembered {
+        since: Timestamp::from_millis(now.as_millis().saturating_sub(window)),
+        max: options.dedup_max,
     }
-    Ok(dedup)
+}
+
+fn dedup(start: &Start, options: &StoreOptions) -> Dedup {
+    let mut dedup = Dedup::new(options.dedup_window, options.dedup_max);
+    for (hash, seq, accepted_at) in &start.given_ids {
+        dedup.insert(*hash, *seq, *accepted_at);
+    }
+    dedup
 }
 
 /// Subscriptions and their queues, as the book has them.
@@ -184,7 +220,7 @@ fn names(start: Start, hub: &Arc<Hub>) -> Names {
             );
             continue;
         };
-        let counters = Counters::new(pending, pending_bytes, dead);
+        let counters = Counters::new(pending, pending_bytes, dead, &hub.pending_bytes);
         names.add(Known {
             name,
             queue: QueueShared::new(number, hub, counters, oldest),

@@ -226,7 +226,7 @@ impl Inner {
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
-                Token::Changed(changes) => changes.committed(&self.hub),
+                Token::Changed(changes) => changes.committed(&self.hub, &places),
                 Token::Nobody => {}
             }
         }

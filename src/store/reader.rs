@@ -27,8 +27,8 @@ pub(super) enum ReadJob {
         /// Which.
         load: Load,
     },
-    /// An event to compare with; none if it cannot be read.
-    Compare {
+    /// An event for somebody else; none if it cannot be read.
+    Read {
         /// Where it is.
         place: Place,
         /// Who wants it.
@@ -40,7 +40,7 @@ impl ReadJob {
     fn place(&self) -> Place {
         match self {
             Self::Load { load, .. } => load.place,
-            Self::Compare { place, .. } => *place,
+            Self::Read { place, .. } => *place,
         }
     }
 }
@@ -105,7 +105,7 @@ pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, hub: &Hub) {
                     last = body.clone().map(|body| (load.place, body));
                     queue.loaded(load.seq, body);
                 }
-                ReadJob::Compare { place, reply } => {
+                ReadJob::Read { place, reply } => {
                     // Who asked may have gone: nobody is waiting then, and nothing is to be done.
                     reply.send(read(journal, place)).ok();
                 }

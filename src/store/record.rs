@@ -14,6 +14,8 @@ pub(crate) enum Record {
     Accepted(Accepted),
     /// An attempt of a delivery ended.
     Attempted(Attempted),
+    /// An event was copied from a segment that is about to go, with those of its deliveries that are needed still.
+    Moved(Moved),
     /// A name got its number.
     SubscriptionNamed {
         /// The number from now on.
@@ -92,6 +94,30 @@ pub(crate) struct Attempted {
     pub(crate) blocks: bool,
     /// When its schedule began, by the steady clock.
     pub(crate) since: Timestamp,
+}
+
+/// An event that was copied. Its deliveries are those that are pending or dead.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Moved {
+    /// The event, under its sequence, and the deliveries that are needed still.
+    pub(crate) accepted: Accepted,
+    /// How far each of them is, in their order.
+    pub(crate) progress: Vec<Progress>,
+}
+
+/// How far a pending or dead delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Attempts made.
+    pub(crate) attempts: u32,
+    /// Attempts made since the schedule began.
+    pub(crate) schedule_attempts: u32,
+    /// When the schedule began.
+    pub(crate) since: Timestamp,
+    /// When it is due again, and the pause that led there, in ms; none if it was never attempted, or is dead.
+    pub(crate) due: Option<(Timestamp, i64)>,
+    /// When it died; of a pending one when it was accepted.
+    pub(crate) ended_at: Timestamp,
 }
 
 /// How a delivery is dead.

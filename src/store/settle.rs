@@ -53,15 +53,17 @@ impl Inner {
             outcome,
             next,
         });
+        let ordered = lease.queue().is_ordered(entry.key);
         let recording = Recording {
             store: Arc::clone(self),
             lease,
             record,
             next,
-            durability: if urgent {
-                Durability::WriteNow
-            } else {
-                Durability::Write
+            // What follows in order must not be delivered before this is sure.
+            durability: match (ordered, urgent) {
+                (true, _) => Durability::SyncOutcome,
+                (false, true) => Durability::WriteNow,
+                (false, false) => Durability::Write,
             },
         };
         let store = Arc::clone(self);

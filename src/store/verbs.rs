@@ -140,18 +140,40 @@ impl Inner {
         changes: Vec<(Arc<QueueShared>, Change)>,
         claims: Vec<Claim>,
     ) -> Result<(), VerbError> {
+        let done = self.launch(turn, &records, changes, claims)?;
+        self.landed(done).await
+    }
+
+    /// Appends records, and lets their changes go their way.
+    pub(super) fn launch(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        records: &[Record],
+        changes: Vec<(Arc<QueueShared>, Change)>,
+        claims: Vec<Claim>,
+    ) -> Result<oneshot::Receiver<()>, VerbError> {
+        let moved = records.iter().filter_map(|record| match record {
+            Record::Moved(moved) => Some(moved.accepted.seq),
+            _ => None,
+        });
         let (reply, done) = oneshot::channel();
         let changes = Changes {
             changes,
             claims,
+            moved: moved.collect(),
             now: self.hub.clock.steady(),
             turn,
             reply,
         };
         let token = Token::Changed(Box::new(changes));
         self.journal
-            .append_now(&records, Durability::WriteNow, token)
+            .append_now(records, Durability::SyncOutcome, token)
             .map_err(|error| VerbError::of_append(&error))?;
+        Ok(done)
+    }
+
+    /// Waits until what was launched is done.
+    pub(super) async fn landed(&self, done: oneshot::Receiver<()>) -> Result<(), VerbError> {
         done.await
             .map_err(|_| VerbError::Failed(self.hub.failure.reason()))
     }

@@ -65,6 +65,7 @@ pub(super) struct Change {
     pub(super) pending: i64,
     pub(super) pending_bytes: i64,
     pub(super) dead: i64,
+    pub(super) checksum: i64,
 }
 
 /// What changes for the deliveries of the events that stand in one segment.
@@ -92,6 +93,7 @@ impl Tally {
         let change = self.counters.entry(number).or_default();
         change.pending += 1;
         change.pending_bytes += i64::from(entry.body_bytes);
+        change.checksum += entry.checksum();
         self.segment(entry).pending += 1;
     }
 
@@ -100,6 +102,7 @@ impl Tally {
         let change = self.counters.entry(number).or_default();
         change.pending -= 1;
         change.pending_bytes -= i64::from(entry.body_bytes);
+        change.checksum -= entry.checksum();
         let segment = self.segment(entry);
         segment.pending -= 1;
         segment.ended_at = segment.ended_at.max(at);
@@ -123,6 +126,26 @@ impl Tally {
     fn event(&mut self, segment: u32, at: Timestamp) {
         let segment = self.segments.entry(segment).or_default();
         segment.ended_at = segment.ended_at.max(at);
+    }
+
+    /// A pending or dead delivery stands in another place from now on.
+    pub(super) fn moved(
+        &mut self,
+        number: SubscriptionNumber,
+        from: &Entry,
+        to: &Entry,
+        dead: bool,
+    ) {
+        for (entry, sign) in [(from, -1), (to, 1)] {
+            let change = self.segment(entry);
+            if dead {
+                change.dead += sign;
+            } else {
+                change.pending += sign;
+                let counters = self.counters.entry(number).or_default();
+                counters.checksum += sign * entry.checksum();
+            }
+        }
     }
 
     fn segment(&mut self, entry: &Entry) -> &mut SegmentChange {
@@ -149,6 +172,26 @@ pub(super) struct EventRow {
     pub(super) place: Place,
     pub(super) body_bytes: u32,
     pub(super) subscriptions: Vec<u8>,
+}
+
+impl EventRow {
+    fn new(accepted: &Accepted, place: Place, key: DedupKey) -> Self {
+        let head = &accepted.event.head;
+        let numbers = accepted.deliveries.iter();
+        Self {
+            seq: accepted.seq,
+            id: *head.id.as_bytes(),
+            given: key.hash(head),
+            event_type: head.event_type.clone(),
+            accepted_at: head.accepted_at,
+            key: key.order(head),
+            place,
+            body_bytes: u32::try_from(accepted.event.body.len()).unwrap_or(u32::MAX),
+            subscriptions: numbers
+                .flat_map(|(number, _)| number.0.to_le_bytes())
+                .collect(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -217,6 +260,12 @@ impl Round {
             }
             Record::SubscriptionState { number, state } => {
                 self.stretch(|stretch| stretch.states.push((number, state)));
+            }
+            Record::Moved(moved) => {
+                let row = EventRow::new(&moved.accepted, place, self.key);
+                let at = moved.accepted.event.head.accepted_at;
+                self.bytes += row.subscriptions.len();
+                self.verb(Verb::Move(Box::new((row, moved))), at);
             }
             Record::Requeued {
                 seq,
@@ -301,9 +350,7 @@ impl Stretch {
         let head = &accepted.event.head;
         let entry = Entry::accepted(accepted, place, key);
         self.tally.event(place.segment, head.accepted_at);
-        let mut subscriptions = Vec::with_capacity(accepted.deliveries.len() * 4);
         for (number, dead) in &accepted.deliveries {
-            subscriptions.extend_from_slice(&number.0.to_le_bytes());
             match dead {
                 None => {
                     self.tally.began(*number, &entry);
@@ -313,17 +360,7 @@ impl Stretch {
                 Some(death) => self.died(*number, entry, *death, head.accepted_at),
             }
         }
-        let row = EventRow {
-            seq: accepted.seq,
-            id: *head.id.as_bytes(),
-            given: key.hash(head),
-            event_type: head.event_type.clone(),
-            accepted_at: head.accepted_at,
-            key: entry.key,
-            place,
-            body_bytes: entry.body_bytes,
-            subscriptions,
-        };
+        let row = EventRow::new(accepted, place, key);
         if let Some(rows) = self.segment(place.segment) {
             rows.events.push(row);
         }

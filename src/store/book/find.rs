@@ -69,12 +69,14 @@ fn delivered(
         return Ok(None);
     };
     let segment = entry.place.segment;
-    let subscriptions: Vec<u8> = connection
+    let subscriptions: Option<Vec<u8>> = connection
         .prepare_cached(&format!(
-            "SELECT subscriptions FROM events_{segment} WHERE seq = ?1"
+            "SELECT subscriptions FROM events_{segment} WHERE seq = ?1
+             UNION ALL SELECT subscriptions FROM moved WHERE seq = ?1 LIMIT 1"
         ))?
-        .query_row([int(seq.0)], |row| row.get(0))?;
-    if !has_number(&subscriptions, number) {
+        .query_row([int(seq.0)], |row| row.get(0))
+        .optional()?;
+    if !subscriptions.is_some_and(|list| has_number(&list, number)) {
         return Ok(None);
     }
     entry.attempts = attempts_made(connection, number, seq, segment)?;
@@ -130,7 +132,11 @@ pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<O
             return Ok(Some(EventSeq(seq)));
         }
     }
-    Ok(None)
+    let moved = connection
+        .prepare_cached("SELECT seq FROM moved WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| row.get(0).map(nat))
+        .optional()?;
+    Ok(moved.map(EventSeq))
 }
 
 /// The last sequence, and how many deliveries of a subscription are pending, with how many bytes.
@@ -158,15 +164,22 @@ pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Ent
         )?
         .query_row([int(seq.0)], |row| row.get(0))
         .optional()?;
-    let Some(segment) = segment else {
-        return Ok(None);
-    };
-    let sql = format!(
-        "SELECT seq, {segment}, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
-         FROM events_{segment} WHERE seq = ?1"
-    );
+    if let Some(segment) = segment {
+        let sql = format!(
+            "SELECT seq, {segment}, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
+             FROM events_{segment} WHERE seq = ?1"
+        );
+        let found = connection.prepare_cached(&sql)?;
+        let found = { found }.query_row([int(seq.0)], entry).optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
     connection
-        .prepare_cached(&sql)?
+        .prepare_cached(
+            "SELECT seq, segment, offset, length, body_bytes, accepted_at, accepted_at, key, 0, 0
+             FROM moved WHERE seq = ?1",
+        )?
         .query_row([int(seq.0)], entry)
         .optional()
 }

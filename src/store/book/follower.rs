@@ -25,6 +25,8 @@ use crate::store::queue::{DueKey, FollowersWanted, QueueShared};
 const GATHER: Duration = Duration::from_millis(100);
 /// … unless so many records wait.
 const RECORDS_WAITING_MAX: usize = 4_000;
+/// What the book takes of the reserve at a time when the disk is full, bytes.
+const BOOK_ROOM: u64 = 4 << 20;
 /// The pause after an error …
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// … and how many in a row fail the store: a minute's worth.
@@ -324,6 +326,8 @@ impl<T: Send + 'static> Follower<T> {
             );
         }
         if error.is_full() {
+            // Deliveries that are only in the book go on by what is kept for that.
+            self.hub.reserve.give(BOOK_ROOM);
             return;
         }
         self.errors += 1;

@@ -8,8 +8,8 @@ use super::*;
 use crate::domain::EventSeq;
 use crate::store::book::find;
 use crate::store::dedup::DedupKey;
-use crate::store::harness::{HandClock, NOW, TINY};
-use crate::store::journal::{Committed, Group, JournalError, Place};
+use crate::store::harness::{HandClock, NOW, NoRoom, TINY};
+use crate::store::journal::{Committed, Group, JournalError, Options, Place};
 
 /// Nobody appends here.
 struct Deaf;
@@ -23,9 +23,10 @@ impl Committed<()> for Deaf {
 }
 
 fn follower(folder: &TempDir) -> Follower<()> {
-    let (journal, _) = Journal::open(&folder.path().join("journal"), Deaf).unwrap();
+    let (journal, _) =
+        Journal::open(&folder.path().join("journal"), Options::default(), Deaf).unwrap();
     let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
-    let hub = Hub::new(TINY, HandClock::at(NOW), 0);
+    let hub = Hub::new(TINY, HandClock::at(NOW), 0, Arc::new(NoRoom));
     Follower::new(book, Arc::new(journal), hub)
 }
 

@@ -13,10 +13,12 @@
 //! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
 
 mod apply;
+mod audit;
 pub(super) mod find;
 mod follower;
 mod query;
 mod schema;
+pub(super) mod segments;
 mod verbs;
 mod write;
 
@@ -54,6 +56,9 @@ pub(super) enum BookError {
     /// The tables are not those of this version.
     #[error("the book is of version {0}: expected {expected}", expected = schema::VERSION)]
     Version(i64),
+    /// Its rows are not those that it counted.
+    #[error("the book does not agree with itself")]
+    Unsound,
     /// It knows events that the journal does not have.
     #[error("the book is not of this journal")]
     Foreign,
@@ -63,7 +68,7 @@ impl BookError {
     /// Whether the book must be written anew: what it says is wrong, as opposed to not being had just now.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Version(_) | Self::Foreign => true,
+            Self::Version(_) | Self::Unsound | Self::Foreign => true,
             Self::Journal(_) | Self::File(_) => false,
             Self::Sqlite(error) => !matches!(
                 error.sqlite_error_code(),
@@ -83,7 +88,7 @@ impl BookError {
     }
 
     /// Whether waiting for room on the disk is all that is to be done.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 }
@@ -193,17 +198,30 @@ impl Book {
         journal: &Journal<T>,
         last_seq: EventSeq,
         now: Timestamp,
+        remembered: Remembered,
     ) -> Result<Start, BookError> {
-        match self.try_recover(journal, last_seq, now) {
+        match self
+            .audit()
+            .and_then(|()| self.try_recover(journal, last_seq, now, remembered))
+        {
             Err(error) if error.is_damage() => {
                 tracing::warn!(
                     %error,
                     "the book is set aside and written anew"
                 );
                 self.begin_anew()?;
-                self.try_recover(journal, last_seq, now)
+                self.try_recover(journal, last_seq, now, remembered)
             }
             result => result,
+        }
+    }
+
+    /// Whether what was written before is what it was.
+    fn audit(&self) -> Result<(), BookError> {
+        if audit::is_sound(&self.connection)? {
+            Ok(())
+        } else {
+            Err(BookError::Unsound)
         }
     }
 
@@ -212,6 +230,7 @@ impl Book {
         journal: &Journal<T>,
         last_seq: EventSeq,
         now: Timestamp,
+        remembered: Remembered,
     ) -> Result<Start, BookError> {
         let before = query::head(&self.connection)?;
         if before.last_seq > last_seq {
@@ -233,17 +252,18 @@ impl Book {
         Ok(Start {
             head,
             subscriptions: query::subscriptions(&self.connection)?,
+            given_ids: query::given_ids(&self.connection, remembered.since, remembered.max)?,
         })
     }
+}
 
-    /// The hashes of given ids of the last `max` events accepted after `since`, oldest first.
-    pub(super) fn given_ids(
-        &self,
-        since: Timestamp,
-        max: usize,
-    ) -> Result<Vec<(u64, EventSeq, Timestamp)>, BookError> {
-        Ok(query::given_ids(&self.connection, since, max)?)
-    }
+/// Which given ids are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remembered {
+    /// Those of events accepted after this.
+    pub(super) since: Timestamp,
+    /// The last so many.
+    pub(super) max: usize,
 }
 
 /// What memory begins with.
@@ -251,9 +271,10 @@ impl Book {
 pub(super) struct Start {
     pub(super) head: Head,
     pub(super) subscriptions: Vec<Subscription>,
+    /// The hashes of given ids with sequence and time of acceptance, oldest first.
+    pub(super) given_ids: Vec<(u64, EventSeq, Timestamp)>,
 }
 
-/// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
 /// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look into
 /// the folder. The files beside it get its mode.
 fn make_private(path: &Path) -> io::Result<()> {
@@ -262,6 +283,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
+/// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
 fn set_aside(path: &Path) -> io::Result<()> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

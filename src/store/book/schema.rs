@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | `book` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
 //! | `subscriptions` | number | name, run-time state as the journal writes it |
-//! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters |
+//! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters, a checksum of the pending rows |
 //! | `pending` | subscription, seq | a pending delivery: place of its event, attempts, when it is due again |
 //! | `dead` | subscription, seq | a dead letter; `blocks`: what follows it in order waits for it |
 //! | `cancelled` | subscription, seq | a cancelled delivery |
+//! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
@@ -29,7 +30,7 @@ CREATE TABLE book (
 CREATE TABLE subscriptions (number INTEGER PRIMARY KEY, name TEXT, state BLOB);
 CREATE TABLE counters (
     subscription INTEGER PRIMARY KEY,
-    pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL
+    pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE pending (
     subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE pending (
     PRIMARY KEY (subscription, seq)
 ) WITHOUT ROWID;
 CREATE INDEX pending_due ON pending (subscription, due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX pending_segment ON pending (segment);
 CREATE INDEX pending_key ON pending (subscription, key, seq) WHERE key != 0;
 CREATE TABLE dead (
     subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -58,12 +60,24 @@ CREATE TABLE cancelled (
     PRIMARY KEY (subscription, seq)
 ) WITHOUT ROWID;
 CREATE INDEX cancelled_segment ON cancelled (segment);
+CREATE TABLE moved (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL, given INTEGER, type TEXT NOT NULL, key INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL, subscriptions BLOB NOT NULL
+);
+CREATE INDEX moved_id ON moved (id);
+CREATE INDEX moved_segment ON moved (segment);
 CREATE TABLE segments (
     segment INTEGER PRIMARY KEY, first_seq INTEGER, last_seq INTEGER,
     pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL
 );
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";
+
+/// What a pending row adds to the checksum of its subscription: of what never changes but by moving the event, small
+/// enough that no sum of it overflows. The same as [`Entry::checksum`](crate::store::queue::Entry::checksum).
+pub(super) const CHECKSUM: &str =
+    "seq % 1048576 + segment * 31 + offset + length * 7 + body_bytes * 3 + abs(key % 8191)";
 
 /// Makes the tables of a new book.
 pub(super) fn create(connection: &Connection, dedup_key: [u8; 16]) -> Result<()> {

@@ -13,10 +13,14 @@ use super::*;
 use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
 use crate::store::harness::{NOW, due_in, given, outcome};
-use crate::store::journal::{Committed, Durability, Group, Place};
+use crate::store::journal::{Committed, Durability, Group, Options, Place};
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);
+const REMEMBERED: Remembered = Remembered {
+    since: NOW,
+    max: 10,
+};
 
 /// Says when a group is committed.
 struct Told(std::sync::mpsc::SyncSender<()>);
@@ -48,7 +52,12 @@ impl Written {
     fn new() -> Self {
         let folder = tempdir().unwrap();
         let (sender, told) = std::sync::mpsc::sync_channel(64);
-        let (journal, _) = Journal::open(&folder.path().join("journal"), Told(sender)).unwrap();
+        let (journal, _) = Journal::open(
+            &folder.path().join("journal"),
+            Options::default(),
+            Told(sender),
+        )
+        .unwrap();
         Self {
             _folder: folder,
             journal,
@@ -241,10 +250,14 @@ fn places_and_given_ids_are_found_over_segments() {
     assert!(count(&book, "SELECT count(*) FROM segments") > 1);
     assert_eq!(find::place(&book.connection, EventSeq(201)).unwrap(), None);
     let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
-    let found = book.given_ids(earlier, 150).unwrap();
+    let found = query::given_ids(&book.connection, earlier, 150).unwrap();
     assert_eq!(found.len(), 150);
     assert_eq!((found[0].1, found[149].1), (EventSeq(51), EventSeq(200)));
-    assert!(book.given_ids(NOW, 150).unwrap().is_empty());
+    assert!(
+        query::given_ids(&book.connection, NOW, 150)
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -275,7 +288,9 @@ fn a_book_of_another_journal_is_written_anew() {
     let other = Written::new();
     other.add(&[accepted(1, &[(1, None)])]);
     let mut book = Book::open(&path, KEY).unwrap();
-    let start = book.recover(&other.journal, EventSeq(1), NOW).unwrap();
+    let start = book
+        .recover(&other.journal, EventSeq(1), NOW, REMEMBERED)
+        .unwrap();
     assert_eq!(start.head.last_seq, EventSeq(1));
     assert_eq!(start.subscriptions[0].pending, 1);
 }
@@ -294,7 +309,8 @@ fn a_cursor_that_a_power_cut_left_ahead_goes_back_and_misses_nothing_that_follow
     query::pull_cursor(&book.connection, ahead).unwrap();
     drop(book);
     book = Book::open(&path, KEY).unwrap();
-    book.recover(&written.journal, EventSeq(1), NOW).unwrap();
+    book.recover(&written.journal, EventSeq(1), NOW, REMEMBERED)
+        .unwrap();
     written.add(&[accepted(2, &[(1, None)])]);
     let expected = caught_up(&folder.path().join("anew"), &written);
     book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
@@ -316,7 +332,8 @@ fn a_page_damaged_behind_the_header_is_noticed_and_the_book_written_anew() {
     bytes[4096..].fill(0x5a);
     fs::write(&path, bytes).unwrap();
     let mut book = Book::open(&path, KEY).unwrap();
-    book.recover(&written.journal, EventSeq(300), NOW).unwrap();
+    book.recover(&written.journal, EventSeq(300), NOW, REMEMBERED)
+        .unwrap();
     assert_eq!(rows(&book), expected);
 }
 

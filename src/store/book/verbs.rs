@@ -5,15 +5,18 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::apply::{DeliveryKey, Due, Pending, Tally};
-use super::write::{insert_cancelled, insert_pending, take_pending};
+use super::apply::{DeliveryKey, Due, EventRow, Pending, Tally};
+use super::write::{insert_cancelled, insert_dead, insert_pending, take_pending};
 use super::{find, int, millis, query};
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::queue::Entry;
+use crate::store::record::{Death, Moved, Progress};
 
 /// A change of rows.
 #[derive(Debug)]
 pub(super) enum Verb {
+    /// An event stands elsewhere too, with its deliveries that are needed still.
+    Move(Box<(EventRow, Moved)>),
     /// A delivery is due now.
     Requeue {
         delivery: DeliveryKey,
@@ -37,6 +40,7 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) fn apply(self, connection: &Connection, tally: &mut Tally) -> Result<()> {
         match self {
+            Self::Move(moved) => relocate(connection, tally, &moved.0, &moved.1),
             Self::Requeue {
                 delivery,
                 at,
@@ -57,6 +61,109 @@ impl Verb {
             } => cancel_all(connection, tally, subscription, upto, at),
         }
     }
+}
+
+/// Writes where an event stands now, and lets its deliveries refer to it. Where there are none, the segment that told
+/// of them is gone: what was copied with the event is all that is known.
+fn relocate(
+    connection: &Connection,
+    tally: &mut Tally,
+    row: &EventRow,
+    moved: &Moved,
+) -> Result<()> {
+    insert_moved(connection, row)?;
+    let deliveries = moved.accepted.deliveries.iter().zip(&moved.progress);
+    for ((number, death), progress) in deliveries {
+        let dead = death.is_some();
+        match replace(connection, *number, row, dead)? {
+            None => revive(connection, tally, *number, row, *death, progress)?,
+            Some(from) => {
+                let to = Entry {
+                    place: row.place,
+                    ..from
+                };
+                tally.moved(*number, &from, &to, dead);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn insert_moved(connection: &Connection, row: &EventRow) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO moved VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            int(row.seq.0),
+            row.id,
+            row.given.map(u64::cast_signed),
+            row.event_type.as_str(),
+            row.key.cast_signed(),
+            millis(row.accepted_at),
+            row.place.segment,
+            row.place.offset,
+            row.place.length,
+            row.body_bytes,
+            row.subscriptions,
+        ])
+        .map(drop)
+}
+
+/// Lets a delivery refer to another place; what it was, none if there is no such delivery.
+fn replace(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    row: &EventRow,
+    dead: bool,
+) -> Result<Option<Entry>> {
+    let (table, columns) = if dead {
+        ("dead", query::ENDED_ENTRY)
+    } else {
+        ("pending", query::ENTRY)
+    };
+    let key = (number.0, int(row.seq.0));
+    let from = connection
+        .prepare_cached(&format!(
+            "SELECT {columns} FROM {table} WHERE subscription = ?1 AND seq = ?2"
+        ))?
+        .query_row(key, query::entry)
+        .optional()?;
+    let place = row.place;
+    connection
+        .prepare_cached(&format!(
+            "UPDATE {table} SET segment = ?3, offset = ?4, length = ?5 WHERE subscription = ?1 AND seq = ?2"
+        ))?
+        .execute(params![key.0, key.1, place.segment, place.offset, place.length])?;
+    Ok(from)
+}
+
+/// Writes a delivery of which only the copy is left.
+fn revive(
+    connection: &Connection,
+    tally: &mut Tally,
+    number: SubscriptionNumber,
+    row: &EventRow,
+    death: Option<Death>,
+    progress: &Progress,
+) -> Result<()> {
+    let entry = Entry {
+        seq: row.seq,
+        place: row.place,
+        body_bytes: row.body_bytes,
+        accepted_at: row.accepted_at,
+        since: progress.since,
+        key: row.key,
+        attempts: progress.attempts,
+        schedule_attempts: progress.schedule_attempts,
+    };
+    if let Some(death) = death {
+        tally.dead(number, &entry, 1, progress.ended_at);
+        return insert_dead(connection, number, &entry, death, progress.ended_at);
+    }
+    tally.began(number, &entry);
+    let due = progress.due.map(|(at, pause_ms)| Due { at, pause_ms });
+    insert_pending(connection, number, &Pending { entry, due })
 }
 
 /// Makes a pending delivery due now; whether it is one that was attempted before.

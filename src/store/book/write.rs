@@ -117,15 +117,17 @@ impl Stretch {
 impl Tally {
     fn write(&self, connection: &Connection) -> Result<()> {
         let mut add = connection.prepare_cached(
-            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET pending = pending + excluded.pending,
-             pending_bytes = pending_bytes + excluded.pending_bytes, dead = dead + excluded.dead",
+            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET
+             pending = pending + excluded.pending, pending_bytes = pending_bytes + excluded.pending_bytes,
+             dead = dead + excluded.dead, checksum = checksum + excluded.checksum",
         )?;
         for (number, change) in &self.counters {
             add.execute(params![
                 number.0,
                 change.pending,
                 change.pending_bytes,
-                change.dead
+                change.dead,
+                change.checksum
             ])?;
         }
         let mut add = connection.prepare_cached(

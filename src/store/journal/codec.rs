@@ -19,6 +19,8 @@
 //! 5 Requeued            seq, subscription, at, attempts, fresh 0 or 1
 //! 6 Cancelled           seq, subscription, at
 //! 7 CancelledAll        subscription, upto seq, at
+//! 8 Moved               the fields of Accepted, then for each delivery: attempts, attempts of the schedule, schedule began at,
+//!                       0 | 1 due at and pause in ms, ended at
 //! ```
 
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use crate::domain::{
     KeptHeader, Label, Next, Outcome, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
-use crate::store::record::{Accepted, Attempted, Death, Record};
+use crate::store::record::{Accepted, Attempted, Death, Moved, Progress, Record};
 
 const ACCEPTED: u8 = 1;
 const ATTEMPTED: u8 = 2;
@@ -40,6 +42,7 @@ const STATE: u8 = 4;
 const REQUEUED: u8 = 5;
 const CANCELLED: u8 = 6;
 const CANCELLED_ALL: u8 = 7;
+const MOVED: u8 = 8;
 
 const GIVEN_ID: u8 = 1;
 const KEY: u8 = 2;
@@ -59,6 +62,13 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
         Record::Attempted(attempted) => {
             out.push(ATTEMPTED);
             encode_attempted(attempted, out);
+        }
+        Record::Moved(moved) => {
+            out.push(MOVED);
+            encode_accepted(&moved.accepted, out);
+            for progress in &moved.progress {
+                encode_progress(progress, out);
+            }
         }
         Record::SubscriptionNamed { number, name } => {
             out.push(NAMED);
@@ -153,6 +163,17 @@ fn encode_accepted(accepted: &Accepted, out: &mut Vec<u8>) {
     put_bytes(out, body);
 }
 
+fn encode_progress(progress: &Progress, out: &mut Vec<u8>) {
+    put_number(out, progress.attempts.into());
+    put_number(out, progress.schedule_attempts.into());
+    put_time(out, progress.since);
+    put_optional_time(out, progress.due.map(|(at, _)| at));
+    if let Some((_, pause_ms)) = progress.due {
+        put_time(out, Timestamp::from_millis(pause_ms));
+    }
+    put_time(out, progress.ended_at);
+}
+
 fn encode_attempted(attempted: &Attempted, out: &mut Vec<u8>) {
     let outcome = &attempted.outcome;
     put_number(out, attempted.seq.0);
@@ -221,6 +242,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     match *kind {
         ACCEPTED => decode_accepted(&mut fields).map(Record::Accepted),
         ATTEMPTED => decode_attempted(&mut fields).map(Record::Attempted),
+        MOVED => decode_moved(&mut fields).map(Record::Moved),
         NAMED => Some(Record::SubscriptionNamed {
             number: SubscriptionNumber(fields.small()?),
             name: fields.text()?.parse().ok()?,
@@ -304,6 +326,24 @@ fn decode_accepted(fields: &mut Reader<'_>) -> Option<Accepted> {
         event: Arc::new(Event { head, body }),
         deliveries,
     })
+}
+
+fn decode_moved(fields: &mut Reader<'_>) -> Option<Moved> {
+    let accepted = decode_accepted(fields)?;
+    let mut progress = Vec::with_capacity(accepted.deliveries.len());
+    for _ in &accepted.deliveries {
+        progress.push(Progress {
+            attempts: fields.small()?,
+            schedule_attempts: fields.small()?,
+            since: fields.time()?,
+            due: match fields.optional_time()? {
+                None => None,
+                Some(at) => Some((at, fields.time()?.as_millis())),
+            },
+            ended_at: fields.time()?,
+        });
+    }
+    Some(Moved { accepted, progress })
 }
 
 fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {

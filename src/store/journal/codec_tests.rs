@@ -138,13 +138,36 @@ fn arb_name() -> impl Strategy<Value = Record> {
     })
 }
 
+fn arb_moved() -> impl Strategy<Value = Record> {
+    let progress = (
+        any::<[u32; 2]>(),
+        [arb_time(), arb_time()],
+        proptest::option::of((arb_time(), any::<i64>())),
+    );
+    let progress = progress.prop_map(|(counts, times, due)| Progress {
+        attempts: counts[0],
+        schedule_attempts: counts[1],
+        since: times[0],
+        due,
+        ended_at: times[1],
+    });
+    (arb_accepted(), proptest::collection::vec(progress, 4)).prop_map(|(record, mut progress)| {
+        let Record::Accepted(accepted) = record else {
+            unreachable!("it makes nothing else")
+        };
+        progress.truncate(accepted.deliveries.len());
+        Record::Moved(Moved { accepted, progress })
+    })
+}
+
 fn arb_record() -> impl Strategy<Value = Record> {
     prop_oneof![
         arb_accepted(),
         arb_attempted(),
         arb_state(),
         arb_name(),
-        arb_verb()
+        arb_verb(),
+        arb_moved()
     ]
 }
 

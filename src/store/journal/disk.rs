@@ -126,9 +126,3 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     };
     File::open(path)?.sync_all()
 }
-
-/// Whether an error says that there is no room, which heals, rather than that the disk is broken.
-pub(super) fn is_no_space(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}

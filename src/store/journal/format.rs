@@ -85,10 +85,16 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header from the first block of a segment, from whichever of its copies checks.
-    pub(super) fn decode(block: &[u8]) -> Result<Self, HeaderFault> {
+    /// Reads a header from the first block of a segment, from whichever of its copies checks; and whether both do.
+    pub(super) fn decode(block: &[u8]) -> Result<(Self, bool), HeaderFault> {
         let (first, second) = block.split_at(block.len() / 2);
-        Self::decode_copy(first).or_else(|fault| Self::decode_copy(second).map_err(|_| fault))
+        match (Self::decode_copy(first), Self::decode_copy(second)) {
+            (Ok(header), Ok(_)) => Ok((header, true)),
+            (Ok(header), Err(_)) | (Err(_), Ok(header)) => Ok((header, false)),
+            (Err(HeaderFault::Newer(version)), Err(_))
+            | (Err(_), Err(HeaderFault::Newer(version))) => Err(HeaderFault::Newer(version)),
+            (Err(HeaderFault::Invalid), Err(HeaderFault::Invalid)) => Err(HeaderFault::Invalid),
+        }
     }
 
     fn decode_copy(bytes: &[u8]) -> Result<Self, HeaderFault> {
@@ -228,7 +234,7 @@ mod tests {
     fn segment_header_survives_writing_and_reading() {
         let bytes = HEADER.encode();
         assert_eq!(bytes.len(), 4096);
-        assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
+        assert_eq!(SegmentHeader::decode(&bytes), Ok((HEADER, true)));
     }
 
     #[test]
@@ -240,7 +246,7 @@ mod tests {
         bytes[30] ^= 1;
         assert_eq!(
             SegmentHeader::decode(&bytes),
-            Ok(HEADER),
+            Ok((HEADER, false)),
             "the second copy serves"
         );
         bytes[2048 + 31] ^= 1;

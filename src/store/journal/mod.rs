@@ -4,19 +4,25 @@
 //! asks for it, and tells the sink. The next group forms meanwhile. What was reported as committed with [`Durability::Sync`]
 //! survives any crash; what was not reported may survive or not, whole batches only.
 //!
-//! `format.rs` has the bytes, `codec.rs` those of records, `forming.rs` the group that forms, `writer.rs` the thread, `recover.rs`
-//! what is done at open, `read.rs` the way back, `segment.rs` the files, `disk.rs` what is asked of a disk.
+//! Segments are dropped from the oldest on, one after the other, each durably before the next: after a power cut at most the
+//! one dropped last is there again, and there never is a hole.
+//!
+//! `format.rs` has the bytes, `codec.rs` those of records, `forming.rs` the group that forms, `shared.rs` what the thread and
+//! the others share, `writer.rs` the thread, `recover.rs` what is done at open, `scan.rs` and `read.rs` the way back,
+//! `segment.rs` the files, `disk.rs` what is asked of a disk.
 
 mod codec;
 mod disk;
+mod error;
 mod format;
 mod forming;
 mod read;
 mod recover;
+mod scan;
 mod segment;
+mod shared;
 mod writer;
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,12 +30,12 @@ use std::time::Duration;
 
 pub(in crate::store) use self::codec::{decode_state, encode_state};
 use self::disk::{Disk, Folder};
-use self::format::BLOCK;
-use self::forming::Shared;
-use self::read::{Found, Groups, record_at};
+pub(crate) use self::error::{AppendError, Damage, Damaged, JournalError};
+use self::shared::{Shared, Timers};
 use self::writer::Writer;
 use crate::domain::EventSeq;
-use crate::store::record::{Accepted, Record};
+use crate::store::record::Record;
+use crate::store::reserve::Room;
 
 /// Where a record stands: enough to read it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,81 +57,63 @@ pub(crate) struct Position {
     pub(crate) offset: u32,
 }
 
-/// How soon a batch must be on the disk.
+/// What a batch is, and so how soon it must be on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// The group is synced before the batch is reported: accepted events.
+    /// Accepted events: the group is written at once and synced before the batch is reported; in a relaxed journal it is
+    /// reported when it is written, and synced within 1 s. Refused when the disk is full.
     Sync,
-    /// Written within 2 ms and then reported, synced within 100 ms: outcomes, states.
+    /// Outcomes that something durable hangs on: written at once and synced before they are reported, also in a relaxed
+    /// journal. Not refused when the disk is full.
+    SyncOutcome,
+    /// Written within 2 ms and then reported, synced within 100 ms, in a relaxed journal 1 s: outcomes, states.
     Write,
-    /// Written at once and then reported, synced within 100 ms: outcomes that a lane waits for.
+    /// Written at once and then reported, synced like [`Durability::Write`]: outcomes that a lane waits for.
     WriteNow,
 }
 
-/// Why the journal cannot be opened or has failed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum JournalError {
-    /// The operating system refused.
-    #[error("cannot {doing} segment {segment} of the journal")]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which segment, 0 for the folder.
-        segment: u32,
-        /// What the system said.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// Written by a newer version of sidehook.
-    #[error(
-        "segment {segment} of the journal has format {version}, this version of sidehook reads {}: run the newer version",
-        format::VERSION
-    )]
-    Newer {
-        /// Which segment.
-        segment: u32,
-        /// Its format.
-        version: u32,
-    },
-    /// The first segment's header cannot be read, so nothing behind it can be verified.
-    #[error("the header of segment {segment} of the journal is damaged")]
-    Damaged {
-        /// Which segment.
-        segment: u32,
-    },
-    /// A record is not where it should be, or its CRC does not fit.
-    #[error("the record at {0:?} of the journal is damaged")]
-    Record(Place),
-    /// It was closed.
-    #[error("the journal is closed")]
-    Closed,
-}
+impl Durability {
+    const fn waits_for_sync(self, relaxed: bool) -> bool {
+        match self {
+            Self::Sync => !relaxed,
+            Self::SyncOutcome => true,
+            Self::Write | Self::WriteNow => false,
+        }
+    }
 
-impl JournalError {
-    fn io(doing: &'static str, segment: u32, source: io::Error) -> Self {
-        Self::Io {
-            doing,
-            segment,
-            source: Arc::new(source),
+    const fn is_refused_when_full(self) -> bool {
+        match self {
+            Self::Sync => true,
+            Self::SyncOutcome | Self::Write | Self::WriteNow => false,
+        }
+    }
+
+    const fn is_urgent(self) -> bool {
+        match self {
+            Self::Sync | Self::SyncOutcome | Self::WriteNow => true,
+            Self::Write => false,
         }
     }
 }
 
-/// Why a batch was not appended.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum AppendError {
-    /// No space on the disk for what must be synced. Nothing is broken; later batches may pass.
-    #[error("no space on the disk")]
-    Full,
-    /// Too much waits for the commit under way.
-    #[error("too much waits to be written")]
-    Overloaded,
-    /// The batch alone is larger than a group may be.
-    #[error("the batch is larger than a group of the journal may be")]
-    TooLarge,
-    /// The journal has failed or is closed.
-    #[error(transparent)]
-    Failed(JournalError),
+/// How a journal is opened.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Accepted events are reported when they are written: a power cut may lose those of the last second.
+    pub(crate) relaxed: bool,
+    /// What outcomes have when the disk is full.
+    pub(crate) reserve: Option<Arc<dyn Room>>,
+}
+
+/// A segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentInfo {
+    /// Its number.
+    pub(crate) number: u32,
+    /// Length of its file; 0 if that cannot be found out.
+    pub(crate) bytes: u64,
+    /// It is not written to any more.
+    pub(crate) sealed: bool,
 }
 
 /// Figures of one committed group.
@@ -135,7 +123,7 @@ pub(crate) struct Group {
     pub(crate) synced: bool,
     /// How long write and sync took.
     pub(crate) duration: Duration,
-    /// How many of its batches asked for the sync.
+    /// How many of its batches are of events.
     pub(crate) events: usize,
 }
 
@@ -143,7 +131,7 @@ pub(crate) struct Group {
 pub(crate) trait Committed<T>: Send + 'static {
     /// The batches in the order of their append, each with the places of its records.
     fn committed(&mut self, batches: Vec<(T, Vec<Place>)>, group: Group);
-    /// There was no space for these, which asked for a sync: nothing of them is stored.
+    /// There was no space for these, which are of events: nothing of them is stored.
     fn refused(&mut self, batches: Vec<T>);
     /// The journal has failed; batches that were waiting are not committed. Called once at most, last.
     fn failed(&mut self, error: &JournalError, waiting: Vec<T>);
@@ -152,8 +140,9 @@ pub(crate) trait Committed<T>: Send + 'static {
 /// What recovery found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Recovery {
-    /// Damaged places that were passed over: once synced, now with a CRC that does not fit.
-    pub(crate) damaged: Vec<String>,
+    /// Damaged places that were passed over: once synced, now with a CRC that does not fit. Of sealed segments only their
+    /// headers are looked at.
+    pub(crate) damaged: Vec<Damage>,
     /// Bytes behind the last good group of a torn segment.
     pub(crate) torn_bytes: u64,
     /// The highest event sequence in the journal.
@@ -202,39 +191,55 @@ pub(crate) struct Journal<T> {
 }
 
 impl<T: Send + 'static> Journal<T> {
+    /// Opens one with the sizes that stores have.
+    #[cfg(test)]
+    pub(crate) fn open(
+        folder: &Path,
+        options: Options,
+        sink: impl Committed<T>,
+    ) -> Result<(Self, Recovery), JournalError> {
+        Self::open_sized(folder, Bounds::STORE, options, sink)
+    }
+
     /// Opens or makes the journal in `folder`, recovers its tail, starts its thread. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be read or written, or its format is newer.
-    pub(crate) fn open(
+    pub(crate) fn open_sized(
         folder: &Path,
+        bounds: Bounds,
+        options: Options,
         sink: impl Committed<T>,
     ) -> Result<(Self, Recovery), JournalError> {
         let disk = Folder::open(folder)
             .map_err(|error| JournalError::io("open the folder of", 0, error))?;
-        Self::open_on(Arc::new(disk), Bounds::STORE, sink)
+        Self::open_with(Arc::new(disk), bounds, options, sink)
     }
 
-    fn open_on(
+    fn open_with(
         disk: Arc<dyn Disk>,
         bounds: Bounds,
+        options: Options,
         sink: impl Committed<T>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let recovered = recover::recover(disk, &bounds)?;
+        let Options { relaxed, reserve } = options;
+        let recovered = recover::recover(disk, &bounds, reserve.as_deref())?;
         let (active, report) = (recovered.active, recovered.report);
         let end = Position {
             segment: active.number,
             offset: active.offset,
         };
-        let shared = Arc::new(Shared::new(bounds, recovered.segments, end));
-        let writer = Writer {
+        let shared = Arc::new(Shared::new(bounds, relaxed, recovered.segments, end));
+        let mut writer = Writer {
             shared: Arc::clone(&shared),
             sink,
             active,
             next_group: recovered.next_group,
             last_seq: report.last_seq.0,
-            unsynced_since: None,
+            timers: Timers::default(),
+            reserve,
         };
+        writer.look_ahead()?;
         let spawned = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer.run());
@@ -289,138 +294,47 @@ impl<T: Send + 'static> Journal<T> {
         self.shared.end()
     }
 
-    /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes` were read
-    /// or the end is reached; answers where to go on. The default position is the beginning. What is damaged is passed
-    /// over, record by record where that is possible.
-    ///
-    /// # Errors
-    /// When a segment cannot be read.
-    pub(crate) fn scan(
-        &self,
-        from: Position,
-        max_bytes: usize,
-        visit: &mut dyn FnMut(Record, Place),
-    ) -> Result<Position, JournalError> {
-        let (end, segments) = (self.end(), &self.shared.segments);
-        let mut at = from;
-        let mut left = u64::try_from(max_bytes).unwrap_or(u64::MAX);
-        while at < end && left > 0 {
-            let limit = match segments.end_of(at.segment) {
-                None => 0,
-                Some(_) if at.segment == end.segment => end.offset,
-                Some(limit) => limit.unwrap_or(0),
-            };
-            if at.offset >= limit {
-                let Some(next) = segments
-                    .after(at.segment)
-                    .filter(|next| *next <= end.segment)
-                else {
-                    break;
-                };
-                at = Position {
-                    segment: next,
-                    offset: BLOCK,
-                };
-                continue;
-            }
-            let until = self.scan_segment(at, limit, left, visit)?;
-            left = left.saturating_sub(u64::from(until.saturating_sub(at.offset)));
-            at.offset = until;
-        }
-        Ok(at)
-    }
-
-    /// Visits groups of one segment until `limit` or until `most` bytes were read; where the next one begins.
-    fn scan_segment(
-        &self,
-        from: Position,
-        limit: u32,
-        most: u64,
-        visit: &mut dyn FnMut(Record, Place),
-    ) -> Result<u32, JournalError> {
-        let io = |error| JournalError::io("read", from.segment, error);
-        let segments = &self.shared.segments;
-        let file = segments.file(from.segment).map_err(io)?;
-        let mut groups = Groups::new(file, segments.seed(from.segment), from.segment, limit);
-        let mut offset = from.offset;
-        while offset < limit && u64::from(offset - from.offset) < most {
-            offset = match groups.find(offset).map_err(io)? {
-                Found::Group {
-                    header,
-                    records_at,
-                    end,
-                }
-                | Found::Damaged {
-                    header,
-                    records_at,
-                    end,
-                } => {
-                    let lost = groups.visit(&header, records_at, visit).map_err(io)?;
-                    if lost > 0 {
-                        tracing::error!(
-                            segment = from.segment,
-                            offset,
-                            records = lost,
-                            "records of the journal are damaged"
-                        );
-                    }
-                    end
-                }
-                Found::Nothing => self
-                    .skip_damage(&mut groups, from.segment, offset, limit)
-                    .map_err(io)?,
-            };
-        }
-        Ok(offset)
-    }
-
-    /// Where groups go on behind bytes that are none.
-    fn skip_damage(
-        &self,
-        groups: &mut Groups,
-        segment: u32,
-        offset: u32,
-        limit: u32,
-    ) -> io::Result<u32> {
-        if groups.is_clean(offset)? {
-            // The rest of a block behind a sync.
-            return Ok(limit);
-        }
-        let next = groups.search(offset, |_| true)?.unwrap_or(limit);
-        tracing::error!(
-            segment,
-            offset,
-            bytes = next - offset,
-            "groups of the journal are damaged"
-        );
-        Ok(next)
-    }
-
-    /// Reads one Accepted record back (from the page cache or the disk), verified.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not what was written.
-    pub(crate) fn read(&self, place: Place) -> Result<Accepted, JournalError> {
-        let segments = &self.shared.segments;
-        let io = |error| JournalError::io("read", place.segment, error);
-        let mut bytes = vec![0; usize::try_from(place.length).unwrap_or_default()];
-        let read = segments
-            .file(place.segment)
-            .and_then(|file| file.read_at(&mut bytes, place.offset.into()))
-            .map_err(io)?;
-        let whole = bytes.get(..read).unwrap_or_default();
-        match record_at(whole, segments.seed(place.segment)) {
-            Some((Some(Record::Accepted(accepted)), _)) => Ok(accepted),
-            _ => Err(JournalError::Record(place)),
-        }
-    }
-
     /// Bytes of all segment files.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.shared.segments.size_bytes()
     }
 
-    /// Whether batches that ask for a sync are refused for want of space.
+    /// All segments, in order; the last one is written to.
+    pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
+        self.shared.segments.list()
+    }
+
+    /// Asks the journal's thread to end the segment that is written to, if it holds anything, and to go on in a new one, so
+    /// that the old one can be dropped. Does not wait for it; [`Journal::segments`] shows it. The new one needs room: on a
+    /// full disk drop sealed segments first. If there is none, also not in the reserve, nothing changes.
+    pub(crate) fn seal(&self) {
+        self.shared.seal();
+    }
+
+    /// Removes the oldest segment, durably when this returns; what is read of it already can be read to the end. Nothing
+    /// happens if it is gone. Blocks.
+    ///
+    /// # Errors
+    /// [`JournalError::NotOldest`], also for one that is written to; when the file cannot be removed, then nothing is
+    /// changed; when that cannot be made durable, then the journal has failed.
+    pub(crate) fn drop_first(&self, number: u32) -> Result<(), JournalError> {
+        let segments = &self.shared.segments;
+        let _folder = segments.change_folder();
+        if let Some(error) = self.shared.ended() {
+            return Err(error);
+        }
+        let Some(end) = segments.forget_first(number)? else {
+            return Ok(());
+        };
+        segments.remove(number, end)?;
+        segments.disk.sync_folder().map_err(|error| {
+            let error = JournalError::io("make durable the removal of", number, error);
+            self.shared.break_off(&error);
+            error
+        })
+    }
+
+    /// Whether batches of events are refused for want of space.
     pub(crate) fn is_full(&self) -> bool {
         self.shared.is_full()
     }

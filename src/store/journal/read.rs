@@ -66,20 +66,21 @@ impl Groups {
         }
     }
 
-    /// The first group that checks on a block boundary behind `offset`, with where it begins, that `accept` takes.
+    /// Where the first group that checks and that `accept` takes begins, at a multiple of `unit` behind `offset`.
     pub(super) fn search(
         &mut self,
         offset: u32,
+        unit: u32,
         accept: impl Fn(&GroupHeader) -> bool,
     ) -> io::Result<Option<u32>> {
-        let mut block = aligned(offset.saturating_add(1), BLOCK);
-        while block < self.limit {
-            if let Found::Group { header, .. } = self.at(block)?
+        let mut begin = aligned(offset.saturating_add(1), unit);
+        while begin < self.limit {
+            if let Found::Group { header, .. } = self.at(begin)?
                 && accept(&header)
             {
-                return Ok(Some(block));
+                return Ok(Some(begin));
             }
-            block = block.saturating_add(BLOCK);
+            begin = begin.saturating_add(unit);
         }
         Ok(None)
     }

@@ -4,6 +4,9 @@
 //! bytes once were on the disk. Any other bad group is the torn tail of a crash and is cut whole, with everything behind it:
 //! pages of an unsynced group reach the disk in any order, so valid bytes behind a hole prove nothing. What is cut is
 //! left where it is; the next segment's header says where this one ends.
+//!
+//! The first segments may be missing: they were dropped. A segment whose header is damaged is read all the same: what the
+//! CRCs of its groups begin with is known from any other header and from its name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,8 +17,12 @@ use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{BLOCK, HeaderFault, Seed, SegmentHeader, aligned};
 use crate::store::journal::read::{Found, Groups};
 use crate::store::journal::segment::{Active, Segments, file_name, number_of};
-use crate::store::journal::{Bounds, JournalError, Recovery};
+use crate::store::journal::{Bounds, Damage, Damaged, JournalError, Recovery};
 use crate::store::record::Record;
+use crate::store::reserve::{Room, is_no_space};
+
+/// No record of an accepted event is shorter, bytes: it has an id of 16.
+const ACCEPTED_MIN: u32 = 32;
 
 /// A journal that is ready to be written to.
 pub(super) struct Recovered {
@@ -25,34 +32,40 @@ pub(super) struct Recovered {
     pub(super) report: Recovery,
 }
 
-/// Finds out what the folder holds, cuts a torn tail and opens or makes the segment to go on with.
-pub(super) fn recover(disk: Arc<dyn Disk>, bounds: &Bounds) -> Result<Recovered, JournalError> {
+/// Finds out what the folder holds, cuts a torn tail and opens or makes the segment to go on with; from the room of the
+/// reserve if the disk has none.
+pub(super) fn recover(
+    disk: Arc<dyn Disk>,
+    bounds: &Bounds,
+    reserve: Option<&dyn Room>,
+) -> Result<Recovered, JournalError> {
     let mut report = Recovery::default();
     // A life that was killed may have left names that are seen, but not durable: nothing may be built on them before.
     disk.sync_folder()
         .map_err(|error| JournalError::io("sync", 0, error))?;
-    let (headers, fresh) = read_headers(&*disk, &mut report)?;
-    let Some(last) = headers.values().next_back().copied() else {
-        return begin(disk, bounds, report);
+    let Headers { found, fresh } = read_headers(&*disk, &mut report)?;
+    let Some((&last, &last_header)) = found.last_key_value() else {
+        return begin(disk, bounds, reserve, report);
     };
-    let ends = ends(&*disk, &headers, &last, &mut report)?;
-    let io = |error| JournalError::io("read", last.number, error);
-    let file = disk.open(&file_name(last.number)).map_err(io)?;
-    let length = u32::try_from(file.length().map_err(io)?).unwrap_or(u32::MAX);
-    let seed = Seed::new(&last.uuid, last.number);
-    let mut groups = Groups::new(Arc::clone(&file), seed, last.number, length);
-    let tail = find_tail(&mut groups, &last, &mut report).map_err(io)?;
+    let Some(uuid) = found.values().flatten().map(|header| header.uuid).next() else {
+        let segment = found.keys().copied().next().unwrap_or(last);
+        return Err(JournalError::Damaged { segment });
+    };
+    let (ends, tail) = ends(&*disk, uuid, &found, &mut report)?;
+    let io = |error| JournalError::io("read", last, error);
+    let (mut groups, file, length) = groups_of(&*disk, uuid, last).map_err(io)?;
     let clean = groups.is_clean(tail.end).map_err(io)?;
-    make_durable(&*file, &tail).map_err(|error| JournalError::io("sync", last.number, error))?;
+    make_durable(&*file, &tail).map_err(|error| JournalError::io("sync", last, error))?;
     report.last_seq = EventSeq(tail.last_seq);
-    let segments = Segments::new(Arc::clone(&disk), last.uuid, ends);
-    let capacity = bounds.capacity(last.number);
+    let segments = Segments::new(Arc::clone(&disk), uuid, ends);
+    let capacity = bounds.capacity(last);
     let offset = aligned(tail.end, BLOCK);
-    let active = if clean && length <= capacity && offset < length {
+    let goes_on = clean && last_header.is_some() && length <= capacity && offset < length;
+    let active = if goes_on {
         Active {
-            number: last.number,
+            number: last,
             file,
-            seed,
+            seed: Seed::new(&uuid, last),
             offset,
             synced_upto: tail.end,
             filled: length,
@@ -61,7 +74,18 @@ pub(super) fn recover(disk: Arc<dyn Disk>, bounds: &Bounds) -> Result<Recovered,
     } else {
         let torn = length.saturating_sub(tail.end);
         report.torn_bytes = if clean { 0 } else { torn.into() };
-        go_on_behind(&segments, &last, &tail, fresh, bounds)?
+        // One that is not written to again, because its tail is torn or it is full or its header is damaged.
+        let header = SegmentHeader {
+            uuid,
+            number: fresh,
+            previous: last,
+            previous_end: tail.end,
+            last_seq: tail.last_seq,
+            first_group: tail.next_group,
+        };
+        let next = create(&*disk, &header, bounds, reserve)?;
+        segments.rotated(last, tail.end, fresh);
+        next
     };
     Ok(Recovered {
         segments,
@@ -84,71 +108,61 @@ fn make_durable(file: &dyn DiskFile, tail: &Tail) -> io::Result<()> {
     file.sync()
 }
 
-/// Where each segment's groups end; none for the last one, which its tail tells.
+/// Where each segment's groups end, none for the last one, whose tail is looked for.
 fn ends(
     disk: &dyn Disk,
-    headers: &BTreeMap<u32, SegmentHeader>,
-    last: &SegmentHeader,
+    uuid: [u8; 16],
+    found: &BTreeMap<u32, Option<SegmentHeader>>,
     report: &mut Recovery,
-) -> Result<BTreeMap<u32, Option<u32>>, JournalError> {
-    let mut ends: BTreeMap<u32, Option<u32>> =
-        headers.keys().map(|number| (*number, None)).collect();
-    for header in headers.values().filter(|header| header.previous != 0) {
-        ends.insert(header.previous, Some(header.previous_end));
-    }
-    ends.retain(|number, _| headers.contains_key(number));
-    for (&number, end) in &mut ends {
-        if end.is_none() && number != last.number {
-            // The next header, which says where this one ends, is damaged.
-            *end = Some(end_of(disk, headers, number, report)?);
+) -> Result<(BTreeMap<u32, Option<u32>>, Tail), JournalError> {
+    let mut ends: BTreeMap<u32, Option<u32>> = found.keys().map(|number| (*number, None)).collect();
+    for header in found.values().flatten() {
+        if let Some(end) = ends.get_mut(&header.previous) {
+            *end = Some(header.previous_end);
         }
     }
-    Ok(ends)
+    let last = found.keys().next_back().copied();
+    let mut tail = Tail::before_everything();
+    for (&number, end) in &mut ends {
+        // The next header says where this one ends, if there is one and it is not damaged.
+        if end.is_none() {
+            let io = |error| JournalError::io("read", number, error);
+            let (mut groups, ..) = groups_of(disk, uuid, number).map_err(io)?;
+            let start = match found.get(&number) {
+                Some(Some(header)) => Tail::behind(header),
+                // It goes on somewhere behind its predecessor.
+                Some(None) | None => Tail {
+                    end: BLOCK,
+                    proven: BLOCK,
+                    certain: false,
+                    ..tail
+                },
+            };
+            tail = find_tail(&mut groups, number, start, report).map_err(io)?;
+            *end = Some(tail.end).filter(|_| Some(number) != last);
+        }
+    }
+    Ok((ends, tail))
 }
 
-/// Finds where the groups of a segment end that no header tells of.
-fn end_of(
+/// The groups of a whole segment, its file and length.
+fn groups_of(
     disk: &dyn Disk,
-    headers: &BTreeMap<u32, SegmentHeader>,
+    uuid: [u8; 16],
     number: u32,
-    report: &mut Recovery,
-) -> Result<u32, JournalError> {
-    let io = |error| JournalError::io("read", number, error);
-    let Some(header) = headers.get(&number) else {
-        return Ok(BLOCK);
-    };
-    let file = disk.open(&file_name(number)).map_err(io)?;
-    let length = u32::try_from(file.length().map_err(io)?).unwrap_or(u32::MAX);
-    let mut groups = Groups::new(file, Seed::new(&header.uuid, number), number, length);
-    Ok(find_tail(&mut groups, header, report).map_err(io)?.end)
-}
-
-/// Makes the segment behind one that is not written to again, because its tail is torn or it is full.
-fn go_on_behind(
-    segments: &Segments,
-    last: &SegmentHeader,
-    tail: &Tail,
-    number: u32,
-    bounds: &Bounds,
-) -> Result<Active, JournalError> {
-    let header = SegmentHeader {
-        uuid: last.uuid,
-        number,
-        previous: last.number,
-        previous_end: tail.end,
-        last_seq: tail.last_seq,
-        first_group: tail.next_group,
-    };
-    let next = Active::create(&*segments.disk, &header, bounds)
-        .map_err(|error| JournalError::io("create", number, error))?;
-    segments.rotated(last.number, tail.end, number);
-    Ok(next)
+) -> io::Result<(Groups, Arc<dyn DiskFile>, u32)> {
+    let file = disk.open(&file_name(number))?;
+    let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
+    let seed = Seed::new(&uuid, number);
+    let groups = Groups::new(Arc::clone(&file), seed, number, length);
+    Ok((groups, file, length))
 }
 
 /// Makes the first segment of a new journal.
 fn begin(
     disk: Arc<dyn Disk>,
     bounds: &Bounds,
+    reserve: Option<&dyn Room>,
     report: Recovery,
 ) -> Result<Recovered, JournalError> {
     let mut uuid = [0; 16];
@@ -162,8 +176,7 @@ fn begin(
         last_seq: 0,
         first_group: 1,
     };
-    let active = Active::create(&*disk, &header, bounds)
-        .map_err(|error| JournalError::io("create", 1, error))?;
+    let active = create(&*disk, &header, bounds, reserve)?;
     let segments = Segments::new(disk, uuid, BTreeMap::from([(1, None)]));
     Ok(Recovered {
         segments,
@@ -173,30 +186,59 @@ fn begin(
     })
 }
 
-/// The headers of all segments, and the number of the next one to make. The last segment may have none: it was being made
-/// when the process ended, and goes.
-fn read_headers(
+/// Makes a segment; a full disk does not stop a start as long as there is a reserve.
+fn create(
     disk: &dyn Disk,
-    report: &mut Recovery,
-) -> Result<(BTreeMap<u32, SegmentHeader>, u32), JournalError> {
+    header: &SegmentHeader,
+    bounds: &Bounds,
+    reserve: Option<&dyn Room>,
+) -> Result<Active, JournalError> {
+    let created = match Active::create(disk, header, bounds) {
+        Err(error)
+            if is_no_space(&error) && reserve.is_some_and(|reserve| reserve.give(u64::MAX)) =>
+        {
+            Active::create(disk, header, bounds)
+        }
+        created => created,
+    };
+    created.map_err(|error| JournalError::io("create", header.number, error))
+}
+
+/// What the headers say.
+struct Headers {
+    /// Of each segment; none where it is damaged.
+    found: BTreeMap<u32, Option<SegmentHeader>>,
+    /// The number of the next segment to make.
+    fresh: u32,
+}
+
+/// Reads the headers of all segments. The last segment may have none: it was being made when the process ended, and goes.
+fn read_headers(disk: &dyn Disk, report: &mut Recovery) -> Result<Headers, JournalError> {
     let names = disk
         .list()
         .map_err(|error| JournalError::io("list", 0, error))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     let last = numbers.last().copied();
-    let mut headers = BTreeMap::new();
+    let mut found = BTreeMap::new();
     let mut fresh = last.unwrap_or(0).saturating_add(1);
     for number in numbers {
+        let io = |error| JournalError::io("read", number, error);
         let mut block = [0; 4096];
-        let file = disk
-            .open(&file_name(number))
-            .map_err(|error| JournalError::io("open", number, error))?;
-        file.read_at(&mut block, 0)
-            .map_err(|error| JournalError::io("read", number, error))?;
+        let file = disk.open(&file_name(number)).map_err(io)?;
+        file.read_at(&mut block, 0).map_err(io)?;
         match SegmentHeader::decode(&block) {
-            Ok(header) => {
-                headers.insert(number, header);
+            Ok((header, both)) if header.number == number => {
+                found.insert(number, Some(header));
+                if both {
+                    continue;
+                }
+                if Some(number) == last && is_empty(Arc::clone(&file)).map_err(io)? {
+                    // It was being made when the process ended.
+                    mend_header(&*file, &header, &block).map_err(io)?;
+                } else {
+                    report.damaged.push(of_header(number, Damaged::HeaderCopy));
+                }
             }
             Err(HeaderFault::Newer(version)) => {
                 return Err(JournalError::Newer {
@@ -204,94 +246,164 @@ fn read_headers(
                     version,
                 });
             }
-            Err(HeaderFault::Invalid)
-                if Some(number) == last && !has_groups(&*file, number, &headers)? =>
-            {
-                disk.remove(&file_name(number))
-                    .map_err(|error| JournalError::io("remove", number, error))?;
-                disk.sync_folder()
-                    .map_err(|error| JournalError::io("sync", number, error))?;
-                fresh = number;
+            Ok(_) | Err(HeaderFault::Invalid) => {
+                if Some(number) == last && is_empty(file).map_err(io)? {
+                    disk.remove(&file_name(number))
+                        .map_err(|error| JournalError::io("remove", number, error))?;
+                    disk.sync_folder()
+                        .map_err(|error| JournalError::io("sync", number, error))?;
+                    fresh = number;
+                } else {
+                    found.insert(number, None);
+                    report.damaged.push(of_header(number, Damaged::Header));
+                }
             }
-            Err(HeaderFault::Invalid) if headers.is_empty() => {
-                return Err(JournalError::Damaged { segment: number });
-            }
-            Err(HeaderFault::Invalid) => report.damaged.push(format!(
-                "segment {number}: its header is damaged, it is left out"
-            )),
         }
     }
-    Ok((headers, fresh))
+    Ok(Headers { found, fresh })
 }
 
-/// Whether a segment without a valid header has been written to: then it is damaged, not half made.
-fn has_groups(
-    file: &dyn DiskFile,
-    number: u32,
-    headers: &BTreeMap<u32, SegmentHeader>,
-) -> Result<bool, JournalError> {
-    let mut bytes = [0; 32];
-    let read = file
-        .read_at(&mut bytes, BLOCK.into())
-        .map_err(|error| JournalError::io("read", number, error))?;
-    let zeros = bytes.iter().take(read).all(|byte| *byte == 0);
-    Ok(!zeros && (headers.is_empty() || headers.keys().all(|known| *known < number)))
+const fn of_header(segment: u32, what: Damaged) -> Damage {
+    Damage {
+        segment,
+        from: 0,
+        to: BLOCK,
+        what,
+    }
 }
 
-/// Where the last segment's groups end.
+/// Writes the copy of a header anew that is not what it should be. It is synced with the groups that are found.
+fn mend_header(file: &dyn DiskFile, header: &SegmentHeader, block: &[u8]) -> io::Result<()> {
+    let (whole, mut offset) = (header.encode(), 0);
+    let half = whole.len() / 2;
+    for (right, found) in whole.chunks(half).zip(block.chunks(half)) {
+        if right != found {
+            file.write_at(right, offset)?;
+        }
+        offset += u64::from(BLOCK / 2);
+    }
+    Ok(())
+}
+
+/// Whether nothing stands behind the header of a segment: nothing was written before the header was synced.
+fn is_empty(file: Arc<dyn DiskFile>) -> io::Result<bool> {
+    let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
+    // No CRC is looked at.
+    Groups::new(file, Seed::new(&[0; 16], 0), 0, length).is_clean(BLOCK)
+}
+
+/// Where a segment's groups end, as far as they were followed.
+#[derive(Debug, Clone, Copy)]
 struct Tail {
     end: u32,
     /// Everything below was synced, as a group behind it says.
     proven: u32,
     next_group: u64,
+    /// Whether the next group must have just that sequence; behind damage it may have a higher one.
+    certain: bool,
     last_seq: u64,
 }
 
+impl Tail {
+    const fn before_everything() -> Self {
+        Self {
+            end: BLOCK,
+            proven: BLOCK,
+            next_group: 0,
+            certain: false,
+            last_seq: 0,
+        }
+    }
+
+    const fn behind(header: &SegmentHeader) -> Self {
+        Self {
+            end: BLOCK,
+            proven: BLOCK,
+            next_group: header.first_group,
+            certain: true,
+            last_seq: header.last_seq,
+        }
+    }
+
+    /// Whether a group of this sequence may come next.
+    const fn takes(&self, sequence: u64) -> bool {
+        sequence == self.next_group || !self.certain && sequence > self.next_group
+    }
+}
+
+/// Follows the groups of a segment from `tail` on.
 fn find_tail(
     groups: &mut Groups,
-    header: &SegmentHeader,
+    segment: u32,
+    mut tail: Tail,
     report: &mut Recovery,
 ) -> io::Result<Tail> {
-    let mut tail = Tail {
-        end: BLOCK,
-        proven: BLOCK,
-        next_group: header.first_group,
-        last_seq: header.last_seq,
-    };
-    let mut behind_damage = false;
     loop {
         match groups.find(tail.end)? {
             Found::Group {
                 header: group,
                 records_at,
                 end,
-            } if group.sequence == tail.next_group
-                || behind_damage && group.sequence > tail.next_group =>
-            {
-                behind_damage = false;
+            } if tail.takes(group.sequence) => {
+                tail.certain = true;
                 let last_seq = &mut tail.last_seq;
                 groups.visit(&group, records_at, &mut |record, _| {
-                    if let Record::Accepted(accepted) = record {
-                        *last_seq = (*last_seq).max(accepted.seq.0);
-                    }
+                    *last_seq = (*last_seq).max(last_seq_of(&record));
                 })?;
                 tail.proven = tail.proven.max(group.synced_upto);
                 (tail.end, tail.next_group) = (end, group.sequence.saturating_add(1));
             }
             Found::Group { .. } | Found::Damaged { .. } | Found::Nothing => {
-                let bad = tail.end;
-                let next = tail.next_group;
-                let proof = groups.search(bad, |later| {
+                let (bad, next) = (tail.end, tail.next_group);
+                // What comes first after a sync begins a block.
+                let proof = groups.search(bad, BLOCK, |later| {
                     later.synced_upto > bad && later.sequence > next
                 })?;
                 let Some(proof) = proof else { return Ok(tail) };
-                report.damaged.push(format!(
-                    "segment {}: bytes {bad} to {proof} are damaged",
-                    header.number
-                ));
-                tail.end = proof;
-                behind_damage = true;
+                report.damaged.push(Damage {
+                    segment,
+                    from: bad,
+                    to: proof,
+                    what: Damaged::Groups,
+                });
+                pass_over(groups, &mut tail, proof)?;
             }
         }
+    }
+}
+
+/// Goes on at `proof`, behind damage. A sequence is not given out again only because what it was given to cannot be read: as
+/// many as can have stood there are left out.
+fn pass_over(groups: &mut Groups, tail: &mut Tail, proof: u32) -> io::Result<()> {
+    let (next, mut at, last_seq) = (tail.next_group, tail.end, &mut tail.last_seq);
+    while let Some(begin) = groups.search(at, 8, |later| later.sequence > next)?
+        && begin < proof
+    {
+        at = begin;
+        if let Found::Group {
+            header, records_at, ..
+        } = groups.find(begin)?
+        {
+            groups.visit(&header, records_at, &mut |record, _| {
+                *last_seq = (*last_seq).max(last_seq_of(&record));
+            })?;
+        }
+    }
+    let lost = proof.saturating_sub(tail.end) / ACCEPTED_MIN;
+    tail.last_seq = tail.last_seq.saturating_add(lost.into());
+    tail.end = proof;
+    tail.certain = false;
+    Ok(())
+}
+
+/// The sequence of the event that a record is about, 0 if it is about none.
+const fn last_seq_of(record: &Record) -> u64 {
+    match record {
+        Record::Accepted(accepted) => accepted.seq.0,
+        Record::Moved(moved) => moved.accepted.seq.0,
+        Record::Attempted(attempted) => attempted.seq.0,
+        Record::Requeued { seq, .. } | Record::Cancelled { seq, .. } => seq.0,
+        Record::CancelledAll { upto, .. } => upto.0,
+        Record::SubscriptionNamed { .. } | Record::SubscriptionState { .. } => 0,
     }
 }

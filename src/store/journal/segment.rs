@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::journal::Bounds;
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{BLOCK, Seed, SegmentHeader};
+use crate::store::journal::{Bounds, JournalError, SegmentInfo};
 
 /// The name of a segment's file.
 pub(super) fn file_name(number: u32) -> String {
@@ -26,6 +26,8 @@ pub(super) struct Segments {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) uuid: [u8; 16],
     known: Mutex<Known>,
+    /// Held by who makes or removes a file, until that is durable.
+    folder: Mutex<()>,
 }
 
 struct Known {
@@ -33,6 +35,8 @@ struct Known {
     ends: BTreeMap<u32, Option<u32>>,
     /// Files open for reading, the latest used last.
     open: Vec<(u32, Arc<dyn DiskFile>)>,
+    /// Of the files of segments that are not written to any more.
+    lengths: BTreeMap<u32, u64>,
 }
 
 impl Segments {
@@ -50,7 +54,9 @@ impl Segments {
             known: Mutex::new(Known {
                 ends,
                 open: Vec::new(),
+                lengths: BTreeMap::new(),
             }),
+            folder: Mutex::new(()),
         }
     }
 
@@ -81,12 +87,22 @@ impl Segments {
     }
 
     /// A segment's file, for reading.
-    pub(super) fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
+    ///
+    /// # Errors
+    /// [`JournalError::Gone`], or what the system says.
+    pub(super) fn file(&self, number: u32) -> Result<Arc<dyn DiskFile>, JournalError> {
         let mut known = self.known();
+        if !known.ends.contains_key(&number) {
+            return Err(JournalError::Gone { segment: number });
+        }
         let found = known.open.iter().position(|(open, _)| *open == number);
         let entry = match found {
             Some(position) => known.open.remove(position),
-            None => (number, self.disk.open(&file_name(number))?),
+            None => {
+                let opened = self.disk.open(&file_name(number));
+                let file = opened.map_err(|error| JournalError::io("open", number, error))?;
+                (number, file)
+            }
         };
         let file = Arc::clone(&entry.1);
         if known.open.len() >= Self::OPEN_MAX {
@@ -96,13 +112,71 @@ impl Segments {
         Ok(file)
     }
 
+    /// What there is, in order.
+    pub(super) fn list(&self) -> Vec<SegmentInfo> {
+        let ends = self.known().ends.clone();
+        let info = |(number, end): (u32, Option<u32>)| SegmentInfo {
+            number,
+            bytes: self.length(number, end.is_some()),
+            sealed: end.is_some(),
+        };
+        ends.into_iter().map(info).collect()
+    }
+
+    fn length(&self, number: u32, sealed: bool) -> u64 {
+        if let Some(length) = self.known().lengths.get(&number) {
+            return *length;
+        }
+        let length = self.file(number).ok().and_then(|file| file.length().ok());
+        if let Some(length) = length.filter(|_| sealed) {
+            self.known().lengths.insert(number, length);
+        }
+        length.unwrap_or_default()
+    }
+
     /// Bytes of all segment files.
     pub(super) fn size_bytes(&self) -> u64 {
-        let numbers: Vec<_> = self.known().ends.keys().copied().collect();
-        numbers
-            .into_iter()
-            .filter_map(|number| self.file(number).ok()?.length().ok())
-            .sum()
+        self.list().iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// To be held while a file is made or removed, until that is durable.
+    pub(super) fn change_folder(&self) -> MutexGuard<'_, ()> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the oldest segment: nobody begins to read it any more. Where its groups end; none if it was dropped before.
+    ///
+    /// # Errors
+    /// [`JournalError::NotOldest`].
+    pub(super) fn forget_first(&self, number: u32) -> Result<Option<u32>, JournalError> {
+        let mut known = self.known();
+        match known.ends.first_key_value() {
+            Some((first, _)) if *first > number => Ok(None),
+            Some((first, Some(end))) if *first == number => {
+                let end = *end;
+                known.ends.remove(&number);
+                known.open.retain(|(open, _)| *open != number);
+                Ok(Some(end))
+            }
+            _ => Err(JournalError::NotOldest { segment: number }),
+        }
+    }
+
+    /// Removes the file of a forgotten segment; remembers the segment, which ends at `end`, if that fails.
+    ///
+    /// # Errors
+    /// What the system says, unless that is that there is no such file.
+    pub(super) fn remove(&self, number: u32, end: u32) -> Result<(), JournalError> {
+        match self.disk.remove(&file_name(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.known().ends.insert(number, Some(end));
+                Err(JournalError::io("remove", number, error))
+            }
+            _ => {
+                self.known().lengths.remove(&number);
+                Ok(())
+            }
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -2,20 +2,19 @@
 //!
 //! No error of a write or sync is retried: the journal is poisoned, nothing of the group is reported as committed, and the
 //! file is not touched again. No space while zeros are written ahead or a segment is made is not such an error: batches
-//! that ask for a sync are refused, others go into the room that is left.
+//! of events are refused, others go into the room that is left, and then into that of the reserve. Events are taken again
+//! once zeros are ahead and the reserve is whole; that is looked for once a second.
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::store::journal::disk::is_no_space;
 use crate::store::journal::format::{BLOCK, GROUP_HEADER, GroupHeader, SegmentHeader, aligned};
-use crate::store::journal::forming::{Forming, Task};
+use crate::store::journal::forming::Forming;
 use crate::store::journal::segment::Active;
-use crate::store::journal::{Committed, Group, JournalError, Place, Position, Shared};
-
-/// The longest that written bytes stay unsynced.
-pub(super) const SYNC_AFTER: Duration = Duration::from_millis(100);
+use crate::store::journal::shared::{SPACE_CHECK, Shared, Task, Timers, is_due};
+use crate::store::journal::{Committed, Group, JournalError, Place, Position};
+use crate::store::reserve::{Room, is_no_space};
 
 /// What the journal's thread owns.
 pub(super) struct Writer<T, S> {
@@ -24,8 +23,9 @@ pub(super) struct Writer<T, S> {
     pub(super) active: Active,
     pub(super) next_group: u64,
     pub(super) last_seq: u64,
-    /// Since when written bytes wait for their sync.
-    pub(super) unsynced_since: Option<Instant>,
+    pub(super) timers: Timers,
+    /// Room for outcomes when there is no other.
+    pub(super) reserve: Option<Arc<dyn Room>>,
 }
 
 /// Why a group was not written.
@@ -39,12 +39,14 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
     pub(super) fn run(mut self) {
         let mut spare = Forming::default();
         loop {
-            let done = match self.shared.next_task(spare, self.unsynced_since) {
+            let done = match self.shared.next_task(spare, self.timers) {
                 Task::Write(forming) => self.write(forming),
                 Task::Sync(unused) => self.sync().map(|()| unused),
                 Task::Look(unused) => Ok(unused),
+                Task::Seal(unused) => self.seal().map(|()| unused),
+                Task::Fail(error) => return self.fail(error, Vec::new()),
                 Task::End => {
-                    let end = if self.unsynced_since.is_some() {
+                    let end = if self.timers.sync.is_some() {
                         self.sync()
                     } else {
                         Ok(())
@@ -55,7 +57,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
                     return;
                 }
             };
-            match done.and_then(|emptied| self.fill_ahead().map(|()| emptied)) {
+            match done.and_then(|emptied| self.look_ahead().map(|()| emptied)) {
                 Ok(emptied) => spare = emptied,
                 Err(error) => return self.fail(error, Vec::new()),
             }
@@ -64,31 +66,55 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
 
     /// Writes and reports what formed; gives its buffers back for reuse.
     fn write(&mut self, mut forming: Forming<T>) -> Result<Forming<T>, JournalError> {
-        match self.place(&forming) {
-            Ok(()) => {}
-            Err(Fault::Broken(error)) => {
+        match self.make_room(&mut forming) {
+            Ok(true) => self.write_placed(forming),
+            Ok(false) if forming.is_empty() => Ok(forming),
+            Ok(false) => self.put_back(forming),
+            Err(error) => {
                 self.fail(error.clone(), forming.take_tokens());
-                return Err(error);
-            }
-            Err(Fault::NoSpace) => {
-                self.shared.set_full(true);
-                let refused = forming.split_off_synced();
-                if !refused.is_empty() {
-                    self.sink.refused(refused);
-                }
-                if forming.is_empty() || !self.has_room(forming.bytes.len()) {
-                    return self.put_back(forming);
-                }
+                Err(error)
             }
         }
+    }
+
+    /// Makes room for a group. Where there is none, its events are refused, and the rest has what the reserve can give.
+    /// Whether there is room for what is left of it.
+    fn make_room(&mut self, forming: &mut Forming<T>) -> Result<bool, JournalError> {
+        match self.place(forming) {
+            Ok(()) => return Ok(true),
+            Err(Fault::Broken(error)) => return Err(error),
+            Err(Fault::NoSpace) => self.note_full(),
+        }
+        let refused = forming.split_off_events();
+        if !refused.is_empty() {
+            self.sink.refused(refused);
+        }
+        if forming.is_empty() {
+            return Ok(false);
+        }
+        match self.place(forming) {
+            Ok(()) => Ok(true),
+            Err(Fault::Broken(error)) => Err(error),
+            Err(Fault::NoSpace) if self.take_reserve(self.missing(forming)) => {
+                match self.place(forming) {
+                    Ok(()) => Ok(true),
+                    Err(Fault::Broken(error)) => Err(error),
+                    Err(Fault::NoSpace) => Ok(false),
+                }
+            }
+            Err(Fault::NoSpace) => Ok(false),
+        }
+    }
+
+    /// Writes and reports a group that has room.
+    fn write_placed(&mut self, mut forming: Forming<T>) -> Result<Forming<T>, JournalError> {
         let started = now();
         match self.write_group(&mut forming) {
             Ok(synced) => {
-                let events = forming.batches.iter().filter(|batch| batch.sync).count();
                 let group = Group {
                     synced,
                     duration: started.elapsed(),
-                    events,
+                    events: forming.events(),
                 };
                 let places = self.places(&forming);
                 self.advance(&forming, synced);
@@ -123,7 +149,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
     /// Makes sure that a group has room in the active segment, or makes a new one. One with events leaves zeros behind it
     /// that the disk already has: outcomes need room when there is none for events.
     fn place(&mut self, forming: &Forming<T>) -> Result<(), Fault> {
-        let kept = if forming.wants_sync() {
+        let kept = if forming.events() > 0 {
             self.shared.bounds.ahead / 2
         } else {
             0
@@ -137,8 +163,47 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         filled.map_err(|error| self.fault("write", error))
     }
 
+    /// Bytes of disk that a group without events needs and the active segment does not have.
+    fn missing(&self, forming: &Forming<T>) -> u64 {
+        let (bounds, length) = (self.shared.bounds, forming.bytes.len());
+        let end = self.end_of(length);
+        let bytes = if end > self.active.capacity {
+            let group = u32::try_from(length).unwrap_or(u32::MAX);
+            bounds.ahead.max(group.saturating_add(BLOCK))
+        } else {
+            end.saturating_sub(self.active.filled)
+        };
+        // Files are filled in steps, and a file system needs a little for itself.
+        u64::from(bytes.saturating_add(bounds.fill_step))
+    }
+
+    fn take_reserve(&self, bytes: u64) -> bool {
+        self.reserve
+            .as_ref()
+            .is_some_and(|reserve| reserve.give(bytes))
+    }
+
+    /// Ends the active segment, unless it holds nothing, and goes on in a new one. Where there is no space for that, also
+    /// not in the reserve, it stays as it is.
+    fn seal(&mut self) -> Result<(), JournalError> {
+        if self.active.offset == BLOCK {
+            return Ok(());
+        }
+        let mut sealed = self.rotate();
+        if matches!(sealed, Err(Fault::NoSpace)) {
+            self.note_full();
+            if self.take_reserve(self.shared.bounds.ahead.into()) {
+                sealed = self.rotate();
+            }
+        }
+        match sealed {
+            Ok(()) | Err(Fault::NoSpace) => Ok(()),
+            Err(Fault::Broken(error)) => Err(error),
+        }
+    }
+
     fn rotate(&mut self) -> Result<(), Fault> {
-        if self.unsynced_since.is_some() {
+        if self.timers.sync.is_some() {
             self.sync().map_err(Fault::Broken)?;
         }
         let number = self.active.number;
@@ -150,11 +215,22 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             last_seq: self.last_seq,
             first_group: self.next_group,
         };
-        let next = Active::create(&*self.shared.segments.disk, &header, &self.shared.bounds);
+        let shared = Arc::clone(&self.shared);
+        let _folder = shared.segments.change_folder();
+        // Whoever changed the folder before may have learnt that its names are not durable.
+        if let Some(error) = shared.failure() {
+            return Err(Fault::Broken(error));
+        }
+        let next = Active::create(&*shared.segments.disk, &header, &shared.bounds);
         let next = next.map_err(|error| self.fault("create", error))?;
-        self.shared
+        let end = Position {
+            segment: next.number,
+            offset: next.offset,
+        };
+        shared
             .segments
             .rotated(number, self.active.synced_upto, next.number);
+        shared.set_end(end);
         self.active = next;
         Ok(())
     }
@@ -177,10 +253,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         self.active
             .file
             .write_at(&forming.bytes, self.active.offset.into())?;
-        let waited = self
-            .unsynced_since
-            .is_some_and(|since| since.elapsed() >= SYNC_AFTER);
-        let sync = forming.wants_sync() || waited;
+        let sync = forming.wants_sync(self.shared.relaxed) || is_due(self.timers.sync);
         if sync {
             self.active.file.sync()?;
         }
@@ -205,7 +278,8 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             self.note_synced(end);
         } else {
             self.active.offset = aligned(end, 8);
-            self.unsynced_since.get_or_insert_with(now);
+            let sync_after = self.shared.sync_after();
+            self.timers.sync.get_or_insert_with(|| now() + sync_after);
         }
     }
 
@@ -226,12 +300,43 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
     fn note_synced(&mut self, end: u32) {
         self.active.synced_upto = end;
         self.active.offset = aligned(end, BLOCK);
-        self.unsynced_since = None;
+        self.timers.sync = None;
+    }
+
+    /// Keeps zeros ahead and the reserve whole, and takes events only while they are. On a full disk that is tried when it
+    /// is due, not after each group: what there is must serve outcomes.
+    pub(super) fn look_ahead(&mut self) -> Result<(), JournalError> {
+        if self.shared.is_full() && !is_due(self.timers.look) {
+            return Ok(());
+        }
+        match self.fill_ahead() {
+            Ok(()) if self.is_reserve_whole() => {
+                self.shared.set_full(false);
+                self.timers.look = None;
+            }
+            Ok(()) | Err(Fault::NoSpace) => {
+                self.timers.look = None;
+                self.note_full();
+            }
+            Err(Fault::Broken(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn is_reserve_whole(&self) -> bool {
+        let whole = |reserve: &Arc<dyn Room>| reserve.is_whole() || reserve.make_whole();
+        self.reserve.as_ref().is_none_or(whole)
+    }
+
+    /// From now on events are refused, and space is looked for.
+    pub(super) fn note_full(&mut self) {
+        self.shared.set_full(true);
+        self.timers.look.get_or_insert_with(|| now() + SPACE_CHECK);
     }
 
     /// Keeps zeros written ahead, so that a commit writes into blocks that the file already has, and so that outcomes have
     /// room on a full disk. A segment is left while it still has such room.
-    fn fill_ahead(&mut self) -> Result<(), JournalError> {
+    fn fill_ahead(&mut self) -> Result<(), Fault> {
         let bounds = self.shared.bounds;
         let left = self.active.capacity.saturating_sub(self.active.offset);
         let wanted = self
@@ -239,7 +344,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             .offset
             .saturating_add(bounds.ahead)
             .min(self.active.capacity);
-        let done = if left < bounds.ahead / 2 {
+        if left < bounds.ahead / 2 {
             self.rotate()
         } else if self.active.filled < wanted {
             self.active
@@ -247,17 +352,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
                 .map_err(|error| self.fault("write", error))
         } else {
             Ok(())
-        };
-        match done {
-            Ok(()) => self.shared.set_full(false),
-            Err(Fault::NoSpace) => self.shared.set_full(true),
-            Err(Fault::Broken(error)) => return Err(error),
         }
-        Ok(())
-    }
-
-    fn has_room(&self, length: usize) -> bool {
-        self.end_of(length) <= self.active.filled
     }
 
     fn end_of(&self, length: usize) -> u32 {

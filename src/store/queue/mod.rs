@@ -109,6 +109,21 @@ impl Entry {
         }
     }
 
+    /// What the row of this delivery adds to the checksum that the book keeps.
+    pub(super) fn checksum(&self) -> i64 {
+        let seq = i64::try_from(self.seq.0 % 1_048_576).unwrap_or(0);
+        let Place {
+            segment,
+            offset,
+            length,
+        } = self.place;
+        seq + i64::from(segment) * 31
+            + i64::from(offset)
+            + i64::from(length) * 7
+            + i64::from(self.body_bytes) * 3
+            + (self.key.cast_signed() % 8191).abs()
+    }
+
     fn body_len(&self) -> usize {
         usize::try_from(self.body_bytes).unwrap_or(usize::MAX)
     }
@@ -321,14 +336,19 @@ pub(super) struct Counters {
     pending: AtomicU64,
     pending_bytes: AtomicU64,
     dead: AtomicU64,
+    /// Bytes pending of all subscriptions.
+    total: Arc<AtomicU64>,
 }
 
 impl Counters {
-    pub(super) fn new(pending: u64, pending_bytes: u64, dead: u64) -> Self {
+    /// Counts from these figures on, and in `total` the bytes of all.
+    pub(super) fn new(pending: u64, pending_bytes: u64, dead: u64, total: &Arc<AtomicU64>) -> Self {
+        total.fetch_add(pending_bytes, Ordering::Relaxed);
         Self {
             pending: AtomicU64::new(pending),
             pending_bytes: AtomicU64::new(pending_bytes),
             dead: AtomicU64::new(dead),
+            total: Arc::clone(total),
         }
     }
 
@@ -340,8 +360,7 @@ impl Counters {
             self.dead.fetch_add(1, Ordering::Relaxed);
             return Some(DeadReason::Overflow);
         }
-        self.pending.fetch_add(1, Ordering::Relaxed);
-        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.begin(bytes);
         None
     }
 
@@ -363,12 +382,14 @@ impl Counters {
     pub(super) fn end_many(&self, count: u64, bytes: u64) {
         self.pending.fetch_sub(count, Ordering::Relaxed);
         self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Counts a delivery as pending that was not.
     pub(super) fn begin(&self, bytes: u64) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts dead letters that are none any more.
@@ -494,14 +515,19 @@ impl QueueShared {
         self.step(|state| state.blockers(dead, complete));
     }
 
+    /// Whether deliveries of this key wait for each other.
+    pub(super) fn is_ordered(&self, key: u64) -> bool {
+        self.lock().state.is_ordered(key)
+    }
+
     /// Whether a delivery of this key that dies blocks what follows it.
     pub(super) fn blocks(&self, key: u64) -> bool {
         self.lock().state.blocks(key)
     }
 
-    /// Bytes of the bodies that are pending.
-    pub(super) fn pending_bytes(&self) -> u64 {
-        self.counters.pending_bytes.load(Ordering::Relaxed)
+    /// How many deliveries are pending.
+    pub(super) fn pending(&self) -> u64 {
+        self.counters.pending.load(Ordering::Relaxed)
     }
 
     /// Whether the book has to be asked for the oldest pending delivery.

@@ -110,6 +110,11 @@ impl Lines {
         self.order != Order::None
     }
 
+    /// Whether deliveries of this key wait for each other.
+    pub(super) fn is_ordered(&self, key: u64) -> bool {
+        self.line_of(key).is_some()
+    }
+
     /// Whether a delivery that dies blocks what follows.
     pub(super) fn blocks(&self, key: u64) -> bool {
         self.when_stuck == WhenStuck::Block && self.line_of(key).is_some()

@@ -149,20 +149,13 @@ impl QueueState {
             || self.lines.entries().any(|waiting| waiting.seq == seq)
     }
 
-    /// Whether a delivery in flight or on its way refers to this segment of the journal.
-    pub(in crate::store) fn relies_on(&self, segment: u32) -> bool {
-        let mut coming = self.stage.iter().chain(&self.returned);
-        self.in_flight
-            .values()
-            .any(|entry| entry.place.segment == segment)
-            || coming.any(|slot| slot.entry.place.segment == segment)
-    }
-
     /// Events were copied to other places.
     pub(in crate::store) fn relocated(&mut self, places: &HashMap<EventSeq, Place>) {
+        let coming = self.stage.iter_mut().chain(&mut self.returned);
+        let coming = coming.map(|slot| &mut slot.entry);
         let unreadable = self.unreadable.iter_mut().map(|(_, entry)| entry);
-        let entries = self.window.entries_mut();
-        let entries = entries.chain(self.dues.entries_mut()).chain(unreadable);
+        let entries = self.window.entries_mut().chain(self.dues.entries_mut());
+        let entries = entries.chain(coming).chain(unreadable);
         for entry in entries.chain(self.lines.entries_mut()) {
             if let Some(place) = places.get(&entry.seq) {
                 entry.place = *place;
@@ -173,6 +166,11 @@ impl QueueState {
     /// How many wait behind a dead one; `pending` is how many are pending in all.
     pub(in crate::store) fn blocked(&self, pending: u64) -> u64 {
         self.lines.blocked(pending)
+    }
+
+    /// Whether deliveries of this key wait for each other.
+    pub(in crate::store) fn is_ordered(&self, key: u64) -> bool {
+        self.lines.is_ordered(key)
     }
 
     /// Whether a delivery that dies blocks what follows it.

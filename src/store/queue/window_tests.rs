@@ -9,6 +9,7 @@ const BOUNDS: Bounds = Bounds {
     refill: 2,
     tail: 2,
     dues: 2,
+    lines: 4,
     granted: 1,
 };
 

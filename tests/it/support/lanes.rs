@@ -14,8 +14,8 @@ use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::metrics::Metrics;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
-    NewDelivery, NewEvent, QueueCounts, Store, StoreError, StoreOptions, SubscriptionState,
-    VerbError,
+    NewDelivery, NewEvent, QueueCounts, Retention, Store, StoreError, StoreOptions,
+    SubscriptionState, VerbError,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -49,6 +49,15 @@ impl Relay {
             dedup_window: Duration::from_secs(60),
             dedup_max: 1000,
             memory_budget: 1 << 24,
+            max_pending: u64::MAX,
+            retention: Retention {
+                delivered: Duration::from_secs(3 * 86_400),
+                dead: Duration::from_secs(30 * 86_400),
+                max_size: 1 << 32,
+                removed_after: Duration::from_secs(7 * 86_400),
+                dedup_window: Duration::from_secs(60),
+            },
+            relaxed: false,
         };
         let store = Store::open(options, Arc::clone(&clock), metrics.store()).unwrap();
         let running = store.clone();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::memory::{Asked, Memory};
+use super::memory::{Asked, Fault, Memory};
 use super::*;
 
 const SMALL: Bounds = Bounds {
@@ -31,14 +31,8 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
         .append_now(&[accepted(1, 10)], Durability::Sync, 1)
         .unwrap();
     assert!(matches!(told(&receiver), Told::Committed(..)));
-    let syncs = |disk: &Memory| {
-        disk.log()
-            .iter()
-            .filter(|asked| matches!(asked, Asked::Sync(_)))
-            .count()
-    };
-    let before = syncs(&disk);
-    disk.fail_sync(before + 1);
+    let before = disk.syncs();
+    disk.fail(Some(Fault::Sync(before + 1)));
     journal
         .append_now(&[accepted(2, 10)], Durability::Sync, 2)
         .unwrap();
@@ -54,7 +48,7 @@ fn a_failed_sync_is_fatal_and_never_repeated() {
         Err(AppendError::Failed(_))
     ));
     assert!(journal.close().is_err());
-    assert_eq!(syncs(&disk), before + 1, "no second sync");
+    assert_eq!(disk.syncs(), before + 1, "no second sync");
     assert!(
         receiver.try_recv().is_err(),
         "nothing is told after the failure"
@@ -70,7 +64,7 @@ fn a_group_whose_sync_failed_is_written_anew_before_it_is_trusted() {
         .unwrap();
     told(&receiver);
     let syncs = |asked: &Asked| matches!(asked, Asked::Sync(_));
-    disk.fail_sync(disk.log().iter().filter(|asked| syncs(asked)).count() + 1);
+    disk.fail(Some(Fault::Sync(disk.syncs() + 1)));
     journal
         .append_now(&[accepted(2, 10)], Durability::Sync, 2)
         .unwrap();
@@ -104,7 +98,7 @@ fn a_group_whose_sync_failed_is_written_anew_before_it_is_trusted() {
 fn whichever_sync_fails_none_follows_it() {
     for number in 1..=40 {
         let disk = Memory::default();
-        disk.fail_sync(number);
+        disk.fail(Some(Fault::Sync(number)));
         let (sink, receiver) = sink();
         let Ok((journal, _)) = Journal::open_on(Arc::new(disk.clone()), SMALL, sink) else {
             continue;
@@ -124,12 +118,7 @@ fn whichever_sync_fails_none_follows_it() {
             journal.close().is_err(),
             "sync {number}: the failure was not told"
         );
-        let syncs = disk
-            .log()
-            .iter()
-            .filter(|asked| matches!(asked, Asked::Sync(_)))
-            .count();
-        assert_eq!(syncs, number, "a sync after the failed one");
+        assert_eq!(disk.syncs(), number, "a sync after the failed one");
     }
 }
 
@@ -137,8 +126,7 @@ fn whichever_sync_fails_none_follows_it() {
 fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
     let disk = Memory::default();
     let (journal, receiver) = open(&disk);
-    let used: usize = disk.files().values().map(Vec::len).sum();
-    disk.set_space(Some(used));
+    disk.fill_up();
     let mut token = 0;
     let refused = loop {
         token += 1;
@@ -184,7 +172,7 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
 fn an_outcome_that_does_not_fit_waits_for_room() {
     let disk = Memory::default();
     let (journal, receiver) = open(&disk);
-    disk.set_space(Some(disk.files().values().map(Vec::len).sum()));
+    disk.fill_up();
     for token in 1..=3 {
         journal
             .append_now(&[accepted(token, 7 << 10)], Durability::WriteNow, token)
@@ -233,7 +221,7 @@ fn a_flipped_bit_costs_at_most_the_group_it_hits() {
     let used = 4096 * 9;
     for offset in (0..used).step_by(37) {
         let damaged = Memory::with(disk.files());
-        damaged.flip("00000001.seg", offset);
+        damaged.flip("00000001.seg", offset, 0x10);
         let (journal, _) = open(&damaged);
         let found: Vec<_> = scan_all(&journal)
             .into_iter()
@@ -258,7 +246,7 @@ fn a_newer_format_is_named() {
     let disk = Memory::default();
     drop(open(&disk));
     let mut files = disk.files();
-    let file = files.get_mut("00000001.seg").unwrap();
+    let file = Arc::make_mut(files.get_mut("00000001.seg").unwrap());
     (file[8], file[2048 + 8]) = (2, 2);
     let error =
         Journal::<u64>::open_on(Arc::new(Memory::with(files)), SMALL, sink().0).unwrap_err();

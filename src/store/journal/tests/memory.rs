@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::disk::{Disk, DiskFile};
+use crate::store::reserve::Room;
 
-const SECTOR: usize = 512;
+/// The files of a folder; cheap to clone.
+pub(super) type Files = BTreeMap<String, Arc<Vec<u8>>>;
 
 /// One thing that was asked of the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Asked {
     Create(String),
     Write(String, u64, Vec<u8>),
@@ -18,14 +20,51 @@ pub(super) enum Asked {
     SyncFolder,
 }
 
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Create(name) => write!(f, "create {name}"),
+            Self::Write(name, offset, bytes) => write!(f, "write {name} {offset}+{}", bytes.len()),
+            Self::Sync(name) => write!(f, "sync {name}"),
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::SyncFolder => write!(f, "sync the folder"),
+        }
+    }
+}
+
+/// What is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The sync of this number, from 1, and all later ones.
+    Sync(usize),
+    /// The write of this number, from 1, with this error, once so many of its bytes are written.
+    Write(usize, io::ErrorKind, usize),
+    /// Syncs of the folder.
+    SyncFolder,
+    /// Removals.
+    Remove,
+}
+
 #[derive(Default)]
 struct State {
-    files: BTreeMap<String, Vec<u8>>,
+    files: Files,
+    /// Removed, and perhaps still open.
+    gone: Files,
     log: Vec<Asked>,
-    /// Bytes that the files may have in all.
+    /// Bytes that the files and the reserve may have in all.
     space: Option<usize>,
-    /// The number of the sync that fails, from 1.
-    failing_sync: Option<usize>,
+    reserve: usize,
+    fault: Option<Fault>,
+    syncs: usize,
+    writes: usize,
+}
+
+impl State {
+    fn free(&self) -> usize {
+        let used: usize = self.files.values().map(|file| file.len()).sum();
+        let space = self.space.unwrap_or(usize::MAX);
+        space.saturating_sub(used + self.reserve)
+    }
 }
 
 /// The disk; a cheap handle.
@@ -33,7 +72,7 @@ struct State {
 pub(super) struct Memory(Arc<Mutex<State>>);
 
 impl Memory {
-    pub(super) fn with(files: BTreeMap<String, Vec<u8>>) -> Self {
+    pub(super) fn with(files: Files) -> Self {
         Self(Arc::new(Mutex::new(State {
             files,
             ..State::default()
@@ -41,47 +80,71 @@ impl Memory {
     }
 
     pub(super) fn log(&self) -> Vec<Asked> {
-        self.0.lock().unwrap().log.clone()
+        self.state().log.clone()
     }
 
     pub(super) fn asked(&self) -> usize {
-        self.0.lock().unwrap().log.len()
+        self.state().log.len()
     }
 
-    pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        self.0.lock().unwrap().files.clone()
+    pub(super) fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+
+    pub(super) fn files(&self) -> Files {
+        self.state().files.clone()
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.files().values().map(|file| file.len()).sum()
     }
 
     pub(super) fn set_space(&self, space: Option<usize>) {
-        self.0.lock().unwrap().space = space;
+        self.state().space = space;
     }
 
-    pub(super) fn fail_sync(&self, number: usize) {
-        self.0.lock().unwrap().failing_sync = Some(number);
+    /// Leaves no room beyond what is used now.
+    pub(super) fn fill_up(&self) {
+        let mut state = self.state();
+        state.space = None;
+        state.space = Some(usize::MAX - state.free());
     }
 
-    pub(super) fn flip(&self, name: &str, offset: usize) {
-        self.0.lock().unwrap().files.get_mut(name).unwrap()[offset] ^= 0x10;
+    pub(super) fn fail(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
     }
+
+    pub(super) fn flip(&self, name: &str, offset: usize, mask: u8) {
+        flip(&mut self.state().files, name, offset, mask);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// Flips bits of one byte.
+pub(super) fn flip(files: &mut Files, name: &str, offset: usize, mask: u8) {
+    Arc::make_mut(files.get_mut(name).unwrap())[offset] ^= mask;
 }
 
 impl Disk for Memory {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().unwrap().files.keys().cloned().collect())
+        Ok(self.state().files.keys().cloned().collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         if state.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.log.push(Asked::Create(name.to_owned()));
-        state.files.insert(name.to_owned(), Vec::new());
+        state.files.insert(name.to_owned(), Arc::default());
         Ok(Arc::new(MemoryFile(self.clone(), name.to_owned())))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let exists = self.0.lock().unwrap().files.contains_key(name);
+        let exists = self.state().files.contains_key(name);
         if exists {
             Ok(Arc::new(MemoryFile(self.clone(), name.to_owned())))
         } else {
@@ -90,14 +153,24 @@ impl Disk for Memory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
+        if state.fault == Some(Fault::Remove) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let Some(file) = state.files.remove(name) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        state.gone.insert(name.to_owned(), file);
         state.log.push(Asked::Remove(name.to_owned()));
-        state.files.remove(name);
         Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        self.0.lock().unwrap().log.push(Asked::SyncFolder);
+        let mut state = self.state();
+        state.log.push(Asked::SyncFolder);
+        if state.fault == Some(Fault::SyncFolder) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         Ok(())
     }
 }
@@ -106,23 +179,33 @@ struct MemoryFile(Memory, String);
 
 impl DiskFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.0.0.lock().unwrap();
+        let mut state = self.0.state();
+        state.writes += 1;
+        let (bytes, result) = match state.fault {
+            Some(Fault::Write(number, error, kept)) if state.writes == number => {
+                (&bytes[..kept.min(bytes.len())], Err(error.into()))
+            }
+            _ => (bytes, Ok(())),
+        };
         let end = usize::try_from(offset).unwrap() + bytes.len();
         let grown = end.saturating_sub(state.files[&self.1].len());
-        let used: usize = state.files.values().map(Vec::len).sum();
-        if grown > 0 && state.space.is_some_and(|space| used + grown > space) {
+        if grown > state.free() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         state
             .log
             .push(Asked::Write(self.1.clone(), offset, bytes.to_vec()));
-        put(state.files.get_mut(&self.1).unwrap(), offset, bytes);
-        Ok(())
+        let file = state.files.get_mut(&self.1).unwrap();
+        put(Arc::make_mut(file), offset, bytes);
+        result
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.0.0.lock().unwrap();
-        let file = &state.files[&self.1];
+        let state = self.0.state();
+        let file = state
+            .files
+            .get(&self.1)
+            .unwrap_or_else(|| &state.gone[&self.1]);
         let start = usize::try_from(offset).unwrap().min(file.len());
         let length = bytes.len().min(file.len() - start);
         bytes[..length].copy_from_slice(&file[start..start + length]);
@@ -130,21 +213,44 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.0.0.lock().unwrap();
+        let mut state = self.0.state();
         state.log.push(Asked::Sync(self.1.clone()));
-        let number = state
-            .log
-            .iter()
-            .filter(|asked| matches!(asked, Asked::Sync(_)))
-            .count();
-        if state.failing_sync.is_some_and(|failing| number >= failing) {
+        state.syncs += 1;
+        if matches!(state.fault, Some(Fault::Sync(failing)) if state.syncs >= failing) {
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.0.lock().unwrap().files[&self.1].len() as u64)
+        let state = self.0.state();
+        let file = state.files.get(&self.1).or_else(|| state.gone.get(&self.1));
+        Ok(file.unwrap().len() as u64)
+    }
+}
+
+/// A reserve of so many bytes on the disk, in steps of 1 KiB.
+pub(super) struct MemoryReserve(pub(super) Memory, pub(super) usize);
+
+impl Room for MemoryReserve {
+    fn give(&self, bytes: u64) -> bool {
+        let mut state = self.0.state();
+        let before = state.reserve;
+        let bytes = usize::try_from(bytes).unwrap().clamp(1, before.max(1));
+        state.reserve = before.saturating_sub(bytes.next_multiple_of(1024));
+        before > 0
+    }
+
+    fn make_whole(&self) -> bool {
+        let mut state = self.0.state();
+        let missing = self.1 - state.reserve;
+        let grown = missing.min(state.free() / 1024 * 1024);
+        state.reserve += grown;
+        grown == missing
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.state().reserve == self.1
     }
 }
 
@@ -164,66 +270,103 @@ pub(super) enum Without {
     HeaderSync,
     /// The syncs of groups.
     GroupSync,
+    /// The syncs of the folder behind a new segment.
     FolderSync,
+    /// The syncs of the folder behind a removal.
+    DropSync,
 }
 
-/// What a power cut after the first `cut` operations may leave, beginning with `before` on the disk: unsynced writes may be
-/// there sector by sector, unsynced names may be lost. `coin` decides.
+/// What a power cut after the first `cut` operations may leave, beginning with `before` on the disk: of unsynced writes any
+/// sectors may be there (which is also what reordering them leaves), unsynced names may be lost, unsynced removals undone.
+/// `coin` decides.
 pub(super) fn after_power_cut(
-    before: &BTreeMap<String, Vec<u8>>,
+    before: &Files,
     log: &[Asked],
     cut: usize,
-    without: Without,
+    (without, sector): (Without, usize),
     coin: &mut dyn FnMut() -> bool,
-) -> BTreeMap<String, Vec<u8>> {
+) -> Files {
     let mut durable = before.clone();
-    let mut names: BTreeSet<String> = before.keys().cloned().collect();
-    let mut pending: BTreeMap<String, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
-    let (mut made, mut removed) = (Vec::new(), Vec::new());
-    let mut synced_once: BTreeSet<String> = before.keys().cloned().collect();
+    let mut names: BTreeSet<&str> = before.keys().map(String::as_str).collect();
+    let mut pending: BTreeMap<&str, Vec<(u64, &[u8])>> = BTreeMap::new();
+    // Names in the order of their changes: made, or removed.
+    let mut changes: Vec<(bool, &str)> = Vec::new();
+    let mut synced_once: BTreeSet<&str> = names.clone();
     for asked in &log[..cut] {
         match asked {
-            Asked::Create(name) => made.push(name.clone()),
-            Asked::Remove(name) => removed.push(name.clone()),
-            Asked::Write(name, offset, bytes) => pending
-                .entry(name.clone())
-                .or_default()
-                .push((*offset, bytes.clone())),
+            Asked::Create(name) => {
+                durable.remove(name);
+                pending.remove(name.as_str());
+                synced_once.remove(name.as_str());
+                changes.push((true, name));
+            }
+            Asked::Remove(name) => changes.push((false, name)),
+            Asked::Write(name, offset, bytes) => {
+                pending.entry(name).or_default().push((*offset, bytes));
+            }
             Asked::Sync(name) => {
-                let first = synced_once.insert(name.clone());
-                let kind = if first {
+                let kind = if synced_once.insert(name) {
                     Without::HeaderSync
                 } else {
                     Without::GroupSync
                 };
                 if kind != without {
-                    let file = durable.entry(name.clone()).or_default();
-                    for (offset, bytes) in pending.remove(name).unwrap_or_default() {
-                        put(file, offset, &bytes);
+                    let file = Arc::make_mut(durable.entry(name.clone()).or_default());
+                    for (offset, bytes) in pending.remove(name.as_str()).unwrap_or_default() {
+                        put(file, offset, bytes);
                     }
                 }
             }
-            Asked::SyncFolder if without == Without::FolderSync => {}
             Asked::SyncFolder => {
-                names.extend(made.drain(..));
-                names = &names - &removed.drain(..).collect();
+                let makes = changes.iter().any(|(made, _)| *made);
+                let kind = if makes {
+                    Without::FolderSync
+                } else {
+                    Without::DropSync
+                };
+                if kind != without {
+                    apply(&mut names, &changes);
+                    changes.clear();
+                }
             }
         }
     }
     for (name, writes) in pending {
-        let file = durable.entry(name).or_default();
+        let file = Arc::make_mut(durable.entry(name.to_owned()).or_default());
         for (offset, bytes) in writes {
-            for (index, sector) in bytes.chunks(SECTOR).enumerate() {
+            for (at, sector) in sectors(offset, bytes, sector) {
                 if coin() {
-                    put(file, offset + (index * SECTOR) as u64, sector);
+                    put(file, at, sector);
                 }
             }
         }
     }
-    names.extend(made.into_iter().filter(|_| coin()));
-    names = &names - &removed.into_iter().filter(|_| coin()).collect();
+    changes.retain(|_| coin());
+    apply(&mut names, &changes);
     names
         .into_iter()
-        .map(|name| (name.clone(), durable.remove(&name).unwrap_or_default()))
+        .map(|name| (name.to_owned(), durable.remove(name).unwrap_or_default()))
         .collect()
+}
+
+fn apply<'a>(names: &mut BTreeSet<&'a str>, changes: &[(bool, &'a str)]) {
+    for (made, name) in changes {
+        if *made {
+            names.insert(name);
+        } else {
+            names.remove(name);
+        }
+    }
+}
+
+/// The parts of a write that lie in different sectors of the file.
+fn sectors(offset: u64, bytes: &[u8], sector: usize) -> impl Iterator<Item = (u64, &[u8])> {
+    let first = sector - usize::try_from(offset).unwrap() % sector;
+    let (head, rest) = bytes.split_at(first.min(bytes.len()));
+    let behind = offset + head.len() as u64;
+    std::iter::once((offset, head)).chain(
+        rest.chunks(sector)
+            .enumerate()
+            .map(move |(index, part)| (behind + (index * sector) as u64, part)),
+    )
 }

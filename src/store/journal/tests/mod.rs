@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 mod crash_states;
+mod durability;
 mod faults;
 mod memory;
 mod rotation;
+mod segments;
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::domain::{Event, EventHead, EventId, SubscriptionNumber, Timestamp};
+use crate::store::record::Accepted;
 
 /// What a sink was told.
 #[derive(Debug)]
@@ -39,6 +42,17 @@ impl Committed<u64> for Sink {
     }
 }
 
+impl<T: Send + 'static> Journal<T> {
+    /// A journal without options.
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        bounds: Bounds,
+        sink: impl Committed<T>,
+    ) -> Result<(Self, Recovery), JournalError> {
+        Self::open_with(disk, bounds, Options::default(), sink)
+    }
+}
+
 pub(super) fn sink() -> (Sink, Receiver<Told>) {
     let (sender, receiver) = sync_channel(10_000);
     (Sink(sender), receiver)
@@ -48,6 +62,42 @@ pub(super) fn told(receiver: &Receiver<Told>) -> Told {
     receiver
         .recv_timeout(Duration::from_secs(20))
         .expect("the journal tells its sink")
+}
+
+/// Whether suites run in their long form: `SIDEHOOK_LONG=1`.
+pub(super) fn is_long() -> bool {
+    std::env::var_os("SIDEHOOK_LONG").is_some()
+}
+
+/// A reproducible stream of numbers (SplitMix64).
+pub(super) struct Numbers(pub(super) u64);
+
+impl Numbers {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// Appends an event, and waits until it is committed: its place.
+pub(super) fn commit(
+    journal: &Journal<u64>,
+    receiver: &Receiver<Told>,
+    seq: u64,
+    size: usize,
+) -> Place {
+    let batch = [accepted(seq, size)];
+    journal.append_now(&batch, Durability::Sync, seq).unwrap();
+    match told(receiver) {
+        Told::Committed(batches, group) => {
+            assert!(group.synced);
+            batches[0].1[0]
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(super) fn accepted(seq: u64, size: usize) -> Record {
@@ -75,11 +125,19 @@ pub(super) fn accepted(seq: u64, size: usize) -> Record {
 }
 
 pub(super) fn scan_all<T: Send + 'static>(journal: &Journal<T>) -> Vec<(Record, Place)> {
+    scan_by(journal, 4096)
+}
+
+/// Scans everything, so many bytes at a time.
+pub(super) fn scan_by<T: Send + 'static>(
+    journal: &Journal<T>,
+    bytes: usize,
+) -> Vec<(Record, Place)> {
     let mut found = Vec::new();
     let mut at = Position::default();
     while at < journal.end() {
         at = journal
-            .scan(at, 4096, &mut |record, place| found.push((record, place)))
+            .scan(at, bytes, &mut |record, place| found.push((record, place)))
             .unwrap();
     }
     found
@@ -90,7 +148,8 @@ fn what_is_committed_is_scanned_and_read_back_also_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let records: Vec<_> = (1..=50).map(|seq| accepted(seq, 300)).collect();
     let (sink_a, receiver) = sink();
-    let (journal, _) = Journal::open(&folder.path().join("journal"), sink_a).unwrap();
+    let (journal, _) =
+        Journal::open(&folder.path().join("journal"), Options::default(), sink_a).unwrap();
     let mut places = Vec::new();
     for (index, record) in records.iter().enumerate() {
         journal
@@ -109,7 +168,8 @@ fn what_is_committed_is_scanned_and_read_back_also_after_reopening() {
         .collect();
     assert_eq!(scan_all(&journal), found);
     journal.close().unwrap();
-    let (journal, recovery) = Journal::open(&folder.path().join("journal"), sink().0).unwrap();
+    let (journal, recovery) =
+        Journal::open(&folder.path().join("journal"), Options::default(), sink().0).unwrap();
     assert_eq!(
         recovery,
         Recovery {
@@ -128,7 +188,8 @@ fn what_is_committed_is_scanned_and_read_back_also_after_reopening() {
 fn a_group_larger_than_a_fill_step_is_not_zeroed_by_the_fill_that_follows_its_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let (sink, receiver) = sink();
-    let (journal, _) = Journal::open(&folder.path().join("journal"), sink).unwrap();
+    let (journal, _) =
+        Journal::open(&folder.path().join("journal"), Options::default(), sink).unwrap();
     let records: Vec<_> = (1..=3).map(|seq| accepted(seq, 5 << 19)).collect();
     for (token, record) in (1..).zip(&records) {
         journal

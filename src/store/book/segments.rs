@@ -1,0 +1,181 @@
+//! What the book knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::query::{ENDED_ENTRY, ENTRY, entry};
+use super::{int, millis, nat};
+use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::journal::Place;
+use crate::store::record::{Death, Progress};
+
+/// A segment as the book has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct SegmentState {
+    /// Pending deliveries whose event stands in it.
+    pub(in crate::store) pending: u64,
+    /// Dead ones that are not old enough to be forgotten.
+    pub(in crate::store) dead: u64,
+    /// Bytes of the events of both.
+    pub(in crate::store) live_bytes: u64,
+    /// When the last of its other deliveries ended; none if there never was one.
+    pub(in crate::store) ended_at: Option<Timestamp>,
+    /// When the last of its events was accepted.
+    pub(in crate::store) accepted_at: Option<Timestamp>,
+}
+
+/// A delivery that is needed although its segment goes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Live {
+    pub(in crate::store) number: SubscriptionNumber,
+    pub(in crate::store) seq: EventSeq,
+    pub(in crate::store) place: Place,
+    pub(in crate::store) death: Option<Death>,
+    pub(in crate::store) progress: Progress,
+}
+
+/// A dead letter that was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Forgotten {
+    pub(in crate::store) number: SubscriptionNumber,
+    pub(in crate::store) key: u64,
+    pub(in crate::store) seq: EventSeq,
+}
+
+/// How a segment is; dead letters of before `dead_since` do not count.
+pub(in crate::store) fn state(
+    connection: &Connection,
+    segment: u32,
+    dead_since: Timestamp,
+) -> Result<SegmentState> {
+    let known: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT pending, ended_at FROM segments WHERE segment = ?1")?
+        .query_row([segment], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((pending, ended_at)) = known else {
+        return Ok(SegmentState::default());
+    };
+    let bytes: i64 = connection
+        .prepare_cached("SELECT coalesce(sum(length), 0) FROM pending WHERE segment = ?1")?
+        .query_row([segment], |row| row.get(0))?;
+    let (dead, dead_bytes): (i64, i64) = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(length), 0) FROM dead WHERE segment = ?1 AND dead_at >= ?2",
+        )?
+        .query_row(params![segment, millis(dead_since)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let accepted_at: Option<i64> = connection.query_row(
+        &format!("SELECT max(accepted_at) FROM events_{segment}"),
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(SegmentState {
+        pending: nat(pending),
+        dead: nat(dead),
+        live_bytes: nat(bytes + dead_bytes),
+        ended_at: (ended_at > i64::MIN).then(|| Timestamp::from_millis(ended_at)),
+        accepted_at: accepted_at.map(Timestamp::from_millis),
+    })
+}
+
+/// The deliveries of a segment that are pending, or died since `dead_since`, of the next `limit` events that have such,
+/// in order.
+pub(in crate::store) fn live(
+    connection: &Connection,
+    segment: u32,
+    dead_since: Timestamp,
+    after: EventSeq,
+    limit: usize,
+) -> Result<Vec<Live>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (since, after) = (millis(dead_since), int(after.0));
+    let upto: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(seq) FROM (SELECT seq FROM pending WHERE segment = ?1 AND seq > ?3
+             UNION SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 ORDER BY 1 LIMIT ?4)",
+        )?
+        .query_row(params![segment, since, after, limit], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {ENTRY}, subscription, due_at, pause_ms, NULL, 0, accepted_at FROM pending
+         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4
+         UNION ALL SELECT {ENDED_ENTRY}, subscription, NULL, NULL, reason, blocks, dead_at FROM dead
+         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4 AND dead_at >= ?2
+         ORDER BY 1, 11"
+    ))?;
+    let parameters = params![segment, since, after, upto.unwrap_or(after)];
+    let rows = statement.query_map(parameters, live_row)?;
+    rows.collect()
+}
+
+fn live_row(row: &Row<'_>) -> Result<Live> {
+    let entry = entry(row)?;
+    let due_at = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
+    let reason = row
+        .get::<_, Option<u8>>(13)?
+        .and_then(DeadReason::from_code);
+    let blocks = row.get(14)?;
+    Ok(Live {
+        number: SubscriptionNumber(row.get(10)?),
+        seq: entry.seq,
+        place: entry.place,
+        death: reason.map(|reason| Death { reason, blocks }),
+        progress: Progress {
+            attempts: entry.attempts,
+            schedule_attempts: entry.schedule_attempts,
+            since: entry.since,
+            due: due_at.zip(row.get(12)?),
+            ended_at: Timestamp::from_millis(row.get(15)?),
+        },
+    })
+}
+
+/// Bytes of the events of all dead letters.
+pub(in crate::store) fn dead_bytes(connection: &Connection) -> Result<u64> {
+    let sql = "SELECT coalesce(sum(length), 0) FROM dead";
+    connection.query_row(sql, [], |row| row.get(0).map(nat))
+}
+
+/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries. Answers the dead
+/// letters, none if it has to stay.
+pub(in crate::store) fn forget(
+    connection: &Connection,
+    segment: u32,
+) -> Result<Option<Vec<Forgotten>>> {
+    let transaction = connection.unchecked_transaction()?;
+    let needed = transaction
+        .prepare_cached("SELECT 1 FROM pending WHERE segment = ?1 LIMIT 1")?
+        .exists([segment])?;
+    if needed {
+        return Ok(None);
+    }
+    let forgotten = {
+        let mut dead = transaction.prepare_cached(
+            "DELETE FROM dead WHERE segment = ?1 RETURNING subscription, key, seq",
+        )?;
+        let rows = dead.query_map([segment], |row| {
+            let key: i64 = row.get(1)?;
+            Ok(Forgotten {
+                number: SubscriptionNumber(row.get(0)?),
+                key: key.cast_unsigned(),
+                seq: EventSeq(nat(row.get(2)?)),
+            })
+        })?;
+        rows.collect::<Result<Vec<_>>>()?
+    };
+    for dead in &forgotten {
+        transaction
+            .prepare_cached("UPDATE counters SET dead = dead - 1 WHERE subscription = ?1")?
+            .execute([dead.number.0])?;
+    }
+    for table in ["cancelled", "moved", "segments"] {
+        transaction.execute(
+            &format!("DELETE FROM {table} WHERE segment = ?1"),
+            [segment],
+        )?;
+    }
+    transaction.execute_batch(&format!(
+        "DROP TABLE IF EXISTS events_{segment}; DROP TABLE IF EXISTS attempts_{segment};"
+    ))?;
+    transaction.commit()?;
+    Ok(Some(forgotten))
+}

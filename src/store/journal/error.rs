@@ -1,0 +1,127 @@
+//! What can go wrong with the journal, and what recovery and readers find damaged.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::store::journal::{Place, format};
+
+/// Why the journal cannot be opened or has failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// The operating system refused.
+    #[error("cannot {doing} segment {segment} of the journal")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which segment, 0 for the folder.
+        segment: u32,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Written by a newer version of sidehook.
+    #[error(
+        "segment {segment} of the journal has format {version}, this version of sidehook reads {}: run the newer version",
+        format::VERSION
+    )]
+    Newer {
+        /// Which segment.
+        segment: u32,
+        /// Its format.
+        version: u32,
+    },
+    /// No segment has a header that can be read, so nothing can be verified. This is the first one.
+    #[error("the header of segment {segment} of the journal is damaged")]
+    Damaged {
+        /// Which segment.
+        segment: u32,
+    },
+    /// The segment was dropped, or there never was one of this number.
+    #[error("segment {segment} is no longer in the journal")]
+    Gone {
+        /// Which segment.
+        segment: u32,
+    },
+    /// Only the oldest segment can be dropped, and only once it is sealed.
+    #[error("segment {segment} of the journal cannot be dropped: expected the oldest one, sealed")]
+    NotOldest {
+        /// Which segment.
+        segment: u32,
+    },
+    /// A record is not where it should be, or its CRC does not fit.
+    #[error("the record at {0:?} of the journal is damaged")]
+    Record(Place),
+    /// It was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    pub(super) fn io(doing: &'static str, segment: u32, source: io::Error) -> Self {
+        Self::Io {
+            doing,
+            segment,
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum AppendError {
+    /// No space on the disk for events. Nothing is broken; later batches may pass.
+    #[error("no space on the disk")]
+    Full,
+    /// Too much waits for the commit under way.
+    #[error("too much waits to be written")]
+    Overloaded,
+    /// The batch alone is larger than a group may be.
+    #[error("the batch is larger than a group of the journal may be")]
+    TooLarge,
+    /// The journal has failed or is closed.
+    #[error(transparent)]
+    Failed(JournalError),
+}
+
+/// Bytes of a segment that once were right and are not now. What could be read of them was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// The segment's number.
+    pub(crate) segment: u32,
+    /// Where the damaged bytes begin …
+    pub(crate) from: u32,
+    /// … and end: at the next byte that is known to be right.
+    pub(crate) to: u32,
+    /// What is damaged.
+    pub(crate) what: Damaged,
+}
+
+/// What is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damaged {
+    /// One of the two copies of the header.
+    HeaderCopy,
+    /// Both copies of the header.
+    Header,
+    /// Groups: how many records they had is not known.
+    Groups,
+    /// So many records of a group.
+    Records(u32),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            segment, from, to, ..
+        } = self;
+        write!(f, "segment {segment}, bytes {from} to {to}: ")?;
+        match self.what {
+            Damaged::HeaderCopy => f.write_str("one of two copies of the header is damaged"),
+            Damaged::Header => f.write_str("the header is damaged"),
+            Damaged::Groups => f.write_str("groups are damaged"),
+            Damaged::Records(1) => f.write_str("1 record is damaged"),
+            Damaged::Records(count) => write!(f, "{count} records are damaged"),
+        }
+    }
+}

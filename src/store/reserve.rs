@@ -1,0 +1,254 @@
+//! Room on the disk that is kept for when there is none: the file `reserve` in the store folder.
+//!
+//! When the disk is full no events are taken, but deliveries go on, and what becomes of them must be recorded: in the
+//! journal and in the book. Both give back a part of this file then and use its room. Events are taken again only once it
+//! is whole again. It holds no data: it may be absent or short, and no fault of it fails the store.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+/// Size of the whole reserve, bytes.
+const SIZE: u64 = 16 << 20;
+/// It grows and shrinks in steps of this, bytes.
+const STEP: u64 = 1 << 20;
+
+/// What keeps room on the disk: the [`Reserve`], and stand-ins of tests.
+pub(crate) trait Room: Send + Sync + 'static {
+    /// Gives room back to the disk, in whole steps, at least one; whether there was any. Everything for `u64::MAX`.
+    fn give(&self, bytes: u64) -> bool;
+    /// Takes back what was given, as far as the disk has room; whether it is whole now.
+    fn make_whole(&self) -> bool;
+    /// Whether nothing is missing. Cheap.
+    fn is_whole(&self) -> bool;
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    state: Mutex<State>,
+    whole: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    path: PathBuf,
+    /// None while there was no room even for an empty file.
+    file: Option<File>,
+    length: u64,
+}
+
+impl Reserve {
+    /// Opens the file at `path`; makes it, empty (0600), when it is absent and the disk has room for one.
+    ///
+    /// # Errors
+    /// What the system says, unless that is want of space.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let mut state = State {
+            path: path.to_owned(),
+            file: None,
+            length: 0,
+        };
+        match state.open() {
+            Err(error) if !is_no_space(&error) => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            whole: AtomicBool::new(state.length >= SIZE),
+            state: Mutex::new(state),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room for Reserve {
+    fn give(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        let given = state.shrink(bytes);
+        if given {
+            self.whole.store(false, Ordering::Relaxed);
+        }
+        given
+    }
+
+    fn make_whole(&self) -> bool {
+        let mut state = self.state();
+        let whole = match state.grow() {
+            Ok(()) => true,
+            Err(error) if is_no_space(&error) => false,
+            Err(error) => {
+                // It is a precaution: a store that could do without it until now goes on without it.
+                tracing::warn!(
+                    %error,
+                    "the reserve for a full disk cannot be made: outcomes may find no room then"
+                );
+                true
+            }
+        };
+        self.whole.store(whole, Ordering::Relaxed);
+        whole
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    fn open(&mut self) -> io::Result<&File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)?;
+        let metadata = file.metadata()?;
+        // A copy may have holes where this had blocks: it has a length, and keeps no room.
+        let solid = metadata.blocks().saturating_mul(512) >= metadata.len();
+        self.length = if solid { metadata.len().min(SIZE) } else { 0 };
+        file.set_len(self.length)?;
+        Ok(self.file.insert(file))
+    }
+
+    /// Takes room step by step, so that what there is of it is kept.
+    fn grow(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            self.open()?;
+        }
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        while self.length < SIZE {
+            let length = STEP.min(SIZE - self.length);
+            if let Err(error) = allocate(file, self.length, length) {
+                // Part of a step may have been taken: others need it more.
+                file.set_len(self.length)?;
+                return Err(error);
+            }
+            self.length += length;
+        }
+        Ok(())
+    }
+
+    fn shrink(&mut self, bytes: u64) -> bool {
+        let Some(file) = self.file.as_ref().filter(|_| self.length > 0) else {
+            return false;
+        };
+        let bytes = bytes.max(1).div_ceil(STEP).saturating_mul(STEP);
+        let length = self.length.saturating_sub(bytes);
+        // Some file systems reuse blocks only once it is durable that they are free.
+        match file.set_len(length).and_then(|()| file.sync_all()) {
+            Ok(()) => {
+                tracing::info!(
+                    left = length,
+                    "the disk is full: room was taken from the reserve"
+                );
+                self.length = length;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the reserve for a full disk cannot be used");
+                false
+            }
+        }
+    }
+}
+
+/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can.
+fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), offset, length) {
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
+                file.write_all_at(&zeros, offset)?;
+                return file.sync_data();
+            }
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Whether an error says that there is no room, which heals, rather than that the disk is broken.
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn blocks_and_length(path: &Path) -> (u64, u64) {
+        let metadata = path.metadata().unwrap();
+        (metadata.blocks() * 512, metadata.len())
+    }
+
+    #[test]
+    fn it_has_blocks_of_its_own_and_gives_them_back_in_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserve");
+        let reserve = Reserve::open(&path).unwrap();
+        assert!(!reserve.is_whole() && !reserve.give(1), "it is empty");
+        assert!(reserve.make_whole() && reserve.is_whole());
+        let (blocks, length) = blocks_and_length(&path);
+        assert!(blocks >= SIZE && length == SIZE, "{blocks} {length}");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+        assert!(reserve.give(1));
+        assert!(reserve.give(STEP + 1));
+        assert!(!reserve.is_whole());
+        assert_eq!(blocks_and_length(&path).1, SIZE - 3 * STEP);
+        assert!(reserve.give(u64::MAX));
+        assert_eq!(blocks_and_length(&path), (0, 0));
+        assert!(!reserve.give(1), "nothing is left");
+        assert!(reserve.make_whole());
+        drop(reserve);
+        assert!(Reserve::open(&path).unwrap().is_whole(), "it stays whole");
+    }
+
+    #[test]
+    fn a_short_file_or_one_with_holes_is_made_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reserve");
+        let file = File::create(&path).unwrap();
+        for length in [5000, SIZE, 3 * SIZE] {
+            file.set_len(0).unwrap();
+            file.set_len(length).unwrap();
+            let reserve = Reserve::open(&path).unwrap();
+            assert!(!reserve.is_whole(), "{length}");
+            assert!(reserve.make_whole(), "{length}");
+            let (blocks, length) = blocks_and_length(&path);
+            assert!(blocks >= SIZE && length == SIZE, "{blocks} {length}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_refuses_it_for_another_reason_is_no_hindrance() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone/reserve");
+        assert!(Reserve::open(&path).is_err());
+        let reserve = Reserve {
+            state: Mutex::new(State {
+                path,
+                file: None,
+                length: 0,
+            }),
+            whole: AtomicBool::new(false),
+        };
+        assert!(reserve.make_whole());
+        assert!(!reserve.give(1));
+    }
+}

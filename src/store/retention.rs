@@ -1,0 +1,393 @@
+//! What is removed from the store, and when: whole segments of the journal, the oldest first.
+//!
+//! A segment goes when nothing of it is pending, its dead letters are older than `dead`, and the rest has ended
+//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. What is pending, or dead and not
+//! old enough, is never removed: when it keeps a segment that is otherwise done, it is copied to the end of the journal
+//! ([`Moved`]), if that is little, or if much more is removed by it. Only when dead letters alone are more than
+//! `max_size` do the oldest of them go before their time.
+//!
+//! In this order, so that a crash leaves nothing half done: copies on the disk and in the book, what every segment needs
+//! (names, states) on the disk behind it, the book forgets the segment, its file goes. Segments go in ascending order,
+//! each durably before the next: what is left is always the end of the journal, so no outcome goes before what it is of.
+//!
+//! Age counts from the final state, by the steady clock; a clock that was set at start removes nothing by age in the
+//! first ten minutes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tracing::{info, warn};
+
+use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::book::segments::{self, Live, SegmentState};
+use crate::store::changes::{Change, Claim};
+use crate::store::journal::SegmentInfo;
+use crate::store::reader::ReadJob;
+use crate::store::record::{Moved, Record};
+use crate::store::{Health, Inner, StoreError, VerbError};
+
+/// How often is looked for what can go …
+const PAUSE: Duration = Duration::from_secs(60);
+/// … and while the disk is full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// Nothing goes by age so soon after the start: the clock may have been wrong.
+const SETTLING: Duration = Duration::from_secs(600);
+/// How many deliveries are copied at a time.
+const MOVE_MAX: usize = 512;
+/// Bytes of events that are copied at a time.
+const MOVE_BYTES_MAX: u64 = 4 << 20;
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Delivered and cancelled deliveries, after their end.
+    pub delivered: Duration,
+    /// Dead letters, after their death.
+    pub dead: Duration,
+    /// Bytes of the journal beyond what is pending.
+    pub max_size: u64,
+    /// Deliveries of a subscription that is gone from the file are cancelled after this.
+    pub removed_after: Duration,
+    /// Given ids are remembered this long: no event goes by size before.
+    pub dedup_window: Duration,
+}
+
+/// Why a segment may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// All of it is old enough.
+    Age,
+    /// The journal is larger than it may be.
+    Size,
+    /// The disk is full.
+    Full,
+}
+
+impl Inner {
+    /// Removes what is not kept, for as long as the store is used.
+    pub(super) async fn retain(&self) -> Infallible {
+        loop {
+            match self.clean().await {
+                Ok(0) | Err(VerbError::InFlight) => {}
+                Ok(removed) => info!(
+                    segments = removed,
+                    "old segments of the journal were removed"
+                ),
+                Err(error) => warn!(%error, "old data cannot be removed now"),
+            }
+            let pause = match self.health() {
+                Health::Full => FULL_PAUSE,
+                Health::Healthy | Health::Failed => PAUSE,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Removes what is not kept now; answers how many segments went.
+    pub(super) async fn clean(&self) -> Result<usize, VerbError> {
+        self.cancel_removed().await?;
+        let mut removed = 0;
+        if self.health() == Health::Full {
+            self.seal_if_done().await?;
+        }
+        while self.remove_oldest().await? {
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Ends the active segment if all that it holds is done, so that it can go.
+    async fn seal_if_done(&self) -> Result<(), VerbError> {
+        let active = self.journal.end().segment;
+        let all = Timestamp::from_millis(i64::MIN);
+        let state = self
+            .ask(move |book| segments::state(book, active, all))
+            .await?;
+        if state.accepted_at.is_some() && state.pending + state.dead == 0 {
+            self.journal.seal();
+        }
+        Ok(())
+    }
+
+    /// Cancels the deliveries of subscriptions that are gone from the file for too long.
+    async fn cancel_removed(&self) -> Result<(), VerbError> {
+        let now = self.hub.clock.steady();
+        let gone: Vec<_> = {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let removed_after = self.retention.removed_after;
+            let is_due = |since: Timestamp| now.since(since) >= removed_after;
+            let known = names
+                .iter()
+                .filter(|known| known.state.removed_at.is_some_and(is_due));
+            let known = known.filter(|known| known.queue.pending() > 0);
+            known
+                .map(|known| (known.name.clone(), known.queue.number))
+                .collect()
+        };
+        for (subscription, number) in gone {
+            match self.cancel_all(number).await {
+                Ok(count) => {
+                    warn!(%subscription, count, "deliveries of a removed subscription are cancelled")
+                }
+                // It has to end first.
+                Err(VerbError::InFlight) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment, if it may go; whether it did, or came closer to it.
+    async fn remove_oldest(&self) -> Result<bool, VerbError> {
+        let all = self.journal.segments();
+        let Some(oldest) = all.first().copied().filter(|oldest| oldest.sealed) else {
+            return Ok(false);
+        };
+        let now = self.hub.clock.steady();
+        let dead_since = before(now, self.retention.dead);
+        let number = oldest.number;
+        let state = self
+            .ask(move |book| segments::state(book, number, dead_since))
+            .await?;
+        let Some(reason) = self.reason(&all, &state, now) else {
+            return Ok(false);
+        };
+        let live = state.pending + state.dead > 0;
+        if live && !self.pays(&all, oldest, &state, reason) {
+            return Ok(false);
+        }
+        // Dead letters that are too much by themselves go with their segment.
+        let dead_too = reason == Reason::Size && {
+            let dead = self.ask(segments::dead_bytes).await?;
+            dead > self.retention.max_size
+        };
+        let kept_since = if dead_too { now } else { dead_since };
+        if live && !self.move_live(number, kept_since).await? {
+            return Ok(false);
+        }
+        self.keep_standing(number).await?;
+        self.forget(number).await
+    }
+
+    /// Why a segment may go, but for what of it is needed still.
+    fn reason(&self, all: &[SegmentInfo], state: &SegmentState, now: Timestamp) -> Option<Reason> {
+        if self.health() == Health::Full {
+            return Some(Reason::Full);
+        }
+        let settled = now.since(self.opened_at) >= SETTLING;
+        let ended = state.ended_at.or(state.accepted_at);
+        let aged = ended.is_none_or(|at| now.since(at) >= self.retention.delivered);
+        if settled && aged {
+            return Some(Reason::Age);
+        }
+        let remembered = state.accepted_at;
+        let remembered = remembered.is_some_and(|at| now.since(at) < self.retention.dedup_window);
+        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
+        let retained = size.saturating_sub(self.hub.pending_bytes());
+        (retained > self.retention.max_size && !remembered).then_some(Reason::Size)
+    }
+
+    /// Whether copying what is needed of a segment frees enough.
+    fn pays(
+        &self,
+        all: &[SegmentInfo],
+        oldest: SegmentInfo,
+        state: &SegmentState,
+        reason: Reason,
+    ) -> bool {
+        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
+        let little = state.live_bytes <= oldest.bytes / 4;
+        // On a full disk there is room for little.
+        match reason {
+            Reason::Full => state.live_bytes <= oldest.bytes / 16,
+            Reason::Age | Reason::Size => little || self.hub.pending_bytes() <= size / 3,
+        }
+    }
+
+    /// Copies what is needed of a segment to the end of the journal; whether all of it is there.
+    async fn move_live(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
+        let (mut after, mut all_moved) = (EventSeq(0), true);
+        loop {
+            let turn = self.turn().await;
+            let find =
+                move |book: &Connection| segments::live(book, segment, dead_since, after, MOVE_MAX);
+            let mut events = by_event(self.ask(find).await?);
+            cut(&mut events);
+            let Some(last) = events.keys().next_back().copied() else {
+                return Ok(all_moved);
+            };
+            let claims = self.claim(&events);
+            // What was attempted until it was claimed stands differently now.
+            let mut now = by_event(self.ask(find).await?);
+            now.retain(|seq, _| events.contains_key(seq));
+            let before = now.len();
+            now.retain(|_, live| live.iter().all(|live| is_claimed(&claims, live)));
+            all_moved &= now.len() == before;
+            after = last;
+            let records = self.copies(now).await;
+            if !records.is_empty() {
+                self.carry_out_moves(turn, records, claims).await?;
+            }
+        }
+    }
+
+    /// Claims the deliveries of these events that are not in flight.
+    fn claim(&self, events: &Events) -> Vec<Claim> {
+        let mut seqs: BTreeMap<SubscriptionNumber, Vec<EventSeq>> = BTreeMap::new();
+        for live in events.values().flatten() {
+            seqs.entry(live.number).or_default().push(live.seq);
+        }
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let known = seqs.into_iter().filter_map(|(number, seqs)| {
+            let queue = &names.get(number)?.queue;
+            Some(Claim::those_free(queue, seqs))
+        });
+        known.collect()
+    }
+
+    /// The records that copy these events. One that cannot be read is lost already, which its reader has said.
+    async fn copies(&self, events: Events) -> Vec<Record> {
+        let mut records = Vec::with_capacity(events.len());
+        for live in events.into_values() {
+            let Some(place) = live.first().map(|live| live.place) else {
+                continue;
+            };
+            let (reply, read) = oneshot::channel();
+            self.hub.reader.submit([ReadJob::Read { place, reply }]);
+            let Ok(Some(mut accepted)) = read.await else {
+                continue;
+            };
+            accepted.deliveries = live.iter().map(|live| (live.number, live.death)).collect();
+            records.push(Record::Moved(Moved {
+                accepted,
+                progress: live.iter().map(|live| live.progress).collect(),
+            }));
+        }
+        records
+    }
+
+    /// Appends copies; resolves when the queues know of them.
+    async fn carry_out_moves(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        records: Vec<Record>,
+        claims: Vec<Claim>,
+    ) -> Result<(), VerbError> {
+        let changes = claims.iter().map(|claim| {
+            let places = HashMap::new();
+            (Arc::clone(claim.queue()), Change::Relocated(places))
+        });
+        let changes = changes.collect();
+        self.carry_out(turn, records, changes, claims).await
+    }
+
+    /// Writes the names and states of all subscriptions behind a segment, if they are not there yet: they are all that is
+    /// known of them when it is gone.
+    async fn keep_standing(&self, segment: u32) -> Result<(), VerbError> {
+        if self.standing_from.load(Ordering::Relaxed) > segment {
+            return Ok(());
+        }
+        let turn = self.turn().await;
+        let from = self.journal.end().segment;
+        let done = {
+            // As in `set_state`: what is written last is what is true.
+            let _intake = self.intake();
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let named = names.iter().filter(|known| known.named);
+            let records = named.flat_map(|known| {
+                let state = Record::SubscriptionState {
+                    number: known.queue.number,
+                    state: known.state.clone(),
+                };
+                [known.naming(), state]
+            });
+            self.launch(turn, &records.collect::<Vec<_>>(), Vec::new(), Vec::new())?
+        };
+        self.landed(done).await?;
+        self.standing_from.store(from, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Forgets a segment of which nothing is needed, and removes its file; whether it did.
+    async fn forget(&self, segment: u32) -> Result<bool, VerbError> {
+        let _turn = self.turn().await;
+        let forgotten = self
+            .ask(move |book| segments::forget(book, segment))
+            .await?;
+        let Some(forgotten) = forgotten else {
+            return Ok(false);
+        };
+        let now = self.hub.clock.steady();
+        for dead in forgotten {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = names.get(dead.number) {
+                known.queue.counters.bury(1);
+                known
+                    .queue
+                    .step(|state| state.revived(dead.key, dead.seq, now));
+            }
+        }
+        let (reply, removed) = oneshot::channel();
+        let journal = Arc::clone(&self.journal);
+        let remove = move || drop(reply.send(journal.drop_first(segment)));
+        let thread = thread::Builder::new().name("store-remove".to_owned());
+        thread.spawn(remove).map_err(system)?;
+        match removed.await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => Err(VerbError::Failed(StoreError::of_journal(&error))),
+            Err(_) => Err(VerbError::Failed(self.hub.failure.reason())),
+        }
+    }
+}
+
+/// Deliveries that are needed still, by event.
+type Events = BTreeMap<EventSeq, Vec<Live>>;
+
+fn by_event(live: Vec<Live>) -> Events {
+    let mut events = Events::new();
+    for live in live {
+        events.entry(live.seq).or_default().push(live);
+    }
+    events
+}
+
+/// Leaves as many events as are copied at a time, at least one.
+fn cut(events: &mut Events) {
+    let mut bytes = 0;
+    let end = events.iter().skip(1).find(|(_, live)| {
+        bytes += live.first().map_or(0, |live| u64::from(live.place.length));
+        bytes > MOVE_BYTES_MAX
+    });
+    if let Some(end) = end.map(|(seq, _)| *seq) {
+        events.split_off(&end);
+    }
+}
+
+/// Whether nobody but the copy changes a delivery: a dead one changes only by verbs, which have their turn later.
+fn is_claimed(claims: &[Claim], live: &Live) -> bool {
+    let of_queue = claims
+        .iter()
+        .find(|claim| claim.queue().number == live.number);
+    live.death.is_some() || of_queue.is_none_or(|claim| claim.seqs().contains(&live.seq))
+}
+
+/// So long before a time.
+fn before(time: Timestamp, age: Duration) -> Timestamp {
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(time.as_millis().saturating_sub(age))
+}
+
+fn system(error: io::Error) -> VerbError {
+    VerbError::Failed(StoreError::System(Arc::new(error)))
+}
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;
