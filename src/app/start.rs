@@ -58,7 +58,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
     let routes = Routes::new(Arc::clone(&config), &store, &metrics);
-    let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest());
+    let stop = shutdown.stop_accepting.clone();
+    let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
     let readiness = Readiness::default();
     let (gauges, gauge_requests) = Gauges::new();
     let admin = Admin {

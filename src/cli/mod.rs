@@ -96,7 +96,8 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
-            let code = check::check(&path, args.strict, &environment, &mut io::stdout())?;
+            let now = SystemClock::new().steady();
+            let code = check::run(args, &path, &environment, now, &mut io::stdout())?;
             Ok(ExitCode::from(code))
         }
         Command::Verify(args) => {

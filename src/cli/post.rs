@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::ListenAddress;
 
-/// Connecting and the whole answer have this long.
+/// Connecting and the whole answer have this long, beyond what the sidecar is asked to wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// At most this much of an answer is read.
@@ -89,6 +89,23 @@ pub(crate) struct Receipt {
     pub(crate) deliveries: usize,
     /// It was accepted before.
     pub(crate) duplicate: bool,
+    /// How the first attempts went, if the sidecar waited for them.
+    pub(crate) results: Option<Vec<FirstAttempt>>,
+}
+
+/// How a delivery stands after its first attempt, in the words of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct FirstAttempt {
+    /// For which subscription.
+    pub(crate) subscription: String,
+    /// What the delivery is now.
+    pub(crate) state: String,
+    /// How the attempt ended; none if there was none.
+    pub(crate) status: Option<String>,
+    /// The status code of the response, if there was one.
+    pub(crate) response_code: Option<u16>,
+    /// What went wrong, if something did.
+    pub(crate) error_message: Option<String>,
 }
 
 /// An event to post.
@@ -100,6 +117,8 @@ pub(crate) struct Posting {
     pub(crate) headers: HeaderMap,
     /// Its body.
     pub(crate) body: Bytes,
+    /// How long the sidecar is asked to wait for first attempts.
+    pub(crate) wait: Option<u8>,
 }
 
 impl Posting {
@@ -111,6 +130,7 @@ impl Posting {
             event_type: event_type.to_owned(),
             headers,
             body: body.into(),
+            wait: None,
         }
     }
 }
@@ -118,8 +138,9 @@ impl Posting {
 /// Posts an event and gives the answer, whatever it is.
 ///
 /// # Errors
-/// When the sidecar cannot be reached, or gives no HTTP answer in 30 s.
+/// When the sidecar cannot be reached, or gives no HTTP answer within 30 s and the time that it is asked to wait.
 pub(crate) async fn post(target: &Target, posting: Posting) -> anyhow::Result<(StatusCode, Bytes)> {
+    let patience = TIMEOUT + Duration::from_secs(posting.wait.unwrap_or(0).into());
     let exchange = async {
         match target {
             Target::Tcp(address) => {
@@ -136,9 +157,9 @@ pub(crate) async fn post(target: &Target, posting: Posting) -> anyhow::Result<(S
             }
         }
     };
-    tokio::time::timeout(TIMEOUT, exchange)
+    tokio::time::timeout(patience, exchange)
         .await
-        .context("no answer within 30 s")?
+        .with_context(|| format!("no answer within {} s", patience.as_secs()))?
 }
 
 async fn exchange(
@@ -155,6 +176,10 @@ async fn exchange(
     *request.uri_mut() = format!("/events/{path}").parse()?;
     *request.headers_mut() = posting.headers;
     request.headers_mut().insert(HOST, host.parse()?);
+    if let Some(seconds) = posting.wait {
+        let wait = HeaderValue::try_from(format!("wait={seconds}"))?;
+        request.headers_mut().insert("prefer", wait);
+    }
     let answer = async {
         let response = sender.send_request(request).await.context("no answer")?;
         let status = response.status();

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::cli::ConfigArg;
 use crate::cli::input::{read_bounded, read_file};
-use crate::cli::post::{Posting, Receipt, Target, post};
+use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
 use crate::config::{Environment, load_intake};
 use crate::domain::Secret;
 
@@ -22,7 +22,11 @@ const EXAMPLES: &str = "\
 Examples:
   sidehook send invoice.paid --data '{\"total\": 7}'
   sidehook send invoice.paid --data @invoice.json --id inv-7
-  pg_dump shop | sidehook send backup.made --data - --content-type application/sql";
+  sidehook send invoice.paid --wait 10
+  pg_dump shop | sidehook send backup.made --data - --content-type application/sql
+
+Exit codes: 0 accepted, also when a first attempt failed (it is made again); 1 refused or not reached;
+2 usage error.";
 
 /// Post an event to the running sidecar and print its answer
 #[derive(Debug, clap::Args)]
@@ -43,6 +47,10 @@ pub(crate) struct Args {
     /// The key: what the event is about, such as a customer's number; kept with it
     #[arg(long)]
     key: Option<HeaderValue>,
+    /// Wait up to N seconds for the first attempt of each delivery and print how they went; one that cannot be attempted
+    /// now (held, paused) is pending
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=60))]
+    wait: Option<u8>,
     /// Where the sidecar accepts events: http://host:port or unix:/path. Default: as the configuration says
     #[arg(long, value_name = "URL", value_parser = Target::parse)]
     url: Option<Target>,
@@ -96,12 +104,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         event_type: args.event_type.clone(),
         headers,
         body,
+        wait: args.wait,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (status, answer) = runtime.block_on(post(&target, posting))?;
-    print(args.json, status, &answer)?;
+    print(args, status, &answer)?;
     Ok(if status.is_success() {
         ExitCode::SUCCESS
     } else {
@@ -156,8 +165,8 @@ fn headers(args: &Args, body: &[u8], token: Option<&Secret>) -> anyhow::Result<H
 }
 
 /// Prints an acceptance to standard output, a refusal to standard error; with `--json` either to standard output.
-fn print(json: bool, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
-    if json {
+fn print(args: &Args, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
+    if args.json {
         let mut stdout = io::stdout().lock();
         stdout.write_all(answer.trim_ascii())?;
         return Ok(writeln!(stdout)?);
@@ -165,7 +174,8 @@ fn print(json: bool, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
     if status.is_success() {
         let receipt =
             serde_json::from_slice(answer).context("the answer is not that of a sidecar")?;
-        return Ok(writeln!(io::stdout(), "{}", accepted(&receipt))?);
+        let said = accepted(&receipt, args.wait.is_some());
+        return Ok(writeln!(io::stdout(), "{said}")?);
     }
     let problem: Refusal = serde_json::from_slice(answer).unwrap_or_default();
     Ok(writeln!(
@@ -195,15 +205,38 @@ fn refused(refusal: &Refusal) -> String {
     said
 }
 
-/// What became of the event, in words.
-fn accepted(receipt: &Receipt) -> String {
+/// What became of the event, in words; `waited`: how first attempts went was asked for.
+fn accepted(receipt: &Receipt, waited: bool) -> String {
     let id = receipt.id.escape_debug();
     let again = if receipt.duplicate { " before" } else { "" };
     let deliveries = match receipt.deliveries {
         1 => "1 delivery".to_owned(),
         count => format!("{count} deliveries"),
     };
-    format!("{id}: accepted{again}, {deliveries}")
+    let mut said = format!("{id}: accepted{again}, {deliveries}");
+    match &receipt.results {
+        Some(results) => {
+            for result in results {
+                said.push_str("\n  ");
+                said.push_str(&attempted(result));
+            }
+        }
+        None if waited && !receipt.duplicate => said.push_str("\n  first attempts are under way"),
+        None => {}
+    }
+    said
+}
+
+/// How a first attempt went: `billing: pending, failed, 500, Internal Server Error`.
+fn attempted(result: &FirstAttempt) -> String {
+    let subscription = result.subscription.escape_debug();
+    let mut said = format!("{subscription}: {}", result.state.escape_debug());
+    let code = result.response_code.map(|code| code.to_string());
+    let parts = [&result.status, &code, &result.error_message];
+    for part in parts.into_iter().flatten() {
+        said.push_str(&format!(", {}", part.escape_debug()));
+    }
+    said
 }
 
 #[cfg(test)]
@@ -217,6 +250,7 @@ mod tests {
             content_type: None,
             id: Some(HeaderValue::from_static("inv-7")),
             key: Some(HeaderValue::from_static("customer-1")),
+            wait: None,
             url: None,
             json: false,
             config: ConfigArg::default(),
@@ -266,11 +300,33 @@ mod tests {
             id: "evt_1".to_owned(),
             deliveries,
             duplicate,
+            results: None,
         };
-        assert_eq!(accepted(&receipt(1, false)), "evt_1: accepted, 1 delivery");
+        let said = |receipt, waited| accepted(&receipt, waited);
         assert_eq!(
-            accepted(&receipt(2, true)),
+            said(receipt(1, false), false),
+            "evt_1: accepted, 1 delivery"
+        );
+        assert_eq!(
+            said(receipt(2, true), true),
             "evt_1: accepted before, 2 deliveries"
+        );
+        assert_eq!(
+            said(receipt(1, false), true),
+            "evt_1: accepted, 1 delivery\n  first attempts are under way"
+        );
+    }
+
+    #[test]
+    fn first_attempts_are_told_in_words() {
+        let answer = r#"{"id":"evt_1","deliveries":3,"duplicate":false,"results":[
+            {"subscription":"a","state":"delivered","status":"success","response_code":204,"error_message":null},
+            {"subscription":"b","state":"pending","status":"failed","response_code":null,"error_message":"no\nway"},
+            {"subscription":"c","state":"pending","status":null,"response_code":null,"error_message":null}]}"#;
+        let receipt: Receipt = serde_json::from_str(answer).unwrap();
+        assert_eq!(
+            accepted(&receipt, true),
+            "evt_1: accepted, 3 deliveries\n  a: delivered, success, 204\n  b: pending, failed, no\\nway\n  c: pending"
         );
     }
 }

@@ -221,6 +221,7 @@ impl Lane {
         let is_full = slots > 0 && !has_room;
         self.is_full.store(is_full, Ordering::Relaxed);
         let token_in = work.rate.next(now).filter(|_| has_room);
+        self.queue.set_stalled(slots == 0 || token_in.is_some());
         let alarm_in = standing.alarm(now).map(|alarm| alarm.since(now));
         Turn {
             epoch: standing.probe().epoch(),

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::domain::KeptHeader;
+use crate::ingest::prefer::{self, Wait};
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Routes;
 
@@ -19,7 +20,7 @@ const TEXT_EXPECTED: &str = "expected at most 1024 visible ASCII characters";
 /// What an event without Content-Type has.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
-/// What ingest knows of a request's headers. Each of these may be there once only.
+/// What ingest knows of a request's headers. Each of these may be there once only, but for Prefer.
 #[derive(Debug, Default)]
 pub(super) struct RequestHead<'a> {
     pub(super) host: Option<&'a HeaderValue>,
@@ -37,6 +38,7 @@ pub(super) struct RequestHead<'a> {
     ce_partition_key: Option<&'a HeaderValue>,
     source: Option<&'a HeaderValue>,
     subject: Option<&'a HeaderValue>,
+    prefer: Vec<&'a HeaderValue>,
     kept: Vec<KeptHeader>,
 }
 
@@ -90,6 +92,10 @@ impl<'a> RequestHead<'a> {
                 self.has_coding |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
                 return Ok(());
             }
+            "prefer" => {
+                self.prefer.push(value);
+                return Ok(());
+            }
             "sec-fetch-site" => &mut self.fetch_site,
             "authorization" => &mut self.authorization,
             "content-type" => &mut self.content_type,
@@ -140,6 +146,11 @@ impl<'a> RequestHead<'a> {
     pub(super) fn key(&self) -> Option<&'a [u8]> {
         let value = self.sidehook_key.or(self.ce_partition_key)?;
         Some(value.as_bytes())
+    }
+
+    /// How long the answer may wait for first attempts, if that was asked for.
+    pub(super) fn wait(&self) -> Option<Wait> {
+        prefer::wait(self.prefer.iter().map(|value| value.as_bytes()))
     }
 
     /// What the body is, by its Content-Type.

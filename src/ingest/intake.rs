@@ -12,6 +12,7 @@ use crate::http_server::Peer;
 use crate::ingest::body::{BodyReader, Budget};
 use crate::ingest::head::{Content, Format, RequestHead};
 use crate::ingest::naming::{self, Names, Said};
+use crate::ingest::prefer::Wait;
 use crate::ingest::random::RandomBytes;
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::{Addressed, Routes};
@@ -30,11 +31,12 @@ pub(super) struct Intake {
 #[derive(Debug)]
 pub(super) struct Taken<'a> {
     pub(super) format: Format,
+    pub(super) wait: Option<Wait>,
     pub(super) events: Vec<NewEvent>,
     /// What each event led to beside deliveries.
     pub(super) addressed: Vec<Addressed>,
     /// Held until the store has the events.
-    _budget: Budget<'a>,
+    pub(super) budget: Budget<'a>,
 }
 
 impl Intake {
@@ -68,6 +70,7 @@ impl Intake {
         guard::check(&parts, &head, peer, &routes.config().ingest.tokens)?;
         let path_type = target::event_type(&parts)?;
         let format = head.format()?;
+        let wait = head.wait();
         let content = head.take_content(format)?;
         let said = Said::new(&head, path_type.as_deref());
         let bound = match format {
@@ -82,9 +85,10 @@ impl Intake {
         let (events, addressed) = self.make_events(routes, content, posted)?;
         Ok(Taken {
             format,
+            wait,
             events,
             addressed,
-            _budget: budget,
+            budget,
         })
     }
 

@@ -7,7 +7,8 @@
 //! In the order of a request: `intake` makes events of it, with `guard` keeping web pages and strangers out, `target`
 //! and `head` reading the request head, `body` the body within its limits, `naming` and `batch` the names; `routes` asks
 //! the index of `matching` who they are for. Then the store makes them durable, and `answer` says so. What is refused on
-//! the way is a `Refusal` and leaves nothing in the store. Connections are `http_server`'s.
+//! the way is a `Refusal` and leaves nothing in the store. With `Prefer: wait` the answer first waits for what became of
+//! the events (`prefer`, `waiting`). Connections are `http_server`'s.
 //!
 //! Invariants: a request sees one [`Routes`]; JSON is parsed only when a pointer is needed; Authorization,
 //! Proxy-Authorization and Cookie are never kept.
@@ -20,10 +21,12 @@ mod head;
 mod intake;
 mod naming;
 mod pointer;
+mod prefer;
 mod random;
 mod refusal;
 mod routes;
 mod target;
+mod waiting;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -35,14 +38,16 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::domain::Clock;
 use crate::http_server::Peer;
-use crate::ingest::head::Format;
-use crate::ingest::intake::Intake;
+use crate::ingest::answer::Accepted;
+use crate::ingest::intake::{Intake, Taken};
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Addressed;
+use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
 use crate::store::{Receipt, Store};
 
@@ -59,15 +64,17 @@ struct Shared {
     intake: Intake,
     store: Store,
     metrics: IngestMetrics,
+    waiting_room: WaitingRoom,
 }
 
 impl Ingest {
-    /// Makes the listener's side of the store.
+    /// Makes the listener's side of the store. Once `stop` is cancelled no answer waits for attempts any more.
     pub fn new(
         routes: Routes,
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: IngestMetrics,
+        stop: CancellationToken,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -75,6 +82,7 @@ impl Ingest {
                 intake: Intake::new(clock),
                 store,
                 metrics,
+                waiting_room: WaitingRoom::new(stop),
             }),
         }
     }
@@ -125,44 +133,58 @@ impl Shared {
         B::Error: Error + 'static,
     {
         let started = Instant::now();
-        let answer = match self.accept(peer, request).await {
-            Ok(answer) => answer,
+        let answered = self.accept(peer, request, started).await;
+        self.metrics.duration.record(started.elapsed());
+        match answered {
+            Ok((accepted, None)) => accepted.into_response(),
+            // On the heap: few requests wait, and all would be that much larger.
+            Ok((accepted, Some(waiting))) => Box::pin(waiting.answer(accepted)).await,
             Err(refusal) => {
                 refusal.count(&self.metrics);
                 refusal.into_response()
             }
-        };
-        self.metrics.duration.record(started.elapsed());
-        answer
+        }
     }
 
+    /// Makes the events of a request durable. With it comes what the answer is to wait for, if that was asked for.
     async fn accept<B>(
         &self,
         peer: Peer,
         request: Request<B>,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
+        started: Instant,
+    ) -> Result<(Accepted, Option<Waiting<'_>>), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Error + 'static,
     {
         let routes = self.routes();
         let taken = self.intake.take(&routes, peer, request).await?;
-        let events = u64::try_from(taken.events.len()).unwrap_or(u64::MAX);
-        let receipts = match self.store.accept(taken.events).await {
-            Ok(receipts) => receipts,
-            Err(error) => {
-                return Err(Refusal::Store {
-                    error,
-                    events,
-                    format: taken.format,
-                });
-            }
+        let Taken {
+            format,
+            wait,
+            events,
+            addressed,
+            // Held until the store has the events, and not while the answer waits.
+            budget: _budget,
+        } = taken;
+        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let place = wait.and_then(|wait| self.waiting_room.enter(wait, started));
+        let stored = match place {
+            Some(_) => self.store.accept_watched(events).await,
+            None => self.store.accept(events).await.map(|it| (it, None)),
         };
-        self.count(&routes, &taken.addressed, &receipts);
-        Ok(match taken.format {
-            Format::Event => answer::event(&receipts),
-            Format::Batch => answer::batch(&receipts),
-        })
+        let (receipts, watch) = stored.map_err(|error| Refusal::Store {
+            error,
+            events: count,
+            format,
+        })?;
+        self.count(&routes, &addressed, &receipts);
+        let waiting = wait.map(|wait| Waiting {
+            wait,
+            granted: place.zip(watch),
+            routes,
+        });
+        Ok((Accepted { format, receipts }, waiting))
     }
 
     fn routes(&self) -> Arc<Routes> {

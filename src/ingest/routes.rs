@@ -33,6 +33,7 @@ pub struct Routes {
 
 /// A subscription as ingest sees it.
 struct Target {
+    name: SubscriptionName,
     number: SubscriptionNumber,
     /// Bytes that may be pending.
     max_pending: u64,
@@ -75,6 +76,7 @@ impl Routes {
             .subscriptions
             .values()
             .map(|subscription| Target {
+                name: subscription.name.clone(),
                 number: number(&subscription.name),
                 max_pending: subscription.max_pending,
                 skip: !subscription.active && subscription.when_disabled == WhenDisabled::Skip,
@@ -149,6 +151,12 @@ impl Routes {
             }
         }
         (addressed, deliveries)
+    }
+
+    /// The name of a subscription that [`Routes::address`] gave.
+    pub(super) fn name(&self, number: SubscriptionNumber) -> Option<&SubscriptionName> {
+        let position = self.by_number.get(&number)?;
+        self.targets.get(*position).map(|target| &target.name)
     }
 
     /// Counts what became of an accepted event at each subscription, where it was not a pending delivery.

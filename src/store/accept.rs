@@ -20,6 +20,7 @@ use crate::store::names::Names;
 use crate::store::pump::{Batch, Token};
 use crate::store::reader::ReadJob;
 use crate::store::record::{Accepted, Death, Record};
+use crate::store::watch::Watch;
 use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this.
@@ -67,7 +68,7 @@ enum Decision {
 /// What came of going through a batch.
 enum Step {
     /// It is on its way.
-    Appended(Reply),
+    Appended(Reply, Option<Watch>),
     /// Everything in it was accepted before.
     Known(Vec<Receipt>),
     /// This must be known first.
@@ -136,17 +137,22 @@ impl Intake {
 }
 
 impl Inner {
-    /// See [`Store::accept`](crate::store::Store::accept).
+    /// See [`Store::accept`](crate::store::Store::accept) and, for `watched`,
+    /// [`Store::accept_watched`](crate::store::Store::accept_watched).
     pub(super) async fn accept(
         &self,
         mut events: Vec<NewEvent>,
-    ) -> Result<Vec<Receipt>, AcceptError> {
+        watched: bool,
+    ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
         let mut verdicts = Verdicts::new();
         let failed = || AcceptError::Failed(self.hub.failure.reason());
         loop {
-            match self.accept_step(&mut events, &verdicts)? {
-                Step::Known(receipts) => return Ok(receipts),
-                Step::Appended(reply) => return reply.await.unwrap_or_else(|_| Err(failed())),
+            match self.accept_step(&mut events, &verdicts, watched)? {
+                Step::Known(receipts) => return Ok((receipts, None)),
+                Step::Appended(reply, watch) => {
+                    let receipts = reply.await.unwrap_or_else(|_| Err(failed()))?;
+                    return Ok((receipts, watch));
+                }
                 Step::Doubt(Doubt::Committed(position, seq)) => {
                     let verdict = match events.get(position) {
                         Some(new) => self.verdict(&new.event, seq).await,
@@ -171,6 +177,7 @@ impl Inner {
         &self,
         events: &mut Vec<NewEvent>,
         verdicts: &Verdicts,
+        watched: bool,
     ) -> Result<Step, AcceptError> {
         if events.is_empty() {
             return Ok(Step::Known(Vec::new()));
@@ -193,18 +200,17 @@ impl Inner {
         if let Some(receipts) = all_known(&decisions) {
             return Ok(Step::Known(receipts));
         }
-        self.append(&mut intake, mem::take(events), decisions, now)
-            .map(Step::Appended)
+        let draft = self.draft(&intake, mem::take(events), decisions)?;
+        self.append(&mut intake, draft, watched, now)
     }
 
-    /// Appends what is new of a batch and takes it into account.
-    fn append(
+    /// Makes records of what is new in a batch.
+    fn draft(
         &self,
-        intake: &mut Intake,
+        intake: &Intake,
         events: Vec<NewEvent>,
         decisions: Vec<Decision>,
-        now: Timestamp,
-    ) -> Result<Reply, AcceptError> {
+    ) -> Result<Draft, AcceptError> {
         self.name(&events)?;
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let mut draft = Draft::new(intake.next_seq, events.len());
@@ -217,6 +223,20 @@ impl Inner {
                 Decision::Duplicate(receipt) => draft.receipts.push(receipt),
             }
         }
+        Ok(draft)
+    }
+
+    /// Appends what is new of a batch and takes it into account.
+    fn append(
+        &self,
+        intake: &mut Intake,
+        draft: Draft,
+        watched: bool,
+        now: Timestamp,
+    ) -> Result<Step, AcceptError> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let register = || Watch::register(&self.hub, &names, &draft.records, &draft.receipts);
+        let watch = watched.then(register).flatten();
         let (reply, receiver) = oneshot::channel();
         let records = Arc::new(draft.records);
         let token = Token::Accepted(Box::new(Batch {
@@ -241,7 +261,7 @@ impl Inner {
             });
         }
         intake.next_seq = draft.next_seq;
-        Ok(receiver)
+        Ok(Step::Appended(receiver, watch))
     }
 
     /// Names the subscriptions of a batch that the journal does not know. A batch of its own, which needs no room that

@@ -135,7 +135,7 @@ impl Changes {
     }
 
     /// The records are in the book: the queues follow, the next verb may come, and who waits is told.
-    pub(super) fn tell(self: Box<Self>) {
+    pub(super) fn tell(self) {
         let Self {
             changes,
             claims,
@@ -143,8 +143,11 @@ impl Changes {
             now,
             turn,
             reply,
-        } = *self;
+        } = self;
         for (queue, change) in changes {
+            if let Change::Cancelled(entry) = &change {
+                queue.is_held_back(entry.seq);
+            }
             queue.step(|state| match change {
                 Change::Cancelled(entry) => state.cancelled(&entry),
                 Change::Buried(entry) => state.revived(entry.key, entry.seq, now),

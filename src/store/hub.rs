@@ -14,6 +14,7 @@ use crate::store::pump::Completions;
 use crate::store::queue::Bounds;
 use crate::store::reader::Inbox as ReaderInbox;
 use crate::store::reserve::Room;
+use crate::store::watch::Watchers;
 
 /// Shared by handles, queues and threads. Holds no thread and no file, so it may outlive the store.
 pub(super) struct Hub {
@@ -28,6 +29,7 @@ pub(super) struct Hub {
     pub(super) reserve: Arc<dyn Room>,
     /// Bytes of bodies pending, those of one event once for each subscription.
     pub(super) pending_bytes: Arc<AtomicU64>,
+    pub(super) watchers: Watchers,
 }
 
 impl Hub {
@@ -47,6 +49,7 @@ impl Hub {
             completions: Completions::default(),
             reserve,
             pending_bytes: Arc::default(),
+            watchers: Watchers::default(),
         })
     }
 

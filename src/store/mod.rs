@@ -21,6 +21,7 @@ mod accept;
 mod book;
 mod budget;
 mod changes;
+mod check;
 mod dedup;
 mod error;
 mod gauges;
@@ -37,6 +38,7 @@ mod reserve;
 mod retention;
 mod settle;
 mod verbs;
+mod watch;
 
 use std::fmt;
 use std::future::Future;
@@ -49,6 +51,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use accept::Intake;
+pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
 use hub::Hub;
@@ -59,6 +62,7 @@ use pump::Token;
 use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
 pub use retention::Retention;
+pub use watch::{FirstAttempt, Watch};
 
 use crate::domain::{
     Clock, DeliveryId, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName,
@@ -252,7 +256,23 @@ impl Store {
     /// # Cancel safety
     /// Dropping the future does not undo the acceptance.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
-        self.0.accept(events).await
+        let (receipts, _) = self.0.accept(events, false).await?;
+        Ok(receipts)
+    }
+
+    /// As [`Store::accept`], with a watch over the first attempts of what was new. No watch when everything was
+    /// accepted before, or when too many deliveries are waited for already.
+    ///
+    /// # Errors
+    /// As for [`Store::accept`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo the acceptance.
+    pub async fn accept_watched(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
+        self.0.accept(events, true).await
     }
 
     /// The queue of one subscription. Of a number that no name has, an empty one.

@@ -21,6 +21,7 @@ use crate::store::journal::{Committed, Group, JournalError, Place};
 use crate::store::names::Names;
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::{Accepted, Record};
+use crate::store::watch::FirstAttempt;
 use crate::store::{AcceptError, Inner, Receipt, StoreError};
 
 /// How long a state waits that could not be recorded.
@@ -54,6 +55,8 @@ pub(super) struct Settled {
     /// The delivery before the attempt.
     pub(super) entry: Entry,
     pub(super) next: Next,
+    /// What somebody waits to be told of it.
+    pub(super) first: Option<Box<FirstAttempt>>,
     pub(super) reply: oneshot::Sender<()>,
 }
 
@@ -165,6 +168,7 @@ impl Inner {
                 self.hub.completions.close();
                 drop(self.hub.completions.take());
                 self.intake().abandon();
+                self.hub.watchers.abandon();
                 return Err(error);
             }
             match (idle, laid_down.closed) {
@@ -223,6 +227,9 @@ impl Inner {
                 }
                 Token::Settled(settled) => {
                     settled.queue.settle(settled.entry, settled.next);
+                    if let Some(first) = settled.first {
+                        self.hub.watchers.resolve(settled.entry.seq, *first);
+                    }
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
@@ -283,6 +290,10 @@ impl Inner {
                     });
                     Arc::clone(body)
                 });
+                let (seq, watchers) = (entry.seq, &self.hub.watchers);
+                if watchers.any() && known.queue.step(|state| state.is_behind(entry.key, seq)) {
+                    watchers.cannot_be_attempted(*number, seq);
+                }
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::store::names::Known;
 use crate::store::pump::{Settled, Token};
 use crate::store::queue::Lease;
 use crate::store::record::{Attempted, Record};
+use crate::store::watch::FirstAttempt;
 use crate::store::{Inner, StoreError, SubscriptionState};
 
 /// How long an outcome waits for the forming group to be written.
@@ -29,6 +30,8 @@ struct Recording {
     lease: Lease,
     record: Record,
     next: Next,
+    /// What somebody waits to be told of it.
+    first: Option<Box<FirstAttempt>>,
     durability: Durability,
 }
 
@@ -43,6 +46,8 @@ impl Inner {
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let entry = lease.entry();
         let dead = matches!(next, Next::Dead(_));
+        let key = (lease.queue().number, entry.seq);
+        let first = self.hub.watchers.of_attempt(key, &outcome, next);
         let record = Record::Attempted(Attempted {
             blocks: dead && lease.queue().blocks(entry.key),
             since: entry.since,
@@ -59,6 +64,7 @@ impl Inner {
             lease,
             record,
             next,
+            first,
             // What follows in order must not be delivered before this is sure.
             durability: match (ordered, urgent) {
                 (true, _) => Durability::SyncOutcome,
@@ -132,6 +138,7 @@ impl Recording {
             queue: Arc::clone(self.lease.queue()),
             entry: self.lease.entry(),
             next: self.next,
+            first: self.first.clone(),
             reply,
         });
         let records = std::slice::from_ref(&self.record);

@@ -70,6 +70,7 @@ fn usage_errors_are_2_and_help_and_version_are_0() {
         &["send"],
         &["send", "a", "--data", "{"],
         &["send", "a", "--url", "https://a"],
+        &["send", "a", "--wait", "61"],
         &["listen", "--fail", "2"],
         &["listen", "--scheme", "hmac"],
         &["verify", "--body", ""],
@@ -251,12 +252,18 @@ fn what_is_sent_is_delivered_verified_and_printed() {
         data,
         "--id",
         "inv-7",
+        "--wait",
+        "20",
         "--url",
         &events,
     ];
     let sent = output(folder.path(), &arguments);
     assert_eq!(sent.status.code(), Some(0), "{}", text(&sent.stderr));
-    assert!(text(&sent.stdout).contains("accepted, 1 delivery"));
+    let said = text(&sent.stdout);
+    assert!(
+        said.ends_with(": accepted, 1 delivery\n  a: delivered, success, 200\n"),
+        "{said}"
+    );
     let arrived: serde_json::Value = serde_json::from_str(&listener.printed("{")).unwrap();
     assert_eq!(arrived["verified"], true, "{arrived}");
     assert_eq!(arrived["path"], "/hook");

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod check_store;
 mod cli;
 mod config_files;
 mod delivery;
@@ -13,6 +14,7 @@ mod ingest;
 mod metrics;
 mod order;
 mod pacing;
+mod prefer;
 mod reload;
 mod retries;
 mod shutdown;

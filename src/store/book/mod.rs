@@ -14,6 +14,7 @@
 
 mod apply;
 mod audit;
+mod examine;
 pub(super) mod find;
 mod follower;
 mod query;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use apply::Round;
+pub(super) use examine::{Examined, examine};
 pub(super) use find::{Found, Standing};
 pub(super) use follower::{Command, Follower, Inbox};
 pub(super) use query::{Head, Subscription};

@@ -235,8 +235,10 @@ pub(super) fn given_ids(
             found.push(row?);
         }
         let first = format!("SELECT accepted_at FROM {events} ORDER BY seq LIMIT 1");
-        let first: i64 = connection.query_row(&first, [], |row| row.get(0))?;
-        if found.len() >= max || first <= millis(since) {
+        let first: Option<i64> = connection
+            .query_row(&first, [], |row| row.get(0))
+            .optional()?;
+        if found.len() >= max || first.is_some_and(|first| first <= millis(since)) {
             break;
         }
     }

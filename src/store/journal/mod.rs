@@ -14,6 +14,7 @@
 mod codec;
 mod disk;
 mod error;
+mod fields;
 mod format;
 mod forming;
 mod read;

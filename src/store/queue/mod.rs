@@ -7,7 +7,9 @@
 //! Invariants: a delivery has at most one lease; what is pending is ready, due at a time, in flight, or in the book
 //! where a refill finds it; no queue waits for another queue.
 
+mod counters;
 mod due;
+mod lease;
 mod order;
 mod refill;
 mod state;
@@ -15,19 +17,19 @@ mod verbs;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+pub(super) use counters::Counters;
 pub(super) use due::DueKey;
+pub use lease::Lease;
 pub(super) use order::{Followers, FollowersWanted};
 pub(super) use refill::{DueRefilled, Load, Refilled};
 pub(super) use state::QueueState;
 
-use crate::domain::{
-    DeadReason, Event, EventSeq, Next, Order, SubscriptionNumber, Timestamp, WhenStuck,
-};
+use crate::domain::{EventSeq, Next, Order, SubscriptionNumber, Timestamp, WhenStuck};
 use crate::store::book::Command;
 use crate::store::budget::StoredEvent;
 use crate::store::dedup::DedupKey;
@@ -236,6 +238,20 @@ impl Queue {
         self.0.step(|state| state.set_order(order, when_stuck));
     }
 
+    /// Says whether nothing is attempted for now (held, paused and the like), so that nobody waits for it in vain.
+    /// To be called by the lane before it takes anything.
+    pub fn set_stalled(&self, stalled: bool) {
+        if self.0.stalled.load(Ordering::Relaxed) == stalled {
+            return;
+        }
+        self.0.stalled.store(stalled, Ordering::Release);
+        if stalled {
+            let locked = self.0.lock();
+            let in_flight = |seq| locked.state.is_in_flight(seq);
+            self.0.hub.watchers.stalled(self.0.number, in_flight);
+        }
+    }
+
     /// Figures for gauges.
     #[must_use]
     pub fn counts(&self) -> QueueCounts {
@@ -257,64 +273,6 @@ impl Queue {
     }
 }
 
-/// A claim on one delivery: while it lives nobody else attempts it. Dropped without
-/// [`settle`](crate::store::Store::settle), the delivery is ready again, with the same attempt number.
-#[derive(Debug)]
-pub struct Lease {
-    queue: Arc<QueueShared>,
-    entry: Entry,
-    body: Body,
-    open: bool,
-}
-
-impl Lease {
-    /// The event to deliver.
-    #[must_use]
-    pub fn event(&self) -> &Arc<Event> {
-        &self.body.event
-    }
-
-    /// The number of the attempt to make, from 1.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.entry.attempted().attempts
-    }
-
-    /// The same, counted since the schedule began (differs after a replay).
-    #[must_use]
-    pub fn schedule_attempt(&self) -> u32 {
-        self.entry.attempted().schedule_attempts
-    }
-
-    /// When its schedule began: when it was accepted, replayed, or no longer blocked.
-    #[must_use]
-    pub fn schedule_began(&self) -> Timestamp {
-        self.entry.since
-    }
-
-    pub(super) fn entry(&self) -> Entry {
-        self.entry
-    }
-
-    pub(super) fn queue(&self) -> &Arc<QueueShared> {
-        &self.queue
-    }
-
-    /// Ends the lease without giving the delivery back: its outcome is on the way.
-    pub(super) fn close(mut self) {
-        self.open = false;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.open {
-            let (entry, body) = (self.entry, Arc::clone(&self.body));
-            self.queue.step(|state| state.give_back(entry, body));
-        }
-    }
-}
-
 /// What all handles of a queue share.
 pub(super) struct QueueShared {
     pub(super) number: SubscriptionNumber,
@@ -322,80 +280,14 @@ pub(super) struct QueueShared {
     hub: Arc<Hub>,
     locked: Mutex<Locked>,
     changed: Notify,
+    /// Its lane attempts nothing for now.
+    stalled: AtomicBool,
 }
 
 struct Locked {
     state: QueueState,
     /// A lane waits in [`Queue::ready`].
     waiting: bool,
-}
-
-/// Live figures, ahead of the book: they count what is accepted before it is committed.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pending: AtomicU64,
-    pending_bytes: AtomicU64,
-    dead: AtomicU64,
-    /// Bytes pending of all subscriptions.
-    total: Arc<AtomicU64>,
-}
-
-impl Counters {
-    /// Counts from these figures on, and in `total` the bytes of all.
-    pub(super) fn new(pending: u64, pending_bytes: u64, dead: u64, total: &Arc<AtomicU64>) -> Self {
-        total.fetch_add(pending_bytes, Ordering::Relaxed);
-        Self {
-            pending: AtomicU64::new(pending),
-            pending_bytes: AtomicU64::new(pending_bytes),
-            dead: AtomicU64::new(dead),
-            total: Arc::clone(total),
-        }
-    }
-
-    /// Counts a delivery as pending, or as dead if more than `max_pending` bytes would be. Called under the intake's
-    /// lock, so that nothing comes between the look and the count.
-    pub(super) fn reserve(&self, bytes: u64, max_pending: u64) -> Option<DeadReason> {
-        let pending = self.pending_bytes.load(Ordering::Relaxed);
-        if pending.saturating_add(bytes) > max_pending {
-            self.dead.fetch_add(1, Ordering::Relaxed);
-            return Some(DeadReason::Overflow);
-        }
-        self.begin(bytes);
-        None
-    }
-
-    /// Takes back what was counted for a delivery that was not accepted after all.
-    pub(super) fn undo(&self, bytes: u64, dead: bool) {
-        if dead {
-            self.dead.fetch_sub(1, Ordering::Relaxed);
-        } else {
-            self.end(bytes);
-        }
-    }
-
-    /// Counts a delivery as no longer pending.
-    pub(super) fn end(&self, bytes: u64) {
-        self.end_many(1, bytes);
-    }
-
-    /// Counts deliveries as no longer pending.
-    pub(super) fn end_many(&self, count: u64, bytes: u64) {
-        self.pending.fetch_sub(count, Ordering::Relaxed);
-        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.total.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts a delivery as pending that was not.
-    pub(super) fn begin(&self, bytes: u64) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
-        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts dead letters that are none any more.
-    pub(super) fn bury(&self, count: u64) {
-        self.dead.fetch_sub(count, Ordering::Relaxed);
-    }
 }
 
 impl QueueShared {
@@ -416,6 +308,7 @@ impl QueueShared {
                 waiting: false,
             }),
             changed: Notify::new(),
+            stalled: AtomicBool::new(false),
         })
     }
 
@@ -505,6 +398,16 @@ impl QueueShared {
 
     pub(super) fn due_refilled(&self, answer: DueRefilled) {
         self.step(|state| state.due_refilled(answer));
+    }
+
+    /// Tells whoever waits for the first attempt of a delivery that there is none for now.
+    pub(super) fn is_held_back(&self, seq: EventSeq) {
+        self.hub.watchers.cannot_be_attempted(self.number, seq);
+    }
+
+    /// Whether its lane attempts nothing for now.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
     }
 
     pub(super) fn followers(&self, answer: Followers) {

@@ -402,6 +402,10 @@ impl QueueState {
         self.in_flight.len()
     }
 
+    pub(super) fn is_in_flight(&self, seq: EventSeq) -> bool {
+        self.in_flight.contains_key(&seq)
+    }
+
     /// Whether some pending deliveries may be only in the book.
     pub(super) fn is_partial(&self) -> bool {
         !self.window.is_attached() || self.dues.is_partial()

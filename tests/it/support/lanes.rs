@@ -135,7 +135,7 @@ impl Relay {
             deliveries: deliveries.collect(),
         };
         let receipts = self.store.accept(vec![new]).await.unwrap();
-        receipts[0].id
+        receipts.first().unwrap().id
     }
 
     /// Replays a delivery.

@@ -84,6 +84,11 @@ impl Relay {
         std::fs::write(self.folder.path().join("config.yaml"), text).unwrap();
     }
 
+    /// Its folder, with `config.yaml` and `store`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stops it in order and gives its folder back.
     pub(crate) async fn stop(self) -> TempDir {
         self.handle.stop();

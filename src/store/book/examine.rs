@@ -1,0 +1,356 @@
+//! Checks the book: whether SQLite finds it sound, and whether it says what the journal says.
+//!
+//! The book is first brought up to the end of the journal, as at any start, and then compared with one that is written from
+//! the beginning, in a file beside it. What only the book has is no fault of it: a power cut can take outcomes from the
+//! journal, and damage events; such a book knows more than one written anew. A book that is not sound, or says what the
+//! journal contradicts, is set aside and written anew.
+//!
+//! Tables are walked in the order of their keys, so memory does not grow with them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Row, params};
+
+use super::{Book, BookError, Remembered, Start, Subscription, ignore_missing, nat, set_aside};
+use crate::domain::{EventSeq, Timestamp};
+use crate::store::check::BookState;
+use crate::store::dedup::DedupKey;
+use crate::store::journal::Journal;
+
+/// What SQLite says of a damaged book at most, in sentences.
+const FAULTS_MAX: usize = 20;
+
+/// What the check of the book found.
+#[derive(Debug)]
+pub(in crate::store) struct Examined {
+    pub(in crate::store) state: BookState,
+    pub(in crate::store) differences: Differences,
+    pub(in crate::store) subscriptions: Vec<Subscription>,
+}
+
+/// How a sound book differs from one that is written anew.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Differences {
+    /// What the journal contradicts, in words.
+    pub(in crate::store) wrong: Vec<String>,
+    /// Pending deliveries of which only the book has the last outcome.
+    pub(in crate::store) ahead: u64,
+    /// Events that the journal no longer has.
+    pub(in crate::store) lost_events: u64,
+    /// Pending deliveries of such events.
+    pub(in crate::store) lost_pending: u64,
+}
+
+/// Checks the book at `path` against a journal whose last event is `last_seq`. A new book hashes given ids with `key`.
+pub(in crate::store) fn examine<T: Send + 'static>(
+    path: &Path,
+    key: DedupKey,
+    (journal, last_seq): (&Journal<T>, EventSeq),
+    now: Timestamp,
+) -> Result<Examined, BookError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".check");
+    let examination = Examination {
+        path,
+        fresh_path: PathBuf::from(name),
+        journal,
+        last_seq,
+        now,
+    };
+    // What a check that was killed has left is of no use.
+    examination.remove_fresh()?;
+    let examined = examination.run(key);
+    examination.remove_fresh()?;
+    examined
+}
+
+struct Examination<'a, T> {
+    path: &'a Path,
+    fresh_path: PathBuf,
+    journal: &'a Journal<T>,
+    last_seq: EventSeq,
+    now: Timestamp,
+}
+
+impl<T: Send + 'static> Examination<'_, T> {
+    fn run(&self, key: DedupKey) -> Result<Examined, BookError> {
+        if !self.path.try_exists()? {
+            return self.write_anew(key, BookState::Absent);
+        }
+        let mut book = match Book::open_as_is(self.path, key) {
+            Err(BookError::Version(_)) => return self.write_anew(key, BookState::Outdated),
+            Err(error) if error.is_damage() => {
+                return self.write_anew(key, damaged(&error));
+            }
+            opened => opened?,
+        };
+        let key = book.key;
+        match self.compare(&mut book) {
+            Ok(Ok((start, differences))) if differences.wrong.is_empty() => Ok(Examined {
+                state: BookState::Agrees,
+                differences,
+                subscriptions: start.subscriptions,
+            }),
+            Ok(Ok((_, Differences { wrong: faults, .. })) | Err(faults)) => {
+                drop(book);
+                self.write_anew(key, BookState::Damaged(faults))
+            }
+            Err(error) if error.is_damage() => {
+                drop(book);
+                self.write_anew(key, damaged(&error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings the book up to the end of the journal and compares it; what SQLite complains of, if it does.
+    fn compare(
+        &self,
+        book: &mut Book,
+    ) -> Result<Result<(Start, Differences), Vec<String>>, BookError> {
+        let faults = faults(&book.connection)?;
+        if !faults.is_empty() {
+            return Ok(Err(faults));
+        }
+        let start = book.try_recover(self.journal, self.last_seq, self.now, self.nothing())?;
+        let mut fresh = Book::open_as_is(&self.fresh_path, book.key)?;
+        // Nobody needs it after a power cut.
+        fresh.connection.execute_batch("PRAGMA synchronous = OFF")?;
+        fresh.catch_up(self.journal, &mut |_, _| {})?;
+        drop(fresh);
+        let fresh = self.fresh_path.to_str().ok_or_else(|| {
+            std::io::Error::other("expected a store path of valid UTF-8 to compare the book")
+        })?;
+        let connection = &book.connection;
+        connection.execute("ATTACH DATABASE ?1 AS fresh", [fresh])?;
+        let differences = differences(connection)?;
+        connection.execute_batch("DETACH DATABASE fresh")?;
+        Ok(Ok((start, differences)))
+    }
+
+    /// Sets the book aside, if there is one, and writes it from the beginning of the journal.
+    fn write_anew(&self, key: DedupKey, state: BookState) -> Result<Examined, BookError> {
+        set_aside(self.path)?;
+        let mut book = Book::open_as_is(self.path, key)?;
+        let start = book.try_recover(self.journal, self.last_seq, self.now, self.nothing())?;
+        Ok(Examined {
+            state,
+            differences: Differences::default(),
+            subscriptions: start.subscriptions,
+        })
+    }
+
+    /// Given ids are of no interest here.
+    fn nothing(&self) -> Remembered {
+        Remembered {
+            since: self.now,
+            max: 0,
+        }
+    }
+
+    fn remove_fresh(&self) -> Result<(), BookError> {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.fresh_path.as_os_str().to_owned();
+            name.push(suffix);
+            ignore_missing(fs::remove_file(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// A book that cannot be used for this reason.
+fn damaged(error: &BookError) -> BookState {
+    BookState::Damaged(vec![match error {
+        BookError::Foreign => {
+            "it has events that the journal does not have: the journal lost its end, or is another one".to_owned()
+        }
+        error => error.to_string(),
+    }])
+}
+
+/// What SQLite complains of.
+fn faults(connection: &Connection) -> Result<Vec<String>, BookError> {
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
+    let said = check.query_map([], |row| row.get::<_, String>(0))?;
+    let said = said.collect::<Result<Vec<_>, _>>()?;
+    Ok(said.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// Compares the book (`main`) with one written anew (`fresh`).
+fn differences(connection: &Connection) -> Result<Differences, BookError> {
+    let mut found = Differences::default();
+    let mut wrong = |count: i64, what: &str| {
+        if count > 0 {
+            found.wrong.push(format!("{what}: {count}"));
+        }
+    };
+    let (main, fresh) = (
+        event_tables(connection, "main")?,
+        event_tables(connection, "fresh")?,
+    );
+    let mut lost_events = 0;
+    for segment in main.union(&fresh) {
+        let (here, there) = (main.contains(segment), fresh.contains(segment));
+        let table = format!("events_{segment}");
+        wrong(
+            events_wrong(connection, &table, here, there)?,
+            "events that are missing or other than in the journal",
+        );
+        lost_events += match (here, there) {
+            (true, true) => count(connection, &missing("main", "fresh", &table, "seq"))?,
+            (true, false) => count(connection, &format!("SELECT count(*) FROM main.{table}"))?,
+            (false, _) => 0,
+        };
+    }
+    let (ended, lost_pending) = only_in(connection, ("main", "fresh"), &fresh)?;
+    wrong(ended, "pending deliveries that the journal has the end of");
+    let (mut ahead, unknown) = only_in(connection, ("fresh", "main"), &main)?;
+    wrong(unknown, "pending deliveries that are missing");
+    ahead += count(connection, &pending_where("o.attempts > n.attempts"))?;
+    let differing = format!(
+        "o.attempts <= n.attempts AND ({}) IS NOT ({})",
+        columns("o"),
+        columns("n")
+    );
+    wrong(
+        count(connection, &pending_where(&differing))?,
+        "pending deliveries that are other than in the journal",
+    );
+    wrong(
+        count(connection, DEAD_DIFFERING)?,
+        "dead letters that are other than in the journal",
+    );
+    wrong(
+        count(connection, NAMES_DIFFERING)?,
+        "subscriptions of other names than in the journal",
+    );
+    wrong(
+        count(connection, MISCOUNTED)?,
+        "subscriptions that are counted wrongly",
+    );
+    found.ahead = nat(ahead);
+    found.lost_events = nat(lost_events);
+    found.lost_pending = nat(lost_pending);
+    Ok(found)
+}
+
+const DEAD_DIFFERING: &str =
+    "SELECT count(*) FROM main.dead o JOIN fresh.dead n USING (subscription, seq)
+    WHERE o.attempts = n.attempts AND
+        (o.segment, o.offset, o.length, o.body_bytes, o.accepted_at, o.key, o.reason)
+        IS NOT (n.segment, n.offset, n.length, n.body_bytes, n.accepted_at, n.key, n.reason)";
+
+/// Damage can have taken the record that names one.
+const NAMES_DIFFERING: &str =
+    "SELECT count(*) FROM fresh.subscriptions n LEFT JOIN main.subscriptions o USING (number)
+     WHERE n.name IS NOT NULL AND n.name IS NOT o.name";
+
+const MISCOUNTED: &str = "SELECT count(*) FROM
+    (SELECT subscription, count(*) AS count, sum(body_bytes) AS bytes FROM main.pending GROUP BY subscription)
+    FULL JOIN (SELECT subscription, count(*) AS dead_count FROM main.dead GROUP BY subscription) USING (subscription)
+    FULL JOIN main.counters USING (subscription)
+    WHERE (coalesce(count, 0), coalesce(bytes, 0), coalesce(dead_count, 0))
+        IS NOT (coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0))";
+
+/// Columns of `pending` that are the same whenever it is written. A due time is not: it is pulled when the clock was set
+/// back.
+fn columns(table: &str) -> String {
+    let names = [
+        "segment",
+        "offset",
+        "length",
+        "body_bytes",
+        "accepted_at",
+        "since",
+        "key",
+        "attempts",
+        "schedule_attempts",
+        "pause_ms",
+    ];
+    names.map(|name| format!("{table}.{name}")).join(", ")
+}
+
+fn pending_where(condition: &str) -> String {
+    format!(
+        "SELECT count(*) FROM main.pending o JOIN fresh.pending n USING (subscription, seq) WHERE {condition}"
+    )
+}
+
+/// Counts rows of a table of `one` that are not in that of `other`.
+fn missing(one: &str, other: &str, table: &str, key: &str) -> String {
+    format!(
+        "SELECT count(*) FROM {one}.{table} o WHERE NOT EXISTS
+            (SELECT 1 FROM {other}.{table} n WHERE n.{key} = o.{key})"
+    )
+}
+
+fn events_wrong(
+    connection: &Connection,
+    table: &str,
+    here: bool,
+    there: bool,
+) -> Result<i64, BookError> {
+    match (here, there) {
+        (_, false) => Ok(0),
+        (false, true) => count(connection, &format!("SELECT count(*) FROM fresh.{table}")),
+        (true, true) => count(
+            connection,
+            &format!(
+                "SELECT count(*) FROM fresh.{table} n LEFT JOIN main.{table} o USING (seq) WHERE
+                    (n.id, n.given, n.type, n.key, n.accepted_at, n.offset, n.length, n.body_bytes, n.subscriptions)
+                    IS NOT (o.id, o.given, o.type, o.key, o.accepted_at, o.offset, o.length, o.body_bytes, o.subscriptions)"
+            ),
+        ),
+    }
+}
+
+/// Pending deliveries of `one` that `other` has not: how many there are of events that `other` knows, and of others.
+fn only_in(
+    connection: &Connection,
+    (one, other): (&str, &str),
+    known: &BTreeSet<u32>,
+) -> Result<(i64, i64), BookError> {
+    let mut rows = connection.prepare(&format!(
+        "SELECT o.seq, o.segment FROM {one}.pending o WHERE NOT EXISTS
+            (SELECT 1 FROM {other}.pending n WHERE n.subscription = o.subscription AND n.seq = o.seq)"
+    ))?;
+    let (mut of_known, mut of_unknown) = (0, 0);
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?));
+    for row in rows.query_map([], read)? {
+        let (seq, segment) = row?;
+        let knows = known.contains(&segment)
+            && connection
+                .prepare_cached(&format!(
+                    "SELECT 1 FROM {other}.events_{segment} WHERE seq = ?1"
+                ))?
+                .exists(params![seq])?;
+        if knows {
+            of_known += 1;
+        } else {
+            of_unknown += 1;
+        }
+    }
+    Ok((of_known, of_unknown))
+}
+
+/// Segments that have a table of events.
+fn event_tables(connection: &Connection, schema: &str) -> Result<BTreeSet<u32>, BookError> {
+    let mut tables = connection.prepare(&format!(
+        "SELECT name FROM {schema}.sqlite_schema WHERE type = 'table' AND name GLOB 'events_*'"
+    ))?;
+    let mut segments = BTreeSet::new();
+    for name in tables.query_map([], |row| row.get::<_, String>(0))? {
+        let name = name?;
+        segments.extend(
+            name.strip_prefix("events_")
+                .and_then(|number| number.parse::<u32>().ok()),
+        );
+    }
+    Ok(segments)
+}
+
+fn count(connection: &Connection, sql: &str) -> Result<i64, BookError> {
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}

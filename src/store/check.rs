@@ -1,0 +1,205 @@
+//! Checks a store that no process has open: every group and record of the journal, and the book against it.
+//!
+//! It opens the journal as a start does, and changes nothing that a start would not: a segment that was being made goes, an
+//! unfinished write at the end is cut, and the end is made durable; synced bytes are never rewritten. So what it finds is
+//! what the next start finds. The book is a view: one that is missing, damaged or wrong is written anew.
+//!
+//! Memory does not grow with the store: the journal is read in pieces, the book walked by its keys.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::domain::{SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::store::StoreError;
+use crate::store::book::{self, Examined};
+use crate::store::dedup::DedupKey;
+use crate::store::journal::{
+    Bounds, Committed, Damage, Damaged, Group, Journal, JournalError, Options, Place, Position,
+    Recovery,
+};
+use crate::store::lock::FolderLock;
+use crate::store::record::Record;
+
+/// Bytes of the journal that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Damaged places that are listed at most; all are counted.
+const DAMAGES_MAX: usize = 1_000;
+
+/// What a check found.
+#[derive(Debug)]
+pub struct StoreReport {
+    /// Records of the journal that are right.
+    pub records: u64,
+    /// Events among them.
+    pub events: u64,
+    /// Damaged places of the journal, each as segment, bytes and what is damaged; the first 1,000.
+    pub damaged: Vec<String>,
+    /// How many there are.
+    pub damaged_places: u64,
+    /// Records in them, as far as that is known.
+    pub damaged_records: u64,
+    /// Bytes of an unfinished write that were cut from the end: nobody was told that they were stored.
+    pub torn_bytes: u64,
+    /// Events that the book knows and the journal has no more.
+    pub lost_events: u64,
+    /// Pending deliveries of such events.
+    pub lost_pending: u64,
+    /// Pending deliveries whose last outcome only the book has, as after a power cut.
+    pub only_in_book: u64,
+    /// The book.
+    pub book: BookState,
+    /// Every subscription that the store knows.
+    pub subscriptions: Vec<SubscriptionReport>,
+}
+
+/// What the check found of the book, and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BookState {
+    /// It says what the journal says.
+    Agrees,
+    /// There was none; it was written anew.
+    Absent,
+    /// It was of another version of sidehook; it was set aside and written anew.
+    Outdated,
+    /// It was damaged or wrong, for these reasons; it was set aside and written anew.
+    Damaged(Vec<String>),
+}
+
+/// A subscription as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// Its number in the journal.
+    pub number: SubscriptionNumber,
+    /// Its name, unless damage took the record that has it.
+    pub name: Option<SubscriptionName>,
+    /// Pending deliveries, held ones included.
+    pub pending: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+impl StoreReport {
+    /// Whether nothing was damaged.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.damaged_places == 0
+            && self.lost_events == 0
+            && self.lost_pending == 0
+            && !matches!(self.book, BookState::Damaged(_))
+    }
+
+    fn note(&mut self, damage: &Damage) {
+        self.damaged_places += 1;
+        if let Damaged::Records(count) = damage.what {
+            self.damaged_records += u64::from(count);
+        }
+        if self.damaged.len() < DAMAGES_MAX {
+            self.damaged.push(damage.to_string());
+        }
+    }
+}
+
+/// Checks the store in the folder `path`, whose lock it holds meanwhile. Blocks, for as long as it takes to read all of the
+/// journal; needs room for a second book beside the first.
+///
+/// # Errors
+/// [`StoreError`]: there is no store, it is in use, it cannot be read, or its journal cannot be opened.
+pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
+    let folder = path.join("journal");
+    // Before the lock, which would make what is absent.
+    if let Err(source) = fs::read_dir(&folder) {
+        return Err(StoreError::Folder {
+            path: folder,
+            source: Arc::new(source),
+        });
+    }
+    let _lock = FolderLock::acquire(path)?;
+    let failed = |error: JournalError| StoreError::of_journal(&error);
+    let (journal, recovery) =
+        Journal::open_sized(&folder, Bounds::STORE, Options::default(), Nobody).map_err(failed)?;
+    let mut report = read_journal(&journal, &recovery).map_err(failed)?;
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|error| StoreError::System(Arc::new(io::Error::from(error))))?;
+    let opened = (&journal, recovery.last_seq);
+    let examined = book::examine(&path.join("book.sqlite3"), DedupKey(key), opened, now);
+    let examined = examined.map_err(|error| StoreError::Book(Arc::new(error)))?;
+    journal.close().map_err(failed)?;
+    add_book(&mut report, examined);
+    Ok(report)
+}
+
+/// Reads every record of the journal.
+fn read_journal(journal: &Journal<()>, recovery: &Recovery) -> Result<StoreReport, JournalError> {
+    let mut report = StoreReport {
+        records: 0,
+        events: 0,
+        damaged: Vec::new(),
+        damaged_places: 0,
+        damaged_records: 0,
+        torn_bytes: recovery.torn_bytes,
+        lost_events: 0,
+        lost_pending: 0,
+        only_in_book: 0,
+        book: BookState::Agrees,
+        subscriptions: Vec::new(),
+    };
+    // Reading finds the groups and records that recovery found too, and more.
+    let is_read = |damage: &&Damage| matches!(damage.what, Damaged::Groups | Damaged::Records(_));
+    for damage in recovery.damaged.iter().filter(|damage| !is_read(damage)) {
+        report.note(damage);
+    }
+    let (mut records, mut events) = (0, 0);
+    let mut at = Position::default();
+    let end = journal.end();
+    while at < end {
+        let mut visit = |record: Record, _: Place| {
+            records += 1;
+            events += u64::from(matches!(record, Record::Accepted(_)));
+        };
+        let next = journal.scan_telling(at, CHUNK_BYTES, &mut visit, &mut |damage| {
+            report.note(&damage);
+        })?;
+        if next == at {
+            break;
+        }
+        at = next;
+    }
+    (report.records, report.events) = (records, events);
+    Ok(report)
+}
+
+fn add_book(report: &mut StoreReport, examined: Examined) {
+    let Examined {
+        state,
+        differences,
+        subscriptions,
+    } = examined;
+    report.book = state;
+    report.lost_events = differences.lost_events;
+    report.lost_pending = differences.lost_pending;
+    report.only_in_book = differences.ahead;
+    let subscriptions = subscriptions.into_iter().map(|it| SubscriptionReport {
+        number: it.number,
+        name: it.name,
+        pending: it.pending,
+        dead: it.dead,
+    });
+    report.subscriptions = subscriptions.collect();
+}
+
+/// Nothing is appended, so nobody is told.
+struct Nobody;
+
+impl Committed<()> for Nobody {
+    fn committed(&mut self, _batches: Vec<((), Vec<Place>)>, _group: Group) {}
+    fn refused(&mut self, _batches: Vec<()>) {}
+    fn failed(&mut self, _error: &JournalError, _waiting: Vec<()>) {}
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! Figures of one queue that are known at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::DeadReason;
+
+/// Live figures, ahead of the book: they count what is accepted before it is committed.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Counters {
+    pub(super) pending: AtomicU64,
+    pub(super) pending_bytes: AtomicU64,
+    pub(super) dead: AtomicU64,
+    /// Bytes pending of all subscriptions.
+    total: Arc<AtomicU64>,
+}
+
+impl Counters {
+    /// Counts from these figures on, and in `total` the bytes of all.
+    pub(in crate::store) fn new(
+        pending: u64,
+        pending_bytes: u64,
+        dead: u64,
+        total: &Arc<AtomicU64>,
+    ) -> Self {
+        total.fetch_add(pending_bytes, Ordering::Relaxed);
+        Self {
+            pending: AtomicU64::new(pending),
+            pending_bytes: AtomicU64::new(pending_bytes),
+            dead: AtomicU64::new(dead),
+            total: Arc::clone(total),
+        }
+    }
+
+    /// Counts a delivery as pending, or as dead if more than `max_pending` bytes would be. Called under the intake's
+    /// lock, so that nothing comes between the look and the count.
+    pub(in crate::store) fn reserve(&self, bytes: u64, max_pending: u64) -> Option<DeadReason> {
+        let pending = self.pending_bytes.load(Ordering::Relaxed);
+        if pending.saturating_add(bytes) > max_pending {
+            self.dead.fetch_add(1, Ordering::Relaxed);
+            return Some(DeadReason::Overflow);
+        }
+        self.begin(bytes);
+        None
+    }
+
+    /// Takes back what was counted for a delivery that was not accepted after all.
+    pub(in crate::store) fn undo(&self, bytes: u64, dead: bool) {
+        if dead {
+            self.dead.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.end(bytes);
+        }
+    }
+
+    /// Counts a delivery as no longer pending.
+    pub(in crate::store) fn end(&self, bytes: u64) {
+        self.end_many(1, bytes);
+    }
+
+    /// Counts deliveries as no longer pending.
+    pub(in crate::store) fn end_many(&self, count: u64, bytes: u64) {
+        self.pending.fetch_sub(count, Ordering::Relaxed);
+        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a delivery as pending that was not.
+    pub(in crate::store) fn begin(&self, bytes: u64) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts dead letters that are none any more.
+    pub(in crate::store) fn bury(&self, count: u64) {
+        self.dead.fetch_sub(count, Ordering::Relaxed);
+    }
+}

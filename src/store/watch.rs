@@ -1,0 +1,266 @@
+//! Who waits for the first attempts of deliveries (`Prefer: wait`).
+//!
+//! A watch is registered before its events are appended, so no outcome comes before it. It learns of a delivery when
+//! the outcome of an attempt is written (`pump`), when its queue is stalled (`queue`), or when something else holds it
+//! back ([`Watchers::cannot_be_attempted`]); a delivery that is dead from the start is known at once.
+//!
+//! Invariants: without anybody waiting an outcome costs one relaxed load; at most [`WAITING_MAX`] deliveries are waited
+//! for; a watch that is dropped leaves nothing behind; the lock here is the innermost and never held across another.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::domain::{AttemptStatus, DeliveryState, EventSeq, Next, Outcome, SubscriptionNumber};
+use crate::store::Receipt;
+use crate::store::hub::Hub;
+use crate::store::names::Names;
+use crate::store::record::{Death, Record};
+
+/// Deliveries that are waited for at most, all requests together.
+const WAITING_MAX: usize = 10_000;
+
+/// How a delivery stands after its first attempt; without an attempt if it cannot be attempted now, or never.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstAttempt {
+    /// For which subscription.
+    pub subscription: SubscriptionNumber,
+    /// What the delivery is now.
+    pub state: DeliveryState,
+    /// How the attempt ended; none without an attempt.
+    pub status: Option<AttemptStatus>,
+    /// The status code, if a response head came.
+    pub response_code: Option<u16>,
+    /// What went wrong, if something did.
+    pub error_message: Option<Box<str>>,
+}
+
+impl FirstAttempt {
+    /// A delivery in this state that was not attempted.
+    fn none(subscription: SubscriptionNumber, state: DeliveryState) -> Self {
+        Self {
+            subscription,
+            state,
+            status: None,
+            response_code: None,
+            error_message: None,
+        }
+    }
+
+    fn new(subscription: SubscriptionNumber, outcome: &Outcome, next: Next) -> Self {
+        Self {
+            subscription,
+            state: match next {
+                Next::Delivered => DeliveryState::Delivered,
+                Next::Dead(_) => DeliveryState::Dead,
+                Next::Due { .. } => DeliveryState::Pending,
+            },
+            status: Some(outcome.status),
+            response_code: outcome.response_code,
+            error_message: outcome.error_message.clone(),
+        }
+    }
+}
+
+/// A delivery that is waited for.
+type Key = (SubscriptionNumber, EventSeq);
+
+/// Everybody who waits.
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    /// How many deliveries are waited for. Changed with the map's lock held, read without it: whoever settles a
+    /// delivery that is waited for was handed it through locks taken after the registration, and so sees it counted.
+    count: AtomicUsize,
+    waiting: Mutex<BTreeMap<Key, oneshot::Sender<FirstAttempt>>>,
+}
+
+impl Watchers {
+    /// What somebody waits to be told of this attempt once its outcome is written; none if nobody waits.
+    pub(super) fn of_attempt(
+        &self,
+        (number, seq): Key,
+        outcome: &Outcome,
+        next: Next,
+    ) -> Option<Box<FirstAttempt>> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let is_awaited = self.lock().contains_key(&(number, seq));
+        is_awaited.then(|| Box::new(FirstAttempt::new(number, outcome, next)))
+    }
+
+    /// Whether anybody waits for anything.
+    pub(super) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells whoever waits for the delivery how it stands.
+    pub(super) fn resolve(&self, seq: EventSeq, first: FirstAttempt) {
+        let mut waiting = self.lock();
+        if let Some(sender) = waiting.remove(&(first.subscription, seq)) {
+            self.recount(&waiting);
+            // Who waited may have gone just now.
+            sender.send(first).ok();
+        }
+    }
+
+    /// Tells whoever waits for the delivery that it stays pending for now: something other than its queue holds it back.
+    pub(super) fn cannot_be_attempted(&self, number: SubscriptionNumber, seq: EventSeq) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.resolve(seq, FirstAttempt::none(number, DeliveryState::Pending));
+        }
+    }
+
+    /// The same for all deliveries of a queue that attempts nothing for now, but for those already in flight. To be
+    /// called after the queue says so by itself, which registration looks at.
+    pub(super) fn stalled(&self, number: SubscriptionNumber, in_flight: impl Fn(EventSeq) -> bool) {
+        let mut waiting = self.lock();
+        let of_queue = (number, EventSeq(0))..=(number, EventSeq(u64::MAX));
+        let held_back = waiting.extract_if(of_queue, |(_, seq), _| !in_flight(*seq));
+        for (_, sender) in held_back {
+            let first = FirstAttempt::none(number, DeliveryState::Pending);
+            sender.send(first).ok();
+        }
+        self.recount(&waiting);
+    }
+
+    /// Lets everybody go: no outcome will come.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.lock();
+        waiting.clear();
+        self.recount(&waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, oneshot::Sender<FirstAttempt>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recount(&self, waiting: &BTreeMap<Key, oneshot::Sender<FirstAttempt>>) {
+        self.count.store(waiting.len(), Ordering::Relaxed);
+    }
+}
+
+/// The first attempts of the events of one batch, on their way.
+#[derive(Debug)]
+pub struct Watch {
+    hub: Arc<Hub>,
+    /// By event, by delivery.
+    events: Vec<Vec<Awaited>>,
+}
+
+#[derive(Debug)]
+enum Awaited {
+    Known(FirstAttempt),
+    Waiting(Key, oneshot::Receiver<FirstAttempt>),
+}
+
+impl Watch {
+    /// Registers a watch over the deliveries of a batch that is about to be appended; none if too many are waited for.
+    /// Duplicates among the receipts have no record and no deliveries to wait for.
+    pub(super) fn register(
+        hub: &Arc<Hub>,
+        names: &Names,
+        records: &[Record],
+        receipts: &[Receipt],
+    ) -> Option<Self> {
+        let mut accepted = records.iter().filter_map(|record| {
+            let Record::Accepted(accepted) = record else {
+                return None;
+            };
+            Some((accepted.seq, accepted.deliveries.as_slice()))
+        });
+        let mut waiting = hub.watchers.lock();
+        let deliveries: usize = accepted
+            .clone()
+            .map(|(_, deliveries)| deliveries.len())
+            .sum();
+        if waiting.len() + deliveries > WAITING_MAX {
+            return None;
+        }
+        let mut await_one = |seq, &(number, death): &(SubscriptionNumber, Option<Death>)| {
+            let is_stalled = || {
+                names
+                    .get(number)
+                    .is_none_or(|known| known.queue.is_stalled())
+            };
+            if death.is_some() {
+                Awaited::Known(FirstAttempt::none(number, DeliveryState::Dead))
+            } else if is_stalled() {
+                Awaited::Known(FirstAttempt::none(number, DeliveryState::Pending))
+            } else {
+                let (sender, receiver) = oneshot::channel();
+                waiting.insert((number, seq), sender);
+                Awaited::Waiting((number, seq), receiver)
+            }
+        };
+        let events = receipts.iter().map(|receipt| {
+            let own = if receipt.duplicate {
+                None
+            } else {
+                accepted.next()
+            };
+            let (seq, deliveries) = own.unwrap_or((EventSeq(0), &[]));
+            deliveries
+                .iter()
+                .map(|delivery| await_one(seq, delivery))
+                .collect()
+        });
+        let events = events.collect();
+        hub.watchers.recount(&waiting);
+        drop(waiting);
+        Some(Self {
+            hub: Arc::clone(hub),
+            events,
+        })
+    }
+
+    /// Resolves when every delivery had its first attempt or cannot be attempted now; gives how each stands, by event of
+    /// the batch, in the order of its deliveries; nothing for a duplicate. None when the store has failed.
+    ///
+    /// # Cancel safety
+    /// Dropped, it waits no more; the events and deliveries are not affected.
+    pub async fn finished(mut self) -> Option<Vec<Vec<FirstAttempt>>> {
+        let mut finished = Vec::with_capacity(self.events.len());
+        for event in &mut self.events {
+            let mut deliveries = Vec::with_capacity(event.len());
+            for awaited in event {
+                if let Awaited::Waiting(_, receiver) = awaited {
+                    *awaited = Awaited::Known(receiver.await.ok()?);
+                }
+                if let Awaited::Known(first) = awaited {
+                    deliveries.push(first.clone());
+                }
+            }
+            finished.push(deliveries);
+        }
+        Some(finished)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let keys = self
+            .events
+            .iter()
+            .flatten()
+            .filter_map(|awaited| match awaited {
+                Awaited::Known(_) => None,
+                Awaited::Waiting(key, _) => Some(key),
+            });
+        let mut keys = keys.peekable();
+        if keys.peek().is_none() {
+            return;
+        }
+        let mut waiting = self.hub.watchers.lock();
+        for key in keys {
+            waiting.remove(key);
+        }
+        self.hub.watchers.recount(&waiting);
+    }
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
