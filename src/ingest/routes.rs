@@ -10,7 +10,7 @@ use crate::domain::{DeadReason, SubscriptionName, SubscriptionNumber};
 use crate::ingest::pointer::Pointer;
 use crate::matching::Index;
 use crate::metrics::{Metrics, SubscriptionMetrics};
-use crate::store::{NewDelivery, Store};
+use crate::store::{NewDelivery, Queue, Store};
 
 /// Headers that are never kept, whatever a subscription names.
 const NEVER_KEPT: [HeaderName; 3] = [
@@ -39,6 +39,8 @@ struct Target {
     max_pending: u64,
     /// It is inactive with `when_disabled: skip`: events are counted and not delivered.
     skip: bool,
+    /// It has `when_disabled: skip`: the same while its deliveries are held.
+    skip_while_held: Option<Queue>,
     metrics: Arc<SubscriptionMetrics>,
 }
 
@@ -59,11 +61,24 @@ pub(super) struct Addressed {
     skipped: Vec<usize>,
 }
 
+impl Target {
+    /// Whether events that match are only counted now.
+    fn skips(&self) -> bool {
+        self.skip || self.skip_while_held.as_ref().is_some_and(Queue::is_held)
+    }
+}
+
 impl Routes {
     /// Prepares the routes of a configuration; each subscription gets its number from the store.
     #[must_use]
     pub fn new(config: Arc<Config>, store: &Store, metrics: &Metrics) -> Self {
-        Self::numbered(config, metrics, |name| store.subscription(name))
+        let mut routes = Self::numbered(config, metrics, |name| store.subscription(name));
+        for target in &mut routes.targets {
+            let subscription = routes.config.subscriptions.get(&target.name);
+            let skips = subscription.is_some_and(|it| it.when_disabled == WhenDisabled::Skip);
+            target.skip_while_held = skips.then(|| store.queue(target.number));
+        }
+        routes
     }
 
     /// As [`Routes::new`], with the numbers from elsewhere.
@@ -80,6 +95,7 @@ impl Routes {
                 number: number(&subscription.name),
                 max_pending: subscription.max_pending,
                 skip: !subscription.active && subscription.when_disabled == WhenDisabled::Skip,
+                skip_while_held: None,
                 metrics: metrics.subscription(&subscription.name),
             })
             .collect();
@@ -143,7 +159,7 @@ impl Routes {
         let mut deliveries = Vec::with_capacity(found.len());
         for position in found {
             match self.targets.get(position) {
-                Some(target) if !target.skip => deliveries.push(NewDelivery {
+                Some(target) if !target.skips() => deliveries.push(NewDelivery {
                     subscription: target.number,
                     max_pending: target.max_pending,
                 }),

@@ -221,9 +221,11 @@ fn names(start: Start, hub: &Arc<Hub>) -> Names {
             continue;
         };
         let counters = Counters::new(pending, pending_bytes, dead, &hub.pending_bytes);
+        let queue = QueueShared::new(number, hub, counters, oldest);
+        queue.set_held(state.held_since.is_some());
         names.add(Known {
             name,
-            queue: QueueShared::new(number, hub, counters, oldest),
+            queue,
             state,
             named: true,
             saved: true,

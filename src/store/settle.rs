@@ -89,6 +89,7 @@ impl Inner {
         let _intake = self.intake();
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = names.get_mut(number) {
+            known.queue.set_held(state.held_since.is_some());
             known.state = state;
             known.saved = false;
             self.save(known);

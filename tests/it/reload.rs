@@ -160,3 +160,32 @@ async fn reloads_under_load_lose_and_refuse_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_matches_a_subscription_that_is_gone_is_skipped_if_it_says_so() {
+    const ENABLED: &str = r#"sidehook_subscription_enabled{subscription="a"}"#;
+    const SKIPPED: &str = r#"sidehook_deliveries_total{subscription="a",outcome="skipped"}"#;
+    let gone = Receiver::start(|_| Reply::status(410)).await;
+    let fields = ", when_disabled: skip";
+    let relay = Relay::start(&subscription("a", &gone.url("/"), fields)).await;
+    assert_eq!(relay.post("a", "1").await.json()["deliveries"], 1);
+    until("it is disabled", async || {
+        relay.metric(ENABLED).await == Some(0.0)
+    })
+    .await;
+    assert_eq!(relay.post("a", "2").await.json()["deliveries"], 0);
+    until("it is counted", async || {
+        relay.metric(SKIPPED).await == Some(1.0)
+    })
+    .await;
+    // Also after a restart; what was held before is delivered once it is enabled.
+    let folder = relay.stop().await;
+    let relay = Relay::start_in(folder, &subscription("a", &gone.url("/"), fields)).await;
+    assert_eq!(relay.post("a", "3").await.json()["deliveries"], 0);
+    let working = Receiver::start(|_| Reply::status(200)).await;
+    relay.rewrite(&subscription("a", &working.url("/"), fields));
+    relay.handle.reload().await.unwrap().unwrap();
+    let received = working.wait_for(1, DEADLINE).await;
+    assert_eq!(received[0].body, "1");
+    assert_eq!(relay.post("a", "4").await.json()["deliveries"], 1);
+}

@@ -232,6 +232,12 @@ impl Queue {
         }
     }
 
+    /// Whether its deliveries are held, as the state says that was last set.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.held.load(Ordering::Relaxed)
+    }
+
     /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has ended;
     /// nothing is taken until then.
     pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
@@ -282,6 +288,8 @@ pub(super) struct QueueShared {
     changed: Notify,
     /// Its lane attempts nothing for now.
     stalled: AtomicBool,
+    /// Its deliveries are held.
+    held: AtomicBool,
 }
 
 struct Locked {
@@ -309,6 +317,7 @@ impl QueueShared {
             }),
             changed: Notify::new(),
             stalled: AtomicBool::new(false),
+            held: AtomicBool::new(false),
         })
     }
 
@@ -403,6 +412,11 @@ impl QueueShared {
     /// Tells whoever waits for the first attempt of a delivery that there is none for now.
     pub(super) fn is_held_back(&self, seq: EventSeq) {
         self.hub.watchers.cannot_be_attempted(self.number, seq);
+    }
+
+    /// Notes whether its deliveries are held.
+    pub(super) fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// Whether its lane attempts nothing for now.
