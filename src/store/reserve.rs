@@ -16,6 +16,8 @@ use rustix::io::Errno;
 
 /// Size of the whole reserve, bytes.
 const SIZE: u64 = 16 << 20;
+/// It is made whole only where the disk has this much more, bytes: what was just given is for others to use.
+const MARGIN: u64 = 4 << 20;
 /// It grows and shrinks in steps of this, bytes.
 const STEP: u64 = 1 << 20;
 
@@ -23,7 +25,7 @@ const STEP: u64 = 1 << 20;
 pub(crate) trait Room: Send + Sync + 'static {
     /// Gives room back to the disk, in whole steps, at least one; whether there was any. Everything for `u64::MAX`.
     fn give(&self, bytes: u64) -> bool;
-    /// Takes back what was given, as far as the disk has room; whether it is whole now.
+    /// Takes back what was given if the disk has room for all of it, and some more; whether it is whole now.
     fn make_whole(&self) -> bool;
     /// Whether nothing is missing. Cheap.
     fn is_whole(&self) -> bool;
@@ -120,7 +122,6 @@ impl State {
         Ok(self.file.insert(file))
     }
 
-    /// Takes room step by step, so that what there is of it is kept.
     fn grow(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             self.open()?;
@@ -128,16 +129,14 @@ impl State {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        while self.length < SIZE {
-            let length = STEP.min(SIZE - self.length);
-            if let Err(error) = allocate(file, self.length, length) {
-                // Part of a step may have been taken: others need it more.
-                file.set_len(self.length)?;
-                return Err(error);
-            }
-            self.length += length;
+        if self.length == SIZE {
+            return Ok(());
         }
-        Ok(())
+        let whole = allocate(file, self.length, SIZE + MARGIN - self.length);
+        let length = if whole.is_ok() { SIZE } else { self.length };
+        file.set_len(length)?;
+        self.length = length;
+        whole
     }
 
     fn shrink(&mut self, bytes: u64) -> bool {
@@ -164,14 +163,19 @@ impl State {
     }
 }
 
-/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can.
+/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can. Part of them may
+/// be set aside when it fails.
 fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::empty(), offset, length) {
             Err(Errno::INTR) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
-                file.write_all_at(&zeros, offset)?;
+                let zeros = vec![0; usize::try_from(STEP).unwrap_or_default()];
+                for written in (0..length).step_by(usize::try_from(STEP).unwrap_or(1)) {
+                    let rest = usize::try_from(length - written).unwrap_or(usize::MAX);
+                    let part = zeros.get(..rest).unwrap_or(&zeros);
+                    file.write_all_at(part, offset + written)?;
+                }
                 return file.sync_data();
             }
             result => return result.map_err(io::Error::from),

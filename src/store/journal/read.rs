@@ -54,12 +54,24 @@ impl Groups {
         }
     }
 
-    /// What stands at `offset`: at the next multiple of 8, or of a block when its predecessor was synced.
+    /// What stands at `offset`: at the next multiple of 8, or of a block when its predecessor was synced. A group on a block
+    /// may have others before it that are damaged: its sequence tells.
     pub(super) fn find(&mut self, offset: u32) -> io::Result<Found> {
         let close = aligned(offset, 8);
         let found = self.at(close)?;
         let block = aligned(offset, BLOCK);
         if found == Found::Nothing && block != close {
+            self.at(block)
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// Does what [`Groups::find`] does, but takes no group on a block for the next one unless only zeros are before it.
+    pub(super) fn find_next(&mut self, offset: u32) -> io::Result<Found> {
+        let (close, block) = (aligned(offset, 8), aligned(offset, BLOCK));
+        let found = self.at(close)?;
+        if found == Found::Nothing && block < self.limit && self.are_zeros(close, block)? {
             self.at(block)
         } else {
             Ok(found)
@@ -87,9 +99,13 @@ impl Groups {
 
     /// Whether only zeros stand from `offset` up to the limit.
     pub(super) fn is_clean(&mut self, offset: u32) -> io::Result<bool> {
-        let mut at = offset;
-        while at < self.limit {
-            let length = WINDOW.min(self.limit - at);
+        self.are_zeros(offset, self.limit)
+    }
+
+    fn are_zeros(&mut self, from: u32, to: u32) -> io::Result<bool> {
+        let mut at = from;
+        while at < to {
+            let length = WINDOW.min(to - at);
             if self
                 .bytes(at, length)?
                 .is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0))

@@ -6,6 +6,26 @@ use crate::store::journal::read::{Found, Groups, record_at};
 use crate::store::journal::{Journal, Place, Position};
 use crate::store::record::{Accepted, Record};
 
+/// What is scanned of a segment.
+struct Part {
+    from: Position,
+    /// Where its groups end.
+    limit: u32,
+    /// The last one ends there, but for its alignment, as the next segment says.
+    sealed: bool,
+    /// About so many bytes are to be read at most.
+    most: u64,
+}
+
+impl Part {
+    /// Whether zeros from `offset` on are what aligns the next group, the last one having been synced or not, and not groups
+    /// that are gone.
+    const fn is_padding(&self, offset: u32) -> bool {
+        let unit = if self.sealed { 8 } else { BLOCK };
+        self.limit.saturating_sub(offset) < unit
+    }
+}
+
 impl<T: Send + 'static> Journal<T> {
     /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes` were read
     /// or the end is reached; answers where to go on. The default position is the beginning; from a position in a segment
@@ -58,7 +78,13 @@ impl<T: Send + 'static> Journal<T> {
                 };
                 continue;
             }
-            let until = match self.scan_segment(at, limit, left, visit, tell) {
+            let part = Part {
+                from: at,
+                limit,
+                sealed: at.segment != end.segment,
+                most: left,
+            };
+            let until = match self.scan_segment(part, visit, tell) {
                 Ok(until) => until,
                 // Dropped meanwhile: the next turn goes on behind it.
                 Err(JournalError::Gone { .. }) => continue,
@@ -70,15 +96,16 @@ impl<T: Send + 'static> Journal<T> {
         Ok(at)
     }
 
-    /// Visits groups of one segment until `limit` or until `most` bytes were read; where the next one begins.
+    /// Visits groups of one segment; where the next one begins.
     fn scan_segment(
         &self,
-        from: Position,
-        limit: u32,
-        most: u64,
+        part: Part,
         visit: &mut dyn FnMut(Record, Place),
         tell: &mut dyn FnMut(Damage),
     ) -> Result<u32, JournalError> {
+        let Part {
+            from, limit, most, ..
+        } = part;
         let segment = from.segment;
         let io = |error| JournalError::io("read", segment, error);
         let segments = &self.shared.segments;
@@ -96,7 +123,7 @@ impl<T: Send + 'static> Journal<T> {
         };
         let (mut offset, mut last) = (from.offset, 0);
         while offset < readable && u64::from(offset - from.offset) < most {
-            offset = match groups.find(offset).map_err(io)? {
+            offset = match groups.find_next(offset).map_err(io)? {
                 Found::Group {
                     header,
                     records_at,
@@ -114,8 +141,11 @@ impl<T: Send + 'static> Journal<T> {
                     last = header.sequence;
                     end
                 }
-                // The rest of a block behind a sync.
-                Found::Nothing if groups.is_clean(offset).map_err(io)? => readable,
+                Found::Nothing
+                    if part.is_padding(offset) && groups.is_clean(offset).map_err(io)? =>
+                {
+                    readable
+                }
                 Found::Nothing => {
                     // What an event carries may look like a group, if it comes from this journal: from an earlier one.
                     let next = groups.search(offset, 8, |later| later.sequence > last);

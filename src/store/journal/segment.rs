@@ -212,9 +212,17 @@ impl Active {
             disk.sync_folder()?;
             Ok(active)
         });
-        if created.is_err() {
-            // Without a synced header it is no segment; what remains of it is removed at the next start otherwise.
-            disk.remove(&name).ok();
+        if let Err(error) = &created
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            // Its header says where the segment before it ends: it must not come back once that one was gone on with. The
+            // error of that is fatal, whatever it says.
+            match disk.remove(&name).and_then(|()| disk.sync_folder()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io::Error::other(error));
+                }
+                _ => {}
+            }
         }
         created
     }

@@ -208,40 +208,6 @@ fn a_batch_larger_than_a_group_is_refused_alone() {
 }
 
 #[test]
-fn a_flipped_bit_costs_at_most_the_group_it_hits() {
-    let disk = Memory::default();
-    let (journal, receiver) = open(&disk);
-    for seq in 1..=8 {
-        journal
-            .append_now(&[accepted(seq, 100)], Durability::Sync, seq)
-            .unwrap();
-        told(&receiver);
-    }
-    journal.close().unwrap();
-    let used = 4096 * 9;
-    for offset in (0..used).step_by(37) {
-        let damaged = Memory::with(disk.files());
-        damaged.flip("00000001.seg", offset, 0x10);
-        let (journal, _) = open(&damaged);
-        let found: Vec<_> = scan_all(&journal)
-            .into_iter()
-            .map(|(record, _)| record)
-            .collect();
-        assert!(
-            found.len() >= 7,
-            "offset {offset}: only {} of 8",
-            found.len()
-        );
-        for record in &found {
-            assert!(
-                (1..=8).any(|seq| *record == accepted(seq, 100)),
-                "offset {offset}: {record:?}"
-            );
-        }
-    }
-}
-
-#[test]
 fn a_newer_format_is_named() {
     let disk = Memory::default();
     drop(open(&disk));
@@ -252,4 +218,43 @@ fn a_newer_format_is_named() {
         Journal::<u64>::open_on(Arc::new(Memory::with(files)), SMALL, sink().0).unwrap_err();
     let expected = "segment 1 of the journal has format 2, this version of sidehook reads 1: run the newer version";
     assert_eq!(error.to_string(), expected);
+}
+
+/// The event's group is damaged, and no later one has a higher sequence.
+#[test]
+fn a_sequence_in_damaged_bytes_is_not_given_out_again() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    for seq in 1..=3 {
+        commit(&journal, &receiver, seq, 100);
+    }
+    let cancelled = Record::Cancelled {
+        seq: EventSeq(2),
+        subscription: SubscriptionNumber(1),
+        at: Timestamp::from_millis(6),
+    };
+    journal
+        .append_now(&[cancelled], Durability::SyncOutcome, 4)
+        .unwrap();
+    told(&receiver);
+    journal.close().unwrap();
+    disk.flip("00000001.seg", 3 * 4096 + 5, 1);
+    let (journal, recovery) = Journal::open_on(Arc::new(disk.clone()), SMALL, sink().0).unwrap();
+    assert!(recovery.last_seq >= EventSeq(3), "{recovery:?}");
+    assert_eq!(
+        recovery.damaged,
+        [Damage {
+            segment: 1,
+            from: 2 * 4096 + u32::try_from(scan_all(&journal)[1].1.length).unwrap() + 32,
+            to: 4 * 4096,
+            what: Damaged::Groups,
+        }]
+    );
+    assert_eq!(
+        recovery.damaged[0].to_string(),
+        format!(
+            "segment 1, bytes {} to 16384: groups are damaged",
+            recovery.damaged[0].from
+        )
+    );
 }

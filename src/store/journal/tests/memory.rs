@@ -39,6 +39,8 @@ pub(super) enum Fault {
     Sync(usize),
     /// The write of this number, from 1, with this error, once so many of its bytes are written.
     Write(usize, io::ErrorKind, usize),
+    /// The sync of this number, for want of space.
+    SyncWithoutSpace(usize),
     /// Syncs of the folder.
     SyncFolder,
     /// Removals.
@@ -216,10 +218,15 @@ impl DiskFile for MemoryFile {
         let mut state = self.0.state();
         state.log.push(Asked::Sync(self.1.clone()));
         state.syncs += 1;
-        if matches!(state.fault, Some(Fault::Sync(failing)) if state.syncs >= failing) {
-            return Err(io::Error::from_raw_os_error(5));
+        match state.fault {
+            Some(Fault::Sync(failing)) if state.syncs >= failing => {
+                Err(io::Error::from_raw_os_error(5))
+            }
+            Some(Fault::SyncWithoutSpace(failing)) if state.syncs == failing => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 mod crash_states;
+mod damage;
 mod durability;
 mod faults;
 mod memory;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::memory::{Asked, Fault, Memory, MemoryReserve};
+use super::memory::{Asked, Fault, Files, Memory, MemoryReserve, Without, after_power_cut};
 use super::*;
 
 const SMALL: Bounds = Bounds {
@@ -331,4 +331,27 @@ fn a_system_error_of_a_folder_names_what_was_done() {
         matches!(&error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory),
         "{error:?}"
     );
+}
+
+/// Its header is written when the disk turns out to be full: it says that the segment before it ends where it does not.
+#[test]
+fn a_segment_that_could_not_be_made_never_comes_back() {
+    let disk = Memory::default();
+    let (journal, receiver) = open(&disk);
+    commit(&journal, &receiver, 1, 100);
+    disk.fail(Some(Fault::SyncWithoutSpace(disk.syncs() + 1)));
+    journal.seal();
+    until(|| journal.is_full());
+    until(|| !journal.is_full());
+    assert_eq!(commit(&journal, &receiver, 2, 100).segment, 1);
+    let log = disk.log();
+    let mut numbers = Numbers(1);
+    for state in 0..64 {
+        let mut coin = || numbers.next().is_multiple_of(2);
+        let how = (Without::Nothing, 512);
+        let left = after_power_cut(&Files::new(), &log, log.len(), how, &mut coin);
+        let left = Arc::new(Memory::with(left));
+        let (journal, _) = Journal::open_on(left, SMALL, sink().0).unwrap();
+        assert_eq!(seqs(&journal), [1, 2], "state {state}");
+    }
 }
