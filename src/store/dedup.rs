@@ -17,34 +17,51 @@ use std::collections::VecDeque;
 use std::hash::{Hasher, SipHasher};
 use std::time::Duration;
 
-use crate::domain::{EventHead, EventSeq, Timestamp};
+use crate::domain::{EventHead, EventSeq, Label, Timestamp};
 
 /// The secret that hashes of given ids are keyed with, so that nobody can make ids that collide. Kept in the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DedupKey(pub(super) [u8; 16]);
 
 impl DedupKey {
-    /// The hash of an event's given id and source; none if the application gave it no id.
+    /// The hash of an event's given id and source; none if the application gave it no id. The upper half is that of
+    /// the given id alone, so that it can be looked for without its source.
     pub(super) fn hash(&self, head: &EventHead) -> Option<u64> {
         let given = head.given_id.as_ref()?;
-        let (low, high) = self.0.split_at(8);
-        let mut hasher = SipHasher::new_with_keys(word(low), word(high));
+        let mut hasher = self.hasher();
         hasher.write(given.as_str().as_bytes());
         // A byte that neither can contain, so that no two pairs run together to the same text.
         hasher.write_u8(0xff);
         hasher.write(head.source.as_deref().unwrap_or_default().as_bytes());
         hasher.write_u8(u8::from(head.source.is_some()));
-        Some(hasher.finish())
+        Some(self.given_part(given) | hasher.finish() >> 32)
+    }
+
+    /// The least and the greatest hash that this given id can have.
+    pub(super) fn hashes_of(&self, given: &Label) -> (u64, u64) {
+        let least = self.given_part(given);
+        (least, least | u64::from(u32::MAX))
+    }
+
+    /// The upper half of a hash.
+    fn given_part(&self, given: &Label) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write(given.as_str().as_bytes());
+        hasher.finish() >> 32 << 32
     }
 
     /// The hash of an event's key, by which deliveries are ordered; 0 if it has none. Two keys with one hash wait for
     /// each other, which is in order too.
     pub(super) fn order(&self, head: &EventHead) -> u64 {
         let Some(key) = &head.key else { return 0 };
-        let (low, high) = self.0.split_at(8);
-        let mut hasher = SipHasher::new_with_keys(word(low), word(high));
+        let mut hasher = self.hasher();
         hasher.write(key.as_str().as_bytes());
         hasher.finish().max(1)
+    }
+
+    fn hasher(&self) -> SipHasher {
+        let (low, high) = self.0.split_at(8);
+        SipHasher::new_with_keys(word(low), word(high))
     }
 }
 

@@ -34,6 +34,9 @@ fn hashes_depend_on_key_given_id_and_source() {
         assert!(!all[..position].contains(one), "{position}");
     }
     assert_eq!(key.hash(&event("", &[]).event.head), None);
+    let (least, greatest) = key.hashes_of(&"a".parse().unwrap());
+    let within = all.map(|hash| (least..=greatest).contains(&hash.unwrap()));
+    assert_eq!(within, [true, true, true, false, false]);
 }
 
 #[test]

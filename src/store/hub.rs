@@ -10,6 +10,7 @@ use crate::domain::Clock;
 use crate::store::book::Inbox as BookInbox;
 use crate::store::budget::Budget;
 use crate::store::error::StoreError;
+use crate::store::history::Inbox as HistoryInbox;
 use crate::store::pump::Completions;
 use crate::store::queue::Bounds;
 use crate::store::reader::Inbox as ReaderInbox;
@@ -24,6 +25,7 @@ pub(super) struct Hub {
     pub(super) failure: Failure,
     pub(super) book: BookInbox,
     pub(super) reader: ReaderInbox,
+    pub(super) history: HistoryInbox,
     pub(super) completions: Completions,
     /// What outcomes and the book have when the disk is full.
     pub(super) reserve: Arc<dyn Room>,
@@ -46,6 +48,7 @@ impl Hub {
             failure: Failure::default(),
             book: BookInbox::default(),
             reader: ReaderInbox::default(),
+            history: HistoryInbox::default(),
             completions: Completions::default(),
             reserve,
             pending_bytes: Arc::default(),

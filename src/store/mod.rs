@@ -9,6 +9,7 @@
 //! - [`settle`](Store::settle) appends the outcome of an attempt; its consequence is visible when it is written.
 //! - The book follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
 //!   and memory only; the book hears of it later and nobody waits for it.
+//! - Queries read the book in a thread of their own (`history/`).
 //!
 //! In the folder: `lock`, `journal/`, `book.sqlite3`, `reserve`. One process holds it at a time.
 //!
@@ -25,6 +26,7 @@ mod check;
 mod dedup;
 mod error;
 mod gauges;
+mod history;
 mod hub;
 mod journal;
 mod lock;
@@ -34,6 +36,7 @@ mod pump;
 mod queue;
 mod reader;
 mod record;
+mod replays;
 mod reserve;
 mod retention;
 mod settle;
@@ -54,6 +57,10 @@ use accept::Intake;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
+pub use history::{
+    Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
+    EventFilter, EventSummary, EventView, Listing, PAGE_MAX, Page, QueryError,
+};
 use hub::Hub;
 use journal::Journal;
 use lock::FolderLock;
@@ -61,6 +68,8 @@ use names::{Known, Names};
 use pump::Token;
 use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
+use replays::Replays;
+pub use replays::{ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
 pub use retention::Retention;
 pub use watch::{FirstAttempt, Watch};
 
@@ -168,6 +177,7 @@ struct Inner {
     verbs: Arc<tokio::sync::Mutex<()>>,
     /// Locked after `intake` by those who need both.
     names: RwLock<Names>,
+    replays: Replays,
     /// What hashes of given ids and of keys are keyed with.
     key: DedupKey,
     retention: Retention,
@@ -204,7 +214,7 @@ impl Store {
         Inner::open(options, clock, metrics, sizes).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// Hands on what is committed: to those who wait and to the queues. To be run as one task for as long as the store
+    /// Hands on what is committed, to those who wait and to the queues, and carries bulk replays on. To be run as one task for as long as the store
     /// is used; ends when the store is closed.
     ///
     /// # Errors
@@ -217,6 +227,7 @@ impl Store {
             ended = self.0.pump() => ended,
             never = self.0.wake_journal() => match never {},
             never = self.0.retain() => match never {},
+            never = self.0.run_replays() => match never {},
         }
     }
 

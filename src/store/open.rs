@@ -20,10 +20,11 @@ use crate::store::lock::FolderLock;
 use crate::store::names::{Known, Names};
 use crate::store::pump::{Sink, Token};
 use crate::store::queue::{Bounds, Counters, QueueShared};
+use crate::store::replays::Replays;
 use crate::store::reserve::{Reserve, Room};
-use crate::store::{Inner, StoreError, StoreOptions, journal, reader};
+use crate::store::{Inner, StoreError, StoreOptions, history, journal, reader};
 
-/// How much lower than the rest of the process the book's thread is ranked, as `nice` counts.
+/// How much lower than the rest of the process the threads of the book and of queries are ranked, as `nice` counts.
 const BOOK_NICENESS: i32 = 5;
 
 impl Inner {
@@ -59,7 +60,7 @@ impl Inner {
             let start = book.recover(&journal, recovery.last_seq, now, remembered)?;
             Ok((book, start))
         };
-        let (book, start) = match read() {
+        let (book, mut start) = match read() {
             // On a full disk the book needs of what is kept for that.
             Err(error) if BookError::is_full(&error) && hub.reserve.give(u64::MAX) => read(),
             result => result,
@@ -69,15 +70,17 @@ impl Inner {
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
         let key = start.head.key;
         let intake = Intake::new(next_seq, key, dedup);
+        let replays = Replays::new(std::mem::take(&mut start.jobs));
         let names = names(start, &hub);
 
-        let threads = start_threads(&hub, &journal, book).map_err(system_failed)?;
+        let threads = start_threads(&hub, &journal, book, &book_path).map_err(system_failed)?;
         Ok(Self {
             hub,
             journal,
             intake: Mutex::new(intake),
             verbs: Arc::default(),
             names: RwLock::new(names),
+            replays,
             key,
             retention: options.retention,
             max_pending: options.max_pending,
@@ -95,6 +98,7 @@ impl Inner {
     /// Ends the threads, once the journal is closed; the book's applies what is left.
     fn end_threads(&self) {
         self.hub.reader.stop();
+        self.hub.history.stop();
         self.hub.book.stop();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
@@ -238,9 +242,11 @@ fn start_threads(
     hub: &Arc<Hub>,
     journal: &Arc<Journal<Token>>,
     book: Book,
+    book_path: &Path,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let follower = Follower::new(book, Arc::clone(journal), Arc::clone(hub));
     let reading = (Arc::clone(journal), Arc::clone(hub));
+    let asking = (Arc::clone(journal), Arc::clone(hub), book_path.to_owned());
     Ok(vec![
         thread::Builder::new()
             .name("store-book".to_owned())
@@ -252,6 +258,12 @@ fn start_threads(
         thread::Builder::new()
             .name("store-reader".to_owned())
             .spawn(move || reader::run(&reading.0, &reading.1))?,
+        thread::Builder::new()
+            .name("store-history".to_owned())
+            .spawn(move || {
+                rustix::process::nice(BOOK_NICENESS).ok();
+                history::run(&asking.0, &asking.1, &asking.2);
+            })?,
     ])
 }
 

@@ -62,6 +62,13 @@ pub(crate) enum Record {
         /// From now on.
         state: SubscriptionState,
     },
+    /// How far a bulk replay is, whole.
+    Job {
+        /// Which.
+        id: u64,
+        /// As `replays/job.rs` writes it; empty: it is forgotten.
+        state: Vec<u8>,
+    },
 }
 
 /// An accepted event.

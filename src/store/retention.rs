@@ -288,8 +288,8 @@ impl Inner {
         self.carry_out(turn, records, changes, claims).await
     }
 
-    /// Writes the names and states of all subscriptions behind a segment, if they are not there yet: they are all that is
-    /// known of them when it is gone.
+    /// Writes the names and states of all subscriptions, and the bulk replays, behind a segment, if they are not there
+    /// yet: that is all that is known of them when it is gone.
     async fn keep_standing(&self, segment: u32) -> Result<(), VerbError> {
         if self.standing_from.load(Ordering::Relaxed) > segment {
             return Ok(());
@@ -308,7 +308,8 @@ impl Inner {
                 };
                 [known.naming(), state]
             });
-            self.launch(turn, &records.collect::<Vec<_>>(), Vec::new(), Vec::new())?
+            let records: Vec<_> = records.chain(self.replays.records()).collect();
+            self.launch(turn, &records, Vec::new(), Vec::new())?
         };
         self.landed(done).await?;
         self.standing_from.store(from, Ordering::Relaxed);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tempfile::{TempDir, tempdir};
 
-use crate::domain::{DeadReason, DeliveryId, EventId, Next, Order, SubscriptionNumber, WhenStuck};
+use crate::domain::{
+    DeadReason, DeliveryId, DeliveryState, EventId, Next, Order, SubscriptionNumber, WhenStuck,
+};
 use crate::store::harness::*;
 use crate::store::retention::Retention;
 use crate::store::{AcceptError, SubscriptionState, journal};
@@ -194,6 +196,27 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
     assert_eq!(numbers(&world.running.drain(a).await), [0]);
     assert_eq!(world.running.store.queue(a).counts().dead, 1);
     assert!(world.running.store.replay(&world.id(ids[9])).await.is_err());
+    let view = world
+        .running
+        .store
+        .delivery(&world.id(ids[1]))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(view.summary.state, DeliveryState::Dead);
+    assert_eq!(
+        world
+            .running
+            .store
+            .event(&ids[1])
+            .await
+            .unwrap()
+            .unwrap()
+            .event
+            .body
+            .len(),
+        4096
+    );
 
     world.clock.advance(25 * DAY);
     // A segment goes when it is not written to any more.

@@ -49,6 +49,8 @@ pub(super) struct Stretch {
     pub(super) dead: Vec<(SubscriptionNumber, Entry, Death, Timestamp)>,
     pub(super) names: Vec<(SubscriptionNumber, SubscriptionName)>,
     pub(super) states: Vec<(SubscriptionNumber, SubscriptionState)>,
+    /// Bulk replays; of those that are forgotten nothing.
+    pub(super) jobs: Vec<(u64, Vec<u8>)>,
     pub(super) tally: Tally,
     pub(super) verbs: Vec<Verb>,
 }
@@ -267,6 +269,7 @@ impl Round {
                 self.bytes += row.subscriptions.len();
                 self.verb(Verb::Move(Box::new((row, moved))), at);
             }
+            Record::Job { id, state } => self.stretch(|stretch| stretch.jobs.push((id, state))),
             Record::Requeued {
                 seq,
                 subscription,

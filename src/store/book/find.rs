@@ -1,8 +1,11 @@
 //! What is looked up in the book: one event or delivery.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::query::{ENDED_ENTRY, ENTRY, entry, head};
+use super::rows::{self, EventRow};
 use super::{int, nat};
 use crate::domain::{EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
@@ -182,4 +185,44 @@ pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Ent
         )?
         .query_row([int(seq.0)], entry)
         .optional()
+}
+
+/// An event as lists show it.
+pub(in crate::store) fn event_row(
+    connection: &Connection,
+    seq: EventSeq,
+) -> Result<Option<EventRow>> {
+    let Some(Place { segment, .. }) = place(connection, seq)? else {
+        return Ok(None);
+    };
+    connection
+        .prepare_cached(&format!(
+            "SELECT {columns} FROM events_{segment} WHERE seq = ?1
+             UNION ALL SELECT {columns} FROM moved WHERE seq = ?1 LIMIT 1",
+            columns = rows::event_columns(segment)
+        ))?
+        .query_row([int(seq.0)], rows::event_row)
+        .optional()
+}
+
+/// The number of the last attempt of each delivery of an event; absent: none was made.
+pub(in crate::store) fn attempts_by_delivery(
+    connection: &Connection,
+    seq: EventSeq,
+) -> Result<HashMap<SubscriptionNumber, u32>> {
+    let mut made = HashMap::new();
+    for segment in segments(connection)? {
+        let mut last = connection.prepare_cached(&format!(
+            "SELECT subscription, max(n) FROM attempts_{segment} WHERE seq = ?1 GROUP BY subscription"
+        ))?;
+        let rows = last.query_map([int(seq.0)], |row| {
+            Ok((SubscriptionNumber(row.get(0)?), row.get::<_, u32>(1)?))
+        })?;
+        for row in rows {
+            let (number, last) = row?;
+            let made = made.entry(number).or_insert(0);
+            *made = last.max(*made);
+        }
+    }
+    Ok(made)
 }

@@ -226,15 +226,16 @@ impl<T: Send + 'static> Follower<T> {
     pub(in crate::store) fn run(mut self) {
         loop {
             let stopped = self.hub.book.wait(&mut self.commands);
-            match self.turn() {
-                Ok(()) if stopped => return,
-                Ok(()) => self.errors = 0,
-                Err(error) => {
-                    self.bear(error);
-                    if self.hub.book.pause() {
-                        return;
-                    }
+            // What could not be done is not waited for again: nobody announces it a second time.
+            while let Err(error) = self.turn() {
+                self.bear(error);
+                if self.hub.book.pause() {
+                    return;
                 }
+            }
+            self.errors = 0;
+            if stopped {
+                return;
             }
         }
     }

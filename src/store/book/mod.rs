@@ -14,10 +14,12 @@
 
 mod apply;
 mod audit;
+pub(super) mod ended;
 mod examine;
 pub(super) mod find;
 mod follower;
 mod query;
+pub(super) mod rows;
 mod schema;
 pub(super) mod segments;
 mod verbs;
@@ -255,6 +257,7 @@ impl Book {
             head,
             subscriptions: query::subscriptions(&self.connection)?,
             given_ids: query::given_ids(&self.connection, remembered.since, remembered.max)?,
+            jobs: query::jobs(&self.connection)?,
         })
     }
 }
@@ -275,6 +278,8 @@ pub(super) struct Start {
     pub(super) subscriptions: Vec<Subscription>,
     /// The hashes of given ids with sequence and time of acceptance, oldest first.
     pub(super) given_ids: Vec<(u64, EventSeq, Timestamp)>,
+    /// Bulk replays by id, as bytes.
+    pub(super) jobs: Vec<(u64, Vec<u8>)>,
 }
 
 /// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look into

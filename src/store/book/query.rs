@@ -78,7 +78,15 @@ pub(super) fn subscriptions(connection: &Connection) -> Result<Vec<Subscription>
     rows.collect()
 }
 
-fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionName>> {
+/// The bulk replays.
+pub(super) fn jobs(connection: &Connection) -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut statement = connection.prepare("SELECT id, state FROM jobs ORDER BY id")?;
+    let rows = statement.query_map([], |row| Ok((nat(row.get(0)?), row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Reads the name of a subscription.
+pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionName>> {
     let text = row.get_ref(column)?.as_str_or_null()?;
     let parsed = text.map(SubscriptionName::from_str).transpose();
     parsed.map_err(|error| {

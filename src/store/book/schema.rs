@@ -9,6 +9,7 @@
 //! | `dead` | subscription, seq | a dead letter; `blocks`: what follows it in order waits for it |
 //! | `cancelled` | subscription, seq | a cancelled delivery |
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
+//! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
 //! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
@@ -67,6 +68,7 @@ CREATE TABLE moved (
 );
 CREATE INDEX moved_id ON moved (id);
 CREATE INDEX moved_segment ON moved (segment);
+CREATE TABLE jobs (id INTEGER PRIMARY KEY, state BLOB NOT NULL);
 CREATE TABLE segments (
     segment INTEGER PRIMARY KEY, first_seq INTEGER, last_seq INTEGER,
     pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL
@@ -110,6 +112,7 @@ pub(super) fn seal_segment(connection: &Connection, segment: u32) -> Result<()> 
     create_segment(connection, segment)?;
     connection.execute_batch(&format!(
         "CREATE INDEX IF NOT EXISTS events_{segment}_id ON events_{segment} (id);
+         CREATE INDEX IF NOT EXISTS events_{segment}_given ON events_{segment} (given) WHERE given IS NOT NULL;
          CREATE INDEX IF NOT EXISTS attempts_{segment}_delivery ON attempts_{segment} (seq, subscription);
          CREATE INDEX IF NOT EXISTS attempts_{segment}_subscription ON attempts_{segment} (subscription);"
     ))

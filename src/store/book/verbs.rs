@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::apply::{DeliveryKey, Due, EventRow, Pending, Tally};
+use super::schema::create_segment;
 use super::write::{insert_cancelled, insert_dead, insert_pending, take_pending};
 use super::{find, int, millis, query};
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
@@ -71,6 +72,7 @@ fn relocate(
     row: &EventRow,
     moved: &Moved,
 ) -> Result<()> {
+    create_segment(connection, row.place.segment)?;
     insert_moved(connection, row)?;
     let deliveries = moved.accepted.deliveries.iter().zip(&moved.progress);
     for ((number, death), progress) in deliveries {

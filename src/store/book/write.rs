@@ -110,6 +110,12 @@ impl Stretch {
             encode_state(new, &mut bytes);
             state.execute(params![number.0, bytes])?;
         }
+        for (id, state) in &self.jobs {
+            connection.execute("DELETE FROM jobs WHERE id = ?1", [int(*id)])?;
+            if !state.is_empty() {
+                connection.execute("INSERT INTO jobs VALUES (?1, ?2)", params![int(*id), state])?;
+            }
+        }
         Ok(())
     }
 }

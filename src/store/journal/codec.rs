@@ -21,6 +21,7 @@
 //! 7 CancelledAll        subscription, upto seq, at
 //! 8 Moved               the fields of Accepted, then for each delivery: attempts, attempts of the schedule, schedule began at,
 //!                       0 | 1 due at and pause in ms, ended at
+//! 9 Job                 id, state
 //! ```
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ const REQUEUED: u8 = 5;
 const CANCELLED: u8 = 6;
 const CANCELLED_ALL: u8 = 7;
 const MOVED: u8 = 8;
+const JOB: u8 = 9;
 
 const GIVEN_ID: u8 = 1;
 const KEY: u8 = 2;
@@ -106,6 +108,11 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
             put_number(out, subscription.0.into());
             put_number(out, upto.0);
             put_time(out, *at);
+        }
+        Record::Job { id, state } => {
+            out.push(JOB);
+            put_number(out, *id);
+            put_bytes(out, state);
         }
     }
 }
@@ -268,6 +275,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
             subscription: SubscriptionNumber(fields.small()?),
             upto: EventSeq(fields.number()?),
             at: fields.time()?,
+        }),
+        JOB => Some(Record::Job {
+            id: fields.number()?,
+            state: fields.bytes()?.to_vec(),
         }),
         _ => None,
     }

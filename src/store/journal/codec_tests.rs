@@ -129,6 +129,13 @@ fn arb_verb() -> impl Strategy<Value = Record> {
     })
 }
 
+fn arb_job() -> impl Strategy<Value = Record> {
+    (any::<u64>(), arb_bytes(40)).prop_map(|(id, state)| Record::Job {
+        id,
+        state: state.to_vec(),
+    })
+}
+
 fn arb_name() -> impl Strategy<Value = Record> {
     (any::<u32>(), "[a-z0-9][a-z0-9_-]{0,63}").prop_map(|(number, name)| {
         Record::SubscriptionNamed {
@@ -167,7 +174,8 @@ fn arb_record() -> impl Strategy<Value = Record> {
         arb_state(),
         arb_name(),
         arb_verb(),
-        arb_moved()
+        arb_moved(),
+        arb_job()
     ]
 }
 

@@ -404,6 +404,8 @@ const fn last_seq_of(record: &Record) -> u64 {
         Record::Attempted(attempted) => attempted.seq.0,
         Record::Requeued { seq, .. } | Record::Cancelled { seq, .. } => seq.0,
         Record::CancelledAll { upto, .. } => upto.0,
-        Record::SubscriptionNamed { .. } | Record::SubscriptionState { .. } => 0,
+        Record::SubscriptionNamed { .. }
+        | Record::SubscriptionState { .. }
+        | Record::Job { .. } => 0,
     }
 }

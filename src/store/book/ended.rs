@@ -1,0 +1,177 @@
+//! Deliveries that have ended, oldest first: what a bulk replay goes through.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::query::{ENDED_ENTRY, entry};
+use super::rows::{self, Span};
+use super::{find, int, nat};
+use crate::domain::{DeliveryState, EventSeq, Label, SubscriptionNumber};
+use crate::store::queue::Entry;
+
+/// Rows that one call looks at, at most: the book's thread has other things to do.
+const ROWS_MAX: u32 = 5_000;
+
+/// Which deliveries are wanted.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct EndedWanted {
+    pub(in crate::store) number: SubscriptionNumber,
+    /// Not pending.
+    pub(in crate::store) state: DeliveryState,
+    /// When their events were accepted.
+    pub(in crate::store) span: Span,
+    pub(in crate::store) event_type: Option<Label>,
+    /// The last event that is looked at.
+    pub(in crate::store) upto: EventSeq,
+}
+
+/// Those found.
+#[derive(Debug)]
+pub(in crate::store) struct Ended {
+    pub(in crate::store) entries: Vec<Entry>,
+    /// Everything up to this event has been looked at.
+    pub(in crate::store) upto: EventSeq,
+}
+
+/// Deliveries that are wanted and follow `after`, `most` at most, of a bounded number of rows.
+pub(in crate::store) fn ended(
+    connection: &Connection,
+    wanted: &EndedWanted,
+    after: EventSeq,
+    most: usize,
+) -> Result<Ended> {
+    match wanted.state {
+        DeliveryState::Dead => with_rows(connection, "dead", wanted, after, most),
+        DeliveryState::Cancelled => with_rows(connection, "cancelled", wanted, after, most),
+        DeliveryState::Delivered => delivered(connection, wanted, after, most),
+        DeliveryState::Pending => Ok(Ended {
+            entries: Vec::new(),
+            upto: wanted.upto,
+        }),
+    }
+}
+
+fn with_rows(
+    connection: &Connection,
+    table: &'static str,
+    wanted: &EndedWanted,
+    after: EventSeq,
+    most: usize,
+) -> Result<Ended> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {ENDED_ENTRY} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
+    ))?;
+    let key = params![wanted.number.0, int(after.0), int(wanted.upto.0), ROWS_MAX];
+    let mut entries = Vec::new();
+    let mut last = None;
+    let mut seen = 0;
+    for row in statement.query_map(key, entry)? {
+        let entry = row?;
+        seen += 1;
+        last = Some(entry.seq);
+        if wanted.span.has(entry.accepted_at) && has_type(connection, wanted, entry.seq)? {
+            entries.push(entry);
+            if entries.len() >= most {
+                break;
+            }
+        }
+    }
+    let all = seen < ROWS_MAX && entries.len() < most;
+    Ok(Ended {
+        entries,
+        upto: last.filter(|_| !all).unwrap_or(wanted.upto),
+    })
+}
+
+fn has_type(connection: &Connection, wanted: &EndedWanted, seq: EventSeq) -> Result<bool> {
+    let Some(event_type) = &wanted.event_type else {
+        return Ok(true);
+    };
+    let event = find::event_row(connection, seq)?;
+    Ok(event.is_some_and(|event| event.event_type == *event_type))
+}
+
+/// What was delivered has no row of its own: looks through the events of one segment.
+fn delivered(
+    connection: &Connection,
+    wanted: &EndedWanted,
+    after: EventSeq,
+    most: usize,
+) -> Result<Ended> {
+    let segment: Option<(u32, u64)> = connection
+        .prepare_cached(
+            "SELECT segment, last_seq FROM segments WHERE last_seq > ?1 ORDER BY first_seq LIMIT 1",
+        )?
+        .query_row([int(after.0)], |row| Ok((row.get(0)?, nat(row.get(1)?))))
+        .optional()?;
+    let Some((segment, last)) = segment else {
+        return Ok(Ended {
+            entries: Vec::new(),
+            upto: wanted.upto,
+        });
+    };
+    let mut upto = EventSeq(last).min(wanted.upto);
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {} FROM events_{segment} WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+        rows::event_columns(segment)
+    ))?;
+    let mut entries = Vec::new();
+    let mut seen = 0;
+    let key = params![int(after.0), int(upto.0), ROWS_MAX];
+    for row in statement.query_map(key, rows::event_row)? {
+        let event = row?;
+        seen += 1;
+        let fits = wanted.span.has(event.accepted_at)
+            && wanted
+                .event_type
+                .as_ref()
+                .is_none_or(|wanted| *wanted == event.event_type)
+            && event.subscriptions().contains(&wanted.number)
+            && rows::delivery_row(connection, wanted.number, event.seq)?.is_none();
+        if fits {
+            entries.extend(find::event(connection, event.seq)?);
+        }
+        if entries.len() >= most || seen >= ROWS_MAX {
+            upto = event.seq;
+            break;
+        }
+    }
+    count_attempts(connection, wanted.number, &mut entries)?;
+    Ok(Ended { entries, upto })
+}
+
+/// Sets how many attempts were made of each.
+fn count_attempts(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    entries: &mut [Entry],
+) -> Result<()> {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+        return Ok(());
+    };
+    let key = params![number.0, int(first.seq.0), int(last.seq.0)];
+    let mut made: HashMap<u64, u32> = HashMap::new();
+    for segment in find::segments(connection)? {
+        // The planner would take the index of the subscription, and read all of its attempts.
+        let index = if rows::is_sealed(connection, segment)? {
+            format!("INDEXED BY attempts_{segment}_delivery")
+        } else {
+            String::new()
+        };
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT seq, max(n) FROM attempts_{segment} {index} WHERE subscription = ?1 AND seq BETWEEN ?2 AND ?3
+             GROUP BY seq"
+        ))?;
+        let found = statement.query_map(key, |row| Ok((nat(row.get(0)?), row.get(1)?)))?;
+        for row in found {
+            let (seq, last): (u64, u32) = row?;
+            let made = made.entry(seq).or_insert(0);
+            *made = last.max(*made);
+        }
+    }
+    for entry in entries {
+        entry.attempts = made.get(&entry.seq.0).copied().unwrap_or(0);
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The list of deliveries.
+//!
+//! Pending, dead and cancelled deliveries have rows of their own, by subscription: those are merged. What was delivered
+//! has none, so it is found by its event.
+
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+
+use super::cursor;
+use super::delivery::{summary, with_row};
+use super::thread::{ReadError, Reading};
+use super::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
+use crate::domain::{DeliveryState, EventSeq, SubscriptionName, SubscriptionNumber};
+use crate::store::book::find;
+use crate::store::book::rows::{self, EventRow, EventsWanted};
+
+/// The letter of its cursors.
+const LIST: char = 'd';
+
+/// The place of a delivery in the list: it goes down.
+type Place = (EventSeq, SubscriptionNumber);
+
+/// A page to be read.
+pub(super) struct List {
+    filter: DeliveryFilter,
+    below: Place,
+    limit: usize,
+}
+
+/// What is found of it.
+struct Found {
+    items: Vec<DeliverySummary>,
+    last: Option<Place>,
+    limit: usize,
+    /// So many deliveries may still be looked at.
+    budget: u64,
+}
+
+impl Found {
+    /// Whether it has all that fits: what comes then is on the next page.
+    fn is_full(&self) -> bool {
+        self.items.len() >= self.limit
+    }
+
+    fn add(&mut self, place: Place, item: DeliverySummary) {
+        self.items.push(item);
+        self.last = Some(place);
+    }
+
+    fn listing(self, next: Option<Place>) -> Listing<DeliverySummary> {
+        Listing {
+            items: self.items,
+            next: next.map(|(seq, number)| cursor::write(LIST, &[seq.0, number.0.into()])),
+        }
+    }
+}
+
+impl List {
+    pub(super) fn new(filter: DeliveryFilter, page: &Page) -> Result<Self, QueryError> {
+        let below = match cursor::read(LIST, page.cursor.as_deref())? {
+            None => (EventSeq(u64::MAX), SubscriptionNumber(0)),
+            Some([seq, number]) => {
+                let number = u32::try_from(number).map_err(|_| QueryError::Cursor)?;
+                (EventSeq(seq), SubscriptionNumber(number))
+            }
+        };
+        Ok(Self {
+            filter,
+            below,
+            limit: limit(page)?,
+        })
+    }
+
+    pub(super) fn read(
+        &self,
+        reading: &Reading<'_>,
+    ) -> Result<Listing<DeliverySummary>, ReadError> {
+        let mut names = rows::names(reading.book)?;
+        if let Some(wanted) = &self.filter.subscription {
+            names.retain(|(_, name)| name == wanted);
+        }
+        let found = Found {
+            items: Vec::new(),
+            last: None,
+            limit: self.limit,
+            budget: reading.rows_max(),
+        };
+        match self.filter.state {
+            Some(DeliveryState::Delivered) | None => self.by_event(reading, &names, found),
+            Some(state) => self.by_row(reading, state, &names, found),
+        }
+    }
+
+    /// Merges the rows of a state over all subscriptions.
+    fn by_row(
+        &self,
+        reading: &Reading<'_>,
+        state: DeliveryState,
+        names: &[(SubscriptionNumber, SubscriptionName)],
+        mut found: Found,
+    ) -> Result<Listing<DeliverySummary>, ReadError> {
+        let span = span(self.filter.since, self.filter.until);
+        let mut budget = reading
+            .rows_max()
+            .saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
+        // The next of each subscription.
+        let mut heads = BinaryHeap::new();
+        for (number, _) in names {
+            let (seq, before) = self.below;
+            let bound = if *number < before {
+                seq.0.saturating_add(1)
+            } else {
+                seq.0
+            };
+            let head = rows::delivery_before(reading.book, state, *number, EventSeq(bound))?;
+            heads.extend(head.map(|row| (row.seq, *number)));
+        }
+        while let Some((seq, number)) = heads.pop() {
+            let row = rows::delivery_in(reading.book, state, number, seq)?;
+            if let Some(row) = row.filter(|row| span.has(row.accepted_at)) {
+                if found.is_full() {
+                    let next = found.last;
+                    return Ok(found.listing(next));
+                }
+                let name = names.iter().find(|(known, _)| *known == number);
+                let event = find::event_row(reading.book, seq)?;
+                if let (Some((_, name)), Some(event)) = (name, event) {
+                    let item = with_row(summary(&event, name.clone()), &row);
+                    found.add((seq, number), item);
+                }
+            }
+            let next = rows::delivery_before(reading.book, state, number, seq)?;
+            heads.extend(next.map(|row| (row.seq, number)));
+            budget = budget.saturating_sub(1);
+            if (budget == 0 || reading.is_late()) && !heads.is_empty() {
+                return Ok(found.listing(Some((seq, number))));
+            }
+        }
+        Ok(found.listing(None))
+    }
+
+    /// Goes through events and looks where their deliveries stand.
+    fn by_event(
+        &self,
+        reading: &Reading<'_>,
+        names: &[(SubscriptionNumber, SubscriptionName)],
+        mut found: Found,
+    ) -> Result<Listing<DeliverySummary>, ReadError> {
+        let wanted = EventsWanted {
+            event_type: None,
+            given: None,
+            span: span(self.filter.since, self.filter.until),
+        };
+        let mut below = EventSeq(self.below.0.0.saturating_add(1));
+        let mut budget = reading.rows_max();
+        loop {
+            let mut end = None;
+            let walked = rows::events(reading.book, below, budget, &wanted, &mut |event| {
+                end = self.of_event(reading, names, &event, &mut found)?;
+                Ok(match end {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
+                })
+            })?;
+            let Some(walked) = walked else {
+                return Ok(found.listing(None));
+            };
+            if end.is_some() {
+                return Ok(found.listing(end));
+            }
+            below = walked.next;
+            budget = budget.saturating_sub(walked.rows);
+            if budget == 0 {
+                return Ok(found.listing(Some((below, SubscriptionNumber(0)))));
+            }
+        }
+    }
+
+    /// Adds the deliveries of an event; answers before which the next page goes on if this one ends here.
+    fn of_event(
+        &self,
+        reading: &Reading<'_>,
+        names: &[(SubscriptionNumber, SubscriptionName)],
+        event: &EventRow,
+        found: &mut Found,
+    ) -> rusqlite::Result<Option<Place>> {
+        for number in event.subscriptions().into_iter().rev() {
+            let place = (event.seq, number);
+            let name = names.iter().find(|(known, _)| *known == number);
+            let Some((_, name)) = name.filter(|_| place < self.below) else {
+                continue;
+            };
+            let row = rows::delivery_row(reading.book, number, event.seq)?;
+            found.budget = found.budget.saturating_sub(1);
+            if self.filter.state.is_none() || row.is_none() {
+                if found.is_full() {
+                    return Ok(found.last);
+                }
+                let plain = summary(event, name.clone());
+                let item = match row {
+                    Some(row) => with_row(plain, &row),
+                    None => plain,
+                };
+                found.add(place, item);
+            }
+            if found.budget == 0 || reading.is_late() {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,88 @@
+//! One delivery with its attempts.
+
+use super::thread::{ReadError, Reading};
+use super::{ATTEMPTS_MAX, Attempt, DeliverySummary, DeliveryView};
+use crate::domain::{DeliveryId, DeliveryState, SubscriptionName};
+use crate::store::book::rows::{AttemptRow, DeliveryRow, EventRow};
+use crate::store::book::{find, rows};
+
+/// The delivery; none if its event is not kept, or is not for this subscription.
+pub(super) fn view(
+    reading: &Reading<'_>,
+    id: &DeliveryId,
+) -> Result<Option<DeliveryView>, ReadError> {
+    let names = rows::names(reading.book)?;
+    let known = names.iter().find(|(_, name)| *name == id.subscription);
+    let Some(number) = known.map(|(number, _)| *number) else {
+        return Ok(None);
+    };
+    let Some(seq) = find::seq_of(reading.book, id.event)? else {
+        return Ok(None);
+    };
+    let Some(event) = find::event_row(reading.book, seq)? else {
+        return Ok(None);
+    };
+    if !event.subscriptions().contains(&number) {
+        return Ok(None);
+    }
+    let attempts = rows::attempts_of(reading.book, number, seq, ATTEMPTS_MAX)?;
+    let plain = summary(&event, id.subscription.clone());
+    let summary = match rows::delivery_row(reading.book, number, seq)? {
+        Some(row) => with_row(plain, &row),
+        None => DeliverySummary {
+            attempts: Some(attempts.first().map_or(0, |last| last.attempt)),
+            ended_at: attempts
+                .first()
+                .map(|last| last.outcome.started_at.plus(last.outcome.duration)),
+            ..plain
+        },
+    };
+    Ok(Some(DeliveryView {
+        summary,
+        attempts: attempts.into_iter().map(attempt).collect(),
+    }))
+}
+
+/// What is known of a delivery by its event: it was delivered unless it has a row.
+pub(super) fn summary(event: &EventRow, subscription: SubscriptionName) -> DeliverySummary {
+    DeliverySummary {
+        id: DeliveryId {
+            event: event.id,
+            subscription,
+        },
+        event_type: event.event_type.clone(),
+        state: DeliveryState::Delivered,
+        dead_reason: None,
+        accepted_at: event.accepted_at,
+        due_at: None,
+        ended_at: None,
+        attempts: None,
+    }
+}
+
+/// The same of a delivery that has a row.
+pub(super) fn with_row(plain: DeliverySummary, row: &DeliveryRow) -> DeliverySummary {
+    DeliverySummary {
+        state: row.state,
+        dead_reason: row.reason,
+        due_at: row.due_at,
+        ended_at: row.ended_at,
+        attempts: Some(row.attempts),
+        ..plain
+    }
+}
+
+/// An attempt as it is shown.
+pub(super) fn attempt(row: AttemptRow) -> Attempt {
+    let outcome = row.outcome;
+    Attempt {
+        number: row.attempt,
+        status: outcome.status,
+        reason: outcome.reason,
+        response_code: outcome.response_code,
+        error_message: outcome.error_message,
+        duration: outcome.duration,
+        started_at: outcome.started_at,
+        response_prefix: outcome.response_prefix,
+    }
+}

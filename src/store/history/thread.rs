@@ -1,0 +1,295 @@
+//! The thread of queries: one connection to the book that only reads, one query at a time.
+//!
+//! A query has a time bound, which SQLite asks about while it works. A book that was set aside and written anew is noticed by its
+//! file, and whatever else fails is tried once more with a new connection.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::warn;
+
+use super::{QueryError, ROWS_MAX};
+use crate::domain::{Clock, Event};
+use crate::store::hub::Hub;
+use crate::store::journal::{Journal, Place};
+use crate::store::pump::Token;
+
+/// Queries under way at a time, those that wait included.
+const UNDER_WAY_MAX: usize = 64;
+/// How long one may take.
+const TIME_MAX: Duration = Duration::from_secs(5);
+/// After so many steps SQLite asks whether to go on.
+const STEPS: std::ffi::c_int = 2_000;
+
+/// Why something could not be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// SQLite failed, or was interrupted.
+    Book(rusqlite::Error),
+    /// The event is not where the book says.
+    Unreadable,
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Book(error)
+    }
+}
+
+impl ReadError {
+    fn is_interruption(&self) -> bool {
+        matches!(self, Self::Book(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
+    }
+}
+
+/// What a query reads from.
+pub(super) struct Reading<'a> {
+    /// The book, at one point in time.
+    pub(super) book: &'a Connection,
+    journal: &'a Journal<Token>,
+    hub: &'a Hub,
+}
+
+impl Reading<'_> {
+    /// An event, whole.
+    pub(super) fn event(&self, place: Place) -> Result<Arc<Event>, ReadError> {
+        let read = self.journal.read(place);
+        let accepted = read.map_err(|_| ReadError::Unreadable)?;
+        Ok(accepted.event)
+    }
+
+    /// Rows that a call looks at, at most.
+    pub(super) fn rows_max(&self) -> u64 {
+        self.hub.history.rows_max.load(Ordering::Relaxed)
+    }
+
+    /// Whether most of the time is used up: a page had better end here.
+    pub(super) fn is_late(&self) -> bool {
+        self.hub.history.is_over(&*self.hub.clock, TIME_MAX / 2)
+    }
+}
+
+/// A query that waits.
+struct Waiting {
+    work: Box<dyn Work>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What the thread does with a query.
+trait Work: Send {
+    /// Answers it; may be called again if it fails.
+    fn run(&mut self, reading: &Reading<'_>) -> Result<(), ReadError>;
+    fn fail(&mut self, error: QueryError);
+    /// Whether anybody still waits for it.
+    fn is_wanted(&self) -> bool;
+}
+
+struct Query<T, A> {
+    ask: A,
+    reply: Option<oneshot::Sender<Result<T, QueryError>>>,
+}
+
+impl<T: Send, A> Work for Query<T, A>
+where
+    A: FnMut(&Reading<'_>) -> Result<T, ReadError> + Send,
+{
+    fn run(&mut self, reading: &Reading<'_>) -> Result<(), ReadError> {
+        let found = (self.ask)(reading)?;
+        if let Some(reply) = self.reply.take() {
+            // Who asked may have gone.
+            reply.send(Ok(found)).ok();
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: QueryError) {
+        if let Some(reply) = self.reply.take() {
+            reply.send(Err(error)).ok();
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+}
+
+/// Where queries wait.
+pub(in crate::store) struct Inbox {
+    slots: Arc<Semaphore>,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// When the query under way began; never began: the store closes.
+    began_at: AtomicI64,
+    /// [`ROWS_MAX`], but in tests.
+    pub(super) rows_max: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    queries: VecDeque<Waiting>,
+    stopped: bool,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            began_at: AtomicI64::new(0),
+            rows_max: AtomicU64::new(ROWS_MAX),
+        }
+    }
+}
+
+impl Inbox {
+    /// Room for a query; none when too many are under way.
+    pub(super) fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// Adds a query. After [`Inbox::stop`] it is dropped, and the receiver fails.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        slot: OwnedSemaphorePermit,
+        ask: impl FnMut(&Reading<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, QueryError>> {
+        let (reply, answer) = oneshot::channel();
+        let reply = Some(reply);
+        let waiting = Waiting {
+            work: Box::new(Query { ask, reply }),
+            _slot: slot,
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.stopped {
+            state.queries.push_back(waiting);
+            self.changed.notify_one();
+        }
+        answer
+    }
+
+    /// Ends the thread, and the query under way.
+    pub(in crate::store) fn stop(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stopped = true;
+        state.queries.clear();
+        self.began_at.store(i64::MIN, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a query; none when the thread is to end.
+    fn next(&self, clock: &dyn Clock) -> Option<Waiting> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .changed
+            .wait_while(state, |state| state.queries.is_empty() && !state.stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            return None;
+        }
+        let now = clock.steady().as_millis();
+        self.began_at.store(now, Ordering::Relaxed);
+        state.queries.pop_front()
+    }
+
+    /// Whether the query under way has lasted that long.
+    fn is_over(&self, clock: &dyn Clock, time: Duration) -> bool {
+        let began_at = self.began_at.load(Ordering::Relaxed);
+        let lasted = clock.steady().as_millis().saturating_sub(began_at);
+        lasted > i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The thread: until [`Inbox::stop`].
+pub(in crate::store) fn run(journal: &Journal<Token>, hub: &Arc<Hub>, path: &Path) {
+    let mut book = None;
+    while let Some(Waiting { mut work, _slot }) = hub.history.next(&*hub.clock) {
+        if !work.is_wanted() {
+            continue;
+        }
+        let mut result = serve(&mut *work, &mut book, journal, hub, path);
+        if result.as_ref().is_err_and(|error| !error.is_interruption()) {
+            book = None;
+            result = serve(&mut *work, &mut book, journal, hub, path);
+        }
+        if let Err(error) = result {
+            work.fail(query_error(error));
+        }
+    }
+}
+
+fn serve(
+    work: &mut dyn Work,
+    book: &mut Option<OpenBook>,
+    journal: &Journal<Token>,
+    hub: &Arc<Hub>,
+    path: &Path,
+) -> Result<(), ReadError> {
+    if book.as_ref().is_some_and(|book| !book.is_at(path)) {
+        *book = None;
+    }
+    let open = match book {
+        Some(open) => open,
+        None => book.insert(OpenBook::open(path, hub)?),
+    };
+    // One view of everything; dropped, it ends.
+    let view = open.connection.transaction()?;
+    work.run(&Reading {
+        book: &view,
+        journal,
+        hub,
+    })
+}
+
+fn query_error(error: ReadError) -> QueryError {
+    if error.is_interruption() {
+        return QueryError::TooSlow;
+    }
+    match error {
+        ReadError::Unreadable => QueryError::Unreadable,
+        ReadError::Book(error) => {
+            warn!(
+                %error,
+                "the book cannot be read for a query"
+            );
+            QueryError::Book(Arc::new(error))
+        }
+    }
+}
+
+/// A connection to the book, and which file that is.
+struct OpenBook {
+    connection: Connection,
+    file: (u64, u64),
+}
+
+impl OpenBook {
+    fn open(path: &Path, hub: &Arc<Hub>) -> Result<Self, rusqlite::Error> {
+        // A file that is replaced in between is noticed by the next query.
+        let file = file(path).unwrap_or_default();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.execute_batch("PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;")?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let hub = Arc::clone(hub);
+        let is_over = move || hub.history.is_over(&*hub.clock, TIME_MAX);
+        connection.progress_handler(STEPS, Some(is_over))?;
+        Ok(Self { connection, file })
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        file(path) == Some(self.file)
+    }
+}
+
+fn file(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}

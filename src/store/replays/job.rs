@@ -1,0 +1,221 @@
+//! What is known of a bulk replay, and its bytes in the journal and the book.
+//!
+//! ```text
+//! 0       version, 1
+//! 1       state: 0 running, 1 done, 2 stopped
+//! 2       state of the deliveries, as in the domain
+//! 3..59   after, upto, matched, replayed, skipped (u64 each), begun at (i64), period of the pace in ms (u64)
+//! 59..63  attempts of the pace (u32), 0: no pace
+//! then    since, until: 0, or 1 and an i64; name and event type: length (u16) and text each, an empty type: any
+//! ```
+//!
+//! Numbers are little-endian, times milliseconds since the epoch.
+
+use std::time::Duration;
+
+use crate::domain::{DeliveryState, EventSeq, Label, RateLimit, SubscriptionName, Timestamp};
+
+const VERSION: u8 = 1;
+
+/// How far a bulk replay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaysState {
+    /// It goes on, or waits while its subscription is disabled.
+    Running,
+    /// It has been through everything.
+    Done,
+    /// Somebody stopped it.
+    Stopped,
+}
+
+impl ReplaysState {
+    const ALL: [Self; 3] = [Self::Running, Self::Done, Self::Stopped];
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Done => 1,
+            Self::Stopped => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+}
+
+/// Which deliveries are replayed, and how fast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// Of this subscription.
+    pub subscription: SubscriptionName,
+    /// In this state: dead, cancelled or delivered.
+    pub state: DeliveryState,
+    /// Of events accepted at this time or later.
+    pub since: Option<Timestamp>,
+    /// Of events accepted before this time.
+    pub until: Option<Timestamp>,
+    /// Of events of this type, exactly.
+    pub event_type: Option<Label>,
+    /// So many in each period; none: as fast as it goes.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// A bulk replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) request: ReplayRequest,
+    pub(super) state: ReplaysState,
+    /// It has been through the events up to this one …
+    pub(super) after: EventSeq,
+    /// … and ends with this one, the last when it began.
+    pub(super) upto: EventSeq,
+    pub(super) matched: u64,
+    pub(super) replayed: u64,
+    pub(super) skipped: u64,
+    pub(super) begun_at: Timestamp,
+}
+
+impl Job {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, self.state.code(), self.request.state.code()];
+        let counts = [self.matched, self.replayed, self.skipped];
+        for number in [self.after.0, self.upto.0].into_iter().chain(counts) {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&self.begun_at.as_millis().to_le_bytes());
+        let pace = self.request.rate_limit;
+        let per = pace.map_or(0, |pace| {
+            u64::try_from(pace.per.as_millis()).unwrap_or(u64::MAX)
+        });
+        out.extend_from_slice(&per.to_le_bytes());
+        let attempts = pace.map_or(0, |pace| pace.attempts);
+        out.extend_from_slice(&attempts.to_le_bytes());
+        for time in [self.request.since, self.request.until] {
+            out.push(u8::from(time.is_some()));
+            if let Some(time) = time {
+                out.extend_from_slice(&time.as_millis().to_le_bytes());
+            }
+        }
+        let event_type = self.request.event_type.as_ref().map(Label::as_str);
+        for text in [self.request.subscription.as_str(), event_type.unwrap_or("")] {
+            let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        out
+    }
+
+    /// None when the bytes make no sense, or are of a later version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        let [version, state, from] = fields.array()?;
+        if version != VERSION {
+            return None;
+        }
+        let [after, upto] = [EventSeq(fields.number()?), EventSeq(fields.number()?)];
+        let [matched, replayed, skipped] = [fields.number()?, fields.number()?, fields.number()?];
+        let begun_at = fields.time()?;
+        let per = Duration::from_millis(fields.number()?);
+        let attempts = u32::from_le_bytes(fields.array()?);
+        let [since, until] = [fields.optional_time()?, fields.optional_time()?];
+        let subscription = fields.text()?.parse().ok()?;
+        let event_type = match fields.text()? {
+            "" => None,
+            text => Some(text.parse().ok()?),
+        };
+        Some(Self {
+            request: ReplayRequest {
+                subscription,
+                state: DeliveryState::from_code(from)?,
+                since,
+                until,
+                event_type,
+                rate_limit: (attempts > 0).then_some(RateLimit { attempts, per }),
+            },
+            state: ReplaysState::from_code(state)?,
+            after,
+            upto,
+            matched,
+            replayed,
+            skipped,
+            begun_at,
+        })
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        let millis = self.array().map(i64::from_le_bytes)?;
+        Some(Timestamp::from_millis(millis))
+    }
+
+    fn optional_time(&mut self) -> Option<Option<Timestamp>> {
+        match self.array()? {
+            [0] => Some(None),
+            _ => self.time().map(Some),
+        }
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = u16::from_le_bytes(self.array()?);
+        let (text, rest) = self.0.split_at_checked(length.into())?;
+        self.0 = rest;
+        str::from_utf8(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_read_as_it_was_written_and_cut_short_it_is_none() {
+        let whole = Job {
+            request: ReplayRequest {
+                subscription: "billing".parse().unwrap(),
+                state: DeliveryState::Cancelled,
+                since: Some(Timestamp::from_millis(-5)),
+                until: None,
+                event_type: Some("invoice.paid".parse().unwrap()),
+                rate_limit: Some(RateLimit {
+                    attempts: 90,
+                    per: Duration::from_secs(60),
+                }),
+            },
+            state: ReplaysState::Stopped,
+            after: EventSeq(7),
+            upto: EventSeq(u64::MAX),
+            matched: 1,
+            replayed: 2,
+            skipped: 3,
+            begun_at: Timestamp::from_millis(1_700_000_000_000),
+        };
+        let mut plain = whole.clone();
+        plain.request.rate_limit = None;
+        plain.request.event_type = None;
+        plain.request.since = None;
+        for job in [whole, plain] {
+            let bytes = job.encode();
+            assert_eq!(Job::decode(&bytes), Some(job));
+            for length in 0..bytes.len() {
+                assert_eq!(Job::decode(&bytes[..length]), None);
+            }
+            let mut later = bytes.clone();
+            later[0] = 2;
+            assert_eq!(Job::decode(&later), None);
+        }
+    }
+}

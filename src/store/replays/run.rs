@@ -1,0 +1,174 @@
+//! The runner: one task that goes through all bulk replays, chunk by chunk.
+
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::job::ReplaysState;
+use super::record;
+use crate::domain::{DeliveryState, RateLimit, Timestamp};
+use crate::store::book::ended::ended;
+use crate::store::changes::{Change, Claim};
+use crate::store::queue::{Entry, QueueShared};
+use crate::store::record::Record;
+use crate::store::{Inner, VerbError};
+
+/// Deliveries in a chunk, at most.
+const CHUNK_MAX: usize = 500;
+/// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// When each job goes on; absent: now.
+type Times = HashMap<u64, Instant>;
+
+impl Inner {
+    /// Carries bulk replays on for as long as it is polled. Idle while there is none.
+    pub(in crate::store) async fn run_replays(&self) -> Infallible {
+        let mut times = Times::new();
+        loop {
+            let begun = self.replays.begun.notified();
+            let now = Instant::now();
+            match self.next_replay(&mut times, now) {
+                None => begun.await,
+                Some((_, at)) if at > now => {
+                    tokio::select! {
+                        () = begun => {}
+                        () = tokio::time::sleep_until(at) => {}
+                    }
+                }
+                Some((id, _)) => {
+                    let pause = self.replay_chunk(id).await.unwrap_or_else(|error| {
+                        warn!(
+                            %error,
+                            id, "a bulk replay could not go on; it is tried again"
+                        );
+                        WAIT
+                    });
+                    times.insert(id, Instant::now() + pause);
+                }
+            }
+        }
+    }
+
+    /// The running job that goes on first, and when.
+    fn next_replay(&self, times: &mut Times, now: Instant) -> Option<(u64, Instant)> {
+        let jobs = self.replays.lock();
+        let is_running = |id: &u64| {
+            let known = jobs.get(id);
+            known.is_some_and(|known| known.job.state == ReplaysState::Running)
+        };
+        times.retain(|id, _| is_running(id));
+        let running = jobs.keys().filter(|id| is_running(id));
+        running
+            .map(|id| (*id, times.get(id).copied().unwrap_or(now)))
+            .min_by_key(|(_, at)| *at)
+    }
+
+    /// Replays the next chunk of a job; answers how long it pauses then.
+    async fn replay_chunk(&self, id: u64) -> Result<Duration, VerbError> {
+        let turn = self.turn().await;
+        let job = self.replays.get(id);
+        let Some(mut job) = job.filter(|job| job.state == ReplaysState::Running) else {
+            return Ok(Duration::ZERO);
+        };
+        let pace = job.request.rate_limit;
+        if self.is_held(&job.request.subscription) {
+            return Ok(WAIT);
+        }
+        let queue = self.queue_of(&job.request.subscription)?;
+        let wanted = self.wanted(&job.request, job.upto)?;
+        let (after, most) = (job.after, chunk(pace));
+        let found = self
+            .ask(move |book| ended(book, &wanted, after, most))
+            .await?;
+        let seqs = found.entries.iter().map(|entry| entry.seq).collect();
+        let claim = Claim::those_free(&queue, seqs);
+        let free: HashSet<_> = claim.seqs().iter().collect();
+        let mut entries = found.entries;
+        let all = entries.len();
+        entries.retain(|entry| free.contains(&entry.seq));
+
+        job.after = found.upto;
+        job.replayed += count(entries.len());
+        job.skipped += count(all - entries.len());
+        if job.after >= job.upto {
+            job.state = ReplaysState::Done;
+            job.skipped = job.matched.saturating_sub(job.replayed);
+        }
+        let pause = pause(pace, entries.len());
+        let version = self.replays.set(id, job.clone());
+        if entries.is_empty() && job.state == ReplaysState::Running {
+            // Nothing to record: after a crash it is looked at again.
+            self.replays.settle(id, version, job, true);
+            return Ok(pause);
+        }
+        let was_dead = job.request.state == DeliveryState::Dead;
+        let (mut records, changes) = requeue(&queue, entries, was_dead, self.hub.clock.steady());
+        records.push(record(id, &job));
+        let recorded = self.carry_out(turn, records, changes, vec![claim]).await;
+        if recorded.is_ok() && job.state == ReplaysState::Done {
+            let replayed = job.replayed;
+            info!(id, replayed, "a bulk replay is done");
+        }
+        self.replays.settle(id, version, job, recorded.is_ok());
+        recorded.map(|()| pause)
+    }
+}
+
+/// The records and changes that make deliveries pending again.
+fn requeue(
+    queue: &Arc<QueueShared>,
+    entries: Vec<Entry>,
+    was_dead: bool,
+    now: Timestamp,
+) -> (Vec<Record>, Vec<(Arc<QueueShared>, Change)>) {
+    let requeued = entries.into_iter().map(|entry| {
+        let record = Record::Requeued {
+            seq: entry.seq,
+            subscription: queue.number,
+            at: now,
+            attempts: entry.attempts,
+            fresh: true,
+        };
+        let entry = Entry {
+            since: now,
+            schedule_attempts: 0,
+            ..entry
+        };
+        let change = Change::Requeued {
+            entry,
+            at: now,
+            was_dead,
+        };
+        (record, (Arc::clone(queue), change))
+    });
+    requeued.unzip()
+}
+
+/// How many deliveries a chunk has: what the pace allows in a second, at least one.
+fn chunk(pace: Option<RateLimit>) -> usize {
+    let Some(RateLimit { attempts, per }) = pace else {
+        return CHUNK_MAX;
+    };
+    let per_second = u128::from(attempts) * 1000 / per.as_millis().max(1);
+    usize::try_from(per_second)
+        .unwrap_or(CHUNK_MAX)
+        .clamp(1, CHUNK_MAX)
+}
+
+/// How long the pace makes of so many deliveries.
+fn pause(pace: Option<RateLimit>, deliveries: usize) -> Duration {
+    let Some(RateLimit { attempts, per }) = pace else {
+        return Duration::ZERO;
+    };
+    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+    per.saturating_mul(deliveries) / attempts.max(1)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
