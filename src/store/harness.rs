@@ -51,6 +51,15 @@ pub(super) const TINY: Bounds = Bounds {
     granted: 1,
 };
 
+/// Segments that a few events fill.
+pub(super) const SMALL_SEGMENTS: journal::Bounds = journal::Bounds {
+    first_segment: 64 << 10,
+    segment: 64 << 10,
+    fill_step: 8 << 10,
+    ahead: 8 << 10,
+    group: 16 << 10,
+};
+
 /// No reserve, and nothing missing of it.
 pub(super) struct NoRoom;
 

@@ -57,6 +57,10 @@ enum Step {
     },
     Reload(Rules),
     Reopen,
+    /// The same, with a book that is written anew.
+    ReopenAnew,
+    /// Removes what need not be kept.
+    Clean,
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -78,6 +82,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..NUMBERS).prop_map(|queue| Step::CancelAll { queue }),
         1 => rules().prop_map(Step::Reload),
         4 => Just(Step::Reopen),
+        2 => Just(Step::ReopenAnew),
+        3 => Just(Step::Clean),
     ]
 }
 
@@ -113,6 +119,8 @@ struct World {
     leases: Vec<(Delivery, Lease)>,
     deliveries: BTreeMap<Delivery, Known>,
     ids: Vec<EventId>,
+    /// Segments were removed: what was delivered or cancelled may be gone.
+    cleaned: bool,
 }
 
 impl World {
@@ -236,11 +244,23 @@ impl World {
         (delivery, id)
     }
 
+    /// Whether a verb did not find a delivery, which is right only of one that had ended.
+    fn is_gone(&self, delivery: Delivery, result: &Result<(), VerbError>) -> bool {
+        let ended = matches!(
+            self.deliveries[&delivery].state,
+            State::Delivered | State::Cancelled
+        );
+        self.cleaned && ended && matches!(result, Err(VerbError::Unknown))
+    }
+
     async fn replay(&mut self, which: usize) {
         let (delivery, id) = self.pick(which);
         let result = self.running.store.replay(&id).await;
         if self.is_leased(delivery) {
             assert!(matches!(result, Err(VerbError::InFlight)), "{result:?}");
+            return;
+        }
+        if self.is_gone(delivery, &result) {
             return;
         }
         result.unwrap();
@@ -264,6 +284,9 @@ impl World {
         let (delivery, id) = self.pick(which);
         let result = self.running.store.cancel(&id).await;
         let is_leased = self.is_leased(delivery);
+        if self.is_gone(delivery, &result) {
+            return;
+        }
         let known = self.deliveries.get_mut(&delivery).unwrap();
         match (is_leased, known.state) {
             (true, _) => assert!(matches!(result, Err(VerbError::InFlight)), "{result:?}"),
@@ -320,14 +343,24 @@ impl World {
                 }
                 self.reload(rules);
             }
-            Step::Reopen => {
-                self.leases.clear();
-                self.running.store.close().await.unwrap();
-                self.running = setup.open(folder);
-                self.reload(self.rules);
+            Step::Reopen => self.reopen(setup, folder, false).await,
+            Step::ReopenAnew => self.reopen(setup, folder, true).await,
+            Step::Clean => {
+                let cleaned = self.running.store.0.clean().await.unwrap();
+                self.cleaned |= cleaned > 0;
             }
         }
         self.check_counts();
+    }
+
+    async fn reopen(&mut self, setup: &Setup, folder: &Path, anew: bool) {
+        self.leases.clear();
+        self.running.store.close().await.unwrap();
+        if anew {
+            std::fs::remove_file(folder.join("book.sqlite3")).unwrap();
+        }
+        self.running = setup.open(folder);
+        self.reload(self.rules);
     }
 
     fn check_counts(&self) {
@@ -390,6 +423,12 @@ async fn run(memory_budget: usize, rules: Rules, steps: Vec<Step>) {
         bounds: TINY,
         memory_budget,
         clock: clock.clone(),
+        retention: Retention {
+            max_size: 50 << 10,
+            dedup_window: Duration::ZERO,
+            ..RETENTION
+        },
+        segments: SMALL_SEGMENTS,
         ..Setup::default()
     };
     let running = setup.open(folder.path());
@@ -402,6 +441,7 @@ async fn run(memory_budget: usize, rules: Rules, steps: Vec<Step>) {
         leases: Vec::new(),
         deliveries: BTreeMap::new(),
         ids: Vec::new(),
+        cleaned: false,
     };
     world.reload(rules);
     // Names are durable from the first event on, so that both are known after a restart.

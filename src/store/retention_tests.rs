@@ -12,7 +12,7 @@ use crate::domain::{
 };
 use crate::store::harness::*;
 use crate::store::retention::Retention;
-use crate::store::{AcceptError, SubscriptionState, journal};
+use crate::store::{AcceptError, SubscriptionState};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,13 +32,7 @@ impl World {
         let setup = Setup {
             clock: clock.clone(),
             retention,
-            segments: journal::Bounds {
-                first_segment: 64 << 10,
-                segment: 64 << 10,
-                fill_step: 8 << 10,
-                ahead: 8 << 10,
-                group: 16 << 10,
-            },
+            segments: SMALL_SEGMENTS,
             ..Setup::default()
         };
         let running = setup.open(folder.path());

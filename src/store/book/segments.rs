@@ -64,11 +64,13 @@ pub(in crate::store) fn state(
         .query_row(params![segment, millis(dead_since)], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let accepted_at: Option<i64> = connection.query_row(
-        &format!("SELECT max(accepted_at) FROM events_{segment}"),
-        [],
-        |row| row.get(0),
-    )?;
+    let accepted_at: Option<i64> = connection
+        .query_row(
+            &format!("SELECT accepted_at FROM events_{segment} ORDER BY seq DESC LIMIT 1"),
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
     Ok(SegmentState {
         pending: nat(pending),
         dead: nat(dead),
