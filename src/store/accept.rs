@@ -15,7 +15,7 @@ use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::book::find;
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
-use crate::store::journal::Durability;
+use crate::store::journal::{AppendError, Durability};
 use crate::store::names::Names;
 use crate::store::pump::{Batch, Token};
 use crate::store::reader::ReadJob;
@@ -247,6 +247,9 @@ impl Inner {
         match self.journal.append(&records, Durability::Sync, token) {
             Ok(asleep) => self.nudge(asleep),
             Err(error) => {
+                if matches!(error, AppendError::Full) {
+                    self.hub.space_wanted.notify_one();
+                }
                 undo(&names, &records);
                 return Err(AcceptError::of_append(&error));
             }

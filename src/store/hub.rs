@@ -29,6 +29,8 @@ pub(super) struct Hub {
     pub(super) completions: Completions,
     /// What outcomes and the book have when the disk is full.
     pub(super) reserve: Arc<dyn Room>,
+    /// An event was refused because the disk is full.
+    pub(super) space_wanted: Notify,
     /// Bytes of bodies pending, those of one event once for each subscription.
     pub(super) pending_bytes: Arc<AtomicU64>,
     pub(super) watchers: Watchers,
@@ -51,6 +53,7 @@ impl Hub {
             history: HistoryInbox::default(),
             completions: Completions::default(),
             reserve,
+            space_wanted: Notify::new(),
             pending_bytes: Arc::default(),
             watchers: Watchers::default(),
         })

@@ -249,6 +249,7 @@ impl Inner {
     }
 
     fn refused(&self, tokens: Vec<Token>) {
+        self.hub.space_wanted.notify_one();
         for token in tokens {
             let Token::Accepted(batch) = token else {
                 continue;

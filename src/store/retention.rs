@@ -34,7 +34,7 @@ use crate::store::record::{Moved, Record};
 use crate::store::{Health, Inner, StoreError, VerbError};
 
 /// How often is looked for what can go …
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(15);
 /// … and while the disk is full.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Nothing goes by age so soon after the start: the clock may have been wrong.
@@ -86,13 +86,18 @@ impl Inner {
                 Health::Full => FULL_PAUSE,
                 Health::Healthy | Health::Failed => PAUSE,
             };
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = self.hub.space_wanted.notified() => tokio::time::sleep(FULL_PAUSE).await,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 
     /// Removes what is not kept now; answers how many segments went.
     pub(super) async fn clean(&self) -> Result<usize, VerbError> {
-        self.cancel_removed().await?;
+        if self.is_settled() {
+            self.cancel_removed().await?;
+        }
         let mut removed = 0;
         if self.health() == Health::Full {
             self.seal_if_done().await?;
@@ -101,6 +106,11 @@ impl Inner {
             removed += 1;
         }
         Ok(removed)
+    }
+
+    /// Whether it is long enough since the start to trust the clock.
+    fn is_settled(&self) -> bool {
+        self.hub.clock.steady().since(self.opened_at) >= SETTLING
     }
 
     /// Ends the active segment if all that it holds is done, so that it can go.
@@ -181,10 +191,9 @@ impl Inner {
         if self.health() == Health::Full {
             return Some(Reason::Full);
         }
-        let settled = now.since(self.opened_at) >= SETTLING;
         let ended = state.ended_at.or(state.accepted_at);
         let aged = ended.is_none_or(|at| now.since(at) >= self.retention.delivered);
-        if settled && aged {
+        if self.is_settled() && aged {
             return Some(Reason::Age);
         }
         let remembered = state.accepted_at;
@@ -325,6 +334,9 @@ impl Inner {
         let Some(forgotten) = forgotten else {
             return Ok(false);
         };
+        if !forgotten.is_empty() {
+            warn!(count = forgotten.len(), "dead letters are no longer kept");
+        }
         let now = self.hub.clock.steady();
         for dead in forgotten {
             let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
