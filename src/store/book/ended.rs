@@ -34,7 +34,8 @@ pub(in crate::store) struct Ended {
     pub(in crate::store) upto: EventSeq,
 }
 
-/// Deliveries that are wanted and follow `after`, `most` at most, of a bounded number of rows.
+/// Deliveries that are wanted and follow `after`, `most` at most, of a bounded number of rows. The attempts of those
+/// that were delivered are not counted.
 pub(in crate::store) fn ended(
     connection: &Connection,
     wanted: &EndedWanted,
@@ -137,12 +138,11 @@ fn delivered(
             break;
         }
     }
-    count_attempts(connection, wanted.number, &mut entries)?;
     Ok(Ended { entries, upto })
 }
 
-/// Sets how many attempts were made of each.
-fn count_attempts(
+/// Sets how many attempts were made of deliveries that were delivered: no row of their own says so.
+pub(in crate::store) fn count_attempts(
     connection: &Connection,
     number: SubscriptionNumber,
     entries: &mut [Entry],

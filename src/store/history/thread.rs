@@ -184,6 +184,13 @@ impl Inbox {
         self.changed.notify_one();
     }
 
+    fn is_stopped(&self) -> bool {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stopped
+    }
+
     /// Waits for a query; none when the thread is to end.
     fn next(&self, clock: &dyn Clock) -> Option<Waiting> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,8 +226,11 @@ pub(in crate::store) fn run(journal: &Journal<Token>, hub: &Arc<Hub>, path: &Pat
             book = None;
             result = serve(&mut *work, &mut book, journal, hub, path);
         }
-        if let Err(error) = result {
-            work.fail(query_error(error));
+        match result {
+            // Who asked learns why by what is dropped.
+            Err(error) if error.is_interruption() && hub.history.is_stopped() => return,
+            Err(error) => work.fail(query_error(error)),
+            Ok(()) => {}
         }
     }
 }

@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::job::ReplaysState;
 use super::record;
 use crate::domain::{DeliveryState, RateLimit, Timestamp};
-use crate::store::book::ended::ended;
+use crate::store::book::ended::{count_attempts, ended};
 use crate::store::changes::{Change, Claim};
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::Record;
@@ -82,9 +83,14 @@ impl Inner {
         let queue = self.queue_of(&job.request.subscription)?;
         let wanted = self.wanted(&job.request, job.upto)?;
         let (after, most) = (job.after, chunk(pace));
-        let found = self
-            .ask(move |book| ended(book, &wanted, after, most))
-            .await?;
+        let look = move |book: &Connection| {
+            let mut found = ended(book, &wanted, after, most)?;
+            if wanted.state == DeliveryState::Delivered {
+                count_attempts(book, wanted.number, &mut found.entries)?;
+            }
+            Ok(found)
+        };
+        let found = self.ask(look).await?;
         let seqs = found.entries.iter().map(|entry| entry.seq).collect();
         let claim = Claim::those_free(&queue, seqs);
         let free: HashSet<_> = claim.seqs().iter().collect();
