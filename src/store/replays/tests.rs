@@ -278,6 +278,14 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
     until(&running.store, id, |progress| progress.replayed == 1).await;
     running.store.set_state(a, held);
     tokio::time::sleep(Duration::from_secs(36_000)).await;
+    // A verb has its turn after a chunk that has begun.
+    let unknown = DeliveryId {
+        event: event("", &[]).event.head.id,
+        subscription: "a".parse().unwrap(),
+    };
+    let cancelled = running.store.cancel(&unknown).await;
+    assert!(matches!(cancelled, Err(VerbError::Unknown)));
+    assert_eq!(running.store.queue(a).counts().dead, 2);
     let progress = running.store.replay_progress(id).unwrap();
     assert_eq!(
         (progress.state, progress.replayed),
