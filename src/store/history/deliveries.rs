@@ -151,7 +151,9 @@ impl List {
             given: None,
             span: span(self.filter.since, self.filter.until),
         };
-        let mut below = EventSeq(self.below.0.0.saturating_add(1));
+        // The event of the cursor is looked at again only if some of its deliveries are left.
+        let (EventSeq(seq), SubscriptionNumber(number)) = self.below;
+        let mut below = EventSeq(seq.saturating_add(u64::from(number > 0)));
         let mut budget = reading.rows_max();
         loop {
             let mut end = None;
