@@ -4,7 +4,8 @@ delivers a body that was not posted, and loses only what was hit. An untouched c
 to start, with a line that names the segment.
 
 What was hit, by the bytes alone: a flipped bit of a segment may cost the events whose bytes are the nearest before and
-behind it; a cut segment those behind the cut; the book is a view of the journal, so that damage to it may cost nothing.
+behind it; a cut segment those of the group that is cut and behind it; the book is a view of the journal, so that damage to it
+may cost nothing. Half of the damage is done to a store whose relay was killed, half to one that was stopped.
 """
 import asyncio
 import collections
@@ -20,6 +21,7 @@ import time
 from harness import Receiver, Relay, Sender, arguments, finish, subscription, until
 
 NAME, PATHS = "damage", ["/a", "/b"]
+COUNTED = ["tried", "lost although not hit", "bodies never posted", "hung", "refused to start"]
 RETRY = "{initial: 200ms, factor: 1, max_interval: 200ms, max_attempts: 1000}"
 
 HEADER = r"the header of segment \d+ of the journal is damaged"
@@ -38,7 +40,11 @@ def hit_by_flip(text, offset):
 
 
 def hit_by_cut(text, offset, size):
-    return {event for start, event in places(text) if start + size > offset}
+    """The events of the group that is cut, and those behind it: a group whose end is missing was never accepted, or may not
+    have been. Groups begin with a word of their own at a multiple of 8."""
+    groups = [found.start() for found in re.finditer(b"GRP1", text) if found.start() % 8 == 0]
+    begin = max((group for group in groups if group <= offset), default=offset)
+    return {event for start, event in places(text) if start >= begin or start + size > offset}
 
 
 class Damage:
@@ -81,7 +87,7 @@ def plan(store, files, chosen):
         with open(os.path.join(store, path), "rb") as file:
             used[path] = len(file.read().rstrip(b"\0"))
     journal = [path for path in files if "journal" in path]
-    for kind, number in (("flip", chosen.flips), ("cut", chosen.cuts), ("zeros", chosen.zeros)):
+    for kind, number in (("flip", chosen.flips // 2), ("cut", chosen.cuts // 2), ("zeros", chosen.zeros // 2)):
         for one in range(number):
             # Half of all hit the journal, the headers of its segments among them; the rest the book and what is beside it.
             several = journal if one % 2 else [path for path in files if path not in journal]
@@ -92,15 +98,16 @@ def plan(store, files, chosen):
     return damages
 
 
-async def made(chosen, relay, receiver):
-    """A store with two subscriptions, one delivered, one pending, that was killed; what was accepted."""
+async def made(chosen, relay, receiver, ending):
+    """A store with two subscriptions, one delivered, one pending; what was accepted."""
     sender = Sender(relay.events, chosen.size)
+    receiver.received.clear()
     relay.start()
     await sender.run(4, chosen.events // 2)
     await sender.run(1, chosen.events)
     await until(lambda: len([1 for path, _ in receiver.received if path == "/a"]) == len(sender.accepted), 20)
     await asyncio.sleep(0.5)  # the book has it
-    await asyncio.to_thread(relay.kill)
+    await asyncio.to_thread(relay.kill, ending)
     return sender
 
 
@@ -175,22 +182,27 @@ async def main():
     try:
         # What is due is due at once in every copy, however long ago the store was made.
         relay.write("".join(subscription(path[1:], receiver.url(path), retry=RETRY, concurrency=64) for path in PATHS))
-        sender = await made(chosen, relay, receiver)
-        refusing.clear()
-        template = os.path.join(relay.folder, "template")
-        shutil.copytree(relay.store, template)
-        files = sorted(os.path.relpath(path, template) for path in glob.glob(template + "/**", recursive=True)
-                       if os.path.isfile(path) and os.path.getsize(path) and ("journal/" in path or "book.sqlite3" in path))
-        bench = Bench(relay, receiver, sender, template)
-        for damage in [None, *plan(template, files, chosen), None]:
-            await bench.one(damage, failures)
-            if len(failures) > 200:
-                break
-        print(f"{NAME}: files {', '.join(f'{path} {os.path.getsize(os.path.join(template, path)) >> 10} KiB' for path in files)}")
+        counts = collections.Counter()
+        for ending in (signal.SIGKILL, signal.SIGTERM):
+            refusing.set()
+            shutil.rmtree(relay.store, ignore_errors=True)
+            sender = await made(chosen, relay, receiver, ending)
+            refusing.clear()
+            template = os.path.join(relay.folder, f"template-{ending}")
+            shutil.copytree(relay.store, template)
+            files = sorted(os.path.relpath(path, template) for path in glob.glob(template + "/**", recursive=True)
+                           if os.path.isfile(path) and os.path.getsize(path) and ("journal/" in path or "book.sqlite3" in path))
+            bench = Bench(relay, receiver, sender, template)
+            for damage in [None, *plan(template, files, chosen), None]:
+                if len(failures) < 50:
+                    await bench.one(damage, failures)
+            counts += bench.counts
+            print(f"{NAME}: {'killed' if ending == signal.SIGKILL else 'stopped'}: files {', '.join(f'{path} {os.path.getsize(os.path.join(template, path)) >> 10} KiB' for path in files)}")
+            for line, count in bench.refusals.items():
+                print(f"{NAME}: refused {count}: {line}")
+        counts = {name: counts[name] for name in COUNTED} | counts
         print(f"{NAME}: flips {chosen.flips}, cuts {chosen.cuts}, zeroed blocks {chosen.zeros}, accepted {len(sender.accepted)}, " +
-              ", ".join(f"{key} {count}" for key, count in bench.counts.items()))
-        for line, count in bench.refusals.items():
-            print(f"{NAME}: refused {count}: {line}")
+              ", ".join(f"{key} {count}" for key, count in counts.items()))
         if len(sender.accepted) != chosen.events:
             failures.append(f"only {len(sender.accepted)} accepted: the suite proved nothing")
         return finish(NAME, chosen.seed, failures)
