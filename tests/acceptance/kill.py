@@ -135,7 +135,7 @@ async def kills_at_first_start(chosen, relay, sender, failures):
 
 
 async def main():
-    chosen = arguments(__doc__, kills=200, calls=300)
+    chosen = arguments(__doc__, kills=700, calls=300)
     random.seed(chosen.seed)
     failures = []
     if shutil.which("strace") is None:
