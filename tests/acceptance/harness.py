@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -35,6 +36,8 @@ def arguments(description, **defaults):
     for name, value in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     chosen = parser.parse_args()
+    # A suite that is stopped ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen.seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(4), "big")
     return chosen
 
