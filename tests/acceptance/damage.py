@@ -136,9 +136,9 @@ class Bench:
         if not await self.start():
             ended = relay.process.poll()
             self.counts["refused to start" if ended else "hung"] += 1
-            self.refusals[relay.tail().rstrip().rsplit('"error":"', 1)[-1][:120]] += 1
+            self.refusals[relay.errors().rstrip().rsplit('"error":"', 1)[-1][:120]] += 1
             if not (ended and damage and damage.whole_header() and re.search(HEADER, relay.tail())):
-                failures.append(f"{damage}: not ready, exit code {ended}: {relay.tail(500)}")
+                failures.append(f"{damage}: not ready, exit code {ended}: {relay.errors()}")
             await asyncio.to_thread(relay.kill)
             return
         wanted = {("/b", event) for event in self.sender.accepted if event not in allowed}
@@ -151,7 +151,7 @@ class Bench:
         pending = await asyncio.to_thread(relay.metric, "sidehook_pending_deliveries")
         code = await asyncio.to_thread(relay.kill, signal.SIGTERM)
         if code != 0:
-            failures.append(f"{damage}: exit code {code}: {relay.tail(500)}")
+            failures.append(f"{damage}: exit code {code}: {relay.errors()}")
         self.judge(damage, wanted, pending, failures)
 
     def judge(self, damage, wanted, pending, failures):
@@ -165,7 +165,7 @@ class Bench:
         self.counts["bodies never posted"] += len(false)
         if lost:
             self.counts["damages that cost more"] += 1
-            failures.append(f"{damage}: {len(lost)} lost that were not hit, {pending:.0f} still pending, such as {sorted(lost)[:3]}: {self.relay.tail(600)}")
+            failures.append(f"{damage}: {len(lost)} lost that were not hit, {pending:.0f} still pending, such as {sorted(lost)[:3]}: {self.relay.errors()}")
         if false:
             failures.append(f"{damage}: delivered what was not posted: {false[:3]}")
         if receiver.invalid:

@@ -59,15 +59,15 @@ async def one_size(chosen, relay, disk, size, totals, checks, failures):
     relay.write("".join(subscription(path[1:], receiver.url(path), retry=RETRY) for path in PATHS))
     check = lambda name, holds, detail="": wanting(checks, failures, size, name, holds, detail)
     relay.start(wait=False)
-    if not check("started empty", await until(lambda: relay.process.poll() is not None or relay.get("/readyz") is not None, 20) and relay.process.poll() is None, relay.tail(400)):
+    if not check("started empty", await until(lambda: relay.process.poll() is not None or relay.get("/readyz") is not None, 20) and relay.process.poll() is None, relay.errors()):
         return
     sender = Sender(relay.events, random.choice((700, 4 << 10, 32 << 10, 200 << 10)))
     load = asyncio.create_task(sender.run(4, 10**9))
     check("full", await until(lambda: sender.answers.get(503, 0) >= chosen.refused, 60), f"answers {sender.answers}")
     check("ready while full", relay.get("/readyz") is not None)
     accepted = len(sender.accepted)
-    check("without a restart while full", sender.broken == 0, f"{sender.broken} connections broken: {relay.tail(400)}")
-    check("restarted while full", await ready_again(relay), f"exit code {relay.process.poll()}, {disk.free()} bytes free: {relay.tail(400)}")
+    check("without a restart while full", sender.broken == 0, f"{sender.broken} connections broken: {relay.errors()}")
+    check("restarted while full", await ready_again(relay), f"exit code {relay.process.poll()}, {disk.free()} bytes free: {relay.errors()}")
     if relay.process.poll() is not None:
         disk.mount(f"remount,size={size + (WIDER << 10)}k")
         await asyncio.to_thread(relay.start)
@@ -76,7 +76,7 @@ async def one_size(chosen, relay, disk, size, totals, checks, failures):
     late.set()
     fixed = set(sender.accepted)  # those accepted before deliveries make room
     check("delivered while full", await until(lambda: all((path, event) in receiver.received for path in PATHS for event in fixed), 60),
-          f"{len(missing(receiver, sender, PATHS))} missing, {disk.free()} bytes free: {relay.tail(400)}")
+          f"{len(missing(receiver, sender, PATHS))} missing, {disk.free()} bytes free: {relay.errors()}")
     totals["delivered while full"] += sum(path == "/late" for path, _ in receiver.received) - before
     again = len(sender.accepted)
     disk.mount(f"remount,size={size + (WIDER << 10)}k")

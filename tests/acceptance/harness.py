@@ -289,6 +289,10 @@ class Relay:
         with open(os.path.join(self.folder, "log")) as file:
             return file.read()[-size:]
 
+    def errors(self, size=400):
+        """The end of what its log has as errors."""
+        return "\n".join(line for line in self.tail(10_000).splitlines() if '"ERROR"' in line)[-size:]
+
     def remove(self):
         if self.process:
             self.kill()
