@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-from harness import Receiver, Relay, Sender, arguments, finish, subscription, until
+from harness import Receiver, Relay, Sender, arguments, finish, post_lines, subscription, until
 
 NAME, SLICE = "black holes", 1600
 
@@ -102,14 +102,7 @@ async def one_round(relays, receiver, chosen, label):
 async def black_events(relay, chosen):
     """Gives every black hole a backlog, as batches."""
     types = [f"black.{number}" for number in range(chosen.holes)] * chosen.backlog
-    for start in range(0, len(types), 1000):
-        body = b"".join(b'{"type":"%s","data":"%s"}\n' % (one.encode(), b"x" * 450) for one in types[start:start + 1000])
-        reader, writer = await asyncio.open_connection("127.0.0.1", relay.events)
-        writer.write(b"POST /events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
-        answer = await reader.read()
-        writer.close()
-        if b" 202 " not in answer[:20]:
-            raise SystemExit(f"a batch was refused: {answer[:300]}")
+    await post_lines(relay.events, [b'{"type":"%s","data":"%s"}' % (one.encode(), b"x" * 450) for one in types])
 
 
 async def main():

@@ -201,6 +201,19 @@ class Sender:
         await asyncio.gather(*(self.connection(limit, pause) for _ in range(connections)))
 
 
+async def post_lines(port, lines):
+    """Posts batches of at most 1,000 JSON events, each of which must be accepted."""
+    for first in range(0, len(lines), 1000):
+        body = b"\n".join(lines[first:first + 1000])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-ndjson\r\n"
+                     b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        answer = await reader.read()
+        writer.close()
+        if b" 202 " not in answer[:20]:
+            raise SystemExit(f"a batch was refused: {answer[:300]}")
+
+
 class Relay:
     """The relay as a process, in a temporary folder of its own."""
 

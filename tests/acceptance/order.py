@@ -8,8 +8,9 @@ import asyncio
 import random
 import signal
 import sys
+import time
 
-from harness import RESET, Receiver, Relay, Sender, arguments, finish, subscription, until, verdict
+from harness import RESET, Receiver, Relay, Sender, arguments, finish, post_lines, subscription, until, verdict
 
 NAME, KEYED, STRICT = "order", "/keyed", "/strict"
 QUICK = "{initial: 100ms, factor: 1, max_interval: 100ms, max_attempts: 1000}"
@@ -111,6 +112,37 @@ async def failing_keys(chosen, relay, endpoint, sender, failures):
     endpoint.failing = set()
 
 
+async def flooded_key(chosen, relay, endpoint, sender, failures):
+    """One failing key has more events than fit into memory: other keys' events, posted behind them, come at once, also after
+    a kill; then the key recovers."""
+    endpoint.failing = {"flood"}
+    flood = [f"flood:{number}" for number in range(1, chosen.flood + 1)]
+    await post_lines(relay.events, [b'{"type":"keyed.event","id":"%s","key":"flood","data":"%s"}' % (one.encode(), b"x" * 400) for one in flood])
+    slowest = []
+    for ends in range(2):
+        before = set(sender.accepted)
+        await sender.run_keys([f"f{number}" for number in range(200)], 1)
+        behind = [event for event in sender.accepted if event not in before]
+        if not await all_arrive(endpoint, sender, KEYED, behind, 20):
+            failures.append(f"{sum((KEYED, event) not in endpoint.received for event in behind)} of {len(behind)} events wait behind a flooded key that fails")
+        slowest.append(max((endpoint.arrived[KEYED, event] - sender.sent_at[event] for event in behind if (KEYED, event) in endpoint.arrived), default=99.0))
+        if ends == 0:
+            await asyncio.to_thread(relay.kill)
+            await asyncio.to_thread(relay.start)
+    attempts = len(endpoint.attempts.get((KEYED, "flood"), []))
+    endpoint.failing = set()
+    began = time.monotonic()
+    healed = await all_arrive(endpoint, sender, KEYED, flood, chosen.settle)
+    seconds = time.monotonic() - began
+    print(f"{NAME} (flooded key): events of the failing key {len(flood)}, attempted {attempts} times, others came within {[round(1000 * one) for one in slowest]} ms, "
+          f"delivered once it answers {'in order' if healed else 'NOT'} at {len(flood) / seconds:.0f}/s, resident memory {relay.status('VmHWM'):.0f} MiB", flush=True)
+    if not healed:
+        failures.append(f"of the flooded key {sum((KEYED, event) not in endpoint.received for event in flood)} events did not come")
+    if max(slowest) > chosen.wait:
+        failures.append(f"an event waited {max(slowest):.1f} s behind a flooded key")
+    sender.sent |= set(flood)
+
+
 async def chaos(chosen, relay, endpoint, sender, failures):
     """Failures at random, keys that fail for a while, kill -9 in between; then all comes."""
     keys = [f"k{number}" for number in range(chosen.keys)]
@@ -195,18 +227,19 @@ async def dead_letters(chosen, failures):
 
 
 async def main():
-    chosen = arguments(__doc__, keys=1000, each=5, kills=100, failure=0.03, wait=3.0, settle=120)
+    chosen = arguments(__doc__, keys=1000, each=5, flood=50_000, kills=100, failure=0.03, wait=3.0, settle=300)
     random.seed(chosen.seed)
     failures, endpoint = [], Endpoint()
     await endpoint.start()
     relay = Relay(chosen.sidehook, "")
     never = {"auto_disable": "never"} if relay.knows("auto_disable", "never") else {}
     relay.write(subscription("keyed", endpoint.url(KEYED), "keyed.*", order="key", retry=QUICK, timeout="1s", concurrency=64, **never) +
-                subscription("strict", endpoint.url(STRICT), "strict.*", order="strict", retry=QUICK, timeout="1s", **never))
+                subscription("strict", endpoint.url(STRICT), "strict.*", order="strict", retry=QUICK, timeout="1s", **never), "ingest: {id_pointer: /id, key_pointer: /key}\n")
     try:
         await asyncio.to_thread(relay.start)
         sender = Keyed(relay.events)
         await failing_keys(chosen, relay, endpoint, sender, failures)
+        await flooded_key(chosen, relay, endpoint, sender, failures)
         await chaos(chosen, relay, endpoint, sender, failures)
         await dead_letters(chosen, failures)
         return finish(NAME, chosen.seed, failures)
