@@ -27,7 +27,7 @@ class Clock:
     """The relay's wall clock: what it was set to, and when by the monotonic clock."""
 
     def __init__(self, folder):
-        self.file, self.history = os.path.join(folder, "clock"), []
+        self.file, self.history, self.pids = os.path.join(folder, "clock"), [], []
         self.environment = {"LD_PRELOAD": glob.glob(LIBRARY)[0], "FAKETIME_TIMESTAMP_FILE": self.file, "FAKETIME_CACHE_DURATION": "1",
                             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
 
@@ -37,6 +37,17 @@ class Clock:
         with open(self.file + ".new", "w") as file:
             file.write(jump if isinstance(jump, str) else f"{offset:+d}")
         os.replace(self.file + ".new", self.file)
+
+    def start(self, relay):
+        relay.start(environment=self.environment)
+        self.pids.append(relay.process.pid)
+
+    def leave(self, relay):
+        """Ends the relay, and removes what the library leaves behind where its process was killed."""
+        relay.remove()
+        for path in [path for pid in self.pids for path in (f"/dev/shm/faketime_shm_{pid}", f"/dev/shm/sem.faketime_sem_{pid}")]:
+            if os.path.exists(path):
+                os.remove(path)
 
     def fits(self, stamp, moment, real):
         """Whether a timestamp is what the relay's clock said about then; after a jump the old time counts for a while."""
@@ -92,6 +103,31 @@ def paces(endpoint, restarts, failures):
     return latest, shortest, peak
 
 
+async def ages(chosen, failures):
+    """A delivery that may be tried for an hour, and a streak of failures that disables after days: jumps under way age neither."""
+    answer = [409]
+    receiver = await Receiver(lambda path, event: answer[0]).start()
+    relay = Relay(chosen.sidehook, subscription("a", receiver.url("/a"), retry="{initial: 200ms, factor: 1, max_interval: 200ms, max_attempts: 1000, max_age: 1h}"))
+    clock = Clock(relay.folder)
+    try:
+        clock.set(0)
+        await asyncio.to_thread(clock.start, relay)
+        sender, counts, oldest = Sender(relay.events, 512, "aged"), [], 0.0
+        await sender.run(1, 3)
+        for jump in (YEAR, None, 10 * YEAR, 0):
+            clock.set(jump)
+            await asyncio.sleep(SEEN_AFTER)
+            counts.append(int(relay.metric("sidehook_attempts_total", subscription="a")))
+            oldest = max(oldest, relay.metric("sidehook_oldest_pending_age_seconds", subscription="a"))
+        answer[0] = 200
+        await drained(relay, receiver, sender, PATHS, 10)
+        failures += verdict(f"{NAME} (ages)", receiver, sender, PATHS, attempts_after_each_jump=counts, oldest_pending=f"{oldest:.1f} s")
+        if oldest > 5 * SEEN_AFTER or any(after - before < 15 for before, after in zip(counts, counts[1:])):
+            failures.append(f"attempts after each jump {counts}, the oldest pending is {oldest:.0f} s old")
+    finally:
+        clock.leave(relay)
+
+
 async def main():
     chosen = arguments(__doc__, jumps=120, settle=4.0)
     random.seed(chosen.seed)
@@ -104,18 +140,14 @@ async def main():
     endpoint = Endpoint()
     await endpoint.start()
     relay = Relay(chosen.sidehook, "")
-    clock, made = Clock(relay.folder), []
+    clock = Clock(relay.folder)
     fields = {"auto_disable": "never"} if relay.knows("auto_disable", "never") else {}
     schedule = ", ".join(f"{int(pause * 1000)}ms" for pause in PAUSES + [1.0] * 20)
     relay.write(subscription("a", endpoint.url("/a"), retry=f"{{schedule: [{schedule}], jitter: 0}}", concurrency=256, **fields))
 
-    async def started():
-        await asyncio.to_thread(relay.start, (), True, 20, clock.environment)
-        made.append(relay.process.pid)
-
     try:
         clock.set(None)  # a machine without a clock of its own begins in 1970
-        await started()
+        await asyncio.to_thread(clock.start, relay)
         sender = Sender(relay.events, 512)
         load = asyncio.create_task(sender.run(2, 10**9, pause=0.05))
         for number in range(chosen.jumps):
@@ -132,7 +164,7 @@ async def main():
             killed = time.monotonic()
             await asyncio.to_thread(relay.kill, mode)
             clock.set(jump)
-            await started()
+            await asyncio.to_thread(clock.start, relay)
             restarts.append((killed, time.monotonic()))
         clock.set(0)
         sender.stopped = True
@@ -145,13 +177,10 @@ async def main():
         del failures[20:]
         failures += verdict(NAME, endpoint, sender, PATHS, jumps_under_way=jumps, restarts=len(restarts), attempts=len(endpoint.stamps), most_in_a_second=peak,
                             latest_behind_its_pause=f"{latest:.2f} s", shortest_of_its_pause=f"{shortest:.2f}", timestamps_wrong=len(wrong))
+        await ages(chosen, failures)
         return finish(NAME, chosen.seed, failures)
     finally:
-        relay.remove()
-        for pid in made:  # the library leaves these behind where its process was killed
-            for path in (f"/dev/shm/faketime_shm_{pid}", f"/dev/shm/sem.faketime_sem_{pid}"):
-                if os.path.exists(path):
-                    os.remove(path)
+        clock.leave(relay)
 
 
 sys.exit(asyncio.run(main()))

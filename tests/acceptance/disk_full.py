@@ -105,7 +105,11 @@ async def main():
         # Spread over the range, at no round number: a disk fills in the midst of whatever the relay writes.
         size = int((chosen.smallest << 10) + number * step) // 4 * 4 + random.choice((0, 4, 8, 12))
         relay = Relay(chosen.sidehook, "")
-        disk = Disk(relay, size)
+        try:
+            disk = Disk(relay, size)
+        except subprocess.CalledProcessError as error:
+            relay.remove()
+            return finish(NAME, chosen.seed, [f"a tmpfs cannot be mounted: {error.stderr.decode().strip()}"])
         try:
             await one_size(chosen, relay, disk, size, totals, checks, failures)
         finally:
