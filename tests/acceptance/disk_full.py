@@ -66,6 +66,7 @@ async def one_size(chosen, relay, disk, size, totals, checks, failures):
     check("full", await until(lambda: sender.answers.get(503, 0) >= chosen.refused, 60), f"answers {sender.answers}")
     check("ready while full", relay.get("/readyz") is not None)
     accepted = len(sender.accepted)
+    totals["sizes that took events"] += accepted > 0
     check("without a restart while full", sender.broken == 0, f"{sender.broken} connections broken: {relay.errors()}")
     check("restarted while full", await ready_again(relay), f"exit code {relay.process.poll()}, {disk.free()} bytes free: {relay.errors()}")
     if relay.process.poll() is not None:
@@ -97,7 +98,7 @@ async def one_size(chosen, relay, disk, size, totals, checks, failures):
 
 
 async def main():
-    chosen = arguments(__doc__, sizes=200, smallest=6, largest=64, refused=50)
+    chosen = arguments(__doc__, sizes=200, smallest=6, largest=96, refused=50)
     random.seed(chosen.seed)
     totals, checks, failures = collections.Counter(), collections.Counter(), []
     step = ((chosen.largest - chosen.smallest) << 10) / max(1, chosen.sizes - 1)
@@ -116,6 +117,8 @@ async def main():
             await asyncio.to_thread(relay.kill)
             disk.remove()
             relay.remove()
+    if totals["sizes that took events"] < chosen.sizes / 2:
+        failures.append(f"only {totals['sizes that took events']} of {chosen.sizes} disks had room for an event: the suite proved little")
     print(f"{NAME}: sizes {chosen.sizes} of {chosen.smallest} to {chosen.largest} MiB, " + ", ".join(f"{key} {count}" for key, count in totals.items()))
     print(f"{NAME}: of {chosen.sizes} sizes: " + ", ".join(f"{key} {count}" for key, count in checks.items()))
     return finish(NAME, chosen.seed, failures)

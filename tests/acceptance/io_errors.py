@@ -27,8 +27,9 @@ NAME, PATHS = "io errors", ["/a"]
 # A call, the file of the store that it is made on ("journal/+" is every segment), and how often as many calls of it are tried.
 POINTS = [("fdatasync", "journal/+", 8), ("pwrite64", "journal/+", 8), ("fsync", "journal", 1), ("fsync", ".", 1),
           ("pwrite64", "book.sqlite3-wal", 2), ("fsync", "book.sqlite3-wal", 1), ("fdatasync", "book.sqlite3-wal", 1), ("pwrite64", "book.sqlite3", 1),
-          ("fsync", "book.sqlite3", 1), ("fdatasync", "book.sqlite3", 1), ("ftruncate", "book.sqlite3-shm", 1)]
-TRACED = "trace=fsync,fdatasync,ftruncate,pwrite64,write,writev,sendto"
+          ("fsync", "book.sqlite3", 1), ("fdatasync", "book.sqlite3", 1), ("ftruncate", "book.sqlite3-shm", 1),
+          ("fallocate", "reserve", 1), ("ftruncate", "reserve", 1)]
+TRACED = "trace=fsync,fdatasync,ftruncate,fallocate,pwrite64,write,writev,sendto"
 
 
 def calls(path):

@@ -23,6 +23,7 @@ POINTS = [("pwrite64", "journal/+"), ("fdatasync", "journal/+"), ("fsync", "jour
           ("pwrite64", "book.sqlite3"), ("fsync", "book.sqlite3"), ("ftruncate", "book.sqlite3"),
           ("unlink", "book.sqlite3-wal"), ("unlink", "book.sqlite3-shm"),
           ("pwrite64", "book.sqlite3-journal"), ("fsync", "book.sqlite3-journal"), ("unlink", "book.sqlite3-journal"),
+          ("fallocate", "reserve"), ("ftruncate", "reserve"), ("fsync", "reserve"),
           ("fsync", "."), ("mkdir", None), ("write", None), ("writev", None), ("sendto", None)]
 # Every call that changes files or tells a peer: one that the relay makes and POINTS lacks is a failure of this suite.
 WRITING = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,msync,ftruncate,truncate,fallocate,rename,renameat,"
