@@ -256,6 +256,10 @@ class Relay:
             time.sleep(0.01)
         raise SystemExit(f"the relay is not ready after {seconds} s:\n{self.tail()}")
 
+    async def begun(self, seconds=20):
+        """Waits until it is ready or has ended: before that a SIGTERM just ends it."""
+        await until(lambda: self.process.poll() is not None or self.get("/readyz") is not None, seconds)
+
     def get(self, path):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=2) as answer:

@@ -94,6 +94,7 @@ class Life:
         load = asyncio.create_task(self.sender.run(4, 10**9, pause=0.001))
         if begun:
             await begun()
+        await self.relay.begun()
         try:
             code, alone = await asyncio.to_thread(self.relay.process.wait, seconds), True
         except subprocess.TimeoutExpired:

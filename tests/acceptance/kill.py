@@ -59,6 +59,7 @@ async def one_life(relay, sender, prefix):
     relay.start(prefix=prefix, wait=False)
     sender.stopped = False
     load = asyncio.create_task(sender.run(4, 10**9, pause=0.002))
+    await relay.begun()
     try:
         return await asyncio.to_thread(relay.process.wait, 0.6)
     except subprocess.TimeoutExpired:
@@ -114,10 +115,7 @@ async def kills_at_first_start(chosen, relay, sender, failures):
             shutil.rmtree(relay.store, ignore_errors=True)
             sender.stopped = True
             relay.start(prefix=traced(call, file, relay.store, number), wait=False)
-            for _ in range(200):
-                if relay.process.poll() is not None or await asyncio.to_thread(relay.get, "/readyz") is not None:
-                    break
-                await asyncio.sleep(0.005)
+            await relay.begun()
             code = await asyncio.to_thread(relay.kill, signal.SIGTERM)
             if code == 0:
                 break
