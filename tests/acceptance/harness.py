@@ -16,12 +16,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
+RESET = -1  # an answer of a receiver: the connection is reset
 PORTS = random.SystemRandom()  # not the seeded one: ports are no part of what a run repeats
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -34,6 +36,8 @@ def arguments(description, **defaults):
     for name, value in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     chosen = parser.parse_args()
+    # A suite that is stopped ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen.seed = chosen.seed if chosen.seed is not None else int.from_bytes(os.urandom(4), "big")
     return chosen
 
@@ -53,15 +57,15 @@ def free_port():
     raise SystemExit("no free port on 127.0.0.1")
 
 
-def verified(headers, body):
+def verified(headers, body, key=KEY):
     """Whether the request carries a valid Standard Webhooks 1.0 signature."""
     signed = b"%s.%s.%s" % (headers[b"webhook-id"], headers[b"webhook-timestamp"], body)
-    expected = b"v1," + base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest())
+    expected = b"v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
     return any(hmac.compare_digest(expected, one) for one in headers[b"webhook-signature"].split(b" "))
 
 
 class Receiver:
-    """An HTTP/1.1 endpoint that remembers what came. `answer(path, event_id)` gives a status, or None to hang."""
+    """An HTTP/1.1 endpoint that remembers what came. `answer(path, event_id)` gives a status, None to hang, or RESET."""
 
     def __init__(self, answer=lambda path, event_id: 200):
         self.answer = answer
@@ -126,6 +130,9 @@ class Connection(asyncio.Protocol):
             body, self.buffer = self.buffer[end + 4:end + 4 + size], self.buffer[end + 4 + size:]
             path = lines[0].split(b" ")[1].decode()
             status = self.receiver.take(path, headers, body)
+            if status == RESET:
+                self.transport.abort()
+                return
             if status is not None:
                 self.transport.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % status)
 
@@ -143,6 +150,7 @@ class Sender:
         self.broken = 0
         self.number = 0
         self.stopped = False
+        self.header = lambda event_id: b""  # more header lines of an event's request, each with its CR LF
 
     def next_event(self):
         self.number += 1
@@ -157,7 +165,7 @@ class Sender:
         self.sent.add(event_id)
         self.sent_at[event_id] = time.monotonic()
         writer.write(b"POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-                     b"idempotency-key: %s\r\ncontent-length: %d\r\n\r\n%s" % (event_id.encode(), len(body), body))
+                     b"idempotency-key: %s\r\n%scontent-length: %d\r\n\r\n%s" % (event_id.encode(), self.header(event_id), len(body), body))
         head = await reader.readuntil(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         length = re.search(rb"content-length: (\d+)", head, re.I)
@@ -193,6 +201,19 @@ class Sender:
         await asyncio.gather(*(self.connection(limit, pause) for _ in range(connections)))
 
 
+async def post_lines(port, lines):
+    """Posts batches of at most 1,000 JSON events, each of which must be accepted."""
+    for first in range(0, len(lines), 1000):
+        body = b"\n".join(lines[first:first + 1000])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-ndjson\r\n"
+                     b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        answer = await reader.read()
+        writer.close()
+        if b" 202 " not in answer[:20]:
+            raise SystemExit(f"a batch was refused: {answer[:300]}")
+
+
 class Relay:
     """The relay as a process, in a temporary folder of its own."""
 
@@ -215,11 +236,12 @@ class Relay:
             file.write(text)
         os.replace(self.config + ".new", self.config)
 
-    def start(self, prefix=(), wait=True, seconds=20):
+    def start(self, prefix=(), wait=True, seconds=20, environment=None):
         self.starts += 1
         command = [*prefix, self.binary, "run", "--config", self.config]
         with open(os.path.join(self.folder, "log"), "a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
+                                            env=environment and {**os.environ, **environment})
         if wait:
             self.wait_ready(seconds)
         return self
@@ -233,6 +255,10 @@ class Relay:
                 raise SystemExit(f"the relay ended with {self.process.returncode}:\n{self.tail()}")
             time.sleep(0.01)
         raise SystemExit(f"the relay is not ready after {seconds} s:\n{self.tail()}")
+
+    async def begun(self, seconds=20):
+        """Waits until it is ready or has ended: before that a SIGTERM just ends it."""
+        await until(lambda: self.process.poll() is not None or self.get("/readyz") is not None, seconds)
 
     def get(self, path):
         try:
@@ -255,6 +281,21 @@ class Relay:
         with open(f"/proc/{self.process.pid}/status") as file:
             return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
 
+    async def reload(self):
+        """SIGHUP, and waits until the file was read; whether it was applied."""
+        done = lambda: sum(self.metric("sidehook_config_reloads_total", outcome=outcome) for outcome in ("success", "failure"))
+        before = await asyncio.to_thread(done)
+        self.process.send_signal(signal.SIGHUP)
+        await until(lambda: done() > before, 10)
+        return await asyncio.to_thread(self.metric, "sidehook_config_last_reload_successful") == 1.0
+
+    def knows(self, name, value):
+        """Whether this binary has that field of a subscription: older ones are tested too, without what they lack."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write("subscriptions:\n" + subscription("one", "https://example.com", **{name: value}))
+            file.flush()
+            return subprocess.run([self.binary, "check", "--config", file.name], capture_output=True).returncode == 0
+
     def kill(self, number=signal.SIGKILL):
         """Signals the relay's group, so that strace around it does not take the blow for it; its exit code."""
         if self.process.poll() is None:
@@ -265,15 +306,30 @@ class Relay:
         with open(os.path.join(self.folder, "log")) as file:
             return file.read()[-size:]
 
+    def errors(self, size=400):
+        """The end of what its log has as errors."""
+        return "\n".join(line for line in self.tail(10_000).splitlines() if '"ERROR"' in line)[-size:]
+
     def remove(self):
         if self.process:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+async def until(what, seconds=30):
+    """Whether `what` comes true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if await asyncio.to_thread(what):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
 def subscription(name, url, events="*", **fields):
     """One subscription in YAML, signed as `standard`."""
-    lines = [f"  {name}:", f'    url: "{url}"', f'    events: ["{events}"]', f"    secret: {SECRET}"]
+    fields.setdefault("secret", SECRET)
+    lines = [f"  {name}:", f'    url: "{url}"', f'    events: ["{events}"]']
     lines += [f"    {key}: {value}" for key, value in fields.items()]
     return "\n".join(lines) + "\n"
 

@@ -23,6 +23,7 @@ POINTS = [("pwrite64", "journal/+"), ("fdatasync", "journal/+"), ("fsync", "jour
           ("pwrite64", "book.sqlite3"), ("fsync", "book.sqlite3"), ("ftruncate", "book.sqlite3"),
           ("unlink", "book.sqlite3-wal"), ("unlink", "book.sqlite3-shm"),
           ("pwrite64", "book.sqlite3-journal"), ("fsync", "book.sqlite3-journal"), ("unlink", "book.sqlite3-journal"),
+          ("fallocate", "reserve"), ("ftruncate", "reserve"), ("fsync", "reserve"),
           ("fsync", "."), ("mkdir", None), ("write", None), ("writev", None), ("sendto", None)]
 # Every call that changes files or tells a peer: one that the relay makes and POINTS lacks is a failure of this suite.
 WRITING = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,msync,ftruncate,truncate,fallocate,rename,renameat,"
@@ -58,6 +59,7 @@ async def one_life(relay, sender, prefix):
     relay.start(prefix=prefix, wait=False)
     sender.stopped = False
     load = asyncio.create_task(sender.run(4, 10**9, pause=0.002))
+    await relay.begun()
     try:
         return await asyncio.to_thread(relay.process.wait, 0.6)
     except subprocess.TimeoutExpired:
@@ -113,10 +115,7 @@ async def kills_at_first_start(chosen, relay, sender, failures):
             shutil.rmtree(relay.store, ignore_errors=True)
             sender.stopped = True
             relay.start(prefix=traced(call, file, relay.store, number), wait=False)
-            for _ in range(200):
-                if relay.process.poll() is not None or await asyncio.to_thread(relay.get, "/readyz") is not None:
-                    break
-                await asyncio.sleep(0.005)
+            await relay.begun()
             code = await asyncio.to_thread(relay.kill, signal.SIGTERM)
             if code == 0:
                 break
@@ -135,7 +134,7 @@ async def kills_at_first_start(chosen, relay, sender, failures):
 
 
 async def main():
-    chosen = arguments(__doc__, kills=200, calls=300)
+    chosen = arguments(__doc__, kills=700, calls=300)
     random.seed(chosen.seed)
     failures = []
     if shutil.which("strace") is None:
