@@ -245,7 +245,7 @@ fn a_sequence_in_damaged_bytes_is_not_given_out_again() {
         recovery.damaged,
         [Damage {
             segment: 1,
-            from: 2 * 4096 + u32::try_from(scan_all(&journal)[1].1.length).unwrap() + 32,
+            from: 2 * 4096 + scan_all(&journal)[1].1.length + 32,
             to: 4 * 4096,
             what: Damaged::Groups,
         }]
