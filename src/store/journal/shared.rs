@@ -86,7 +86,7 @@ enum Sleep {
     Awake,
     /// Anything.
     Idle,
-    /// Something that cannot wait for [`LINGER`] to end.
+    /// Something that cannot wait for what lingers.
     Lingering,
 }
 
