@@ -192,9 +192,6 @@ impl Lane {
     fn follow(&self, orders: &mut watch::Receiver<Orders>) -> Option<Arc<Settings>> {
         let orders = orders.borrow_and_update();
         self.beat.store(orders.beat, Ordering::Relaxed);
-        if let Some(settings) = &orders.settings {
-            self.queue.set_order(settings.order, settings.when_stuck);
-        }
         orders.settings.clone()
     }
 

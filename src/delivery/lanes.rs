@@ -117,6 +117,11 @@ impl Lanes {
         self.policy = policy;
         self.let_go(config);
         for (subscription, settings) in config.subscriptions.values().zip(prepared) {
+            // Also of an inactive one: what is held has an order, too.
+            let queue = self
+                .store
+                .queue(self.store.subscription(&subscription.name));
+            queue.set_order(subscription.order, subscription.when_stuck);
             match self.lanes.get_mut(&subscription.name) {
                 Some(handle) => {
                     handle.order(settings);

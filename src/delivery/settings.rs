@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use url::{Origin, Url};
 
 use crate::config::Subscription;
-use crate::domain::{AutoDisable, Order, RateLimit, Retry, SubscriptionName, WhenStuck};
+use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName};
 use crate::egress::{AddressPolicy, Client, ClientError, ClientOptions, Egress};
 use crate::request::{RequestPlan, TargetError};
 use crate::signing::{Signer, SigningError};
@@ -57,10 +57,6 @@ pub(super) struct Settings {
     pub(super) concurrency: usize,
     /// Attempts in a period at most.
     pub(super) rate_limit: Option<RateLimit>,
-    /// How deliveries wait for each other.
-    pub(super) order: Order,
-    /// With an order, what a dead delivery does to those behind it.
-    pub(super) when_stuck: WhenStuck,
     /// Statuses that make a delivery dead at once, in order.
     pub(super) give_up_on: Vec<u16>,
     /// When it is disabled for failing.
@@ -109,8 +105,6 @@ impl Settings {
             timeout: subscription.timeout,
             concurrency: subscription.concurrency,
             rate_limit: subscription.rate_limit,
-            order: subscription.order,
-            when_stuck: subscription.when_stuck,
             give_up_on: subscription.give_up_on.clone(),
             auto_disable: subscription.auto_disable,
             locked: subscription.locked,

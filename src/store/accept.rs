@@ -23,8 +23,9 @@ use crate::store::record::{Accepted, Death, Record};
 use crate::store::watch::Watch;
 use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
 
-/// Intake stops while the book is further behind the journal than this.
-const LAG_BYTES_MAX: u64 = 64 << 20;
+/// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
+/// it is ready.
+const LAG_BYTES_MAX: u64 = 32 << 20;
 
 /// What the order of acceptance hangs on; under one mutex.
 #[derive(Debug)]
@@ -430,6 +431,13 @@ impl Draft {
         let event = Arc::new(new.event);
         let count = new.deliveries.len();
         let bytes = body_bytes(&event);
+        let keyed = if key == 0 {
+            Vec::new()
+        } else {
+            let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
+            let keyed = |number: &_| names.get(*number).is_some_and(|it| it.queue.is_keyed());
+            numbers.filter(keyed).collect()
+        };
         let deliveries: Vec<_> = new
             .deliveries
             .into_iter()
@@ -451,6 +459,7 @@ impl Draft {
             seq,
             event,
             deliveries,
+            keyed,
         }));
     }
 }

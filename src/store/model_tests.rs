@@ -135,8 +135,9 @@ impl World {
             self.ids.push(new.event.head.id);
             batch.push(new);
             for queue in &wanted {
+                let keyed = self.rules.order == Order::Key;
                 let known = Known {
-                    key: *key,
+                    key: if keyed { *key } else { 0 },
                     state: State::Pending { due: None },
                     attempts: 0,
                     schedule_attempts: 0,

@@ -62,7 +62,7 @@ impl Inner {
         };
         let (book, mut start) = match read() {
             // On a full disk the book needs of what is kept for that.
-            Err(error) if BookError::is_full(&error) && hub.reserve.give(u64::MAX) => read(),
+            Err(error) if !BookError::is_damage(&error) && hub.reserve.give(u64::MAX) => read(),
             result => result,
         }
         .map_err(book_failed)?;

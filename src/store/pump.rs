@@ -274,6 +274,7 @@ impl Inner {
         for (number, death) in &accepted.deliveries {
             let queue = names.get(*number).map(|known| &known.queue);
             if let Some(queue) = queue.filter(|_| death.is_some_and(|death| death.blocks)) {
+                let entry = entry.of(accepted, *number);
                 queue.step(|state| state.died_at_once(&entry));
             }
         }
@@ -284,6 +285,7 @@ impl Inner {
             .filter(|(_, dead)| dead.is_none());
         for (number, _) in pending {
             if let Some(known) = names.get(*number) {
+                let entry = entry.of(accepted, *number);
                 known.queue.commit(entry, || {
                     let body = shared.get_or_insert_with(|| {
                         let permit = Permit::of_body(&self.hub.budget, event.body.len());

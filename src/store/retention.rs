@@ -274,6 +274,8 @@ impl Inner {
                 continue;
             };
             accepted.deliveries = live.iter().map(|live| (live.number, live.death)).collect();
+            let keyed = live.iter().filter(|live| live.is_keyed);
+            accepted.keyed = keyed.map(|live| live.number).collect();
             records.push(Record::Moved(Moved {
                 accepted,
                 progress: live.iter().map(|live| live.progress).collect(),

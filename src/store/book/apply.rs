@@ -354,6 +354,7 @@ impl Stretch {
         let entry = Entry::accepted(accepted, place, key);
         self.tally.event(place.segment, head.accepted_at);
         for (number, dead) in &accepted.deliveries {
+            let entry = entry.of(accepted, *number);
             match dead {
                 None => {
                     self.tally.began(*number, &entry);

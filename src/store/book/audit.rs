@@ -1,37 +1,53 @@
 //! Whether a book agrees with itself: SQLite has no checksums, and a bit that flipped on the disk could hide deliveries
 //! from everybody. What is wrong here is written anew from the journal.
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Result};
 
 use super::schema::CHECKSUM;
 
 /// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over them
-/// and over the index of due times.
+/// and over each index that deliveries are found by.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
-    let wrong = |sql: &str| -> Result<bool> {
-        let found = connection.query_row(sql, [], |_| Ok(()));
-        Ok(found.optional()?.is_some())
-    };
     let pending = format!(
-        "SELECT 1 FROM (
-             SELECT subscription, count(*) AS n, sum(body_bytes) AS bytes, sum({CHECKSUM}) AS checksum
-             FROM pending NOT INDEXED GROUP BY subscription
-         ) AS found FULL JOIN counters ON counters.subscription = found.subscription
-         WHERE coalesce(n, 0) != coalesce(counters.pending, 0) OR coalesce(bytes, 0) != coalesce(pending_bytes, 0)
-         OR coalesce(found.checksum, 0) != coalesce(counters.checksum, 0) LIMIT 1"
+        "SELECT subscription, count(*), sum(body_bytes), sum({CHECKSUM}), sum(due_at IS NOT NULL), sum(key != 0)
+         FROM pending NOT INDEXED GROUP BY subscription"
     );
-    let dead = "SELECT 1 FROM (SELECT subscription, count(*) AS n FROM dead NOT INDEXED GROUP BY subscription) AS found
-         FULL JOIN counters ON counters.subscription = found.subscription
-         WHERE coalesce(n, 0) != coalesce(counters.dead, 0) LIMIT 1";
-    let due =
-        "SELECT 1 WHERE (SELECT count(*) FROM pending NOT INDEXED WHERE due_at IS NOT NULL) !=
-         (SELECT count(*) FROM pending INDEXED BY pending_due WHERE due_at IS NOT NULL)";
-    let keyed = "SELECT 1 WHERE (SELECT count(*) FROM pending NOT INDEXED WHERE key != 0) !=
-         (SELECT count(*) FROM pending INDEXED BY pending_key WHERE key != 0)";
-    for sql in [pending.as_str(), dead, due, keyed] {
-        if wrong(sql)? {
+    let mut found = BTreeMap::new();
+    let (mut due, mut keyed) = (0, 0);
+    let mut statement = connection.prepare(&pending)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let counted: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
+        found.insert(row.get::<_, u32>(0)?, counted);
+        due += row.get::<_, i64>(4)?;
+        keyed += row.get::<_, i64>(5)?;
+    }
+    let mut dead = counts(
+        connection,
+        "SELECT subscription, count(*) FROM dead NOT INDEXED GROUP BY 1",
+    )?;
+    let mut counters = connection
+        .prepare("SELECT subscription, pending, pending_bytes, checksum, dead FROM counters")?;
+    let mut rows = counters.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = row.get::<_, u32>(0)?;
+        let counted: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
+        let fits = found.remove(&number).unwrap_or_default() == counted
+            && dead.remove(&number).unwrap_or_default() == row.get::<_, i64>(4)?;
+        if !fits {
             return Ok(false);
         }
     }
-    Ok(true)
+    let by_due = "SELECT count(*) FROM pending INDEXED BY pending_due WHERE due_at IS NOT NULL";
+    let by_key = "SELECT count(*) FROM pending INDEXED BY pending_key WHERE key != 0";
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok(found.is_empty() && dead.is_empty() && count(by_due)? == due && count(by_key)? == keyed)
+}
+
+fn counts(connection: &Connection, sql: &str) -> Result<BTreeMap<u32, i64>> {
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }

@@ -329,6 +329,7 @@ impl<T: Send + 'static> Follower<T> {
         if error.is_full() {
             // Deliveries that are only in the book go on by what is kept for that.
             self.hub.reserve.give(BOOK_ROOM);
+            self.book.shrink_log();
             return;
         }
         self.errors += 1;

@@ -30,7 +30,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use apply::Round;
 pub(super) use examine::{Examined, examine};
@@ -70,7 +70,7 @@ pub(super) enum BookError {
 
 impl BookError {
     /// Whether the book must be written anew: what it says is wrong, as opposed to not being had just now.
-    fn is_damage(&self) -> bool {
+    pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Version(_) | Self::Unsound | Self::Foreign => true,
             Self::Journal(_) | Self::File(_) => false,
@@ -92,8 +92,12 @@ impl BookError {
     }
 
     /// Whether waiting for room on the disk is all that is to be done.
-    pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    fn is_full(&self) -> bool {
+        let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else {
+            return false;
+        };
+        // The index of the log beside the book has an error of its own for it.
+        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
     }
 }
 
@@ -217,6 +221,16 @@ impl Book {
                 self.try_recover(journal, last_seq, now, remembered)
             }
             result => result,
+        }
+    }
+
+    /// Moves what the log holds into the book and gives the log's room back, as far as that goes.
+    fn shrink_log(&self) {
+        let shrunk = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = shrunk {
+            tracing::debug!(%error, "the log of the book stays as long as it is");
         }
     }
 

@@ -30,6 +30,8 @@ pub(in crate::store) struct Live {
     pub(in crate::store) seq: EventSeq,
     pub(in crate::store) place: Place,
     pub(in crate::store) death: Option<Death>,
+    /// It is ordered by its key.
+    pub(in crate::store) is_keyed: bool,
     pub(in crate::store) progress: Progress,
 }
 
@@ -120,6 +122,7 @@ fn live_row(row: &Row<'_>) -> Result<Live> {
         number: SubscriptionNumber(row.get(10)?),
         seq: entry.seq,
         place: entry.place,
+        is_keyed: entry.key != 0,
         death: reason.map(|reason| Death { reason, blocks }),
         progress: Progress {
             attempts: entry.attempts,

@@ -88,6 +88,7 @@ fn accepted(seq: u64, deliveries: &[(u32, Option<DeadReason>)]) -> Record {
                 (SubscriptionNumber(*number), death)
             })
             .collect(),
+        keyed: Vec::new(),
     })
 }
 
@@ -98,6 +99,7 @@ fn large(seq: u64, bytes: usize) -> Record {
         seq: EventSeq(seq),
         event: Arc::new(new.event),
         deliveries: Vec::new(),
+        keyed: Vec::new(),
     })
 }
 
@@ -339,18 +341,14 @@ fn a_page_damaged_behind_the_header_is_noticed_and_the_book_written_anew() {
 
 #[test]
 fn full_disks_and_locks_are_no_damage() {
-    let error = |code| {
-        BookError::Sqlite(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(code),
-            None,
-        ))
-    };
-    assert!(!error(rusqlite::ffi::SQLITE_FULL).is_damage());
-    assert!(error(rusqlite::ffi::SQLITE_FULL).is_full());
-    assert!(!error(rusqlite::ffi::SQLITE_BUSY).is_damage());
-    assert!(!error(rusqlite::ffi::SQLITE_IOERR).is_damage());
-    assert!(error(rusqlite::ffi::SQLITE_CORRUPT).is_damage());
-    assert!(error(rusqlite::ffi::SQLITE_NOTADB).is_damage());
+    let error =
+        |code| BookError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    assert!(!error(ffi::SQLITE_FULL).is_damage());
+    assert!(error(ffi::SQLITE_FULL).is_full());
+    assert!(!error(ffi::SQLITE_BUSY).is_damage());
+    assert!(!error(ffi::SQLITE_IOERR).is_damage());
+    assert!(error(ffi::SQLITE_CORRUPT).is_damage());
+    assert!(error(ffi::SQLITE_NOTADB).is_damage());
     assert!(BookError::Version(9).is_damage());
 }
 

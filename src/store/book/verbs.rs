@@ -78,7 +78,14 @@ fn relocate(
     for ((number, death), progress) in deliveries {
         let dead = death.is_some();
         match replace(connection, *number, row, dead)? {
-            None => revive(connection, tally, *number, row, *death, progress)?,
+            None => {
+                let key = if moved.accepted.keyed.contains(number) {
+                    row.key
+                } else {
+                    0
+                };
+                revive(connection, tally, (*number, key), row, *death, progress)?;
+            }
             Some(from) => {
                 let to = Entry {
                     place: row.place,
@@ -144,7 +151,7 @@ fn replace(
 fn revive(
     connection: &Connection,
     tally: &mut Tally,
-    number: SubscriptionNumber,
+    (number, key): (SubscriptionNumber, u64),
     row: &EventRow,
     death: Option<Death>,
     progress: &Progress,
@@ -155,7 +162,7 @@ fn revive(
         body_bytes: row.body_bytes,
         accepted_at: row.accepted_at,
         since: progress.since,
-        key: row.key,
+        key,
         attempts: progress.attempts,
         schedule_attempts: progress.schedule_attempts,
     };

@@ -7,7 +7,8 @@
 //! ```text
 //! 1 Accepted            seq, accepted at, event id (16 bytes), flags (1 given id, 2 key, 4 source, 8 subject), type, each flagged
 //!                       text, content type, headers (count, then name and value each), deliveries (count, then number and
-//!                       0 or 1 + dead reason each, 128 more if it blocks), body
+//!                       0 or 1 + dead reason each, 128 more if it blocks), those
+//!                       that are ordered by key (count, then number each), body
 //! 2 Attempted           seq, subscription, attempt, recorded at, started at, duration in µs, status, 0 or 1 + failure reason,
 //!                       0 or response code, error message (empty: none), response prefix,
 //!                       next: 0 delivered | 1 dead, reason | 2 due, at, pause in ms | 3 dead and blocking, reason;
@@ -167,6 +168,10 @@ fn encode_accepted(accepted: &Accepted, out: &mut Vec<u8>) {
             let code = death.reason.code().saturating_add(1);
             if death.blocks { code | BLOCKS } else { code }
         }));
+    }
+    put_length(out, accepted.keyed.len());
+    for subscription in &accepted.keyed {
+        put_number(out, subscription.0.into());
     }
     put_bytes(out, body);
 }
@@ -332,11 +337,13 @@ fn decode_accepted(fields: &mut Reader<'_>) -> Option<Accepted> {
             }
         }
     })?;
+    let keyed = fields.list(|fields| Some(SubscriptionNumber(fields.small()?)))?;
     let body = Bytes::copy_from_slice(fields.bytes()?);
     Some(Accepted {
         seq,
         event: Arc::new(Event { head, body }),
         deliveries,
+        keyed,
     })
 }
 

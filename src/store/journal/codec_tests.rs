@@ -39,9 +39,11 @@ prop_compose! {
     fn arb_accepted()(
         seq in any::<u64>(), head in arb_head(), body in arb_bytes(300),
         deliveries in proptest::collection::vec((any::<u32>(), proptest::option::of(arb_death())), 0..4),
+        keyed in proptest::collection::vec(any::<u32>(), 0..3),
     ) -> Record {
+        let keyed = keyed.into_iter().map(SubscriptionNumber).collect();
         let deliveries = deliveries.into_iter().map(|(number, dead)| (SubscriptionNumber(number), dead)).collect();
-        Record::Accepted(Accepted { seq: EventSeq(seq), event: Arc::new(Event { head, body }), deliveries })
+        Record::Accepted(Accepted { seq: EventSeq(seq), event: Arc::new(Event { head, body }), deliveries, keyed })
     }
 }
 

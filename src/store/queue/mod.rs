@@ -87,7 +87,7 @@ pub(super) struct Entry {
     pub(super) accepted_at: Timestamp,
     /// When its schedule began: when it was accepted, or replayed.
     pub(super) since: Timestamp,
-    /// A hash of the event's key, 0 if it has none.
+    /// A hash of the event's key, 0 if it has none or was accepted when keys did not matter.
     pub(super) key: u64,
     /// Attempts made.
     pub(super) attempts: u32,
@@ -96,7 +96,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The entry of each delivery of an event that was just accepted.
+    /// The entry of the deliveries of an event that was just accepted, with its key: see [`Entry::of`].
     pub(super) fn accepted(accepted: &Accepted, place: Place, key: DedupKey) -> Self {
         let head = &accepted.event.head;
         Self {
@@ -109,6 +109,13 @@ impl Entry {
             attempts: 0,
             schedule_attempts: 0,
         }
+    }
+
+    /// The same for this subscription: without the key unless it is ordered by it.
+    pub(super) fn of(self, accepted: &Accepted, subscription: SubscriptionNumber) -> Self {
+        let keyed = accepted.keyed.contains(&subscription);
+        let key = if keyed { self.key } else { 0 };
+        Self { key, ..self }
     }
 
     /// What the row of this delivery adds to the checksum that the book keeps.
@@ -239,8 +246,9 @@ impl Queue {
     }
 
     /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has ended;
-    /// nothing is taken until then.
+    /// nothing is taken until then. By key are ordered those that are accepted from then on.
     pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
+        self.0.keyed.store(order == Order::Key, Ordering::Relaxed);
         self.0.step(|state| state.set_order(order, when_stuck));
     }
 
@@ -290,6 +298,8 @@ pub(super) struct QueueShared {
     stalled: AtomicBool,
     /// Its deliveries are held.
     held: AtomicBool,
+    /// It is ordered by key.
+    keyed: AtomicBool,
 }
 
 struct Locked {
@@ -318,6 +328,7 @@ impl QueueShared {
             changed: Notify::new(),
             stalled: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            keyed: AtomicBool::new(false),
         })
     }
 
@@ -430,6 +441,11 @@ impl QueueShared {
 
     pub(super) fn blockers(&self, dead: &[(EventSeq, u64)], complete: bool) {
         self.step(|state| state.blockers(dead, complete));
+    }
+
+    /// Whether the keys of its deliveries matter.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.keyed.load(Ordering::Relaxed)
     }
 
     /// Whether deliveries of this key wait for each other.

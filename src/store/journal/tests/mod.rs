@@ -122,6 +122,7 @@ pub(super) fn accepted(seq: u64, size: usize) -> Record {
         seq: EventSeq(seq),
         event,
         deliveries: vec![(SubscriptionNumber(1), None)],
+        keyed: Vec::new(),
     })
 }
 
