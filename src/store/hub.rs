@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -12,7 +12,7 @@ use crate::store::budget::Budget;
 use crate::store::error::StoreError;
 use crate::store::history::Inbox as HistoryInbox;
 use crate::store::pump::Completions;
-use crate::store::queue::Bounds;
+use crate::store::queue::{Bounds, QueueShared, QueueState};
 use crate::store::reader::Inbox as ReaderInbox;
 use crate::store::reserve::Room;
 use crate::store::watch::Watchers;
@@ -29,6 +29,8 @@ pub(super) struct Hub {
     pub(super) completions: Completions,
     /// What outcomes and the book have when the disk is full.
     pub(super) reserve: Arc<dyn Room>,
+    /// Every queue there is, to be told when the book was written anew.
+    pub(super) queues: Mutex<Vec<Weak<QueueShared>>>,
     /// An event was refused because the disk is full.
     pub(super) space_wanted: Notify,
     /// Bytes of bodies pending, those of one event once for each subscription.
@@ -53,6 +55,7 @@ impl Hub {
             history: HistoryInbox::default(),
             completions: Completions::default(),
             reserve,
+            queues: Mutex::default(),
             space_wanted: Notify::new(),
             pending_bytes: Arc::default(),
             watchers: Watchers::default(),
@@ -62,6 +65,15 @@ impl Hub {
     /// Bytes of bodies pending, those of one event once for each subscription.
     pub(super) fn pending_bytes(&self) -> u64 {
         self.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lets every queue read again what it has in memory: the book was damaged, and what it said may have been wrong.
+    pub(super) fn reread(&self) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| queue.strong_count() > 0);
+        for queue in queues.iter().filter_map(Weak::upgrade) {
+            queue.step(QueueState::reread);
+        }
     }
 
     /// Fails the store, unless it has failed before.

@@ -183,7 +183,7 @@ impl Inner {
             return Ok(false);
         }
         self.keep_standing(number).await?;
-        self.forget(number).await
+        self.forget(number, kept_since).await
     }
 
     /// Why a segment may go, but for what of it is needed still.
@@ -328,10 +328,10 @@ impl Inner {
     }
 
     /// Forgets a segment of which nothing is needed, and removes its file; whether it did.
-    async fn forget(&self, segment: u32) -> Result<bool, VerbError> {
+    async fn forget(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
         let _turn = self.turn().await;
         let forgotten = self
-            .ask(move |book| segments::forget(book, segment))
+            .ask(move |book| segments::forget(book, segment, dead_since))
             .await?;
         let Some(forgotten) = forgotten else {
             return Ok(false);

@@ -398,3 +398,35 @@ async fn the_oldest_delivery_is_known_also_when_it_is_only_in_the_book() {
     running.store.publish();
     running.close().await;
 }
+
+#[tokio::test]
+async fn a_book_that_breaks_while_running_strands_no_delivery() {
+    let folder = tempdir().unwrap();
+    let clock = HandClock::at(NOW);
+    let setup = Setup {
+        bounds: TINY,
+        clock: clock.clone(),
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let a = running.named("a");
+    let bodies: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let batch = bodies.iter().map(|body| event(body, &[a])).collect();
+    running.accept(batch).await;
+    for lease in running.take(a, 3).await {
+        let next = due_in(NOW, Duration::from_secs(1));
+        running.settle(lease, next).await;
+    }
+    // Rows are hidden from the queue, as a flipped bit hides them, and then SQLite notices.
+    let book = rusqlite::Connection::open(folder.path().join("book.sqlite3")).unwrap();
+    book.busy_timeout(Duration::from_secs(5)).unwrap();
+    book.execute_batch("DELETE FROM pending WHERE seq % 3 = 0; DROP TABLE counters;")
+        .unwrap();
+    clock.advance(Duration::from_secs(2));
+    let mut delivered = running.drain(a).await;
+    delivered.sort();
+    let mut expected = bodies;
+    expected.sort();
+    assert_eq!(delivered, expected);
+    running.close().await;
+}

@@ -7,22 +7,28 @@ use rusqlite::{Connection, Result};
 
 use super::schema::CHECKSUM;
 
+/// What an entry of the index of due times adds to its checksum, so that a sum over many millions fits.
+const DUE: &str = "due_at / 1024 % 1073741824 + due_at % 1024 * 1048576 + seq % 1048576 + subscription % 1024 + 1";
+/// The same of the index of keys.
+const KEYED: &str = "abs(key % 1073741789) + seq % 1048576 + subscription % 1024 + 1";
+
 /// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over them
 /// and over each index that deliveries are found by.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
     let pending = format!(
-        "SELECT subscription, count(*), sum(body_bytes), sum({CHECKSUM}), sum(due_at IS NOT NULL), sum(key != 0)
+        "SELECT subscription, count(*), sum(body_bytes), sum({CHECKSUM}),
+         coalesce(sum(iif(due_at IS NULL, 0, {DUE})), 0), coalesce(sum(iif(key = 0, 0, {KEYED})), 0)
          FROM pending NOT INDEXED GROUP BY subscription"
     );
     let mut found = BTreeMap::new();
-    let (mut due, mut keyed) = (0, 0);
+    let (mut due, mut keyed) = (0_i64, 0_i64);
     let mut statement = connection.prepare(&pending)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let counted: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
         found.insert(row.get::<_, u32>(0)?, counted);
-        due += row.get::<_, i64>(4)?;
-        keyed += row.get::<_, i64>(5)?;
+        due = due.wrapping_add(row.get(4)?);
+        keyed = keyed.wrapping_add(row.get(5)?);
     }
     let mut dead = counts(
         connection,
@@ -40,10 +46,15 @@ pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
             return Ok(false);
         }
     }
-    let by_due = "SELECT count(*) FROM pending INDEXED BY pending_due WHERE due_at IS NOT NULL";
-    let by_key = "SELECT count(*) FROM pending INDEXED BY pending_key WHERE key != 0";
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    Ok(found.is_empty() && dead.is_empty() && count(by_due)? == due && count(by_key)? == keyed)
+    let sum = |what: &str, index: &str, rows: &str| {
+        let sql =
+            format!("SELECT coalesce(sum({what}), 0) FROM pending INDEXED BY {index} WHERE {rows}");
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
+    };
+    Ok(found.is_empty()
+        && dead.is_empty()
+        && sum(DUE, "pending_due", "due_at IS NOT NULL")? == due
+        && sum(KEYED, "pending_key", "key != 0")? == keyed)
 }
 
 fn counts(connection: &Connection, sql: &str) -> Result<BTreeMap<u32, i64>> {

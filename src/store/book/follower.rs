@@ -318,13 +318,14 @@ impl<T: Send + 'static> Follower<T> {
             %error,
             "the book does not work; deliveries go on without it"
         );
-        if error.is_damage()
-            && let Err(error) = self.book.begin_anew()
-        {
-            error!(
-                %error,
-                "the book cannot be written anew"
-            );
+        if error.is_damage() {
+            match self.book.begin_anew() {
+                Ok(()) => self.hub.reread(),
+                Err(error) => error!(
+                    %error,
+                    "the book cannot be written anew"
+                ),
+            }
         }
         if error.is_full() {
             // Deliveries that are only in the book go on by what is kept for that.

@@ -140,16 +140,20 @@ pub(in crate::store) fn dead_bytes(connection: &Connection) -> Result<u64> {
     connection.query_row(sql, [], |row| row.get(0).map(nat))
 }
 
-/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries. Answers the dead
-/// letters, none if it has to stay.
+/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries, or some that died
+/// since `dead_since`: both may have come while others were copied. Answers the dead letters, none if it has to stay.
 pub(in crate::store) fn forget(
     connection: &Connection,
     segment: u32,
+    dead_since: Timestamp,
 ) -> Result<Option<Vec<Forgotten>>> {
     let transaction = connection.unchecked_transaction()?;
     let needed = transaction
-        .prepare_cached("SELECT 1 FROM pending WHERE segment = ?1 LIMIT 1")?
-        .exists([segment])?;
+        .prepare_cached(
+            "SELECT 1 FROM pending WHERE segment = ?1
+             UNION ALL SELECT 1 FROM dead WHERE segment = ?1 AND dead_at >= ?2 LIMIT 1",
+        )?
+        .exists(params![segment, millis(dead_since)])?;
     if needed {
         return Ok(None);
     }

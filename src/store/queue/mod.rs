@@ -317,7 +317,7 @@ impl QueueShared {
         in_book: Option<Timestamp>,
     ) -> Arc<Self> {
         let state = QueueState::new(hub.bounds, Arc::clone(&hub.budget), in_book);
-        Arc::new(Self {
+        let queue = Arc::new(Self {
             number,
             counters,
             hub: Arc::clone(hub),
@@ -329,7 +329,11 @@ impl QueueShared {
             stalled: AtomicBool::new(false),
             held: AtomicBool::new(false),
             keyed: AtomicBool::new(false),
-        })
+        });
+        let mut queues = hub.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.push(Arc::downgrade(&queue));
+        drop(queues);
+        queue
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked> {

@@ -100,6 +100,10 @@ impl Lines {
         }
     }
 
+    pub(super) fn rules(&self) -> (Order, WhenStuck) {
+        (self.order, self.when_stuck)
+    }
+
     /// Whether these are the rules already.
     pub(super) fn is(&self, order: Order, when_stuck: WhenStuck) -> bool {
         let no_matter = order == Order::None;

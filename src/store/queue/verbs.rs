@@ -17,7 +17,16 @@ impl QueueState {
     /// Sets how deliveries wait for each other. Another order than before takes effect once nothing is on its way.
     pub(in crate::store) fn set_order(&mut self, order: Order, when_stuck: WhenStuck) {
         let unchanged = self.lines.is(order, when_stuck);
-        self.new_order = (!unchanged).then_some((order, when_stuck));
+        let rereads = self.new_order == Some(self.lines.rules());
+        if !unchanged || !rereads {
+            self.new_order = (!unchanged).then_some((order, when_stuck));
+        }
+        self.reorder();
+    }
+
+    /// Reads what is in memory from the book again, once nothing is on its way.
+    pub(in crate::store) fn reread(&mut self) {
+        self.new_order.get_or_insert(self.lines.rules());
         self.reorder();
     }
 
