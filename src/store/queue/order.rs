@@ -183,9 +183,11 @@ impl Lines {
                 spill.count += 1;
             }
             None if self.waiting >= room => {
-                let last = line.waiting.keys().next_back().copied();
+                // What is due may wait here although it comes later.
+                let before = line.waiting.range(..entry.seq).next_back();
+                let before = before.map(|(seq, _)| *seq);
                 line.spill = Some(Spill {
-                    after: last.unwrap_or(EventSeq(entry.seq.0.saturating_sub(1))),
+                    after: before.unwrap_or(EventSeq(entry.seq.0.saturating_sub(1))),
                     last: entry.seq,
                     count: 1,
                     asked: None,

@@ -165,3 +165,28 @@ fn the_lowest_goes_first_also_when_it_comes_back_later() {
     lines.remove(0, EventSeq(3));
     assert_eq!(freed(&mut lines), [4]);
 }
+
+#[test]
+fn what_is_due_and_comes_later_does_not_hide_what_is_left_to_the_book() {
+    let mut lines = lines(Order::Key, WhenStuck::Block);
+    for seq in 1..=3 {
+        come(&mut lines, entry(seq, 7));
+    }
+    lines.wait(entry(20, 7));
+    assert!(!come(&mut lines, entry(4, 7)), "there is no room for it");
+    for next in 2..=3 {
+        lines.ended(&entry(next - 1, 7), false);
+        assert_eq!(freed(&mut lines), [next]);
+    }
+    lines.ended(&entry(3, 7), false);
+    assert_eq!(freed(&mut lines), [0; 0], "4 comes before 20");
+    assert_eq!(lines.begin_followers()[0].after, EventSeq(3));
+    lines.followers(Followers {
+        line: 7,
+        entries: vec![entry(4, 7)],
+        complete: true,
+    });
+    assert_eq!(freed(&mut lines), [4]);
+    lines.ended(&entry(4, 7), false);
+    assert_eq!(freed(&mut lines), [20]);
+}
