@@ -406,3 +406,27 @@ async fn above_max_pending_no_event_is_accepted() {
     world.post(3..4, &[a]).await;
     world.running.close().await;
 }
+
+#[tokio::test]
+async fn what_was_copied_can_be_cancelled_when_nothing_else_is_left() {
+    let world = World::new(RETENTION);
+    let (a, b) = (world.running.named("a"), world.running.named("b"));
+    world.post(0..59, &[b]).await;
+    world.post(59..60, &[a]).await;
+    world.running.drain(b).await;
+    world.clock.advance(4 * DAY);
+    // The segment of the last event goes, too.
+    world.running.store.0.journal.seal();
+    let alone = async {
+        while world.segments().len() > 1 {
+            world.clean().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(MINUTE, alone).await.unwrap();
+    let world = world.restart_without_book().await;
+    assert_eq!(world.running.store.cancel_all(a).await.unwrap(), 1);
+    let world = world.restart().await;
+    assert_eq!(world.running.store.queue(a).counts().pending, 0);
+    world.running.close().await;
+}

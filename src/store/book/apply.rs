@@ -266,6 +266,8 @@ impl Round {
             Record::Moved(moved) => {
                 let row = EventRow::new(&moved.accepted, place, self.key);
                 let at = moved.accepted.event.head.accepted_at;
+                // The segment that told of it first may be gone, and with it all later events.
+                self.last_seq = self.last_seq.max(moved.accepted.seq);
                 self.bytes += row.subscriptions.len();
                 self.verb(Verb::Move(Box::new((row, moved))), at);
             }

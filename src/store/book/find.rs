@@ -148,8 +148,8 @@ pub(in crate::store) fn pending_of(
     number: SubscriptionNumber,
 ) -> Result<(EventSeq, u64, u64)> {
     let last = head(connection)?.last_seq;
-    let sql = "SELECT count(*), coalesce(sum(body_bytes), 0) FROM pending WHERE subscription = ?1";
-    connection.query_row(sql, [number.0], |row| {
+    let sql = "SELECT count(*), coalesce(sum(body_bytes), 0) FROM pending WHERE subscription = ?1 AND seq <= ?2";
+    connection.query_row(sql, params![number.0, int(last.0)], |row| {
         Ok((last, nat(row.get(0)?), nat(row.get(1)?)))
     })
 }
