@@ -133,19 +133,23 @@ impl Lines {
         }
     }
 
+    /// Whether every dead delivery that may block this one is known.
+    pub(super) fn knows(&self, seq: EventSeq) -> bool {
+        match self.blockers {
+            Blockers::Known(upto) => upto.is_none_or(|upto| seq <= upto),
+            Blockers::Unknown | Blockers::Asked => self.when_stuck == WhenStuck::Skip,
+        }
+    }
+
     /// Whether what was never attempted may be looked at: all that is stuck must be known first, no more lines than
     /// `most` may be stuck, and where everything is in one line there is nothing to look for behind its head.
     pub(super) fn may_pass(&self, seq: EventSeq, most: usize) -> bool {
-        let known = match self.blockers {
-            Blockers::Known(upto) => upto.is_none_or(|upto| seq <= upto),
-            Blockers::Unknown | Blockers::Asked => self.when_stuck == WhenStuck::Skip,
-        };
         let room = match self.order {
             Order::None => return true,
             Order::Key => !self.is_full(most),
             Order::Strict => self.lines.get(&STRICT).is_none_or(|line| line.lets_go(seq)),
         };
-        known && room
+        room && self.knows(seq)
     }
 
     /// Whether as many lines are stuck as may be.

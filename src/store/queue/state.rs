@@ -225,7 +225,7 @@ impl QueueState {
             None if self.lines.is_full(most) => self.dues.first_attempted(),
             due => due,
         };
-        if let Some(entry) = due {
+        if let Some(entry) = due.filter(|entry| self.lines.knows(entry.seq)) {
             return Some((Source::Dues, *entry));
         }
         let fresh = self.window.front()?.entry;

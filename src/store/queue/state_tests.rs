@@ -207,3 +207,17 @@ fn the_oldest_is_found_wherever_it_is() {
         Some(NOW)
     );
 }
+
+#[test]
+fn what_is_due_waits_until_it_is_known_what_blocks_it() {
+    let mut state = state(1 << 20, Bounds::default());
+    state.set_order(Order::Strict, WhenStuck::Block);
+    state.requeued(entry(2), NOW);
+    assert!(!state.is_ready(NOW));
+    let wants = state.wants();
+    assert_eq!((wants.loads.len(), wants.blockers.is_some()), (0, true));
+    state.blockers(&[(EventSeq(1), 0)], true);
+    assert_eq!(state.wants().loads.len(), 0, "1 is dead and blocks it");
+    state.revived(0, EventSeq(1), NOW);
+    assert_eq!(state.wants().loads.len(), 1);
+}
