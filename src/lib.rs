@@ -7,6 +7,7 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod egress;
+pub mod feed;
 pub mod http_server;
 pub mod ingest;
 pub mod matching;

@@ -9,6 +9,7 @@
 //! Anything else is 404, any other method 405. The three paths need no token and no known `Host`: they say nothing secret
 //! and change nothing. Listening and connection limits are the concern of `http_server`.
 
+mod control;
 mod exporter;
 
 use std::convert::Infallible;
@@ -22,16 +23,17 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
-use tokio::sync::{mpsc, oneshot};
 use tower::{ServiceBuilder, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_service::Service;
 
+use crate::feed::Feed;
 use crate::http_server::Problem;
 use crate::store::{Health, Store};
 
+pub use control::{Command, Control, EditRefusal, EditRequest};
 pub use exporter::Exporter;
 
 /// An answer that takes longer is cut with 503.
@@ -64,30 +66,10 @@ pub struct Admin {
     pub store: Store,
     /// Whether events are accepted.
     pub readiness: Readiness,
-    /// Whom to ask for fresh gauges before each `/metrics`.
-    pub gauges: Gauges,
-}
-
-/// Asks the owner of the lanes to bring their gauges up to date. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Gauges(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Gauges {
-    /// This end, and the one where the owner of the lanes finds what to answer once gauges are up to date.
-    #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
-        let (ask, asked) = mpsc::channel(16);
-        (Self(ask), asked)
-    }
-
-    /// Waits until the gauges are up to date, or for nothing when they have no owner any more.
-    async fn refreshed(&self) {
-        let (done, is_done) = oneshot::channel();
-        if self.0.send(done).await.is_ok() {
-            // An owner that goes away meanwhile leaves the gauges as they are.
-            drop(is_done.await);
-        }
-    }
+    /// Whom to ask for what only the owner of the relay can do.
+    pub control: Control,
+    /// What happens.
+    pub feed: Feed,
 }
 
 impl Admin {
@@ -167,7 +149,7 @@ impl Admin {
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
-        self.gauges.refreshed().await;
+        self.control.refreshed().await;
         match self.exporter.text().await {
             Some(text) => respond(StatusCode::OK, METRICS_TYPE, text),
             None => Problem::new(

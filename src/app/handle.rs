@@ -2,22 +2,11 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Reloaded};
 use crate::shutdown::Shutdown;
 
 /// Reloads that may wait for their turn.
 const RELOADS_WAITING_MAX: usize = 16;
-
-/// What a reload changed, in numbers of subscriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reloaded {
-    /// New in the file.
-    pub added: usize,
-    /// Defined differently than before.
-    pub changed: usize,
-    /// Gone from the file.
-    pub removed: usize,
-}
 
 /// Whom to tell how a reload went, if anybody.
 pub(super) type ReloadRequest = Option<oneshot::Sender<Result<Reloaded, ConfigError>>>;

@@ -20,12 +20,12 @@ mod stop;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Readiness;
+use crate::admin::{Command, Readiness};
 use crate::config::{Config, Environment, Watcher};
 use crate::delivery::Lanes;
 use crate::domain::Clock;
@@ -35,8 +35,9 @@ use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError};
 use crate::systemd::{ActivatedSockets, Notifier};
 
+pub use crate::config::Reloaded;
 pub use error::AppError;
-pub use handle::{Handle, Reloaded};
+pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use start::start;
 
@@ -79,7 +80,9 @@ pub struct Running {
     stop_admin: CancellationToken,
     addresses: Addresses,
     readiness: Readiness,
-    gauge_requests: mpsc::Receiver<oneshot::Sender<()>>,
+    /// What the API shows.
+    in_force: watch::Sender<Arc<Config>>,
+    commands: mpsc::Receiver<Command>,
     handle: Handle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     loading: Loading,
@@ -116,6 +119,19 @@ impl Running {
         result
     }
 
+    /// Does what the API asks for. Who asked may have gone away; then nobody needs to know.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Refresh(done) => {
+                self.lanes.publish();
+                done.send(()).unwrap_or_default();
+            }
+            Command::Reload(answer) => self.begin_reload(Some(answer)),
+            Command::Edit(_, answer) => drop(answer),
+            Command::Test(_, answer) => drop(answer),
+        }
+    }
+
     /// Only lanes that turn are a sign of life.
     fn feed_watchdog(&mut self) {
         if self.lanes.beat() {
@@ -146,11 +162,7 @@ impl Running {
                 }
                 prepared = self.loading.done() => self.finish_reload(prepared),
                 () = tick(&mut watchdog) => self.feed_watchdog(),
-                Some(done) = self.gauge_requests.recv() => {
-                    self.lanes.publish();
-                    // Who asked may have gone away; then nobody needs to know.
-                    done.send(()).unwrap_or_default();
-                }
+                Some(command) = self.commands.recv(), if self.loading.is_idle() => self.obey(command),
             }
         }
     }

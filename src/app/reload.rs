@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::app::Running;
 use crate::app::handle::ReloadRequest;
-use crate::app::{Reloaded, Running};
-use crate::config::{Config, ConfigError, Environment, Problem};
+use crate::config::{Config, ConfigError, Environment, Problem, Reloaded};
 use crate::domain::SubscriptionName;
 use crate::ingest::Routes;
 use crate::metrics::Metrics;
@@ -114,7 +114,8 @@ impl Running {
         }
         log_warnings(&prepared.warnings);
         self.say_what_needs_a_restart(&config);
-        let reloaded = compare(&self.config, &config);
+        let reloaded = Reloaded::between(&self.config, &config);
+        self.in_force.send_replace(Arc::clone(&config));
         self.config = config;
         Ok(reloaded)
     }
@@ -213,19 +214,4 @@ fn log_problems(problems: &[Problem]) {
         tracing::error!(%file, line, column, path, problem = message, "the configuration is wrong");
     }
     tracing::error!("configuration not reloaded: the running one stays in place");
-}
-
-/// How many subscriptions differ between two configurations.
-fn compare(old: &Config, new: &Config) -> Reloaded {
-    let mut reloaded = Reloaded::default();
-    for (name, subscription) in &new.subscriptions {
-        match old.subscriptions.get(name) {
-            None => reloaded.added += 1,
-            Some(before) if before != subscription => reloaded.changed += 1,
-            Some(_) => {}
-        }
-    }
-    let is_gone = |name: &&_| !new.subscriptions.contains_key(*name);
-    reloaded.removed = old.subscriptions.keys().filter(is_gone).count();
-    reloaded
 }

@@ -4,10 +4,11 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Exporter, Gauges, Readiness};
+use crate::admin::{Admin, Control, Exporter, Readiness};
 use crate::app::handle::Handle;
 use crate::app::listeners::Bound;
 use crate::app::reload::{Loading, log_warnings, names};
@@ -15,6 +16,7 @@ use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
 use crate::delivery::Lanes;
 use crate::egress::Egress;
+use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -47,11 +49,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         return Err(AppError::OpenListener(open.to_string()));
     }
     let shutdown = Shutdown::default();
+    let feed = Feed::default();
     let lanes = Lanes::start(
         &config,
         store.clone(),
         Egress::new(),
         metrics.clone(),
+        feed.clone(),
         Arc::clone(&clock),
         shutdown.clone(),
     )?;
@@ -61,12 +65,14 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let stop = shutdown.stop_accepting.clone();
     let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
     let readiness = Readiness::default();
-    let (gauges, gauge_requests) = Gauges::new();
+    let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let (control, commands) = Control::new(seen);
     let admin = Admin {
         exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
         store: store.clone(),
         readiness: readiness.clone(),
-        gauges,
+        control,
+        feed,
     };
     let stop_admin = CancellationToken::new();
     let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
@@ -87,7 +93,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         stop_admin,
         addresses,
         readiness,
-        gauge_requests,
+        in_force,
+        commands,
         handle,
         reload_requests,
         loading: Loading::default(),

@@ -29,7 +29,7 @@ impl Running {
         tracing::info!("stopping: no new events, answering requests under way");
         self.options.notifier.stopping();
         self.readiness.set(false);
-        self.gauge_requests.close();
+        self.commands.close();
         let stop_now = self.shutdown.stop_now.clone();
         tokio::select! {
             () = self.events.join() => {}

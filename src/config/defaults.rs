@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use crate::config::model::{
-    Config, Durability, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel, Retention,
-    StoreConfig, Subscription, WhenDisabled,
+    AdminConfig, Config, Durability, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel,
+    Notifications, Retention, StoreConfig, Subscription, WhenDisabled,
 };
 use crate::domain::{AutoDisable, Order, Patterns, Retry, SubscriptionName, WhenStuck};
 use crate::egress::{AddressPolicy, TlsVersion};
@@ -27,6 +28,8 @@ impl Default for Config {
             ingest: Ingest::default(),
             store: StoreConfig::default(),
             network: network(),
+            admin: AdminConfig::default(),
+            notifications: Notifications::default(),
             log: Log::default(),
             subscriptions: BTreeMap::new(),
         }
@@ -76,6 +79,19 @@ impl Default for Retention {
             delivered: 3 * DAY,
             dead: 30 * DAY,
             max_size: 4 * GIB,
+        }
+    }
+}
+
+/// With the store's folder when nothing says another.
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            tokens: Vec::new(),
+            edit_config: true,
+            write_to: None,
+            secrets_dir: StoreConfig::default().path.join("secrets"),
+            allowed_hosts: Vec::new(),
         }
     }
 }
@@ -135,6 +151,9 @@ impl Subscription {
             http2: true,
             ca_pem: None,
             min_tls_version: TlsVersion::Tls12,
+            notify: Vec::new(),
+            notify_after: 5,
+            definition: Arc::default(),
         }
     }
 }

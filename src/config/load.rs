@@ -11,7 +11,9 @@ use crate::config::file;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::listen;
-use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
+use crate::config::model::{
+    AdminConfig, Config, Ingest, Listen, Log, LogFormat, LogLevel, Notifications, Subscription,
+};
 use crate::config::network::network;
 use crate::config::problem::{ConfigError, Problem};
 use crate::config::reader::{Context, Fields, any_mapping, choice, mapping};
@@ -165,10 +167,17 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     let network = fields.read("network", context, network);
     let log = fields.read("log", context, log);
     let settings = fields.read("defaults", context, Settings::read_defaults);
+    let store = store(fields, context);
+    let admin = AdminConfig {
+        secrets_dir: store.path.join("secrets"),
+        ..AdminConfig::default()
+    };
     let config = Config {
         listen,
         ingest,
-        store: store(fields, context),
+        store,
+        admin,
+        notifications: Notifications::default(),
         network: network.unwrap_or_else(defaults::network),
         log: log.unwrap_or_default(),
         subscriptions: BTreeMap::new(),

@@ -8,7 +8,9 @@
 //! offending key or scalar; unknown keys are errors everywhere.
 
 mod defaults;
+mod diff;
 mod document;
+mod edit;
 mod endpoint;
 mod environment;
 mod file;
@@ -37,12 +39,15 @@ mod units;
 mod values;
 mod watch;
 
+pub use diff::Reloaded;
+pub use edit::{Change, Edit, EditError, Edited};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
 pub use model::{
-    Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel,
-    Retention, StoreConfig, Subscription, WhenDisabled,
+    AdminConfig, AdminToken, Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log,
+    LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
+    StoreConfig, Subscription, WhenDisabled,
 };
 pub use problem::{ConfigError, Problem};
 pub use watch::Watcher;

@@ -16,9 +16,9 @@ use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
 use crate::delivery::settings::{Settings, SettingsError, digest};
 use crate::delivery::standing::{Defined, Standing};
-use crate::delivery::status::{Status, StatusError};
-use crate::domain::{Clock, DisabledReason, SubscriptionName, Timestamp};
+use crate::domain::{Clock, DisabledReason, Status, StatusError, SubscriptionName, Timestamp};
 use crate::egress::{AddressPolicy, Egress};
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError};
@@ -44,6 +44,7 @@ pub struct Lanes {
     store: Store,
     egress: Egress,
     metrics: Metrics,
+    feed: Feed,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     policy: Arc<AddressPolicy>,
@@ -74,6 +75,7 @@ impl Lanes {
         store: Store,
         egress: Egress,
         metrics: Metrics,
+        feed: Feed,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, SettingsError> {
@@ -81,6 +83,7 @@ impl Lanes {
             store,
             egress,
             metrics,
+            feed,
             clock,
             shutdown,
             policy: Arc::new(config.network.clone()),
@@ -325,7 +328,7 @@ impl Handle {
     }
 
     fn status(&self) -> Status {
-        Status::of(self.lane.standing().state())
+        self.lane.standing().state().status()
     }
 
     /// Holds or resumes by what the definition says, and records it.

@@ -5,7 +5,7 @@
 //! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` says what follows
 //! - `settings`: what a lane needs of its subscription's definition
 //! - `standing`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
-//! - `disabling`: when it is disabled by itself; `status`: how it stands, for others
+//! - `disabling`: when it is disabled by itself
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
 //! Leaves to `store` what is ready, due and durable; to `request`, `signing` and `egress` what is sent and how.
@@ -23,9 +23,7 @@ mod rate;
 mod retry;
 mod settings;
 mod standing;
-mod status;
 mod stops;
 
 pub use lanes::{LaneError, Lanes};
 pub use settings::{SettingsError, SettingsProblem};
-pub use status::{Status, StatusError};

@@ -11,6 +11,7 @@ mod pattern;
 mod policy;
 mod retry;
 mod secret;
+mod status;
 mod time;
 
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
@@ -23,4 +24,5 @@ pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision};
 pub use secret::Secret;
+pub use status::{Status, StatusError};
 pub use time::{Clock, SystemClock, Timestamp};

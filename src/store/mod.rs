@@ -74,7 +74,7 @@ pub use retention::Retention;
 pub use watch::{FirstAttempt, Watch};
 
 use crate::domain::{
-    Clock, DeliveryId, DisabledReason, Event, EventId, Next, Outcome, SubscriptionName,
+    Clock, DeliveryId, DisabledReason, Event, EventId, Next, Outcome, Status, SubscriptionName,
     SubscriptionNumber, Timestamp,
 };
 use crate::metrics::StoreMetrics;
@@ -162,6 +162,19 @@ pub struct SubscriptionState {
     /// Spans in which it was stopped (held, paused): not counted towards `max_age`. At most 32, oldest first; merged
     /// beyond.
     pub stops: Vec<(Timestamp, Timestamp)>,
+}
+
+impl SubscriptionState {
+    /// What it says about how the subscription stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let by_file = self.held_since.filter(|_| self.inactive);
+        let by_file = by_file.map(|since| (DisabledReason::Config, since));
+        Status {
+            disabled: by_file.or(self.disabled),
+            consecutive_failures: self.consecutive_failures,
+        }
+    }
 }
 
 /// The store: a cheap handle.

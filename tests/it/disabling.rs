@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sidehook::config::Subscription;
-use sidehook::delivery::StatusError;
 use sidehook::domain::DisabledReason::{self, Config, Endpoint, Failing, Gone, Manual};
+use sidehook::domain::StatusError;
 use sidehook::domain::{AutoDisable, Retry};
 
 use crate::support::lanes::{Relay, accepting, inactive, subscription, until};

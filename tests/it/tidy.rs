@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("matching", 1),
     ("metrics", 1),
     ("http_server", 1),
+    ("feed", 1),
     ("shutdown", 1),
     ("systemd", 1),
     ("request", 1),

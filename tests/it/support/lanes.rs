@@ -11,6 +11,7 @@ use sidehook::domain::{
     Clock, DeliveryId, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
 use sidehook::egress::{AddressPolicy, Egress};
+use sidehook::feed::Feed;
 use sidehook::metrics::Metrics;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
@@ -70,6 +71,7 @@ impl Relay {
             store.clone(),
             Egress::new(),
             metrics.clone(),
+            Feed::default(),
             Arc::clone(&clock),
             shutdown.clone(),
         );

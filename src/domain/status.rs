@@ -1,7 +1,6 @@
 //! How a subscription stands, for those who ask, and why it cannot be disabled or enabled.
 
 use crate::domain::{DisabledReason, Timestamp};
-use crate::store::SubscriptionState;
 
 /// How a subscription stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +13,6 @@ pub struct Status {
 }
 
 impl Status {
-    /// What a state says.
-    pub(super) fn of(state: &SubscriptionState) -> Self {
-        let by_file = state.held_since.filter(|_| state.inactive);
-        let by_file = by_file.map(|since| (DisabledReason::Config, since));
-        Self {
-            disabled: by_file.or(state.disabled),
-            consecutive_failures: state.consecutive_failures,
-        }
-    }
-
     /// Whether its deliveries are attempted.
     #[must_use]
     pub fn is_active(&self) -> bool {

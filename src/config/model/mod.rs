@@ -3,6 +3,8 @@
 //! Every value here has passed its checks and has its defaults filled in: no `Option` means "not looked at yet".
 //! How it is read from YAML is told by the other files of this room.
 
+mod operation;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::domain::{
@@ -17,6 +20,10 @@ use crate::domain::{
 };
 use crate::egress::{AddressPolicy, TlsVersion};
 use crate::signing::Scheme;
+
+pub use operation::{
+    AdminConfig, AdminToken, NotificationWebhook, Notifications, Scopes, Smtp, SmtpTls,
+};
 
 /// A whole, valid configuration. Immutable; swapped whole on reload.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +36,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// `network`
     pub network: AddressPolicy,
+    /// `admin`
+    pub admin: AdminConfig,
+    /// `notifications`
+    pub notifications: Notifications,
     /// `log`
     pub log: Log,
     /// `subscriptions`, those of included files and inactive ones among them.
@@ -226,6 +237,12 @@ pub struct Subscription {
     pub ca_pem: Option<Arc<[u8]>>,
     /// `tls.min_version`
     pub min_tls_version: TlsVersion,
+    /// E-mail addresses that are told when it fails, is disabled and recovers.
+    pub notify: Vec<String>,
+    /// So many attempts in a row must have failed before they are told; at least 1.
+    pub notify_after: u32,
+    /// All its fields as they would stand in the file, defaults filled in, secrets redacted; for the API and `diff`.
+    pub definition: Arc<Map<String, Value>>,
 }
 
 /// An endpoint's URL.

@@ -1,0 +1,98 @@
+//! What the API asks of the owner of the relay, who alone can do it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::{Change, Config, ConfigError, EditError, Reloaded};
+use crate::domain::{Outcome, StatusError, SubscriptionName};
+
+/// Commands that may wait for their turn; more wait before they are sent.
+const COMMANDS_WAITING_MAX: usize = 16;
+
+/// Something that only the owner of the relay can do. Who asked may go away: then the answer is dropped.
+#[derive(Debug)]
+pub enum Command {
+    /// Bring the gauges of all lanes up to date.
+    Refresh(oneshot::Sender<()>),
+    /// Change a subscription: its definition in the file, whether it is enabled, or both.
+    Edit(Box<EditRequest>, oneshot::Sender<Result<(), EditRefusal>>),
+    /// Send a `sidehook.test` event, without recording it; none: no active subscription has this name.
+    Test(SubscriptionName, oneshot::Sender<Option<Outcome>>),
+    /// Read the configuration again.
+    Reload(oneshot::Sender<Result<Reloaded, ConfigError>>),
+}
+
+/// A change of a subscription.
+#[derive(Debug, Clone)]
+pub struct EditRequest {
+    /// Of which.
+    pub name: SubscriptionName,
+    /// What changes in the file; none: nothing.
+    pub change: Option<Change>,
+    /// To enable (true) or disable it, judged against the definition after the change.
+    pub enable: Option<bool>,
+    /// Tags of which the definition must have one before the change (RFC 9110, section 13.1.1); none: any will do.
+    pub if_match: Option<Vec<String>>,
+}
+
+/// Why a subscription was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditRefusal {
+    /// The definition is not one of those named in `if_match`.
+    #[error("the subscription is not what If-Match says")]
+    Precondition,
+    /// The definition cannot be changed so.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// It cannot be enabled or disabled.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// The relay could not put it in force; the file has it.
+    #[error("the configuration is written, but not in force")]
+    NotInForce(#[source] ConfigError),
+    /// The relay is stopping.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+/// Asks the owner of the relay. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    config: watch::Receiver<Arc<Config>>,
+}
+
+impl Control {
+    /// This end, and the one where the owner of the relay finds what is asked; `config` is what is in force.
+    #[must_use]
+    pub fn new(config: watch::Receiver<Arc<Config>>) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, asked) = mpsc::channel(COMMANDS_WAITING_MAX);
+        (Self { commands, config }, asked)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// Waits until the gauges are up to date, or for nothing when they have no owner any more.
+    pub(super) async fn refreshed(&self) {
+        // An owner that goes away meanwhile leaves the gauges as they are.
+        self.ask(Command::Refresh).await.unwrap_or_default();
+    }
+
+    /// Asks and waits for the answer; none when the relay is stopping.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the question back.
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -1,0 +1,76 @@
+//! Edits of subscriptions that are edits of the file: only the lines concerned change.
+//!
+//! [`prepare`] reads the files, puts the edit into the text, and validates the whole configuration with it; nothing is
+//! written yet. [`Edited::commit`] writes. Who calls them sees to it that one edit is under way at a time; edits by other
+//! hands are noticed and never overwritten.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::config::environment::Environment;
+use crate::config::load::Loaded;
+use crate::config::problem::ConfigError;
+use crate::domain::{Secret, SubscriptionName, Timestamp};
+
+/// What is to be changed of a subscription's definition.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// Of which subscription.
+    pub name: SubscriptionName,
+    /// What.
+    pub change: Change,
+}
+
+/// A change of one subscription. Fields are those of the file, as JSON.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Each field that is named is replaced whole, null removes it.
+    Patch(Map<String, Value>),
+    /// The definition is replaced; the secret stays unless it is named.
+    Replace(Map<String, Value>),
+    /// It is new.
+    Create(Map<String, Value>),
+    /// It goes.
+    Delete,
+    /// It gets this secret, and the one that it has signs along for `grace`.
+    RotateSecret {
+        /// The new one.
+        secret: Secret,
+        /// How long the old one signs along.
+        grace: Duration,
+    },
+}
+
+/// Why an edit is refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file does not have it.
+    #[error("no subscription has this name")]
+    Unknown,
+    /// The file has it already.
+    #[error("a subscription of this name exists")]
+    Exists,
+    /// It is `locked`.
+    #[error("the subscription is locked: only the file can change it")]
+    Locked,
+    /// The file cannot be changed, or not in this way; says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The values are wrong: paths relative to the subscription, with messages.
+    #[error("the definition is not valid")]
+    Invalid(Vec<(String, String)>),
+    /// The files as they are now are wrong, whatever the edit.
+    #[error("the configuration on the disk is not valid: {0}")]
+    Broken(ConfigError),
+}
+
+/// An edit that is valid and not written yet.
+#[derive(Debug)]
+pub struct Edited {
+    /// The configuration with it.
+    pub loaded: Loaded,
+    /// The file that changes.
+    pub file: PathBuf,
+}

@@ -1,0 +1,123 @@
+//! What happens, as it happens: told by those who deliver and decide, heard by those who show it.
+//!
+//! Nobody who tells waits, and nothing is put together when nobody listens. A listener that is too slow misses what it
+//! could not take and learns how much that was: nothing here is durable, the store is.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::domain::{
+    AttemptStatus, DeliveryId, DeliveryState, FailureReason, Label, Status, SubscriptionName,
+    Timestamp,
+};
+
+/// What a listener may be behind before it misses something.
+const BEHIND_MAX: usize = 1024;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// An attempt ended, and its outcome is recorded.
+    Attempt(AttemptEnded),
+    /// A delivery is in another state, for another reason than an attempt: replayed, cancelled.
+    Delivery {
+        /// Which.
+        id: DeliveryId,
+        /// The state it is in now.
+        state: DeliveryState,
+    },
+    /// A subscription was enabled or disabled.
+    Subscription {
+        /// Which.
+        name: SubscriptionName,
+        /// How it stands now.
+        status: Status,
+    },
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEnded {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// The type of its event.
+    pub event_type: Label,
+    /// Its number, from 1.
+    pub number: u32,
+    /// How it ended.
+    pub status: AttemptStatus,
+    /// Why it failed.
+    pub reason: Option<FailureReason>,
+    /// The status code of the response, if one came.
+    pub response_code: Option<u16>,
+    /// What went wrong, for people.
+    pub error_message: Option<Box<str>>,
+    /// How long it took.
+    pub duration: Duration,
+    /// When it began, by the wall clock.
+    pub started_at: Timestamp,
+    /// The state that the delivery is in now.
+    pub state: DeliveryState,
+}
+
+/// Both ends of it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Feed(broadcast::Sender<Happening>);
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(BEHIND_MAX))
+    }
+}
+
+impl Feed {
+    /// Tells what happened to all who listen now; `happening` is not called when nobody does.
+    pub fn tell(&self, happening: impl FnOnce() -> Happening) {
+        if self.0.receiver_count() > 0 {
+            // The last listener may have gone away just now.
+            drop(self.0.send(happening()));
+        }
+    }
+
+    /// Everything from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Happening> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happening() -> Happening {
+        Happening::Delivery {
+            id: DeliveryId {
+                event: crate::domain::EventId::new(Timestamp::from_millis(1), [0; 10]),
+                subscription: "a".parse().unwrap(),
+            },
+            state: DeliveryState::Cancelled,
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_together_when_nobody_listens() {
+        let feed = Feed::default();
+        feed.tell(|| panic!("asked although nobody listens"));
+        let mut listener = feed.listen();
+        feed.tell(happening);
+        assert_eq!(listener.try_recv(), Ok(happening()));
+    }
+
+    #[test]
+    fn a_slow_listener_learns_what_it_missed() {
+        let feed = Feed::default();
+        let mut listener = feed.listen();
+        for _ in 0..=BEHIND_MAX {
+            feed.tell(happening);
+        }
+        let missed = broadcast::error::TryRecvError::Lagged(1);
+        assert_eq!(listener.try_recv(), Err(missed));
+    }
+}
