@@ -7,6 +7,7 @@
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.
 
+mod admin;
 mod defaults;
 mod diff;
 mod document;
@@ -23,6 +24,7 @@ mod listen;
 mod load;
 mod model;
 mod network;
+mod notifications;
 mod policy;
 mod problem;
 mod reader;

@@ -9,6 +9,7 @@ use http::Method;
 use crate::config::document::Node;
 use crate::config::headers::{Header, Named, forward_headers, static_headers};
 use crate::config::model::WhenDisabled;
+use crate::config::notifications::{Notify, notify, notify_after};
 use crate::config::policy::{auto_disable, give_up_on, rate_limit};
 use crate::config::reader::{Context, Fields, any_mapping, boolean, check_key, choice, whole};
 use crate::config::retry::{positive, retry};
@@ -19,7 +20,7 @@ use crate::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
 use crate::signing::Scheme;
 
 /// The fields that may stand in `defaults`.
-pub(super) const SHARED: [&str; 17] = [
+pub(super) const SHARED: [&str; 19] = [
     "active",
     "when_disabled",
     "signature",
@@ -35,8 +36,10 @@ pub(super) const SHARED: [&str; 17] = [
     "rate_limit",
     "max_pending",
     "auto_disable",
-    "http2",
+    "notify",
+    "notify_after",
     "tls",
+    "http2",
 ];
 
 /// The fields that each subscription has of its own.
@@ -113,8 +116,10 @@ pub(super) struct Settings {
     pub(super) rate_limit: Given<RateLimit>,
     pub(super) max_pending: Given<u64>,
     pub(super) auto_disable: Given<AutoDisable>,
-    pub(super) http2: Given<bool>,
+    pub(super) notify: Given<Notify>,
+    pub(super) notify_after: Given<u32>,
     pub(super) tls: Given<Tls>,
+    pub(super) http2: Given<bool>,
 }
 
 impl Settings {
@@ -143,6 +148,8 @@ impl Settings {
             rate_limit: given(fields, "rate_limit", context, rate_limit),
             max_pending: given(fields, "max_pending", context, positive_size),
             auto_disable: given(fields, "auto_disable", context, auto_disable),
+            notify: given(fields, "notify", context, notify),
+            notify_after: given(fields, "notify_after", context, notify_after),
             http2: given(
                 fields,
                 "http2",
@@ -171,6 +178,8 @@ impl Settings {
             rate_limit: self.rate_limit.over(&defaults.rate_limit),
             max_pending: self.max_pending.over(&defaults.max_pending),
             auto_disable: self.auto_disable.over(&defaults.auto_disable),
+            notify: self.notify.over(&defaults.notify),
+            notify_after: self.notify_after.over(&defaults.notify_after),
             http2: self.http2.over(&defaults.http2),
             tls: self.tls.over(&defaults.tls),
         }

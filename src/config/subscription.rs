@@ -15,16 +15,28 @@ const MAX_TITLE: usize = 64;
 
 const BLANK: &str = "can't be blank";
 
+const NO_MAIL: &str = "without effect, as notifications.smtp is not set";
+
+/// What the sections say that concerns each subscription.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'s> {
+    /// `defaults`
+    pub(super) defaults: &'s Settings,
+    /// `network`
+    pub(super) policy: &'s AddressPolicy,
+    /// `notifications.smtp` is set.
+    pub(super) sends_mail: bool,
+}
+
 /// Reads one entry. What is wrong in it is reported, and its place taken by the default.
 pub(super) fn subscription(
     name: SubscriptionName,
     entry: &Entry,
-    defaults: &Settings,
-    policy: &AddressPolicy,
+    around: Around<'_>,
     context: &mut Context<'_>,
 ) -> Option<Subscription> {
     let fields = mapping(&entry.value, &[OWN.as_slice(), &SHARED].concat(), context)?;
-    let settings = Settings::read(fields, context).over(defaults);
+    let settings = Settings::read(fields, context).over(around.defaults);
     let mut subscription = Subscription::named(name);
     subscription.title = fields.read("title", context, title);
     subscription.description = fields.read("description", context, text).map(str::to_owned);
@@ -47,13 +59,22 @@ pub(super) fn subscription(
     settings
         .auto_disable
         .replace(&mut subscription.auto_disable);
+    settings
+        .notify_after
+        .replace(&mut subscription.notify_after);
+    if let Some(notify) = settings.notify.value() {
+        if !notify.addresses.is_empty() && !around.sends_mail {
+            context.report.warning(notify.mark, NO_MAIL);
+        }
+        subscription.notify = notify.addresses;
+    }
     settings.http2.replace(&mut subscription.http2);
     if let Some(tls) = settings.tls.value() {
         subscription.ca_pem = tls.ca_pem;
         subscription.min_tls_version = tls.min_version;
     }
     subscription.url = fields.read("url", context, |node, context| {
-        endpoint(node, policy, context)
+        endpoint(node, around.policy, context)
     });
     subscription.events = fields.read("events", context, events).unwrap_or_default();
     if subscription.active {

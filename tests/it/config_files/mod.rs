@@ -32,6 +32,7 @@ fn environment() -> Environment {
             "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         ),
         ("SHORT", "short"),
+        ("TOKEN", "0123456789abcdef0123456789abcdef"),
         ("URL", "https://partner.example.com/capability"),
     ];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
