@@ -9,6 +9,7 @@
 
 mod admin;
 mod defaults;
+mod definition;
 mod diff;
 mod document;
 mod edit;
@@ -41,6 +42,7 @@ mod units;
 mod values;
 mod watch;
 
+pub use definition::{READ_ONLY, etag};
 pub use diff::Reloaded;
 pub use edit::{Change, Edit, EditError, Edited};
 pub use environment::{Environment, locate};

@@ -8,7 +8,7 @@ use http::Method;
 
 use crate::config::document::Node;
 use crate::config::headers::{Header, Named, forward_headers, static_headers};
-use crate::config::model::WhenDisabled;
+use crate::config::model::{Subscription, WhenDisabled};
 use crate::config::notifications::{Notify, notify, notify_after};
 use crate::config::policy::{auto_disable, give_up_on, rate_limit};
 use crate::config::reader::{Context, Fields, any_mapping, boolean, check_key, choice, whole};
@@ -183,6 +183,38 @@ impl Settings {
             http2: self.http2.over(&defaults.http2),
             tls: self.tls.over(&defaults.tls),
         }
+    }
+
+    /// Puts the fields that stand for themselves into a subscription.
+    pub(super) fn put(&self, subscription: &mut Subscription) {
+        self.active.clone().replace(&mut subscription.active);
+        self.when_disabled
+            .clone()
+            .replace(&mut subscription.when_disabled);
+        self.method.clone().replace(&mut subscription.method);
+        self.timeout.clone().replace(&mut subscription.timeout);
+        self.retry.clone().replace(&mut subscription.retry);
+        self.give_up_on
+            .clone()
+            .replace(&mut subscription.give_up_on);
+        self.order.clone().replace(&mut subscription.order);
+        self.when_stuck
+            .clone()
+            .replace(&mut subscription.when_stuck);
+        self.concurrency
+            .clone()
+            .replace(&mut subscription.concurrency);
+        subscription.rate_limit = self.rate_limit.clone().value();
+        self.max_pending
+            .clone()
+            .replace(&mut subscription.max_pending);
+        self.auto_disable
+            .clone()
+            .replace(&mut subscription.auto_disable);
+        self.notify_after
+            .clone()
+            .replace(&mut subscription.notify_after);
+        self.http2.clone().replace(&mut subscription.http2);
     }
 
     /// Reads the section `defaults`.

@@ -1,5 +1,8 @@
 //! One entry of `subscriptions`: its fields over the defaults, and what must hold between them.
 
+use std::sync::Arc;
+
+use crate::config::definition::{Written, definition};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::endpoint::endpoint;
 use crate::config::headers::check_clashes;
@@ -43,33 +46,16 @@ pub(super) fn subscription(
     subscription.locked = fields
         .read("locked", context, boolean)
         .unwrap_or(subscription.locked);
-    settings.active.replace(&mut subscription.active);
-    settings
-        .when_disabled
-        .replace(&mut subscription.when_disabled);
-    settings.method.replace(&mut subscription.method);
-    settings.timeout.replace(&mut subscription.timeout);
-    settings.retry.replace(&mut subscription.retry);
-    settings.give_up_on.replace(&mut subscription.give_up_on);
-    settings.order.replace(&mut subscription.order);
-    settings.when_stuck.replace(&mut subscription.when_stuck);
-    settings.concurrency.replace(&mut subscription.concurrency);
-    subscription.rate_limit = settings.rate_limit.value();
-    settings.max_pending.replace(&mut subscription.max_pending);
-    settings
-        .auto_disable
-        .replace(&mut subscription.auto_disable);
-    settings
-        .notify_after
-        .replace(&mut subscription.notify_after);
+    settings.put(&mut subscription);
     if let Some(notify) = settings.notify.value() {
         if !notify.addresses.is_empty() && !around.sends_mail {
             context.report.warning(notify.mark, NO_MAIL);
         }
         subscription.notify = notify.addresses;
     }
-    settings.http2.replace(&mut subscription.http2);
+    let mut written = Written::of(fields);
     if let Some(tls) = settings.tls.value() {
+        written.ca_file = tls.ca_file;
         subscription.ca_pem = tls.ca_pem;
         subscription.min_tls_version = tls.min_version;
     }
@@ -83,6 +69,11 @@ pub(super) fn subscription(
     let keys = keys(fields, entry.key.mark, settings.signature, context);
     let headers = settings.headers.value().unwrap_or_default();
     let forwarded = settings.forward_headers.value().unwrap_or_default();
+    written.put_headers(&headers);
+    written.forward_headers = forwarded
+        .iter()
+        .map(|named| named.written.clone())
+        .collect();
     check_clashes(&headers, &forwarded, &keys.schemes, context);
     subscription.headers = headers
         .into_iter()
@@ -92,6 +83,7 @@ pub(super) fn subscription(
     subscription.secret = keys.secret;
     subscription.previous_secrets = keys.previous;
     subscription.signature = keys.schemes;
+    subscription.definition = Arc::new(definition(&subscription, &written));
     Some(subscription)
 }
 
