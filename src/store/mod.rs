@@ -59,7 +59,8 @@ use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
 pub use history::{
     Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
-    EventFilter, EventSummary, EventView, Listing, PAGE_MAX, Page, QueryError,
+    EventFilter, EventSummary, EventView, LastFailure, Listing, PAGE_MAX, Page, QueryError,
+    SuccessRate, Tally,
 };
 use hub::Hub;
 use journal::Journal;
