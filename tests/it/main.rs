@@ -7,6 +7,7 @@
 
 mod check_store;
 mod cli;
+mod config_edits;
 mod config_files;
 mod delivery;
 mod disabling;
