@@ -25,7 +25,7 @@ use crate::domain::SubscriptionName;
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-const SECTIONS: [&str; 8] = [
+pub(super) const SECTIONS: [&str; 8] = [
     "listen",
     "ingest",
     "store",
@@ -90,7 +90,10 @@ pub(crate) fn load_intake(
     }
 }
 
-fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+pub(super) fn main_document(
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Result<Document, ConfigError> {
     let content = file::read(path, MAX_BYTES).map_err(|error| {
         ConfigError(vec![Problem {
             file: path.to_path_buf(),
@@ -135,7 +138,7 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
 }
 
 /// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
-fn root<'d>(
+pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
     known: &[&str],
@@ -185,7 +188,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     (config, settings.unwrap_or_default())
 }
 
-fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
+pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
     let has_tokens = has_tokens(fields.node("ingest"));
     let listen = fields.read("listen", context, |node, context| {
         listen(node, has_tokens, context)

@@ -23,6 +23,7 @@ mod listen;
 mod load;
 mod model;
 mod network;
+mod operator;
 mod policy;
 mod problem;
 mod reader;
@@ -49,5 +50,7 @@ pub use model::{
     LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
     StoreConfig, Subscription, WhenDisabled,
 };
+pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;
