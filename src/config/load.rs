@@ -96,7 +96,10 @@ pub(crate) fn load_intake(
     }
 }
 
-fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+pub(super) fn main_document(
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Result<Document, ConfigError> {
     let content = file::read(path, MAX_BYTES).map_err(|error| {
         ConfigError(vec![Problem {
             file: path.to_path_buf(),
@@ -145,7 +148,7 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
 }
 
 /// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
-fn root<'d>(
+pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
     known: &[&str],
@@ -196,7 +199,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     (config, settings.unwrap_or_default())
 }
 
-fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
+pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
     let guarded = Guarded {
         events: has_tokens(fields.node("ingest")),
         admin: has_tokens(fields.node("admin")),

@@ -26,6 +26,7 @@ mod load;
 mod model;
 mod network;
 mod notifications;
+mod operator;
 mod policy;
 mod problem;
 mod reader;
@@ -53,5 +54,7 @@ pub use model::{
     LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
     StoreConfig, Subscription, WhenDisabled,
 };
+pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;
