@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::app::Running;
 use crate::app::handle::ReloadRequest;
-use crate::config::{Config, ConfigError, Environment, Problem, Reloaded};
+use crate::config::{Config, ConfigError, Environment, Problem, Reloaded, at_next_start};
 use crate::domain::SubscriptionName;
 use crate::ingest::Routes;
 use crate::metrics::Metrics;
@@ -142,21 +142,7 @@ impl Running {
     }
 
     fn say_what_needs_a_restart(&self, new: &Config) {
-        let old = &self.started_with;
-        let changes = [
-            ("listen", new.listen != old.listen),
-            ("store", new.store != old.store),
-            ("log", new.log != old.log),
-            (
-                "ingest.dedup_window",
-                new.ingest.dedup_window != old.ingest.dedup_window,
-            ),
-            (
-                "ingest.dedup_max",
-                new.ingest.dedup_max != old.ingest.dedup_max,
-            ),
-        ];
-        for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
+        for key in at_next_start(&self.started_with, new) {
             tracing::warn!(key, "a change of this key takes effect at the next start");
         }
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Control, Exporter, Readiness};
 use crate::app::handle::Handle;
-use crate::app::listeners::Bound;
+use crate::app::listeners::{Addresses, Bound};
 use crate::app::reload::{Loading, log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
@@ -43,16 +43,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
     let bound = Bound::new(&config.listen, &mut options.sockets).await?;
     let addresses = bound.addresses.clone();
-    if let Some(open) = addresses.open_for_events()
-        && config.ingest.tokens.is_empty()
-    {
-        return Err(AppError::OpenListener(open.to_string()));
-    }
-    if let Some(open) = addresses.open_for_admin()
-        && config.admin.tokens.is_empty()
-    {
-        return Err(AppError::OpenAdmin(open.to_string()));
-    }
+    check_tokens(&addresses, &config)?;
     let shutdown = Shutdown::default();
     let feed = Feed::default();
     let lanes = Lanes::start(
@@ -108,6 +99,19 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     running.options.notifier.ready();
     running.say_that_it_started();
     Ok(running)
+}
+
+/// Refuses addresses that other machines reach without a token: the file alone does not tell of all.
+fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> {
+    let has_none = config.ingest.tokens.is_empty();
+    if let Some(open) = addresses.open_for_events().filter(|_| has_none) {
+        return Err(AppError::OpenListener(open.to_string()));
+    }
+    let has_none = config.admin.tokens.is_empty();
+    if let Some(open) = addresses.open_for_admin().filter(|_| has_none) {
+        return Err(AppError::OpenAdmin(open.to_string()));
+    }
+    Ok(())
 }
 
 /// The task that hands on what the store commits.

@@ -42,6 +42,22 @@ pub(super) const SECTIONS: [&str; 10] = [
 /// The keys of the section `log`.
 pub(super) const LOG: [&str; 2] = ["format", "level"];
 
+/// The words of `log.format`.
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 3] = [
+    ("auto", LogFormat::Auto),
+    ("pretty", LogFormat::Pretty),
+    ("json", LogFormat::Json),
+];
+
+/// The words of `log.level`.
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
 /// A configuration that loaded, with what is to be said about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -212,26 +228,14 @@ pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, 
 }
 
 fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("pretty", LogFormat::Pretty),
-        ("json", LogFormat::Json),
-    ];
-    let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     let fields = mapping(node, &LOG, context)?;
     let built_in = Log::default();
     Some(Log {
         format: fields
-            .read("format", context, choice(&formats))
+            .read("format", context, choice(&LOG_FORMATS))
             .unwrap_or(built_in.format),
         level: fields
-            .read("level", context, choice(&levels))
+            .read("level", context, choice(&LOG_LEVELS))
             .unwrap_or(built_in.level),
     })
 }

@@ -30,6 +30,7 @@ mod operator;
 mod policy;
 mod problem;
 mod reader;
+mod redacted;
 mod report;
 mod retry;
 mod secrets;
@@ -44,7 +45,7 @@ mod values;
 mod watch;
 
 pub use definition::{READ_ONLY, etag};
-pub use diff::Reloaded;
+pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
