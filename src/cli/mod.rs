@@ -3,16 +3,19 @@
 
 mod arrival;
 mod check;
+mod client;
 mod demo;
 mod input;
 mod listen;
 mod logging;
+mod operate;
 mod post;
 mod receiver;
 mod run;
 mod runtime;
 mod secret;
 mod send;
+mod show;
 mod verify;
 
 use std::io::{self, Write};
@@ -50,6 +53,8 @@ enum Command {
     Check(check::CheckArgs),
     Demo(demo::Args),
     Send(send::Args),
+    Status(operate::status::Args),
+    Attempts(operate::attempts::Args),
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
@@ -92,6 +97,8 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
+        Command::Status(args) => operate::status::run(args),
+        Command::Attempts(args) => operate::attempts::run(args),
         Command::Listen(args) => listen::run(args),
         Command::Check(args) => {
             let environment = Environment::of_process();

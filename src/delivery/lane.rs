@@ -134,6 +134,7 @@ impl Lane {
         metrics.blocked.set(gauge(counts.blocked));
         metrics.oldest_pending_age.set(age);
         metrics.dead_deliveries.set(gauge(counts.dead));
+        metrics.cancelled.absolute(counts.cancelled);
         metrics.in_flight.set(gauge(counts.in_flight));
         metrics.consecutive_failures.set(failures);
     }

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
 use crate::delivery::own;
-use crate::delivery::settings::{Settings, SettingsError, digest};
+use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::standing::{Defined, Standing};
 use crate::delivery::trial;
 use crate::domain::{
@@ -417,6 +417,7 @@ impl Handle {
         let defined = self.definition.as_ref().map(|definition| Defined {
             active: definition.active,
             endpoint: definition.url.as_ref().map(|url| digest(&url.url)),
+            definition: digest_of(definition),
         });
         let now = self.lane.clock.steady();
         if self
