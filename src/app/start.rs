@@ -14,11 +14,12 @@ use crate::app::listeners::{Addresses, Bound};
 use crate::app::reload::{Loading, log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
-use crate::delivery::Lanes;
+use crate::delivery::{Lanes, Tidings};
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -46,12 +47,17 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     check_tokens(&addresses, &config)?;
     let shutdown = Shutdown::default();
     let feed = Feed::default();
+    let notices = Notices::new(Arc::clone(&clock));
+    let tidings = Tidings {
+        feed: feed.clone(),
+        notices: notices.clone(),
+    };
     let lanes = Lanes::start(
         &config,
         store.clone(),
         Egress::new(),
         metrics.clone(),
-        feed.clone(),
+        tidings,
         Arc::clone(&clock),
         shutdown.clone(),
     )?;
