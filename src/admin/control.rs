@@ -1,27 +1,45 @@
 //! What the API asks of the owner of the relay, who alone can do it.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Change, Config, ConfigError, EditError, Reloaded};
-use crate::domain::{Outcome, StatusError, SubscriptionName};
+use crate::domain::{Outcome, Secret, StatusError, SubscriptionName};
 
 /// Commands that may wait for their turn; more wait before they are sent.
 const COMMANDS_WAITING_MAX: usize = 16;
 
 /// Something that only the owner of the relay can do. Who asked may go away: then the answer is dropped.
-#[derive(Debug)]
 pub enum Command {
     /// Bring the gauges of all lanes up to date.
     Refresh(oneshot::Sender<()>),
     /// Change a subscription: its definition in the file, whether it is enabled, or both.
-    Edit(Box<EditRequest>, oneshot::Sender<Result<(), EditRefusal>>),
-    /// Send a `sidehook.test` event, without recording it; none: no active subscription has this name.
-    Test(SubscriptionName, oneshot::Sender<Option<Outcome>>),
+    Edit(
+        Box<EditRequest>,
+        oneshot::Sender<Result<EditDone, EditRefusal>>,
+    ),
+    /// Make ready to send a `sidehook.test` event that is not recorded; none: no subscription has this name and a url.
+    Test(SubscriptionName, oneshot::Sender<Option<TestAttempt>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<Reloaded, ConfigError>>),
 }
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refresh(_) => "Refresh",
+            Self::Edit(..) => "Edit",
+            Self::Test(..) => "Test",
+            Self::Reload(_) => "Reload",
+        })
+    }
+}
+
+/// An attempt that begins when it is polled, and is given up when it is dropped.
+pub type TestAttempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A change of a subscription.
 #[derive(Debug, Clone)]
@@ -34,6 +52,13 @@ pub struct EditRequest {
     pub enable: Option<bool>,
     /// Tags of which the definition must have one before the change (RFC 9110, section 13.1.1); none: any will do.
     pub if_match: Option<Vec<String>>,
+}
+
+/// A change that is in force.
+#[derive(Debug, Default)]
+pub struct EditDone {
+    /// The secret that was made for it, to be shown this once.
+    pub generated_secret: Option<Secret>,
 }
 
 /// Why a subscription was not changed.

@@ -33,7 +33,7 @@ use crate::feed::Feed;
 use crate::http_server::Problem;
 use crate::store::{Health, Store};
 
-pub use control::{Command, Control, EditRefusal, EditRequest};
+pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
 
 /// An answer that takes longer is cut with 503.

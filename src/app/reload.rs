@@ -130,6 +130,14 @@ impl Running {
                 "needed until a restart, because of what listen.events was at the start",
             ));
         }
+        let loses_tokens = new.admin.tokens.is_empty() && !self.config.admin.tokens.is_empty();
+        let is_moved = new.listen.admin != self.started_with.listen.admin;
+        if loses_tokens && (is_moved || self.addresses.open_for_admin().is_some()) {
+            return Err(self.problem(
+                "admin.tokens",
+                "needed until a restart, because of what listen.admin was at the start",
+            ));
+        }
         Ok(())
     }
 

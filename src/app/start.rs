@@ -48,6 +48,11 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     {
         return Err(AppError::OpenListener(open.to_string()));
     }
+    if let Some(open) = addresses.open_for_admin()
+        && config.admin.tokens.is_empty()
+    {
+        return Err(AppError::OpenAdmin(open.to_string()));
+    }
     let shutdown = Shutdown::default();
     let feed = Feed::default();
     let lanes = Lanes::start(

@@ -7,7 +7,9 @@
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.
 
+mod admin;
 mod defaults;
+mod definition;
 mod diff;
 mod document;
 mod edit;
@@ -23,6 +25,7 @@ mod listen;
 mod load;
 mod model;
 mod network;
+mod notifications;
 mod operator;
 mod policy;
 mod problem;
@@ -40,6 +43,7 @@ mod units;
 mod values;
 mod watch;
 
+pub use definition::{READ_ONLY, etag};
 pub use diff::Reloaded;
 pub use edit::{Change, Edit, EditError, Edited};
 pub use environment::{Environment, locate};

@@ -47,8 +47,7 @@ pub(crate) fn load_operator(
 ) -> Result<Operator, ConfigError> {
     let mut context = Context::new(environment);
     let main = main_document(path, &mut context)?;
-    let known = [&SECTIONS[..], &["admin"]].concat();
-    let operator = root(0, &main, &known, &mut context).map(|fields| {
+    let operator = root(0, &main, &SECTIONS, &mut context).map(|fields| {
         let admin = fields.node("admin");
         let tokens = admin.map(|admin| tokens(admin, &main, &mut context));
         Operator {

@@ -22,6 +22,7 @@ use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
 use crate::delivery::standing::Standing;
 use crate::domain::{Clock, DisabledReason, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::feed::{Feed, Happening};
 use crate::metrics::SubscriptionMetrics;
 use crate::shutdown::Shutdown;
 use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
@@ -46,6 +47,7 @@ pub(super) struct Lane {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<SubscriptionMetrics>,
+    pub(super) feed: Feed,
     standing: Mutex<Standing>,
     is_full: AtomicBool,
     is_idle: AtomicBool,
@@ -59,6 +61,7 @@ impl Lane {
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: Arc<SubscriptionMetrics>,
+        feed: Feed,
     ) -> Self {
         let number = store.subscription(&name);
         let standing = Standing::new(store.state(number), clock.steady());
@@ -69,6 +72,7 @@ impl Lane {
             store,
             clock,
             metrics,
+            feed,
             standing: Mutex::new(standing),
             is_full: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
@@ -118,6 +122,7 @@ impl Lane {
         metrics.blocked.set(gauge(counts.blocked));
         metrics.oldest_pending_age.set(age);
         metrics.dead_deliveries.set(gauge(counts.dead));
+        metrics.cancelled.absolute(counts.cancelled);
         metrics.in_flight.set(gauge(counts.in_flight));
         metrics.consecutive_failures.set(failures);
     }
@@ -227,11 +232,21 @@ impl Lane {
         }
     }
 
-    /// Changes the standing at `now`, and records at once what is to be recorded at once.
+    /// Changes the standing at `now`, records at once what is to be recorded at once, and tells those who listen when it
+    /// was enabled or disabled by that.
     pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut Standing) -> T) -> T {
         let mut standing = self.standing();
+        let before = standing.state().status();
         let changed = change(&mut standing);
         self.record(standing.tend(now));
+        let status = standing.state().status();
+        // Told under the lock: of two changes the later one has to be heard last.
+        if status.disabled != before.disabled {
+            self.feed.tell(|| Happening::Subscription {
+                name: self.name.clone(),
+                status,
+            });
+        }
         changed
     }
 

@@ -14,9 +14,12 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
-use crate::delivery::settings::{Settings, SettingsError, digest};
+use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::standing::{Defined, Standing};
-use crate::domain::{Clock, DisabledReason, Status, StatusError, SubscriptionName, Timestamp};
+use crate::delivery::trial;
+use crate::domain::{
+    Clock, DisabledReason, Outcome, Status, StatusError, SubscriptionName, Timestamp,
+};
 use crate::egress::{AddressPolicy, Egress};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
@@ -174,6 +177,24 @@ impl Lanes {
         Ok(())
     }
 
+    /// One signed attempt of an event of type `sidehook.test`, outside the queue: neither recorded nor counted nor told.
+    /// Also of a subscription that is disabled or inactive: who enables it wants to test it first. Bounded by its
+    /// `timeout`; it begins when it is polled and is given up when it is dropped. None: no subscription has this name, or
+    /// it has no url.
+    pub fn test(
+        &self,
+        name: &SubscriptionName,
+    ) -> Option<impl Future<Output = Outcome> + Send + 'static + use<>> {
+        let (handle, definition) = self.configured(name)?;
+        let in_use = handle.orders.borrow().settings.clone();
+        let settings = match in_use {
+            Some(settings) => settings,
+            None => Arc::new(Settings::new(definition, &self.egress, &self.policy, None).ok()?),
+        };
+        let clock = Arc::clone(&self.clock);
+        Some(trial::run(settings, trial::event_type()?, clock))
+    }
+
     /// How a configured subscription stands; none for other names.
     #[must_use]
     pub fn status(&self, name: &SubscriptionName) -> Option<Status> {
@@ -287,6 +308,7 @@ impl Lanes {
             self.store.clone(),
             Arc::clone(&self.clock),
             self.metrics.subscription(name),
+            self.feed.clone(),
         ));
         let beat = self.beat;
         let (orders, received) = watch::channel(Orders { settings, beat });
@@ -336,6 +358,7 @@ impl Handle {
         let defined = self.definition.as_ref().map(|definition| Defined {
             active: definition.active,
             endpoint: definition.url.as_ref().map(|url| digest(&url.url)),
+            definition: digest_of(definition),
         });
         let now = self.lane.clock.steady();
         if self

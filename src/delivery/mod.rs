@@ -6,6 +6,7 @@
 //! - `settings`: what a lane needs of its subscription's definition
 //! - `standing`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
 //! - `disabling`: when it is disabled by itself
+//! - `trial`: a test on request
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
 //! Leaves to `store` what is ready, due and durable; to `request`, `signing` and `egress` what is sent and how.
@@ -24,6 +25,7 @@ mod retry;
 mod settings;
 mod standing;
 mod stops;
+mod trial;
 
 pub use lanes::{LaneError, Lanes};
 pub use settings::{SettingsError, SettingsProblem};

@@ -117,7 +117,34 @@ impl Settings {
 /// What a url is recognized by over restarts: the first 8 bytes of its SHA-256, little endian. It may be a secret, so
 /// the url itself is not kept in the store.
 pub(super) fn digest(url: &Url) -> u64 {
-    let hash = Sha256::digest(url.as_str());
+    short(&Sha256::digest(url.as_str()))
+}
+
+/// What a definition is recognized by over restarts: what the API shows of it, and what it shows of no secret.
+pub(super) fn digest_of(subscription: &Subscription) -> u64 {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    for (name, value) in &*subscription.definition {
+        add(name.as_bytes());
+        add(value.to_string().as_bytes());
+    }
+    let url = subscription.url.as_ref();
+    add(url.map_or("", |url| url.url.as_str()).as_bytes());
+    let previous = subscription.previous_secrets.iter();
+    for secret in subscription
+        .secret
+        .iter()
+        .chain(previous.map(|(secret, _)| secret))
+    {
+        add(secret.fingerprint().as_bytes());
+    }
+    short(&hash.finalize())
+}
+
+fn short(hash: &[u8]) -> u64 {
     let first = hash.iter().take(8).rev();
     first.fold(0, |digest, byte| digest << 8 | u64::from(*byte))
 }

@@ -59,7 +59,8 @@ use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
 pub use history::{
     Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
-    EventFilter, EventSummary, EventView, Listing, PAGE_MAX, Page, QueryError,
+    EventFilter, EventSummary, EventView, LastFailure, Listing, PAGE_MAX, Page, QueryError,
+    SuccessRate, Tally,
 };
 use hub::Hub;
 use journal::Journal;
@@ -162,6 +163,12 @@ pub struct SubscriptionState {
     /// Spans in which it was stopped (held, paused): not counted towards `max_age`. At most 32, oldest first; merged
     /// beyond.
     pub stops: Vec<(Timestamp, Timestamp)>,
+    /// A digest of the definition that it last had in the file, 0 before there was one.
+    pub definition: u64,
+    /// When it was first seen in the file; none if an older version recorded this state, or it never was.
+    pub created_at: Option<Timestamp>,
+    /// When its definition changed last, or whether it is enabled; never before `created_at`.
+    pub updated_at: Option<Timestamp>,
 }
 
 impl SubscriptionState {

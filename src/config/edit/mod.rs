@@ -73,4 +73,6 @@ pub struct Edited {
     pub loaded: Loaded,
     /// The file that changes.
     pub file: PathBuf,
+    /// The secret that was made for a new subscription, to be shown once.
+    pub generated_secret: Option<Secret>,
 }

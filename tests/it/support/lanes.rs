@@ -30,6 +30,7 @@ pub(crate) struct Relay {
     pub(crate) lanes: Lanes,
     pub(crate) shutdown: Shutdown,
     pub(crate) store: Store,
+    pub(crate) feed: Feed,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     folder: tempfile::TempDir,
@@ -66,12 +67,13 @@ impl Relay {
         let shutdown = Shutdown::default();
         let config = configuration(subscriptions);
         show(&metrics, &config);
+        let feed = Feed::default();
         let lanes = Lanes::start(
             &config,
             store.clone(),
             Egress::new(),
             metrics.clone(),
-            Feed::default(),
+            feed.clone(),
             Arc::clone(&clock),
             shutdown.clone(),
         );
@@ -79,6 +81,7 @@ impl Relay {
             lanes: lanes.unwrap(),
             shutdown,
             store,
+            feed,
             metrics,
             clock,
             folder,
