@@ -32,6 +32,11 @@ pub enum AppError {
         "other machines can reach the events listener {0}: set ingest.tokens, or listen on 127.0.0.1 or a unix socket"
     )]
     OpenListener(String),
+    /// Anybody could use the API from outside.
+    #[error(
+        "other machines can reach the admin listener {0}: set admin.tokens, or listen on 127.0.0.1 or a unix socket"
+    )]
+    OpenAdmin(String),
     /// What systemd handed over is no socket that listens for connections.
     #[error("what systemd handed over is not a listening TCP or unix socket")]
     Socket(#[source] io::Error),

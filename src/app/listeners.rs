@@ -68,6 +68,11 @@ impl Addresses {
     pub(super) fn open_for_events(&self) -> Option<&Address> {
         self.events.iter().find(|address| address.is_open())
     }
+
+    /// The same of the address of the API.
+    pub(super) fn open_for_admin(&self) -> Option<&Address> {
+        Some(&self.admin).filter(|address| address.is_open())
+    }
 }
 
 /// Everything that `listen` names, bound and not served yet.
@@ -212,5 +217,24 @@ impl Listeners {
     /// Ends them at once.
     pub(super) async fn abort(&mut self) {
         self.tasks.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_the_api_beyond_loopback_is_open() {
+        let open = |admin: &str| {
+            let addresses = Addresses {
+                events: Vec::new(),
+                admin: Address::Tcp(admin.parse().unwrap()),
+                metrics: None,
+            };
+            addresses.open_for_admin().is_some()
+        };
+        assert!(open("0.0.0.0:1") && open("[::]:1") && open("10.0.0.7:1"));
+        assert!(!open("127.0.0.1:1") && !open("[::1]:1") && !open("[::ffff:127.0.0.1]:1"));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use glob::{MatchOptions, Pattern};
+
 use crate::config::document::{Document, Node, Root, Value};
 use crate::config::file;
 use crate::config::load::MAX_BYTES;
@@ -29,6 +31,32 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
         }
     }
     documents
+}
+
+/// Whether a file is, or once it is there would be, among those that the globs of `include` match.
+pub(super) fn would_include(include: Option<&Node>, path: &Path, context: &Context<'_>) -> bool {
+    let Some(Value::Sequence(globs)) = include.map(|node| &node.value) else {
+        return false;
+    };
+    // As `glob::glob` looks: a wildcard stays within a folder.
+    let options = MatchOptions {
+        require_literal_separator: true,
+        ..MatchOptions::new()
+    };
+    globs.iter().any(|node| {
+        let Value::Scalar(written) = &node.value else {
+            return false;
+        };
+        let pattern = plain(&context.resolve(node.mark, &written.text));
+        Pattern::new(&pattern.to_string_lossy())
+            .is_ok_and(|pattern| pattern.matches_path_with(&plain(path), options))
+    })
+}
+
+/// A path without `.`, which the file system passes over.
+fn plain(path: &Path) -> PathBuf {
+    let is_named = |component: &Component<'_>| *component != Component::CurDir;
+    path.components().filter(is_named).collect()
 }
 
 fn include_node(main: &Document) -> Option<&Node> {

@@ -220,7 +220,7 @@ pub(super) fn number(
         unquoted(node, &what, context, |text| {
             let is_decimal = text
                 .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.');
+                .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
             let number = text.parse().ok().filter(|_| is_decimal);
             number.filter(|number| range.contains(number))
         })

@@ -23,15 +23,17 @@ const KNOWN: [&str; 10] = [
     "none",
 ];
 
-const ALGORITHMS: [(&str, Algorithm); 3] = [
+pub(super) const ALGORITHMS: [(&str, Algorithm); 3] = [
     ("sha1", Algorithm::Sha1),
     ("sha256", Algorithm::Sha256),
     ("sha512", Algorithm::Sha512),
 ];
 
-const ENCODINGS: [(&str, Encoding); 2] = [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
+pub(super) const ENCODINGS: [(&str, Encoding); 2] =
+    [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
 
-const KEY_FORMS: [(&str, KeyForm); 2] = [("whsec", KeyForm::Whsec), ("text", KeyForm::Text)];
+pub(super) const KEY_FORMS: [(&str, KeyForm); 2] =
+    [("whsec", KeyForm::Whsec), ("text", KeyForm::Text)];
 
 /// Reads the schemes; none of them for `none`.
 pub(super) fn signature(node: &Node, context: &mut Context<'_>) -> Option<Vec<Scheme>> {

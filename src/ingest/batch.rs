@@ -6,9 +6,9 @@
 use bytes::Bytes;
 
 use crate::ingest::naming::{self, Names, Said};
-use crate::ingest::pointer;
 use crate::ingest::refusal::{FieldErrors, Refusal};
 use crate::ingest::routes::Routes;
+use crate::matching::pointer;
 
 /// Bytes of a batch at most, whatever `ingest.max_body` allows for one event.
 pub(super) const BYTES_MAX: u64 = 16 << 20;

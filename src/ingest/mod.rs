@@ -20,7 +20,6 @@ mod guard;
 mod head;
 mod intake;
 mod naming;
-mod pointer;
 mod prefer;
 mod random;
 mod refusal;

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use crate::domain::Label;
 use crate::ingest::head::RequestHead;
-use crate::ingest::pointer;
 use crate::ingest::refusal::{FieldErrors, Refusal};
 use crate::ingest::routes::{Pointers, Routes};
+use crate::matching::pointer;
 
 /// The names of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use http::HeaderName;
 
 use crate::config::{Config, WhenDisabled};
 use crate::domain::{DeadReason, SubscriptionName, SubscriptionNumber};
-use crate::ingest::pointer::Pointer;
 use crate::matching::Index;
+use crate::matching::pointer::Pointer;
 use crate::metrics::{Metrics, SubscriptionMetrics};
 use crate::store::{NewDelivery, Queue, Store};
 

@@ -5,6 +5,7 @@
 //! only. It is built when a configuration is loaded and never changed. Who the positions stand for, and what is done
 //! with a match, is the caller's.
 
+pub(crate) mod pointer;
 mod trie;
 
 use std::collections::HashMap;

@@ -11,6 +11,7 @@ mod cli;
 mod config_files;
 mod delivery;
 mod disabling;
+mod feed;
 mod ingest;
 mod metrics;
 mod order;

@@ -22,6 +22,7 @@ mod query;
 pub(super) mod rows;
 mod schema;
 pub(super) mod segments;
+pub(super) mod tallies;
 mod verbs;
 mod write;
 

@@ -403,7 +403,11 @@ pub(super) fn is_sealed(connection: &Connection, segment: u32) -> Result<bool> {
 }
 
 /// A value that is kept as a number; an error if no value has it.
-fn coded<T>(row: &Row<'_>, column: usize, read: impl Fn(u8) -> Option<T>) -> Result<Option<T>> {
+pub(super) fn coded<T>(
+    row: &Row<'_>,
+    column: usize,
+    read: impl Fn(u8) -> Option<T>,
+) -> Result<Option<T>> {
     let Some(code) = row.get::<_, Option<u8>>(column)? else {
         return Ok(None);
     };

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, due};
 use super::schema::{create_segment, seal_segment};
+use super::tallies::Tallied;
 use super::{int, millis, query};
 use crate::domain::{Next, SubscriptionNumber, Timestamp};
 use crate::store::journal::{Position, encode_state};
@@ -20,9 +21,15 @@ impl Round {
         cursor: Position,
     ) -> Result<()> {
         let transaction = connection.transaction()?;
+        let mut tallied = Tallied::default();
         for stretch in self.stretches {
+            stretch
+                .segments
+                .iter()
+                .for_each(|rows| tallied.gather(rows));
             stretch.write(&transaction)?;
         }
+        tallied.write(&transaction)?;
         for sealed in before.segment.max(1)..cursor.segment {
             seal_segment(&transaction, sealed)?;
         }

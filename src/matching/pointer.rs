@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// A parsed pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pointer(Box<[Token]>);
+pub(crate) struct Pointer(Box<[Token]>);
 
 /// One step of a pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ struct Token {
 
 impl Pointer {
     /// Takes a pointer whose syntax the configuration has checked: empty, or begun with `/`.
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(text.split('/').skip(1).map(Token::new).collect())
     }
 }
@@ -46,7 +46,7 @@ impl Token {
 ///
 /// # Errors
 /// What is wrong with the body, when it is not one JSON value.
-pub(super) fn find<'j, const N: usize>(
+pub(crate) fn find<'j, const N: usize>(
     json: &'j [u8],
     pointers: [Option<&Pointer>; N],
 ) -> Result<[Option<Cow<'j, str>>; N], serde_json::Error> {
