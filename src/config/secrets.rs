@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 
 use crate::config::document::{Node, Value};
-use crate::config::file;
 use crate::config::reader::{Context, mapping, text};
 use crate::domain::Secret;
 
@@ -90,7 +89,7 @@ fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<
 /// A file's content without one newline at its end.
 fn in_file(node: &Node, path: PathBuf, context: &mut Context<'_>) -> Option<Vec<u8>> {
     context.files.insert(path.clone());
-    let content = match file::read(&path, MAX_BYTES) {
+    let content = match context.read_file(&path, MAX_BYTES) {
         Ok(content) => content,
         Err(error) => {
             context.error(node, format!("{} {error}", path.display()));
