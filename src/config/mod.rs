@@ -33,6 +33,7 @@ mod reader;
 mod redacted;
 mod report;
 mod retry;
+mod schema;
 mod secrets;
 mod settings;
 mod signature;
@@ -57,5 +58,6 @@ pub use model::{
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub use schema::{schema, subscription_properties};
 pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;
