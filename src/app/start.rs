@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Control, Exporter, Readiness};
+use crate::admin::{Admin, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::handle::Handle;
 use crate::app::listeners::{Addresses, Bound};
 use crate::app::reload::{Loading, log_warnings, names};
@@ -69,14 +69,18 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let readiness = Readiness::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
     let (control, commands) = Control::new(seen);
+    let stop_admin = CancellationToken::new();
     let admin = Admin {
         exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
         store: store.clone(),
         readiness: readiness.clone(),
         control,
         feed,
+        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
+        clock: Arc::clone(&options.clock),
+        streams: Streams::default(),
+        stop: stop_admin.clone(),
     };
-    let stop_admin = CancellationToken::new();
     let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     readiness.set(true);
