@@ -1,6 +1,7 @@
 //! Builds a relay in the order of what depends on what: store, sockets, lanes, listeners. Nothing is accepted before everything
 //! that an accepted event needs is there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::handle::Handle;
 use crate::app::listeners::{Addresses, Bound};
-use crate::app::reload::{Loading, log_warnings, names};
+use crate::app::loading::Loading;
+use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
 use crate::delivery::{Lanes, Tidings};
@@ -101,6 +103,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness,
         in_force,
         commands,
+        waiting: VecDeque::new(),
         handle,
         reload_requests,
         loading: Loading::default(),

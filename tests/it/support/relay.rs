@@ -38,6 +38,20 @@ impl Relay {
     /// Starts one on a folder that may have a store from before.
     pub(crate) async fn start_in(folder: TempDir, subscriptions: &str) -> Self {
         write_config(folder.path(), subscriptions);
+        Self::start_as_written(folder).await
+    }
+
+    /// Starts one with this configuration, which has neither `listen` nor `store` nor `network`, in a folder of its own.
+    pub(crate) async fn start_whole(folder: TempDir, text: &str) -> Self {
+        std::fs::write(
+            folder.path().join("config.yaml"),
+            format!("{PRELUDE}{text}"),
+        )
+        .unwrap();
+        Self::start_as_written(folder).await
+    }
+
+    async fn start_as_written(folder: TempDir) -> Self {
         let config_path = folder.path().join("config.yaml");
         let environment = Environment::default();
         let loaded = config::load(&config_path, &environment).unwrap();
