@@ -74,10 +74,16 @@ impl Default for Feed {
 impl Feed {
     /// Tells what happened to all who listen now; `happening` is not called when nobody does.
     pub fn tell(&self, happening: impl FnOnce() -> Happening) {
-        if self.0.receiver_count() > 0 {
+        if self.is_heard() {
             // The last listener may have gone away just now.
             drop(self.0.send(happening()));
         }
+    }
+
+    /// Whether anybody listens now: for what must be put together before it has happened.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.0.receiver_count() > 0
     }
 
     /// Everything from now on.

@@ -16,17 +16,20 @@ use crate::delivery::lane::Lane;
 use crate::delivery::outcome::{self, Span};
 use crate::delivery::probe::Epoch;
 use crate::delivery::retry::{self, Attempted};
-use crate::delivery::settings::Settings;
+use crate::delivery::settings::{Settings, Transport};
 use crate::delivery::standing::{News, Standing};
 use crate::domain::{
-    AttemptStatus, DeadReason, DisabledReason, FailureReason, Next, Outcome, Timestamp,
+    AttemptStatus, Clock, DeadReason, DeliveryId, DeliveryState, DisabledReason, Event,
+    FailureReason, Next, Outcome, Timestamp,
 };
 use crate::egress::{Answer, SendError};
+use crate::feed::{AttemptEnded, Happening};
+use crate::mail::{MailFailure, Mailed};
 use crate::store::{Lease, StoreError};
 
 /// What an endpoint asks for in the headers of its answer.
 #[derive(Debug, Clone, Copy, Default)]
-struct Asked {
+pub(super) struct Asked {
     /// To be left alone for so long.
     retry_after: Option<Duration>,
     steering: Steering,
@@ -45,30 +48,11 @@ pub(super) async fn attempt(
     lease: Lease,
     epoch: Epoch,
 ) -> Result<(), StoreError> {
-    let started_at = lane.clock.wall();
-    let started = Instant::now();
-    let sent = caught(send(&settings, &lease, started_at)).await;
-    let span = Span {
-        started_at,
-        duration: started.elapsed(),
-    };
+    let (outcome, asked) = make(&settings, lease.event(), lane.clock.as_ref()).await;
     let now = lane.clock.steady();
-    let (outcome, asked) = match sent {
-        Some(Ok(answer)) => {
-            let wall = started_at.plus(span.duration);
-            let asked = Asked {
-                retry_after: retry::retry_after(answer.status, &answer.headers, wall),
-                steering: Steering::of(&answer.headers),
-            };
-            (outcome::answered(answer, span), asked)
-        }
-        Some(Err(error)) => (outcome::unanswered(error, span), Asked::default()),
-        None => {
-            error!(event_id = %lease.event().head.id, subscription = %lane.name, attempt = lease.attempt(),
-                "attempt panicked");
-            (outcome::broken(span), Asked::default())
-        }
-    };
+    if let Some(reason) = outcome.reason {
+        lane.attempt_failed(reason, &outcome);
+    }
     let ended = Ended {
         settings: &settings,
         lease: &lease,
@@ -82,16 +66,73 @@ pub(super) async fn attempt(
     }
     tell(lane, &lease, &outcome, next, now);
     let counted = Counted::new(&lease, &outcome, next, now);
+    let is_heard = lane.feed.is_heard();
+    let happened = is_heard.then(|| happening(lane, &lease, &outcome, next));
+    let event_id = lease.event().head.id;
     lane.store
         .settle(lease, outcome, next, lane.is_full())
         .await?;
     counted.count(lane);
+    if let Next::Dead(reason) = next {
+        lane.tell_dead(event_id, reason);
+    }
+    if let Some(happened) = happened {
+        lane.feed.tell(|| happened);
+    }
     Ok(())
 }
 
-async fn send(settings: &Settings, lease: &Lease, wall: Timestamp) -> Result<Answer, SendError> {
-    let request = settings.plan.build(lease.event(), wall);
-    settings.client.send(request, settings.timeout).await
+/// Sends an event once with these settings, and says how that ended and what the endpoint asks for.
+///
+/// # Cancel safety
+/// Dropped, the request is given up; the endpoint may have got it.
+pub(super) async fn make(
+    settings: &Settings,
+    event: &Event,
+    clock: &dyn Clock,
+) -> (Outcome, Asked) {
+    let started_at = clock.wall();
+    let started = Instant::now();
+    let sent = caught(send(settings, event, started_at)).await;
+    let span = Span {
+        started_at,
+        duration: started.elapsed(),
+    };
+    match sent {
+        Some(Sent::Request(Ok(answer))) => {
+            let wall = started_at.plus(span.duration);
+            let asked = Asked {
+                retry_after: retry::retry_after(answer.status, &answer.headers, wall),
+                steering: Steering::of(&answer.headers),
+            };
+            (outcome::answered(answer, span), asked)
+        }
+        Some(Sent::Request(Err(error))) => (outcome::unanswered(error, span), Asked::default()),
+        Some(Sent::Mail(sent)) => (outcome::mailed(sent, span), Asked::default()),
+        None => {
+            let (event_id, how) = (&event.head.id, &settings.transport);
+            error!(%event_id, ?how, "attempt panicked");
+            (outcome::broken(span), Asked::default())
+        }
+    }
+}
+
+/// What came of sending.
+enum Sent {
+    Request(Result<Answer, SendError>),
+    Mail(Result<Mailed, MailFailure>),
+}
+
+async fn send(settings: &Settings, event: &Event, wall: Timestamp) -> Sent {
+    let limit = settings.timeout;
+    match &settings.transport {
+        Transport::Http(http) => {
+            let request = http.plan.build(event, wall);
+            Sent::Request(http.client.send(request, limit).await)
+        }
+        // Boxed: attempts in flight are kept in place, and almost all are requests.
+        Transport::Mail(mailer) => Sent::Mail(Box::pin(mailer.send(event, limit)).await),
+    }
 }
 
 /// What the future gives, none if it panics: an event that trips a bug must not end the relay, nor be attempted
@@ -204,6 +245,30 @@ fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestam
         let dead_reason = dead_reason.as_str();
         warn!(%event_id, %subscription, attempt, reason, code, error, dead_reason, "delivery is dead");
     }
+}
+
+/// What those hear who listen.
+fn happening(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next) -> Happening {
+    let head = &lease.event().head;
+    Happening::Attempt(AttemptEnded {
+        delivery: DeliveryId {
+            event: head.id,
+            subscription: lane.name.clone(),
+        },
+        event_type: head.event_type.clone(),
+        number: lease.attempt(),
+        status: outcome.status,
+        reason: outcome.reason,
+        response_code: outcome.response_code,
+        error_message: outcome.error_message.clone(),
+        duration: outcome.duration,
+        started_at: outcome.started_at,
+        state: match next {
+            Next::Delivered => DeliveryState::Delivered,
+            Next::Dead(_) => DeliveryState::Dead,
+            Next::Due { .. } => DeliveryState::Pending,
+        },
+    })
 }
 
 /// What the metrics need of an attempt, kept until its outcome is written.

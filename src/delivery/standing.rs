@@ -36,6 +36,8 @@ pub(super) struct Defined {
     pub(super) active: bool,
     /// A digest of the url; none if it has none.
     pub(super) endpoint: Option<u64>,
+    /// A digest of all of it, as [`digest_of`](super::settings::digest_of) makes it.
+    pub(super) definition: u64,
 }
 
 /// Why it may be held.
@@ -89,7 +91,12 @@ impl Standing {
             None => {
                 self.state.removed_at.get_or_insert(now);
             }
-            Some(Defined { active, endpoint }) => {
+            Some(Defined {
+                active,
+                endpoint,
+                definition,
+            }) => {
+                self.note(definition, now);
                 let has_moved = endpoint.is_some_and(|endpoint| self.move_to(endpoint, now));
                 let is_activated = active && self.state.inactive;
                 if has_moved || is_activated {
@@ -237,6 +244,23 @@ impl Standing {
         self.unwritten_from.is_some().then(|| self.written(now))
     }
 
+    /// Notes when it was first seen in the file, and when it is defined otherwise than before.
+    fn note(&mut self, definition: u64, now: Timestamp) {
+        let state = &mut self.state;
+        if state.created_at.is_some() && state.definition == definition {
+            return;
+        }
+        state.definition = definition;
+        state.created_at.get_or_insert(now);
+        self.updated(now);
+    }
+
+    /// Its definition changed, or whether it is enabled.
+    fn updated(&mut self, now: Timestamp) {
+        self.state.updated_at = Some(now);
+        self.unwritten_from = Some(now);
+    }
+
     /// Goes by another url, if it is one: what one endpoint asked for does not bind another.
     fn move_to(&mut self, endpoint: u64, now: Timestamp) -> bool {
         let before = std::mem::replace(&mut self.state.endpoint, endpoint);
@@ -272,7 +296,7 @@ impl Standing {
     fn hold_or_resume(&mut self, before: Grounds, now: Timestamp) {
         let grounds = self.grounds();
         if grounds != before {
-            self.unwritten_from = Some(now);
+            self.updated(now);
         }
         let is_to_be_held =
             grounds.inactive || grounds.disabled.is_some() || grounds.removed_at.is_some();

@@ -11,8 +11,11 @@ const INACTIVE: Option<Defined> = defined(false, 7);
 const MOVED: Option<Defined> = defined(true, 8);
 
 const fn defined(active: bool, endpoint: u64) -> Option<Defined> {
-    let endpoint = Some(endpoint);
-    Some(Defined { active, endpoint })
+    Some(Defined {
+        active,
+        endpoint: Some(endpoint),
+        definition: 1,
+    })
 }
 
 fn at(secs: i64) -> Timestamp {
@@ -22,6 +25,7 @@ fn at(secs: i64) -> Timestamp {
 fn active() -> Standing {
     let mut standing = Standing::new(SubscriptionState::default(), at(0));
     standing.follow(ACTIVE, at(0));
+    standing.tend(at(0));
     standing
 }
 
@@ -125,6 +129,7 @@ fn an_endpoint_moves_only_from_one_that_was_known() {
     let no_url = Some(Defined {
         active: false,
         endpoint: None,
+        definition: 1,
     });
     assert!(!standing.follow(no_url, at(2)));
     assert!(standing.is_at(7), "the last one is remembered");
@@ -313,4 +318,57 @@ fn a_pause_goes_on_after_a_restart_unless_the_clock_was_set_back() {
         at(1061)
     ));
     assert!(!is_stopped(&Standing::new(state, at(500)), at(500)));
+}
+
+#[test]
+fn it_is_recorded_at_once_when_it_was_first_seen_and_when_it_last_changed() {
+    let seen = |standing: &Standing| (standing.state().created_at, standing.state().updated_at);
+    let of = |definition| {
+        ACTIVE.map(|defined| Defined {
+            definition,
+            ..defined
+        })
+    };
+    let mut standing = Standing::new(SubscriptionState::default(), at(5));
+    standing.follow(of(1), at(5));
+    let state = standing.tend(at(5)).unwrap();
+    assert_eq!(
+        (state.created_at, state.updated_at),
+        (Some(at(5)), Some(at(5)))
+    );
+
+    let mut standing = Standing::new(state, at(10));
+    standing.follow(of(1), at(10));
+    assert_eq!(standing.tend(at(10)), None, "nothing has changed");
+    standing.follow(of(2), at(20));
+    assert_eq!(standing.tend(at(20)).unwrap().updated_at, Some(at(20)));
+    for (moment, is_enabled) in [(30, false), (40, true)] {
+        if is_enabled {
+            standing.enable(at(moment));
+        } else {
+            standing.disable(Gone, at(moment));
+        }
+        assert_eq!(seen(&standing), (Some(at(5)), Some(at(moment))));
+    }
+    standing.disable(Manual, at(50));
+    standing.disable(Manual, at(60));
+    standing.count(Some(FailureReason::Http5xx), at(60));
+    assert_eq!(seen(&standing), (Some(at(5)), Some(at(50))));
+}
+
+#[test]
+fn what_an_older_version_recorded_is_first_seen_now() {
+    let older = SubscriptionState {
+        endpoint: 7,
+        consecutive_failures: 3,
+        ..SubscriptionState::default()
+    };
+    let mut standing = Standing::new(older, at(9));
+    standing.follow(ACTIVE, at(9));
+    let state = standing.tend(at(9)).unwrap();
+    assert_eq!(
+        (state.created_at, state.updated_at),
+        (Some(at(9)), Some(at(9)))
+    );
+    assert_eq!(state.consecutive_failures, 3);
 }

@@ -168,7 +168,7 @@ impl Changes {
 fn count(queue: &QueueShared, change: &Change) {
     let counters = &queue.counters;
     match change {
-        Change::Cancelled(entry) => counters.end(entry.body_bytes.into()),
+        Change::Cancelled(entry) => counters.cancel(1, entry.body_bytes.into()),
         Change::Buried(_) => counters.bury(1),
         Change::Requeued {
             entry, was_dead, ..
@@ -178,7 +178,7 @@ fn count(queue: &QueueShared, change: &Change) {
                 counters.bury(1);
             }
         }
-        Change::AllCancelled { count, bytes } => counters.end_many(*count, *bytes),
+        Change::AllCancelled { count, bytes } => counters.cancel(*count, *bytes),
         Change::Hastened(_) | Change::Relocated(_) => {}
     }
 }

@@ -338,3 +338,34 @@ async fn a_subscription_gone_from_the_file_is_so_since_it_was_first_noticed() {
     relay.apply(&[definition]);
     assert_eq!(relay.state("one").removed_at, None);
 }
+
+#[tokio::test]
+async fn what_is_cancelled_is_counted_once_whatever_cancels_it() {
+    const CANCELLED: &str = r#"sidehook_deliveries_total{subscription="one",outcome="cancelled"}"#;
+    let endpoint = Receiver::start(|_| Reply::status(500)).await;
+    let definition = Subscription {
+        retry: Retry::none(),
+        ..subscription("one", &endpoint)
+    };
+    let mut relay = Relay::start(std::slice::from_ref(&definition));
+    let dead = relay.post_keyed(&["one"], "key", "event").await;
+    until("it is dead", || relay.counts("one").dead == 1).await;
+    relay.lanes.disable(&"one".parse().unwrap()).unwrap();
+    let held = relay.post_keyed(&["one"], "key", "event").await;
+    relay.post_batch(&["one"], &["event", "event"]).await;
+    relay.shows(CANCELLED, 0).await;
+    relay.cancel(held, "one").await.unwrap();
+    relay.cancel(held, "one").await.unwrap();
+    relay.shows(CANCELLED, 1).await;
+    relay.cancel(dead, "one").await.unwrap();
+    let number = relay.store.subscription(&"one".parse().unwrap());
+    assert_eq!(relay.store.cancel_all(number).await.unwrap(), 2);
+    relay.shows(CANCELLED, 3).await;
+    assert_eq!(
+        (relay.counts("one").pending, relay.counts("one").dead),
+        (0, 0)
+    );
+    relay.apply(&[]);
+    relay.apply(&[definition]);
+    relay.shows(CANCELLED, 3).await;
+}

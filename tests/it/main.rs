@@ -5,11 +5,13 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin_api;
 mod check_store;
 mod cli;
 mod config_files;
 mod delivery;
 mod disabling;
+mod feed;
 mod ingest;
 mod metrics;
 mod order;

@@ -19,9 +19,11 @@ mod examine;
 pub(super) mod find;
 mod follower;
 mod query;
+pub(super) mod reach;
 pub(super) mod rows;
 mod schema;
 pub(super) mod segments;
+pub(super) mod tallies;
 mod verbs;
 mod write;
 

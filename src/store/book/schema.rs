@@ -1,4 +1,4 @@
-//! The book's tables. Version 2.
+//! The book's tables. Version 3.
 //!
 //! | table | key | holds |
 //! |---|---|---|
@@ -10,7 +10,8 @@
 //! | `cancelled` | subscription, seq | a cancelled delivery |
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
-//! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended |
+//! | `tallies` | subscription | how its attempts went, as [`tallies`](super::tallies) says |
+//! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended, when the first and last of its events were accepted, and of its attempts began |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
 //!
@@ -20,7 +21,7 @@
 use rusqlite::{Connection, Result};
 
 /// The version of these tables, as `user_version`. A book of another version is rebuilt.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE book (
@@ -69,9 +70,15 @@ CREATE TABLE moved (
 CREATE INDEX moved_id ON moved (id);
 CREATE INDEX moved_segment ON moved (segment);
 CREATE TABLE jobs (id INTEGER PRIMARY KEY, state BLOB NOT NULL);
+CREATE TABLE tallies (
+    subscription INTEGER PRIMARY KEY, recent BLOB NOT NULL, day BLOB NOT NULL, last_success_at INTEGER,
+    failed_at INTEGER, failed_status INTEGER, failed_reason INTEGER, failed_code INTEGER, failed_error TEXT,
+    failed_event BLOB, failed_attempt INTEGER
+);
 CREATE TABLE segments (
     segment INTEGER PRIMARY KEY, first_seq INTEGER, last_seq INTEGER,
-    pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL
+    pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL,
+    accepted_from INTEGER, accepted_to INTEGER, began_from INTEGER, began_to INTEGER
 );
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";

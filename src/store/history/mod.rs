@@ -17,6 +17,7 @@ mod deliveries;
 mod delivery;
 mod event;
 mod events;
+mod tallies;
 mod thread;
 
 use std::error::Error;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use tallies::{LastFailure, SuccessRate, Tally};
 pub(super) use thread::{Inbox, run};
 use thread::{ReadError, Reading};
 
@@ -321,5 +323,9 @@ fn span(since: Option<Timestamp>, until: Option<Timestamp>) -> Span {
 
 #[cfg(test)]
 mod paging_tests;
+#[cfg(test)]
+mod span_tests;
+#[cfg(test)]
+mod tally_tests;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,8 @@
 //! 3 SubscriptionNamed   number, name
 //! 4 SubscriptionState   number, consecutive failures, 0 | 1 held since, stops (count, then from and until each),
 //!                       0 | 1 first failure at, consecutive dead, 0 | 1 + reason and since when disabled, inactive 0 or 1,
-//!                       0 | 1 removed at, digest of the url
+//!                       0 | 1 removed at, digest of the url, digest of the definition, 0 | 1 created at, 0 | 1 updated at
+//!                       (the last three may be absent: they were added later)
 //! 5 Requeued            seq, subscription, at, attempts, fresh 0 or 1
 //! 6 Cancelled           seq, subscription, at
 //! 7 CancelledAll        subscription, upto seq, at
@@ -33,7 +34,7 @@ use bytes::Bytes;
 use super::fields::{Reader, put_bytes, put_length, put_number, put_optional_time, put_time};
 use crate::domain::{
     AttemptStatus, DeadReason, DisabledReason, Event, EventHead, EventId, EventSeq, FailureReason,
-    KeptHeader, Label, Next, Outcome, SubscriptionNumber, Timestamp,
+    KeptHeader, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
 use crate::store::record::{Accepted, Attempted, Death, Moved, Progress, Record};
@@ -246,6 +247,9 @@ pub(in crate::store) fn encode_state(state: &SubscriptionState, out: &mut Vec<u8
     out.push(u8::from(state.inactive));
     put_optional_time(out, state.removed_at);
     put_number(out, state.endpoint);
+    put_number(out, state.definition);
+    put_optional_time(out, state.created_at);
+    put_optional_time(out, state.updated_at);
 }
 
 /// Reads a record from its kind and fields; none when they make no sense.
@@ -258,7 +262,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         MOVED => decode_moved(&mut fields).map(Record::Moved),
         NAMED => Some(Record::SubscriptionNamed {
             number: SubscriptionNumber(fields.small()?),
-            name: fields.text()?.parse().ok()?,
+            name: SubscriptionName::known(fields.text()?).ok()?,
         }),
         STATE => Some(Record::SubscriptionState {
             number: SubscriptionNumber(fields.small()?),
@@ -412,7 +416,7 @@ fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {
 /// Reads the fields of a state; none when they make no sense.
 pub(in crate::store) fn decode_state(bytes: &[u8]) -> Option<SubscriptionState> {
     let mut fields = Reader(bytes);
-    Some(SubscriptionState {
+    let mut state = SubscriptionState {
         consecutive_failures: fields.small()?,
         held_since: fields.optional_time()?,
         stops: fields.list(|fields| Some((fields.time()?, fields.time()?)))?,
@@ -425,7 +429,14 @@ pub(in crate::store) fn decode_state(bytes: &[u8]) -> Option<SubscriptionState> 
         inactive: fields.byte()? != 0,
         removed_at: fields.optional_time()?,
         endpoint: fields.number()?,
-    })
+        ..SubscriptionState::default()
+    };
+    if !fields.0.is_empty() {
+        state.definition = fields.number()?;
+        state.created_at = fields.optional_time()?;
+        state.updated_at = fields.optional_time()?;
+    }
+    Some(state)
 }
 
 fn label(text: Option<&str>) -> Option<Option<Label>> {

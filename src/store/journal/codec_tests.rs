@@ -80,7 +80,13 @@ fn arb_state() -> impl Strategy<Value = Record> {
     let counts = (any::<u32>(), any::<u32>(), any::<u32>());
     let times = (time(), time(), time());
     let stops = proptest::collection::vec((arb_time(), arb_time()), 0..4);
-    let rest = (proptest::option::of(disabled), any::<bool>(), any::<u64>());
+    let seen = (any::<u64>(), time(), time());
+    let rest = (
+        proptest::option::of(disabled),
+        any::<bool>(),
+        any::<u64>(),
+        seen,
+    );
     (counts, times, stops, rest).prop_map(|(counts, times, stops, rest)| {
         Record::SubscriptionState {
             number: SubscriptionNumber(counts.0),
@@ -94,6 +100,9 @@ fn arb_state() -> impl Strategy<Value = Record> {
                 disabled: rest.0,
                 inactive: rest.1,
                 endpoint: rest.2,
+                definition: rest.3.0,
+                created_at: rest.3.1,
+                updated_at: rest.3.2,
             },
         }
     })
@@ -194,11 +203,59 @@ proptest! {
         let mut bytes = Vec::new();
         encode(&record, &mut bytes);
         let length = cut.index(bytes.len());
-        prop_assert_eq!(decode(&bytes[..length]), None);
+        match (decode(&bytes[..length]), record) {
+            (None, _) => {}
+            // What older versions wrote ends there.
+            (Some(Record::SubscriptionState { state: older, .. }), Record::SubscriptionState { state, .. }) => {
+                let without = SubscriptionState { definition: 0, created_at: None, updated_at: None, ..state };
+                prop_assert_eq!(older, without);
+            }
+            (Some(decoded), _) => prop_assert!(false, "it was decoded as {:?}", decoded),
+        }
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         decode(&bytes);
     }
+}
+
+#[test]
+fn a_state_that_an_older_version_wrote_is_read() {
+    // Of subscription 300, without the digest of the definition and what follows.
+    let bytes = [
+        4, 172, 2, // number
+        7, // consecutive failures
+        1, 200, 1, // held since
+        1, 20, 40, // one stop
+        1, 60, // first failure at
+        2,  // consecutive dead
+        5, 100, // disabled
+        1,   // inactive
+        0,   // removed at
+        129, 1, // endpoint
+    ];
+    let at = Timestamp::from_millis;
+    let expected = SubscriptionState {
+        consecutive_failures: 7,
+        first_failure_at: Some(at(30)),
+        consecutive_dead: 2,
+        held_since: Some(at(100)),
+        disabled: Some((DisabledReason::from_code(4).unwrap(), at(50))),
+        inactive: true,
+        removed_at: None,
+        endpoint: 129,
+        stops: vec![(at(10), at(20))],
+        definition: 0,
+        created_at: None,
+        updated_at: None,
+    };
+    let decoded = decode(&bytes);
+    assert_eq!(
+        decoded,
+        Some(Record::SubscriptionState {
+            number: SubscriptionNumber(300),
+            state: expected,
+        })
+    );
 }

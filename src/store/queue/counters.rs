@@ -11,6 +11,8 @@ pub(in crate::store) struct Counters {
     pub(super) pending: AtomicU64,
     pub(super) pending_bytes: AtomicU64,
     pub(super) dead: AtomicU64,
+    /// Deliveries that were cancelled while they were pending, since the store was opened.
+    pub(super) cancelled: AtomicU64,
     /// Bytes pending of all subscriptions.
     total: Arc<AtomicU64>,
 }
@@ -28,6 +30,7 @@ impl Counters {
             pending: AtomicU64::new(pending),
             pending_bytes: AtomicU64::new(pending_bytes),
             dead: AtomicU64::new(dead),
+            cancelled: AtomicU64::new(0),
             total: Arc::clone(total),
         }
     }
@@ -59,10 +62,16 @@ impl Counters {
     }
 
     /// Counts deliveries as no longer pending.
-    pub(in crate::store) fn end_many(&self, count: u64, bytes: u64) {
+    fn end_many(&self, count: u64, bytes: u64) {
         self.pending.fetch_sub(count, Ordering::Relaxed);
         self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts pending deliveries as cancelled.
+    pub(in crate::store) fn cancel(&self, count: u64, bytes: u64) {
+        self.end_many(count, bytes);
+        self.cancelled.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a delivery as pending that was not.

@@ -173,6 +173,9 @@ pub struct QueueCounts {
     pub pending_bytes: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Deliveries cancelled while they were pending, since the store was opened, by whatever verb or for being removed for
+    /// too long. Dead letters that were cancelled are not among them: they had ended before.
+    pub cancelled: u64,
     /// Leases out.
     pub in_flight: u64,
     /// Pending ones behind a dead one that blocks them.
@@ -280,6 +283,7 @@ impl Queue {
             pending,
             pending_bytes: counters.pending_bytes.load(Ordering::Relaxed),
             dead: counters.dead.load(Ordering::Relaxed),
+            cancelled: counters.cancelled.load(Ordering::Relaxed),
             in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
             blocked,
             oldest_accepted_at: oldest_accepted_at.filter(|_| pending > 0),

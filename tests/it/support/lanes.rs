@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sidehook::config::{Config, Endpoint, Subscription};
-use sidehook::delivery::{LaneError, Lanes, SettingsError};
+use sidehook::delivery::{LaneError, Lanes, SettingsError, Tidings};
 use sidehook::domain::{
     Clock, DeliveryId, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
 use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::feed::Feed;
 use sidehook::metrics::Metrics;
+use sidehook::notices::Notices;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
     NewDelivery, NewEvent, QueueCounts, Retention, Store, StoreError, StoreOptions,
@@ -30,6 +31,7 @@ pub(crate) struct Relay {
     pub(crate) lanes: Lanes,
     pub(crate) shutdown: Shutdown,
     pub(crate) store: Store,
+    pub(crate) feed: Feed,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     folder: tempfile::TempDir,
@@ -66,12 +68,16 @@ impl Relay {
         let shutdown = Shutdown::default();
         let config = configuration(subscriptions);
         show(&metrics, &config);
+        let feed = Feed::default();
         let lanes = Lanes::start(
             &config,
             store.clone(),
             Egress::new(),
             metrics.clone(),
-            Feed::default(),
+            Tidings {
+                feed: feed.clone(),
+                notices: Notices::new(Arc::clone(&clock)),
+            },
             Arc::clone(&clock),
             shutdown.clone(),
         );
@@ -79,6 +85,7 @@ impl Relay {
             lanes: lanes.unwrap(),
             shutdown,
             store,
+            feed,
             metrics,
             clock,
             folder,

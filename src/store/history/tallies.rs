@@ -1,0 +1,126 @@
+//! How the attempts of subscriptions went, in figures.
+//!
+//! Every attempt counts, whoever's fault its failure was: also one whose template could not be rendered, whose token
+//! could not be had, or whose address was blocked.
+
+use std::collections::BTreeMap;
+
+use super::QueryError;
+use crate::domain::{
+    AttemptStatus, EventId, FailureReason, SubscriptionName, SubscriptionNumber, Timestamp,
+};
+use crate::store::Store;
+use crate::store::book::{rows, tallies};
+
+/// How the attempts of a subscription went.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tally {
+    /// How many of them succeeded.
+    pub success_rate: SuccessRate,
+    /// When the last one that succeeded began, by the wall clock.
+    pub last_success_at: Option<Timestamp>,
+    /// The last one that did not.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// Successful attempts among some, from 0 to 1; none when there were no attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SuccessRate {
+    /// Among the last 1,000.
+    pub last_1000: Option<f64>,
+    /// Among those that began in the last 24 hours, to ten minutes.
+    pub last_24h: Option<f64>,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When it began, by the wall clock.
+    pub at: Timestamp,
+    /// Failed or timeout.
+    pub status: AttemptStatus,
+    /// Why it failed.
+    pub reason: Option<FailureReason>,
+    /// The status code of the response, if one came.
+    pub response_code: Option<u16>,
+    /// What went wrong, for people.
+    pub error_message: Option<Box<str>>,
+    /// Of which event; none if damage took it.
+    pub event: Option<EventId>,
+    /// Its number, from 1.
+    pub attempt: u32,
+}
+
+impl Store {
+    /// How the attempts of a subscription went; of an unknown one nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn tally(&self, name: &SubscriptionName) -> Result<Tally, QueryError> {
+        let number = {
+            let names = self.0.names.read();
+            let names = names.unwrap_or_else(std::sync::PoisonError::into_inner);
+            names.number(name)
+        };
+        let Some(number) = number else {
+            return Ok(Tally::default());
+        };
+        let wall = self.0.hub.clock.wall();
+        let ask = move |reading: &super::Reading<'_>| {
+            let found = tallies::tally(reading.book, number)?;
+            Ok(found.map_or_else(Tally::default, |tally| shown(tally, wall)))
+        };
+        self.0.query(ask).await
+    }
+
+    /// How the attempts of all subscriptions went that have made some, by name. One query however many there are.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn tallies(&self) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
+        let wall = self.0.hub.clock.wall();
+        let ask = move |reading: &super::Reading<'_>| {
+            let mut names: BTreeMap<SubscriptionNumber, SubscriptionName> =
+                rows::names(reading.book)?.into_iter().collect();
+            let mut all = BTreeMap::new();
+            tallies::tallies(reading.book, &mut |number, tally| {
+                if let Some(name) = names.remove(&number) {
+                    all.insert(name, shown(tally, wall));
+                }
+            })?;
+            Ok(all)
+        };
+        self.0.query(ask).await
+    }
+}
+
+fn shown(tally: tallies::Tally, wall: Timestamp) -> Tally {
+    Tally {
+        success_rate: SuccessRate {
+            last_1000: rate(tally.last_thousand()),
+            last_24h: rate(tally.last_day(wall)),
+        },
+        last_success_at: tally.last_success_at,
+        last_failure: tally.last_failure.map(|failure| LastFailure {
+            at: failure.at,
+            status: failure.status,
+            reason: failure.reason,
+            response_code: failure.response_code,
+            error_message: failure.error_message,
+            event: failure.event,
+            attempt: failure.attempt,
+        }),
+    }
+}
+
+fn rate(counted: tallies::Counted) -> Option<f64> {
+    let succeeded = f64::from(counted.succeeded);
+    let all = succeeded + f64::from(counted.failed);
+    (all > 0.0).then(|| succeeded / all)
+}
