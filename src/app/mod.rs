@@ -3,6 +3,7 @@
 //! - `start`: configuration → store → sockets → lanes → listeners
 //! - `listeners`: binds the addresses of `listen` and serves them
 //! - `reload`: a new configuration, whole or not at all
+//! - `announcing`: the task that tells operators
 //! - `stop`: the phases of a shutdown
 //! - `handle`: how others ask for a reload or a stop
 //!
@@ -10,6 +11,7 @@
 //! that of `cli`. Invariants: every task belongs to [`Running`], none ends silently: one that ends by itself ends the
 //! relay with an error; what can be wrong with a new configuration is found before anything of it is in force.
 
+mod announcing;
 mod error;
 mod handle;
 mod listeners;
@@ -31,6 +33,7 @@ use crate::delivery::Lanes;
 use crate::domain::Clock;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError};
 use crate::systemd::{ActivatedSockets, Notifier};
@@ -41,6 +44,7 @@ pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use start::start;
 
+use announcing::Announcing;
 use handle::ReloadRequest;
 use listeners::Listeners;
 use reload::Loading;
@@ -83,6 +87,8 @@ pub struct Running {
     /// What the API shows.
     in_force: watch::Sender<Arc<Config>>,
     commands: mpsc::Receiver<Command>,
+    notices: Notices,
+    announcer: Announcing,
     handle: Handle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     loading: Loading,
@@ -153,6 +159,7 @@ impl Running {
                 Some(ended) = self.store_task.join_next() => return Err(store_ended(ended)),
                 error = self.events.ended() => return Err(error),
                 error = self.admin.ended() => return Err(error),
+                error = self.announcer.ended() => return Err(error),
                 ended = self.lanes.joined() => return ended.map_err(AppError::from),
                 Some(request) = self.reload_requests.recv(), if self.loading.is_idle() => {
                     self.begin_reload(request);

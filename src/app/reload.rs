@@ -92,7 +92,10 @@ impl Running {
             }) => {
                 tracing::info!(added, changed, removed, "configuration reloaded");
             }
-            Err(ConfigError(problems)) => log_problems(problems),
+            Err(ConfigError(problems)) => {
+                log_problems(problems);
+                self.notices.reload_failed(problems);
+            }
         }
         self.options.notifier.ready();
         if let Some(answer) = self.loading.answer.take() {

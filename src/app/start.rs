@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Control, Exporter, Readiness};
+use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::Bound;
 use crate::app::reload::{Loading, log_warnings, names};
@@ -20,6 +21,7 @@ use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::notify::Announcer;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -77,6 +79,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
     let readiness = Readiness::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let announcer = Announcer::new(
+        store.clone(),
+        notices.clone(),
+        Arc::clone(&options.clock),
+        seen.clone(),
+    );
+    let announcer = Announcing::start(announcer);
     let (control, commands) = Control::new(seen);
     let admin = Admin {
         exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
@@ -106,6 +115,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness,
         in_force,
         commands,
+        notices,
+        announcer,
         handle,
         reload_requests,
         loading: Loading::default(),
