@@ -26,7 +26,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Develop", &["send", "listen", "verify", "secret"]),
     (
         "Look at the running sidecar",
-        &["status", "attempts", "events", "deliveries"],
+        &["status", "attempts", "events", "deliveries", "diff"],
     ),
     (
         "Change the running sidecar",
@@ -37,6 +37,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "disable",
             "rotate-secret",
             "test",
+            "reload",
         ],
     ),
     ("Set up", &["completions", "man", "help"]),

@@ -58,6 +58,8 @@ enum Command {
     Disable(operate::toggle::Args),
     RotateSecret(operate::rotate::Args),
     Test(operate::test::Args),
+    Reload(operate::reload::Args),
+    Diff(operate::diff::Args),
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
@@ -113,6 +115,8 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Disable(args) => operate::toggle::run(args, false),
         Command::RotateSecret(args) => operate::rotate::run(args),
         Command::Test(args) => operate::test::run(args),
+        Command::Reload(args) => operate::reload::run(args),
+        Command::Diff(args) => operate::diff::run(args),
         Command::Listen(args) => listen::run(args),
         Command::Check(args) => {
             let environment = Environment::of_process();
