@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::admin::TokenError;
 use crate::delivery::{LaneError, SettingsError};
 use crate::http_server::BindError;
 use crate::store::StoreError;
@@ -12,6 +13,9 @@ pub enum AppError {
     /// The store could not be opened, or has failed: what was accepted is on disk, and the next start recovers it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no token for the admin API.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A subscription cannot be delivered to as configured.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -28,6 +32,11 @@ pub enum AppError {
         "other machines can reach the events listener {0}: set ingest.tokens, or listen on 127.0.0.1 or a unix socket"
     )]
     OpenListener(String),
+    /// Anybody could use the API from outside.
+    #[error(
+        "other machines can reach the admin listener {0}: set admin.tokens, or listen on 127.0.0.1 or a unix socket"
+    )]
+    OpenAdmin(String),
     /// What systemd handed over is no socket that listens for connections.
     #[error("what systemd handed over is not a listening TCP or unix socket")]
     Socket(#[source] io::Error),

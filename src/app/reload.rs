@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::app::Running;
 use crate::app::handle::ReloadRequest;
-use crate::config::{Config, ConfigError, Environment, Problem, Reloaded};
+use crate::config::{Config, ConfigError, Environment, Problem, Reloaded, at_next_start};
 use crate::domain::SubscriptionName;
 use crate::ingest::Routes;
 use crate::metrics::Metrics;
@@ -130,25 +130,19 @@ impl Running {
                 "needed until a restart, because of what listen.events was at the start",
             ));
         }
+        let loses_tokens = new.admin.tokens.is_empty() && !self.config.admin.tokens.is_empty();
+        let is_moved = new.listen.admin != self.started_with.listen.admin;
+        if loses_tokens && (is_moved || self.addresses.open_for_admin().is_some()) {
+            return Err(self.problem(
+                "admin.tokens",
+                "needed until a restart, because of what listen.admin was at the start",
+            ));
+        }
         Ok(())
     }
 
     fn say_what_needs_a_restart(&self, new: &Config) {
-        let old = &self.started_with;
-        let changes = [
-            ("listen", new.listen != old.listen),
-            ("store", new.store != old.store),
-            ("log", new.log != old.log),
-            (
-                "ingest.dedup_window",
-                new.ingest.dedup_window != old.ingest.dedup_window,
-            ),
-            (
-                "ingest.dedup_max",
-                new.ingest.dedup_max != old.ingest.dedup_max,
-            ),
-        ];
-        for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
+        for key in at_next_start(&self.started_with, new) {
             tracing::warn!(key, "a change of this key takes effect at the next start");
         }
     }

@@ -3,16 +3,19 @@
 
 mod arrival;
 mod check;
+mod client;
 mod demo;
 mod input;
 mod listen;
 mod logging;
+mod operate;
 mod post;
 mod receiver;
 mod run;
 mod runtime;
 mod secret;
 mod send;
+mod show;
 mod verify;
 
 use std::io::{self, Write};
@@ -50,6 +53,20 @@ enum Command {
     Check(check::CheckArgs),
     Demo(demo::Args),
     Send(send::Args),
+    Status(operate::status::Args),
+    Attempts(operate::attempts::Args),
+    Events(operate::events::Args),
+    Deliveries(operate::deliveries::Args),
+    Replay(operate::replay::Args),
+    Cancel(operate::cancel::Args),
+    /// Enable a subscription and deliver what was held
+    #[command(after_help = operate::toggle::ENABLE)]
+    Enable(operate::toggle::Args),
+    /// Disable a subscription: its deliveries are held
+    #[command(after_help = operate::toggle::DISABLE)]
+    Disable(operate::toggle::Args),
+    RotateSecret(operate::rotate::Args),
+    Test(operate::test::Args),
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
@@ -92,6 +109,16 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
+        Command::Status(args) => operate::status::run(args),
+        Command::Attempts(args) => operate::attempts::run(args),
+        Command::Events(args) => operate::events::run(args),
+        Command::Deliveries(args) => operate::deliveries::run(args),
+        Command::Replay(args) => operate::replay::run(args),
+        Command::Cancel(args) => operate::cancel::run(args),
+        Command::Enable(args) => operate::toggle::run(args, true),
+        Command::Disable(args) => operate::toggle::run(args, false),
+        Command::RotateSecret(args) => operate::rotate::run(args),
+        Command::Test(args) => operate::test::run(args),
         Command::Listen(args) => listen::run(args),
         Command::Check(args) => {
             let environment = Environment::of_process();

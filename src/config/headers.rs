@@ -20,7 +20,7 @@ const PAIR: &str =
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     mark: Mark,
-    written: String,
+    pub(super) written: String,
     pub(super) name: HeaderName,
 }
 

@@ -8,6 +8,17 @@ use crate::config::secrets;
 use crate::config::units;
 use crate::domain::Secret;
 
+/// The keys of the section.
+pub(super) const KNOWN: [&str; 7] = [
+    "max_body",
+    "tokens",
+    "type_pointer",
+    "id_pointer",
+    "key_pointer",
+    "dedup_window",
+    "dedup_max",
+];
+
 /// The largest body that may be configured: 1 GiB.
 const MAX_BODY: u64 = 1 << 30;
 
@@ -25,16 +36,7 @@ pub(super) fn has_tokens(section: Option<&Node>) -> bool {
 
 /// Reads the section.
 pub(super) fn ingest(node: &Node, context: &mut Context<'_>) -> Option<Ingest> {
-    let known = [
-        "max_body",
-        "tokens",
-        "type_pointer",
-        "id_pointer",
-        "key_pointer",
-        "dedup_window",
-        "dedup_max",
-    ];
-    let fields = mapping(node, &known, context)?;
+    let fields = mapping(node, &KNOWN, context)?;
     let mut ingest = Ingest::default();
     if let Some(bytes) = fields.read("max_body", context, max_body) {
         ingest.max_body = bytes;
@@ -75,7 +77,7 @@ fn max_body(node: &Node, context: &mut Context<'_>) -> Option<u64> {
 }
 
 /// A token has to fit into an `Authorization` header.
-fn token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
+pub(super) fn token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     let token = secrets::secret(node, context)?;
     let fits = token.expose().iter().all(u8::is_ascii_graphic);
     if !fits {

@@ -8,19 +8,31 @@ use crate::config::model::{Listen, ListenAddress};
 use crate::config::reader::{Context, items, mapping, text};
 
 const EXPOSED_EVENTS: &str = "other machines can reach this address: set ingest.tokens, or listen on 127.0.0.1 or a unix socket";
-const EXPOSED_ADMIN: &str = "expected a loopback address or a unix socket; for scrapers from outside there is listen.metrics";
+const EXPOSED_ADMIN: &str = "other machines can reach this address: set admin.tokens, or listen on 127.0.0.1 or a unix socket; for scrapers from outside there is listen.metrics";
 
-/// Reads the section. `has_tokens`: `ingest.tokens` is set, so that events may come from outside.
-pub(super) fn listen(node: &Node, has_tokens: bool, context: &mut Context<'_>) -> Option<Listen> {
-    let fields = mapping(node, &["events", "admin", "metrics"], context)?;
+/// The keys of the section.
+pub(super) const KNOWN: [&str; 3] = ["events", "admin", "metrics"];
+
+/// Who has to show a token, so that others than this machine may be listened to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Guarded {
+    /// `ingest.tokens` is set.
+    pub(super) events: bool,
+    /// `admin.tokens` is set.
+    pub(super) admin: bool,
+}
+
+/// Reads the section.
+pub(super) fn listen(node: &Node, guarded: Guarded, context: &mut Context<'_>) -> Option<Listen> {
+    let fields = mapping(node, &KNOWN, context)?;
     let mut listen = Listen::default();
     if let Some(node) = fields.node("events") {
-        listen.events = events(node, has_tokens, context);
+        listen.events = events(node, guarded.events, context);
     }
     if let Some(node) = fields.node("admin")
         && let Some(admin) = own_address(node, context)
     {
-        if admin.is_exposed() {
+        if admin.is_exposed() && !guarded.admin {
             context.error(node, EXPOSED_ADMIN);
         }
         report_taken(node, &admin, &listen.events, context);

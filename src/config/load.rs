@@ -4,36 +4,57 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root};
 use crate::config::environment::Environment;
-use crate::config::file;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
-use crate::config::listen::listen;
-use crate::config::model::{
-    AdminConfig, Config, Ingest, Listen, Log, LogFormat, LogLevel, Notifications, Subscription,
-};
+use crate::config::listen::{Guarded, listen};
+use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
 use crate::config::network::network;
+use crate::config::notifications::notifications;
 use crate::config::problem::{ConfigError, Problem};
-use crate::config::reader::{Context, Fields, any_mapping, choice, mapping};
+use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
 use crate::config::settings::Settings;
 use crate::config::store::store;
-use crate::config::subscription::subscription;
+use crate::config::subscription::{Around, subscription};
 use crate::domain::SubscriptionName;
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-const SECTIONS: [&str; 8] = [
+/// The keys of the main file.
+pub(super) const SECTIONS: [&str; 10] = [
     "listen",
     "ingest",
     "store",
     "network",
+    "admin",
+    "notifications",
     "log",
     "defaults",
     "include",
     "subscriptions",
+];
+
+/// The keys of the section `log`.
+pub(super) const LOG: [&str; 2] = ["format", "level"];
+
+/// The words of `log.format`.
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 3] = [
+    ("auto", LogFormat::Auto),
+    ("pretty", LogFormat::Pretty),
+    ("json", LogFormat::Json),
+];
+
+/// The words of `log.level`.
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
 ];
 
 /// A configuration that loaded, with what is to be said about it.
@@ -53,13 +74,33 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    load_with(path, environment, Overlay::default())?.outcome
+}
+
+/// A configuration with the files that it stands in, the main one first.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) documents: Vec<Document>,
+    pub(super) outcome: Result<Loaded, ConfigError>,
+}
+
+/// As [`load`], with some files in memory.
+///
+/// # Errors
+/// The main file cannot be read.
+pub(super) fn load_with(
+    path: &Path,
+    environment: &Environment,
+    overlay: Overlay,
+) -> Result<Read, ConfigError> {
     let mut context = Context::new(environment);
+    context.overlay = overlay;
     let main = main_document(path, &mut context)?;
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
     let (errors, warnings) = context.report.into_problems(&documents);
-    if errors.is_empty() {
+    let outcome = if errors.is_empty() {
         Ok(Loaded {
             config,
             warnings,
@@ -67,7 +108,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
         })
     } else {
         Err(ConfigError(errors))
-    }
+    };
+    Ok(Read { documents, outcome })
 }
 
 /// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
@@ -90,8 +132,11 @@ pub(crate) fn load_intake(
     }
 }
 
-fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
-    let content = file::read(path, MAX_BYTES).map_err(|error| {
+pub(super) fn main_document(
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Result<Document, ConfigError> {
+    let content = context.read_file(path, MAX_BYTES).map_err(|error| {
         ConfigError(vec![Problem {
             file: path.to_path_buf(),
             line: 1,
@@ -119,11 +164,15 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
         if file == 0 {
             (config, settings) = sections(fields, context);
         }
+        let around = Around {
+            defaults: &settings,
+            policy: &config.network,
+            sends_mail: config.notifications.smtp.is_some(),
+        };
         let entries = fields.read("subscriptions", context, any_mapping);
         for entry in entries.iter().flat_map(|fields| fields.entries) {
             if let Some(name) = named.name(entry, documents, context)
-                && let Some(subscription) =
-                    subscription(name, entry, &settings, &config.network, context)
+                && let Some(subscription) = subscription(name, entry, around, context)
             {
                 named.add(subscription, entry);
             }
@@ -135,7 +184,7 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
 }
 
 /// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
-fn root<'d>(
+pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
     known: &[&str],
@@ -168,53 +217,45 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     let log = fields.read("log", context, log);
     let settings = fields.read("defaults", context, Settings::read_defaults);
     let store = store(fields, context);
-    let admin = AdminConfig {
-        secrets_dir: store.path.join("secrets"),
-        ..AdminConfig::default()
-    };
+    let admin = admin(fields, &store.path, context);
+    let network = network.unwrap_or_else(defaults::network);
+    let notifications = fields.read("notifications", context, |node, context| {
+        notifications(node, &network, context)
+    });
     let config = Config {
         listen,
         ingest,
         store,
         admin,
-        notifications: Notifications::default(),
-        network: network.unwrap_or_else(defaults::network),
+        notifications: notifications.unwrap_or_default(),
+        network,
         log: log.unwrap_or_default(),
         subscriptions: BTreeMap::new(),
     };
     (config, settings.unwrap_or_default())
 }
 
-fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
-    let has_tokens = has_tokens(fields.node("ingest"));
+pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
+    let guarded = Guarded {
+        events: has_tokens(fields.node("ingest")),
+        admin: has_tokens(fields.node("admin")),
+    };
     let listen = fields.read("listen", context, |node, context| {
-        listen(node, has_tokens, context)
+        listen(node, guarded, context)
     });
     let ingest = fields.read("ingest", context, ingest);
     (listen.unwrap_or_default(), ingest.unwrap_or_default())
 }
 
 fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("pretty", LogFormat::Pretty),
-        ("json", LogFormat::Json),
-    ];
-    let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
-    let fields = mapping(node, &["format", "level"], context)?;
+    let fields = mapping(node, &LOG, context)?;
     let built_in = Log::default();
     Some(Log {
         format: fields
-            .read("format", context, choice(&formats))
+            .read("format", context, choice(&LOG_FORMATS))
             .unwrap_or(built_in.format),
         level: fields
-            .read("level", context, choice(&levels))
+            .read("level", context, choice(&LOG_LEVELS))
             .unwrap_or(built_in.level),
     })
 }

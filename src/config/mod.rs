@@ -7,7 +7,9 @@
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.
 
+mod admin;
 mod defaults;
+mod definition;
 mod diff;
 mod document;
 mod edit;
@@ -23,11 +25,15 @@ mod listen;
 mod load;
 mod model;
 mod network;
+mod notifications;
+mod operator;
 mod policy;
 mod problem;
 mod reader;
+mod redacted;
 mod report;
 mod retry;
+mod schema;
 mod secrets;
 mod settings;
 mod signature;
@@ -39,8 +45,9 @@ mod units;
 mod values;
 mod watch;
 
-pub use diff::Reloaded;
-pub use edit::{Change, Edit, EditError, Edited};
+pub use definition::{READ_ONLY, etag};
+pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
+pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
@@ -49,5 +56,8 @@ pub use model::{
     LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
     StoreConfig, Subscription, WhenDisabled,
 };
+pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub use schema::{schema, subscription_properties};
+pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;

@@ -9,9 +9,12 @@ use crate::config::document::Node;
 use crate::config::reader::{Context, boolean, items, mapping, text, whole};
 use crate::egress::AddressPolicy;
 
+/// The keys of the section.
+pub(super) const KNOWN: [&str; 3] = ["allow_private", "allow_metadata", "ports"];
+
 /// Reads the section.
 pub(super) fn network(node: &Node, context: &mut Context<'_>) -> Option<AddressPolicy> {
-    let fields = mapping(node, &["allow_private", "allow_metadata", "ports"], context)?;
+    let fields = mapping(node, &KNOWN, context)?;
     let mut policy = defaults::network();
     if let Some(networks) = fields.read("allow_private", context, |node, context| {
         items(node, "a list of networks", context, one_network)

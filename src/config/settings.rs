@@ -8,7 +8,8 @@ use http::Method;
 
 use crate::config::document::Node;
 use crate::config::headers::{Header, Named, forward_headers, static_headers};
-use crate::config::model::WhenDisabled;
+use crate::config::model::{Subscription, WhenDisabled};
+use crate::config::notifications::{Notify, notify, notify_after};
 use crate::config::policy::{auto_disable, give_up_on, rate_limit};
 use crate::config::reader::{Context, Fields, any_mapping, boolean, check_key, choice, whole};
 use crate::config::retry::{positive, retry};
@@ -19,7 +20,7 @@ use crate::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
 use crate::signing::Scheme;
 
 /// The fields that may stand in `defaults`.
-pub(super) const SHARED: [&str; 17] = [
+pub(super) const SHARED: [&str; 19] = [
     "active",
     "when_disabled",
     "signature",
@@ -35,8 +36,10 @@ pub(super) const SHARED: [&str; 17] = [
     "rate_limit",
     "max_pending",
     "auto_disable",
-    "http2",
+    "notify",
+    "notify_after",
     "tls",
+    "http2",
 ];
 
 /// The fields that each subscription has of its own.
@@ -113,8 +116,10 @@ pub(super) struct Settings {
     pub(super) rate_limit: Given<RateLimit>,
     pub(super) max_pending: Given<u64>,
     pub(super) auto_disable: Given<AutoDisable>,
-    pub(super) http2: Given<bool>,
+    pub(super) notify: Given<Notify>,
+    pub(super) notify_after: Given<u32>,
     pub(super) tls: Given<Tls>,
+    pub(super) http2: Given<bool>,
 }
 
 impl Settings {
@@ -143,6 +148,8 @@ impl Settings {
             rate_limit: given(fields, "rate_limit", context, rate_limit),
             max_pending: given(fields, "max_pending", context, positive_size),
             auto_disable: given(fields, "auto_disable", context, auto_disable),
+            notify: given(fields, "notify", context, notify),
+            notify_after: given(fields, "notify_after", context, notify_after),
             http2: given(
                 fields,
                 "http2",
@@ -171,9 +178,43 @@ impl Settings {
             rate_limit: self.rate_limit.over(&defaults.rate_limit),
             max_pending: self.max_pending.over(&defaults.max_pending),
             auto_disable: self.auto_disable.over(&defaults.auto_disable),
+            notify: self.notify.over(&defaults.notify),
+            notify_after: self.notify_after.over(&defaults.notify_after),
             http2: self.http2.over(&defaults.http2),
             tls: self.tls.over(&defaults.tls),
         }
+    }
+
+    /// Puts the fields that stand for themselves into a subscription.
+    pub(super) fn put(&self, subscription: &mut Subscription) {
+        self.active.clone().replace(&mut subscription.active);
+        self.when_disabled
+            .clone()
+            .replace(&mut subscription.when_disabled);
+        self.method.clone().replace(&mut subscription.method);
+        self.timeout.clone().replace(&mut subscription.timeout);
+        self.retry.clone().replace(&mut subscription.retry);
+        self.give_up_on
+            .clone()
+            .replace(&mut subscription.give_up_on);
+        self.order.clone().replace(&mut subscription.order);
+        self.when_stuck
+            .clone()
+            .replace(&mut subscription.when_stuck);
+        self.concurrency
+            .clone()
+            .replace(&mut subscription.concurrency);
+        subscription.rate_limit = self.rate_limit.clone().value();
+        self.max_pending
+            .clone()
+            .replace(&mut subscription.max_pending);
+        self.auto_disable
+            .clone()
+            .replace(&mut subscription.auto_disable);
+        self.notify_after
+            .clone()
+            .replace(&mut subscription.notify_after);
+        self.http2.clone().replace(&mut subscription.http2);
     }
 
     /// Reads the section `defaults`.

@@ -8,13 +8,17 @@ use crate::config::reader::{Context, Fields, choice, mapping, parsed, text};
 use crate::config::retry::positive;
 use crate::config::units;
 
-const KNOWN: [&str; 5] = [
+/// The keys of the section.
+pub(super) const KNOWN: [&str; 5] = [
     "path",
     "durability",
     "max_pending",
     "retention",
     "removed_after",
 ];
+
+/// The keys of `retention`.
+pub(super) const RETENTION: [&str; 3] = ["delivered", "dead", "max_size"];
 
 /// Reads the section; its folder is `path`, else `$STATE_DIRECTORY`, else a folder in the working folder.
 pub(super) fn store(fields: Fields<'_>, context: &mut Context<'_>) -> StoreConfig {
@@ -57,7 +61,7 @@ fn read_into(store: &mut StoreConfig, node: &Node, context: &mut Context<'_>) ->
 }
 
 fn retention_into(retention: &mut Retention, node: &Node, context: &mut Context<'_>) -> Option<()> {
-    let fields = mapping(node, &["delivered", "dead", "max_size"], context)?;
+    let fields = mapping(node, &RETENTION, context)?;
     let mut duration = |key| -> Option<Duration> { fields.read(key, context, positive) };
     let (delivered, dead) = (duration("delivered"), duration("dead"));
     put(&mut retention.delivered, delivered);

@@ -1,5 +1,8 @@
 //! One entry of `subscriptions`: its fields over the defaults, and what must hold between them.
 
+use std::sync::Arc;
+
+use crate::config::definition::{Written, definition};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::endpoint::endpoint;
 use crate::config::headers::check_clashes;
@@ -15,45 +18,49 @@ const MAX_TITLE: usize = 64;
 
 const BLANK: &str = "can't be blank";
 
+const NO_MAIL: &str = "without effect, as notifications.smtp is not set";
+
+/// What the sections say that concerns each subscription.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'s> {
+    /// `defaults`
+    pub(super) defaults: &'s Settings,
+    /// `network`
+    pub(super) policy: &'s AddressPolicy,
+    /// `notifications.smtp` is set.
+    pub(super) sends_mail: bool,
+}
+
 /// Reads one entry. What is wrong in it is reported, and its place taken by the default.
 pub(super) fn subscription(
     name: SubscriptionName,
     entry: &Entry,
-    defaults: &Settings,
-    policy: &AddressPolicy,
+    around: Around<'_>,
     context: &mut Context<'_>,
 ) -> Option<Subscription> {
     let fields = mapping(&entry.value, &[OWN.as_slice(), &SHARED].concat(), context)?;
-    let settings = Settings::read(fields, context).over(defaults);
+    let settings = Settings::read(fields, context).over(around.defaults);
     let mut subscription = Subscription::named(name);
     subscription.title = fields.read("title", context, title);
     subscription.description = fields.read("description", context, text).map(str::to_owned);
     subscription.locked = fields
         .read("locked", context, boolean)
         .unwrap_or(subscription.locked);
-    settings.active.replace(&mut subscription.active);
-    settings
-        .when_disabled
-        .replace(&mut subscription.when_disabled);
-    settings.method.replace(&mut subscription.method);
-    settings.timeout.replace(&mut subscription.timeout);
-    settings.retry.replace(&mut subscription.retry);
-    settings.give_up_on.replace(&mut subscription.give_up_on);
-    settings.order.replace(&mut subscription.order);
-    settings.when_stuck.replace(&mut subscription.when_stuck);
-    settings.concurrency.replace(&mut subscription.concurrency);
-    subscription.rate_limit = settings.rate_limit.value();
-    settings.max_pending.replace(&mut subscription.max_pending);
-    settings
-        .auto_disable
-        .replace(&mut subscription.auto_disable);
-    settings.http2.replace(&mut subscription.http2);
+    settings.put(&mut subscription);
+    if let Some(notify) = settings.notify.value() {
+        if !notify.addresses.is_empty() && !around.sends_mail {
+            context.report.warning(notify.mark, NO_MAIL);
+        }
+        subscription.notify = notify.addresses;
+    }
+    let mut written = Written::of(fields);
     if let Some(tls) = settings.tls.value() {
+        written.ca_file = tls.ca_file;
         subscription.ca_pem = tls.ca_pem;
         subscription.min_tls_version = tls.min_version;
     }
     subscription.url = fields.read("url", context, |node, context| {
-        endpoint(node, policy, context)
+        endpoint(node, around.policy, context)
     });
     subscription.events = fields.read("events", context, events).unwrap_or_default();
     if subscription.active {
@@ -62,6 +69,11 @@ pub(super) fn subscription(
     let keys = keys(fields, entry.key.mark, settings.signature, context);
     let headers = settings.headers.value().unwrap_or_default();
     let forwarded = settings.forward_headers.value().unwrap_or_default();
+    written.put_headers(&headers);
+    written.forward_headers = forwarded
+        .iter()
+        .map(|named| named.written.clone())
+        .collect();
     check_clashes(&headers, &forwarded, &keys.schemes, context);
     subscription.headers = headers
         .into_iter()
@@ -71,6 +83,7 @@ pub(super) fn subscription(
     subscription.secret = keys.secret;
     subscription.previous_secrets = keys.previous;
     subscription.signature = keys.schemes;
+    subscription.definition = Arc::new(definition(&subscription, &written));
     Some(subscription)
 }
 

@@ -8,22 +8,30 @@ use crate::config::file;
 use crate::config::reader::{Context, choice, mapping, text};
 use crate::egress::TlsVersion;
 
+/// The keys of the field.
+pub(super) const KNOWN: [&str; 2] = ["ca_file", "min_version"];
+
 /// The most bytes of a CA file: 4 MiB, as the largest system bundles have a quarter of it.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+pub(super) const VERSIONS: [(&str, TlsVersion); 2] =
+    [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
 /// What `tls` says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tls {
+    /// The path as written.
+    pub(super) ca_file: Option<String>,
     pub(super) ca_pem: Option<Arc<[u8]>>,
     pub(super) min_version: TlsVersion,
 }
 
 /// Reads the mapping and the file it names.
 pub(super) fn tls(node: &Node, context: &mut Context<'_>) -> Option<Tls> {
-    let fields = mapping(node, &["ca_file", "min_version"], context)?;
+    let fields = mapping(node, &KNOWN, context)?;
+    let path = fields.node("ca_file");
     Some(Tls {
+        ca_file: path.and_then(|node| text(node, context)).map(str::to_owned),
         ca_pem: fields.read("ca_file", context, ca_file),
         min_version: fields
             .read("min_version", context, choice(&VERSIONS))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Says why a text is no duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     /// A number alone.
     #[error("a duration needs a unit, such as 30s")]
     DurationUnit,
@@ -26,7 +26,7 @@ pub(super) enum UnitError {
 const LONGEST_MS: u64 = 3650 * 86_400_000;
 
 /// Reads a duration, at most 3650 days.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Duration)?;
     let factor: u64 = match unit {
         "ms" => 1,
@@ -68,6 +68,33 @@ pub(super) fn size(text: &str) -> Result<u64, UnitError> {
         .ok_or(UnitError::TooLarge)
 }
 
+/// A duration as people write it: in the largest unit that divides it. Parts of a millisecond are left out.
+pub(super) fn written_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    let fits = |(factor, _): &&(u128, &str)| millis != 0 && millis.is_multiple_of(*factor);
+    match units.iter().find(fits) {
+        Some((factor, unit)) => format!("{}{unit}", millis / factor),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
+/// A size in bytes as people write it: in the largest unit that divides it.
+pub(super) fn written_size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = |(shift, _): &&(u32, &str)| bytes != 0 && bytes.is_multiple_of(1 << shift);
+    match units.iter().find(fits) {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// The digits at the beginning and what follows; none when there are no digits.
 fn split(text: &str) -> Option<(&str, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -79,6 +106,18 @@ fn split(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn durations_and_sizes_are_written_in_the_largest_unit_that_fits() {
+        let hours = |hours: u64| written_duration(Duration::from_secs(hours * 3600));
+        assert_eq!((hours(72).as_str(), hours(5).as_str()), ("3d", "5h"));
+        assert_eq!(written_duration(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(written_duration(Duration::ZERO), "0s");
+        assert_eq!(
+            (written_size(1 << 20), written_size(1025)),
+            ("1MiB".to_owned(), "1025B".to_owned())
+        );
+    }
 
     #[test]
     fn durations_have_a_whole_number_and_a_unit() {
@@ -121,6 +160,18 @@ mod tests {
         #[test]
         fn whole_seconds_are_read_back(seconds in 0_u64..315_360_000) {
             prop_assert_eq!(duration(&format!("{seconds}s")), Ok(Duration::from_secs(seconds)));
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(
+            number in 0_u64..4000,
+            unit in prop::sample::select(vec![1_u64, 1000, 60_000, 3_600_000, 86_400_000]),
+            shift in prop::sample::select(vec![0_u32, 10, 20, 30, 40]),
+        ) {
+            let number = if unit == 86_400_000 { number.min(3650) } else { number };
+            let time = Duration::from_millis(number * unit);
+            prop_assert_eq!(duration(&written_duration(time)), Ok(time));
+            prop_assert_eq!(size(&written_size(number << shift)), Ok(number << shift));
         }
     }
 }

@@ -22,7 +22,7 @@ pub use ids::{
 };
 pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
-pub use retry::{Retry, RetryDecision};
+pub use retry::{Retry, RetryDecision, RetryForm};
 pub use secret::Secret;
 pub use status::{Status, StatusError};
 pub use time::{Clock, SystemClock, Timestamp};

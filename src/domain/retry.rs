@@ -7,18 +7,26 @@ use crate::domain::DeadReason;
 /// When failed deliveries are attempted again: the field `retry` with its jitter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    form: Form,
+    form: RetryForm,
     jitter: f64,
 }
 
+/// The pauses between attempts.
 #[derive(Debug, Clone, PartialEq)]
-enum Form {
+pub enum RetryForm {
+    /// These; none of them for one attempt only.
     Schedule(Vec<Duration>),
+    /// Growing ones.
     Exponential {
+        /// The first.
         initial: Duration,
+        /// What each is multiplied with to give the next, at least 1.
         factor: f64,
+        /// The longest.
         max_interval: Duration,
+        /// Attempts at most.
         max_attempts: u32,
+        /// How old a delivery may become, time stopped not counted.
         max_age: Duration,
     },
 }
@@ -53,7 +61,7 @@ impl Retry {
     #[must_use]
     pub fn schedule(pauses: Vec<Duration>) -> Self {
         Self {
-            form: Form::Schedule(pauses),
+            form: RetryForm::Schedule(pauses),
             jitter: Self::DEFAULT_JITTER,
         }
     }
@@ -68,7 +76,7 @@ impl Retry {
         max_attempts: u32,
         max_age: Duration,
     ) -> Self {
-        let form = Form::Exponential {
+        let form = RetryForm::Exponential {
             initial,
             factor,
             max_interval,
@@ -88,12 +96,24 @@ impl Retry {
         self
     }
 
+    /// The pauses without their jitter.
+    #[must_use]
+    pub fn form(&self) -> &RetryForm {
+        &self.form
+    }
+
+    /// The part of each pause that is added to it at most, 0 to 1.
+    #[must_use]
+    pub fn jitter(&self) -> f64 {
+        self.jitter
+    }
+
     /// How old a delivery may become, time stopped not counted; none for schedules.
     #[must_use]
     pub fn max_age(&self) -> Option<Duration> {
         match &self.form {
-            Form::Schedule(_) => None,
-            Form::Exponential { max_age, .. } => Some(*max_age),
+            RetryForm::Schedule(_) => None,
+            RetryForm::Exponential { max_age, .. } => Some(*max_age),
         }
     }
 
@@ -102,14 +122,14 @@ impl Retry {
     #[must_use]
     pub fn after(&self, attempt: u32, age: Duration, sample: f64) -> RetryDecision {
         let pause = match &self.form {
-            Form::Schedule(pauses) => {
+            RetryForm::Schedule(pauses) => {
                 let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
                 match pauses.get(index) {
                     Some(pause) => *pause,
                     None => return RetryDecision::GiveUp(DeadReason::Exhausted),
                 }
             }
-            Form::Exponential {
+            RetryForm::Exponential {
                 initial,
                 factor,
                 max_interval,

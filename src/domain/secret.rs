@@ -22,10 +22,16 @@ impl Secret {
         self.0.expose_secret()
     }
 
+    /// The SHA-256: to tell secrets apart where they must not be. Not for output.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.expose()).into()
+    }
+
     /// The first 8 hexadecimal digits of the SHA-256: how a secret is named to people.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        Sha256::digest(self.expose())
+        self.digest()
             .iter()
             .take(4)
             .map(|byte| format!("{byte:02x}"))

@@ -2,13 +2,15 @@
 //!
 //! A browser on the machine reaches loopback ports, and a name that an attacker rebinds to 127.0.0.1 makes it take our
 //! listener for his own site. So whatever a page sends is refused by what browsers cannot hide: `Origin`,
-//! `Sec-Fetch-Site`, and on loopback a `Host` that is not this machine's. There are no CORS headers.
+//! `Sec-Fetch-Site`, and on loopback a `Host` that is neither this machine's nor in `admin.allowed_hosts`. There are no CORS
+//! headers.
 
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Uri, Version};
 use subtle::ConstantTimeEq;
 
+use crate::config::Config;
 use crate::domain::Secret;
 use crate::http_server::Peer;
 use crate::ingest::head::RequestHead;
@@ -22,7 +24,7 @@ pub(super) fn check(
     parts: &Parts,
     head: &RequestHead<'_>,
     peer: Peer,
-    tokens: &[Secret],
+    config: &Config,
 ) -> Result<(), Refusal> {
     if head.has_origin {
         return Err(Refusal::Origin);
@@ -34,9 +36,11 @@ pub(super) fn check(
         return Err(Refusal::NoHost);
     }
     let loopback = peer == Peer::Tcp { loopback: true };
-    if loopback && !(is_local(head.host) && is_local_authority(&parts.uri)) {
+    let allowed = &config.admin.allowed_hosts;
+    if loopback && !(is_local(head.host, allowed) && is_local_authority(&parts.uri, allowed)) {
         return Err(Refusal::ForeignHost);
     }
+    let tokens = &config.ingest.tokens;
     if !tokens.is_empty() && !has_token(head.authorization, tokens) {
         return Err(Refusal::Token);
     }
@@ -48,27 +52,32 @@ fn is_other_site(fetch_site: &HeaderValue) -> bool {
     !matches!(fetch_site.as_bytes(), b"same-origin" | b"none")
 }
 
-fn is_local(host: Option<&HeaderValue>) -> bool {
+fn is_local(host: Option<&HeaderValue>, allowed: &[String]) -> bool {
     let Some(host) = host else { return true };
-    host.to_str().is_ok_and(is_local_host)
+    host.to_str().is_ok_and(|host| is_local_host(host, allowed))
 }
 
 /// A target that names its host itself (`POST http://name/events`) goes before the header.
-fn is_local_authority(target: &Uri) -> bool {
+fn is_local_authority(target: &Uri, allowed: &[String]) -> bool {
     let Some(authority) = target.authority() else {
         return true;
     };
-    is_local_host(authority.as_str())
+    is_local_host(authority.as_str(), allowed)
 }
 
-/// Whether a `host[:port]` is this machine's own.
-fn is_local_host(host: &str) -> bool {
+/// Whether a `host[:port]` is this machine's own, or one of `admin.allowed_hosts`.
+fn is_local_host(host: &str, allowed: &[String]) -> bool {
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let name = match host.rsplit_once(':') {
         Some((name, port)) if is_port(port) => name,
         _ => host,
     };
-    name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost")
+    name == "127.0.0.1"
+        || name == "[::1]"
+        || name.eq_ignore_ascii_case("localhost")
+        || allowed
+            .iter()
+            .any(|allowed| name.eq_ignore_ascii_case(allowed))
 }
 
 /// Compares with every token in a time that does not depend on where they differ.
@@ -102,7 +111,7 @@ mod tests {
             "[::1]:8780",
             "localhost:",
         ] {
-            assert!(is_local_host(host), "{host}");
+            assert!(is_local_host(host, &[]), "{host}");
         }
         for host in [
             "",
@@ -118,7 +127,28 @@ mod tests {
             "::1",
             "localhost:80x",
         ] {
-            assert!(!is_local_host(host), "{host}");
+            assert!(!is_local_host(host, &[]), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_file_allows_are_local_too() {
+        let allowed = ["hooks.internal".to_owned(), "[fd00::1]".to_owned()];
+        for host in [
+            "hooks.internal",
+            "Hooks.Internal:8780",
+            "[fd00::1]:1",
+            "localhost",
+        ] {
+            assert!(is_local_host(host, &allowed), "{host}");
+        }
+        for host in [
+            "internal",
+            "a.hooks.internal",
+            "hooks.internal.",
+            "[fd00::2]",
+        ] {
+            assert!(!is_local_host(host, &allowed), "{host}");
         }
     }
 

@@ -67,7 +67,7 @@ impl Intake {
     {
         let (parts, body) = request.into_parts();
         let mut head = RequestHead::read(&parts.headers, routes)?;
-        guard::check(&parts, &head, peer, &routes.config().ingest.tokens)?;
+        guard::check(&parts, &head, peer, routes.config())?;
         let path_type = target::event_type(&parts)?;
         let format = head.format()?;
         let wait = head.wait();

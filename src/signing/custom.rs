@@ -51,6 +51,7 @@ pub struct CustomHmac {
     signed: Template,
     value: Template,
     timestamp_header: Option<HeaderName>,
+    options: Box<CustomHmacOptions>,
 }
 
 impl CustomHmac {
@@ -60,7 +61,9 @@ impl CustomHmac {
     /// A name is no header name or is reserved, a template has something that is no placeholder of its field, or lacks
     /// or repeats one; see the head of this file for the reasons.
     pub fn new(options: CustomHmacOptions) -> Result<Self, SigningError> {
+        let written = Box::new(options.clone());
         let custom = Self {
+            options: written,
             header: header_name("header", options.header)?,
             algorithm: options.algorithm,
             encoding: options.encoding,
@@ -88,6 +91,12 @@ impl CustomHmac {
             return Err(SigningError::UnsentTimestamp);
         }
         Ok(())
+    }
+
+    /// The options as written.
+    #[must_use]
+    pub fn options(&self) -> &CustomHmacOptions {
+        &self.options
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

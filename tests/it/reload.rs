@@ -1,6 +1,9 @@
 //! A new configuration, whole or not at all.
 
+use rustix::process::Signal;
+
 use crate::support::http::get;
+use crate::support::program::Program;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::relay::{Relay, subscription};
 use crate::support::{DEADLINE, until};
@@ -188,4 +191,26 @@ async fn what_matches_a_subscription_that_is_gone_is_skipped_if_it_says_so() {
     let received = working.wait_for(1, DEADLINE).await;
     assert_eq!(received[0].body, "1");
     assert_eq!(relay.post("a", "4").await.json()["deliveries"], 1);
+}
+
+#[test]
+fn an_api_that_other_machines_reach_keeps_its_tokens_until_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |admin: &str, tokens: &str| {
+        let config = format!(
+            "listen: {{events: 127.0.0.1:0, admin: '{admin}:0'}}\nstore: {{path: store}}\nadmin: {{tokens: {tokens}}}\nsubscriptions: {{}}\n"
+        );
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    };
+    write(
+        "0.0.0.0",
+        "[{name: a, token: a-token-of-thirty-two-characters, scopes: [read]}]",
+    );
+    let (relay, _) = Program::relay(folder.path());
+    write("127.0.0.1", "[]");
+    relay.signal(Signal::HUP);
+    assert_eq!(
+        relay.log_line("the configuration is wrong")["path"],
+        "admin.tokens"
+    );
 }

@@ -16,6 +16,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("metrics", 1),
     ("http_server", 1),
     ("feed", 1),
+    ("notices", 1),
+    ("mail", 1),
     ("shutdown", 1),
     ("systemd", 1),
     ("request", 1),

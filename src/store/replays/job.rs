@@ -123,7 +123,7 @@ impl Job {
         let per = Duration::from_millis(fields.number()?);
         let attempts = u32::from_le_bytes(fields.array()?);
         let [since, until] = [fields.optional_time()?, fields.optional_time()?];
-        let subscription = fields.text()?.parse().ok()?;
+        let subscription = SubscriptionName::known(fields.text()?).ok()?;
         let event_type = match fields.text()? {
             "" => None,
             text => Some(text.parse().ok()?),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
+mod definition;
+mod differences;
 mod outside;
 mod robustness;
 mod values;
@@ -32,7 +34,9 @@ fn environment() -> Environment {
             "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         ),
         ("SHORT", "short"),
+        ("TOKEN", "0123456789abcdef0123456789abcdef"),
         ("URL", "https://partner.example.com/capability"),
+        ("OTHER_URL", "https://partner.example.com/other"),
     ];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     Environment {

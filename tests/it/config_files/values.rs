@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sidehook::config::{
     Config, Durability, Environment, ListenAddress, Loaded, LogFormat, LogLevel, Retention,
-    StoreConfig, WhenDisabled, load,
+    SmtpTls, StoreConfig, WhenDisabled, load,
 };
 use sidehook::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
 use sidehook::egress::TlsVersion;
@@ -53,6 +53,63 @@ fn the_example_says_what_the_defaults_are() {
     );
 }
 
+#[test]
+fn those_who_operate_it_and_are_told_are_read() {
+    let Loaded { config, .. } = valid("operation.yaml");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
+    let tokens: Vec<_> = config.admin.tokens.iter().collect();
+    assert_eq!(
+        (tokens[0].name.as_str(), tokens[0].token.expose()),
+        (
+            "Deploy pipeline",
+            b"0123456789abcdef0123456789abcdef".as_slice()
+        )
+    );
+    assert!(tokens[0].scopes.read && tokens[0].scopes.manage);
+    assert!(tokens[1].scopes.read && !tokens[1].scopes.manage);
+    assert!(!config.admin.edit_config);
+    let write_to = folder.join("./api.d/subscriptions.yaml");
+    assert_eq!(config.admin.write_to, Some(write_to));
+    assert_eq!(config.admin.secrets_dir, folder.join("secrets"));
+    assert_eq!(
+        config.admin.allowed_hosts,
+        ["relay.internal", "10.0.0.7", "[fd00::1]"]
+    );
+    let smtp = config.notifications.smtp.as_ref().unwrap();
+    assert_eq!(
+        (smtp.host.as_str(), smtp.port, smtp.tls),
+        ("mail.example.com", 25, SmtpTls::None)
+    );
+    assert_eq!(
+        (smtp.username.as_deref(), smtp.from.as_str()),
+        (Some("sidehook"), "sidehook@example.com")
+    );
+    assert_eq!(smtp.password.as_ref().unwrap().expose(), b"short");
+    let webhook = config.notifications.webhook.as_ref().unwrap();
+    assert_eq!(webhook.url.url.path(), "/sidehook");
+    assert!(webhook.secret.expose().starts_with(b"whsec_"));
+    let told = |name: &str| {
+        let subscription = &config.subscriptions[&name.parse().unwrap()];
+        (subscription.notify.join(" "), subscription.notify_after)
+    };
+    assert_eq!(told("told"), ("ops@example.com".to_owned(), 1));
+    assert_eq!(told("quiet"), (String::new(), 5));
+    assert_eq!(
+        told("other"),
+        ("billing@example.com ops@example.com".to_owned(), 5)
+    );
+}
+
+#[test]
+fn the_port_of_a_mail_server_follows_its_protection() {
+    for (tls, port) in [("starttls", 587), ("implicit", 465), ("none", 25)] {
+        let smtp = format!("{{host: localhost, tls: {tls}, from: a@example.com}}");
+        let text = format!("notifications: {{smtp: {smtp}}}\nsubscriptions: {{}}\n");
+        let config = load_text(&text).unwrap().config;
+        assert_eq!(config.notifications.smtp.unwrap().port, port, "{tls}");
+    }
+}
+
 /// A subscription of the example with the fields of `defaults` only is a built-in one.
 #[test]
 fn the_defaults_of_the_example_are_the_built_in_ones() {
@@ -80,6 +137,8 @@ fn the_defaults_of_the_example_are_the_built_in_ones() {
         "rate_limit",
         "max_pending",
         "auto_disable",
+        "notify",
+        "notify_after",
         "http2",
         "tls",
     ] {
