@@ -209,7 +209,7 @@ fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
     let until: Option<Timestamp> = fields.text("until", point);
     let event_type = fields.text("event_type", |text| {
         text.parse()
-            .map_err(|error: crate::domain::LabelError| error.to_string())
+            .map_err(|error: crate::domain::PatternError| error.to_string())
     });
     let rate_limit = fields.text("rate_limit", |text| {
         let expected = "expected a whole number, at least 1, and one of /s, /m, /h, such as 100/s";

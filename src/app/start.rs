@@ -1,6 +1,7 @@
 //! Builds a relay in the order of what depends on what: store, sockets, lanes, listeners. Nothing is accepted before everything
 //! that an accepted event needs is there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
+use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Addresses, Bound};
-use crate::app::reload::{Loading, log_warnings, names};
+use crate::app::loading::Loading;
+use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
 use crate::delivery::{Lanes, Tidings};
@@ -20,6 +23,7 @@ use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::notify::Announcer;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -68,6 +72,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
     let readiness = Readiness::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let announcer = Announcer::new(
+        store.clone(),
+        notices.clone(),
+        Arc::clone(&options.clock),
+        seen.clone(),
+    );
+    let announcer = Announcing::start(announcer);
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = Admin {
@@ -102,6 +113,9 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness,
         in_force,
         commands,
+        waiting: VecDeque::new(),
+        notices,
+        announcer,
         handle,
         reload_requests,
         loading: Loading::default(),

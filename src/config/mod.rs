@@ -33,6 +33,7 @@ mod reader;
 mod redacted;
 mod report;
 mod retry;
+mod schema;
 mod secrets;
 mod settings;
 mod signature;
@@ -46,7 +47,7 @@ mod watch;
 
 pub use definition::{READ_ONLY, etag};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
-pub use edit::{Change, Edit, EditError, Edited};
+pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
@@ -57,5 +58,6 @@ pub use model::{
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub use schema::{schema, subscription_properties};
 pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;
