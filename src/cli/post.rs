@@ -1,19 +1,18 @@
 //! Posting an event to a sidecar over HTTP/1.1, by TCP or unix socket: what `send` and `demo` share.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
+use crate::cli::client::wire::begin;
 use crate::config::ListenAddress;
 
 /// Connecting and the whole answer have this long, beyond what the sidecar is asked to wait.
@@ -63,19 +62,41 @@ impl Target {
     /// # Errors
     /// When it is neither.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        Self::parse_with(text, &["", "/events"])
+    }
+
+    /// Reads `http://host[:port]` or `unix:/path`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub(crate) fn parse_admin(text: &str) -> anyhow::Result<Self> {
+        Self::parse_with(text, &["", "/v1"])
+    }
+
+    fn parse_with(text: &str, paths: &[&str]) -> anyhow::Result<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(Path::new(path).to_owned()));
         }
         let uri: http::Uri = text
             .parse()
             .with_context(|| format!("not an address: {text}"))?;
-        let known_path = matches!(uri.path().trim_end_matches('/'), "" | "/events");
+        let known_path = paths.contains(&uri.path().trim_end_matches('/'));
         match (uri.scheme_str(), uri.host()) {
             (Some("http"), Some(host)) if known_path => Ok(Self::Tcp(format!(
                 "{host}:{}",
                 uri.port_u16().unwrap_or(80)
             ))),
             _ => bail!("expected http://host:port or unix:/path, found {text}"),
+        }
+    }
+}
+
+/// As it is given on the command line.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -142,59 +163,35 @@ impl Posting {
 pub(crate) async fn post(target: &Target, posting: Posting) -> anyhow::Result<(StatusCode, Bytes)> {
     let patience = TIMEOUT + Duration::from_secs(posting.wait.unwrap_or(0).into());
     let exchange = async {
-        match target {
-            Target::Tcp(address) => {
-                let stream = TcpStream::connect(address)
-                    .await
-                    .with_context(|| format!("cannot reach a sidecar at {address}"))?;
-                exchange(stream, address, posting).await
-            }
-            Target::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .await
-                    .with_context(|| format!("cannot reach a sidecar at {}", path.display()))?;
-                exchange(stream, "localhost", posting).await
-            }
+        let response = begin(target, request(posting)?).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut answer = Vec::new();
+        while let Some(bytes) = body.next().await? {
+            ensure!(
+                answer.len() + bytes.len() <= ANSWER_BYTES_MAX,
+                "the answer is too long"
+            );
+            answer.extend_from_slice(&bytes);
         }
+        Ok((status, answer.into()))
     };
     tokio::time::timeout(patience, exchange)
         .await
         .with_context(|| format!("no answer within {} s", patience.as_secs()))?
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    host: &str,
-    posting: Posting,
-) -> anyhow::Result<(StatusCode, Bytes)> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .context("no HTTP connection")?;
+fn request(posting: Posting) -> anyhow::Result<Request<Full<Bytes>>> {
     let path = utf8_percent_encode(&posting.event_type, PATH);
     let mut request = Request::new(Full::new(posting.body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = format!("/events/{path}").parse()?;
     *request.headers_mut() = posting.headers;
-    request.headers_mut().insert(HOST, host.parse()?);
     if let Some(seconds) = posting.wait {
         let wait = HeaderValue::try_from(format!("wait={seconds}"))?;
         request.headers_mut().insert("prefer", wait);
     }
-    let answer = async {
-        let response = sender.send_request(request).await.context("no answer")?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
-        Ok((status, body.to_bytes()))
-    };
-    tokio::pin!(connection, answer);
-    tokio::select! {
-        answer = &mut answer => answer,
-        // The connection may end with the last byte of the answer.
-        _ = &mut connection => answer.await,
-    }
+    Ok(request)
 }
 
 #[cfg(test)]

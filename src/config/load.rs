@@ -41,6 +41,22 @@ pub(super) const SECTIONS: [&str; 10] = [
 /// The keys of the section `log`.
 pub(super) const LOG: [&str; 2] = ["format", "level"];
 
+/// The words of `log.format`.
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 3] = [
+    ("auto", LogFormat::Auto),
+    ("pretty", LogFormat::Pretty),
+    ("json", LogFormat::Json),
+];
+
+/// The words of `log.level`.
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
 /// A configuration that loaded, with what is to be said about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -116,7 +132,10 @@ pub(crate) fn load_intake(
     }
 }
 
-fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+pub(super) fn main_document(
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Result<Document, ConfigError> {
     let content = context.read_file(path, MAX_BYTES).map_err(|error| {
         ConfigError(vec![Problem {
             file: path.to_path_buf(),
@@ -165,7 +184,7 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
 }
 
 /// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
-fn root<'d>(
+pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
     known: &[&str],
@@ -216,7 +235,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     (config, settings.unwrap_or_default())
 }
 
-fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
+pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
     let guarded = Guarded {
         events: has_tokens(fields.node("ingest")),
         admin: has_tokens(fields.node("admin")),
@@ -229,26 +248,14 @@ fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
 }
 
 fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("pretty", LogFormat::Pretty),
-        ("json", LogFormat::Json),
-    ];
-    let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     let fields = mapping(node, &LOG, context)?;
     let built_in = Log::default();
     Some(Log {
         format: fields
-            .read("format", context, choice(&formats))
+            .read("format", context, choice(&LOG_FORMATS))
             .unwrap_or(built_in.format),
         level: fields
-            .read("level", context, choice(&levels))
+            .read("level", context, choice(&LOG_LEVELS))
             .unwrap_or(built_in.level),
     })
 }

@@ -26,11 +26,14 @@ mod load;
 mod model;
 mod network;
 mod notifications;
+mod operator;
 mod policy;
 mod problem;
 mod reader;
+mod redacted;
 mod report;
 mod retry;
+mod schema;
 mod secrets;
 mod settings;
 mod signature;
@@ -43,7 +46,7 @@ mod values;
 mod watch;
 
 pub use definition::{READ_ONLY, etag};
-pub use diff::Reloaded;
+pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
@@ -53,5 +56,8 @@ pub use model::{
     LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
     StoreConfig, Subscription, WhenDisabled,
 };
+pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub use schema::{schema, subscription_properties};
+pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;

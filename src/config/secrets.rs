@@ -8,6 +8,9 @@ use crate::config::document::{Node, Value};
 use crate::config::reader::{Context, mapping, text};
 use crate::domain::Secret;
 
+/// Where a secret may be found.
+pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
+
 /// The most bytes of a secret's file: 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -39,7 +42,7 @@ pub(super) fn is_reference(node: &Node) -> bool {
 
 /// The bytes that a reference stands for; never none of them.
 pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
-    let fields = mapping(node, &["env", "file", "credential"], context)?;
+    let fields = mapping(node, &SOURCES, context)?;
     let [entry] = fields.entries else {
         context.error(node, "expected exactly one of env, file, credential");
         return None;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Says why a text is no duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     /// A number alone.
     #[error("a duration needs a unit, such as 30s")]
     DurationUnit,
@@ -26,7 +26,7 @@ pub(super) enum UnitError {
 const LONGEST_MS: u64 = 3650 * 86_400_000;
 
 /// Reads a duration, at most 3650 days.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Duration)?;
     let factor: u64 = match unit {
         "ms" => 1,

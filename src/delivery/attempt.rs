@@ -16,7 +16,7 @@ use crate::delivery::lane::Lane;
 use crate::delivery::outcome::{self, Span};
 use crate::delivery::probe::Epoch;
 use crate::delivery::retry::{self, Attempted};
-use crate::delivery::settings::Settings;
+use crate::delivery::settings::{Settings, Transport};
 use crate::delivery::standing::{News, Standing};
 use crate::domain::{
     AttemptStatus, Clock, DeadReason, DeliveryId, DeliveryState, DisabledReason, Event,
@@ -24,6 +24,7 @@ use crate::domain::{
 };
 use crate::egress::{Answer, SendError};
 use crate::feed::{AttemptEnded, Happening};
+use crate::mail::{MailFailure, Mailed};
 use crate::store::{Lease, StoreError};
 
 /// What an endpoint asks for in the headers of its answer.
@@ -49,6 +50,9 @@ pub(super) async fn attempt(
 ) -> Result<(), StoreError> {
     let (outcome, asked) = make(&settings, lease.event(), lane.clock.as_ref()).await;
     let now = lane.clock.steady();
+    if let Some(reason) = outcome.reason {
+        lane.attempt_failed(reason, &outcome);
+    }
     let ended = Ended {
         settings: &settings,
         lease: &lease,
@@ -64,10 +68,14 @@ pub(super) async fn attempt(
     let counted = Counted::new(&lease, &outcome, next, now);
     let is_heard = lane.feed.is_heard();
     let happened = is_heard.then(|| happening(lane, &lease, &outcome, next));
+    let event_id = lease.event().head.id;
     lane.store
         .settle(lease, outcome, next, lane.is_full())
         .await?;
     counted.count(lane);
+    if let Next::Dead(reason) = next {
+        lane.tell_dead(event_id, reason);
+    }
     if let Some(happened) = happened {
         lane.feed.tell(|| happened);
     }
@@ -91,7 +99,7 @@ pub(super) async fn make(
         duration: started.elapsed(),
     };
     match sent {
-        Some(Ok(answer)) => {
+        Some(Sent::Request(Ok(answer))) => {
             let wall = started_at.plus(span.duration);
             let asked = Asked {
                 retry_after: retry::retry_after(answer.status, &answer.headers, wall),
@@ -99,18 +107,32 @@ pub(super) async fn make(
             };
             (outcome::answered(answer, span), asked)
         }
-        Some(Err(error)) => (outcome::unanswered(error, span), Asked::default()),
+        Some(Sent::Request(Err(error))) => (outcome::unanswered(error, span), Asked::default()),
+        Some(Sent::Mail(sent)) => (outcome::mailed(sent, span), Asked::default()),
         None => {
-            let (event_id, plan) = (&event.head.id, &settings.plan);
-            error!(%event_id, ?plan, "attempt panicked");
+            let (event_id, how) = (&event.head.id, &settings.transport);
+            error!(%event_id, ?how, "attempt panicked");
             (outcome::broken(span), Asked::default())
         }
     }
 }
 
-async fn send(settings: &Settings, event: &Event, wall: Timestamp) -> Result<Answer, SendError> {
-    let request = settings.plan.build(event, wall);
-    settings.client.send(request, settings.timeout).await
+/// What came of sending.
+enum Sent {
+    Request(Result<Answer, SendError>),
+    Mail(Result<Mailed, MailFailure>),
+}
+
+async fn send(settings: &Settings, event: &Event, wall: Timestamp) -> Sent {
+    let limit = settings.timeout;
+    match &settings.transport {
+        Transport::Http(http) => {
+            let request = http.plan.build(event, wall);
+            Sent::Request(http.client.send(request, limit).await)
+        }
+        // Boxed: attempts in flight are kept in place, and almost all are requests.
+        Transport::Mail(mailer) => Sent::Mail(Box::pin(mailer.send(event, limit)).await),
+    }
 }
 
 /// What the future gives, none if it panics: an event that trips a bug must not end the relay, nor be attempted

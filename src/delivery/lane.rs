@@ -17,13 +17,19 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::delivery::attempt::attempt;
+use crate::delivery::known::Known;
+use crate::delivery::lanes::Tidings;
 use crate::delivery::probe::Epoch;
 use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
 use crate::delivery::standing::Standing;
-use crate::domain::{Clock, DisabledReason, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::domain::{
+    Clock, DeadReason, DisabledReason, EventId, FailureReason, Outcome, SubscriptionName,
+    SubscriptionNumber, Timestamp,
+};
 use crate::feed::{Feed, Happening};
 use crate::metrics::SubscriptionMetrics;
+use crate::notices::{Failure, Notices};
 use crate::shutdown::Shutdown;
 use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
 
@@ -48,6 +54,10 @@ pub(super) struct Lane {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<SubscriptionMetrics>,
     pub(super) feed: Feed,
+    /// Whom to tell what operators are to know; none for sidehook's own, whose failures would only lead to more of them.
+    notices: Option<Notices>,
+    /// Locked after `standing` by those who need both.
+    known: Mutex<Known>,
     standing: Mutex<Standing>,
     is_full: AtomicBool,
     is_idle: AtomicBool,
@@ -61,11 +71,13 @@ impl Lane {
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: Arc<SubscriptionMetrics>,
-        feed: Feed,
+        Tidings { feed, notices }: Tidings,
     ) -> Self {
         let number = store.subscription(&name);
         let standing = Standing::new(store.state(number), clock.steady());
         Self {
+            notices: (!name.is_internal()).then_some(notices),
+            known: Mutex::default(),
             number,
             name,
             queue: store.queue(number),
@@ -241,6 +253,12 @@ impl Lane {
         self.record(standing.tend(now));
         let status = standing.state().status();
         // Told under the lock: of two changes the later one has to be heard last.
+        if let Some(notices) = &self.notices {
+            let turns = self.known().look(&status);
+            for turn in turns.into_iter().flatten() {
+                notices.turn(&self.name, turn);
+            }
+        }
         if status.disabled != before.disabled {
             self.feed.tell(|| Happening::Subscription {
                 name: self.name.clone(),
@@ -248,6 +266,40 @@ impl Lane {
             });
         }
         changed
+    }
+
+    /// Begins to tell operators of turns from what is recorded now, after `notify_after` failures in a row.
+    pub(super) fn begin_telling(&self, notify_after: u32) {
+        let status = self.standing().state().status();
+        let notify_after = self.notices.as_ref().map(|_| notify_after);
+        self.known().begin(notify_after, &status);
+    }
+
+    /// Tells operators of failing after so many failures in a row from now on.
+    pub(super) fn tell_failing_after(&self, notify_after: u32) {
+        self.known().set_notify_after(notify_after);
+    }
+
+    /// Remembers why an attempt failed, for when that is told.
+    pub(super) fn attempt_failed(&self, reason: FailureReason, outcome: &Outcome) {
+        if self.notices.is_some() {
+            self.known().failed(Failure {
+                reason,
+                response_code: outcome.response_code,
+                error_message: outcome.error_message.clone(),
+            });
+        }
+    }
+
+    /// Tells operators that the delivery of this event is dead.
+    pub(super) fn tell_dead(&self, event: EventId, reason: DeadReason) {
+        if let Some(notices) = &self.notices {
+            notices.dead(&self.name, event, reason);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a state of the standing, which is locked meanwhile: of two states the later one has to be the last.

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
+use crate::delivery::own;
 use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::standing::{Defined, Standing};
 use crate::delivery::trial;
@@ -22,9 +23,11 @@ use crate::domain::{
 };
 use crate::egress::{AddressPolicy, Egress};
 use crate::feed::Feed;
+use crate::mail::Mailer;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::shutdown::Shutdown;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, SubscriptionState};
 
 /// Why delivering ended although nobody asked for it. The process must end.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +45,21 @@ pub enum LaneError {
     Panicked(#[source] JoinError),
 }
 
+/// Who is told what happens.
+#[derive(Debug, Clone)]
+pub struct Tidings {
+    /// Those who look on.
+    pub feed: Feed,
+    /// Operators.
+    pub notices: Notices,
+}
+
 /// The lanes of all subscriptions. Owns their tasks: dropping it ends them, and what was in flight is pending again.
 pub struct Lanes {
     store: Store,
     egress: Egress,
     metrics: Metrics,
-    feed: Feed,
+    tidings: Tidings,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     policy: Arc<AddressPolicy>,
@@ -55,6 +67,9 @@ pub struct Lanes {
     tasks: JoinSet<(SubscriptionName, Result<(), StoreError>)>,
     beat: u64,
 }
+
+/// A subscription with its settings; none while it is inactive.
+type Prepared = (Arc<Subscription>, Option<Arc<Settings>>);
 
 /// What is kept of one lane to steer it.
 struct Handle {
@@ -78,7 +93,7 @@ impl Lanes {
         store: Store,
         egress: Egress,
         metrics: Metrics,
-        feed: Feed,
+        tidings: Tidings,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, SettingsError> {
@@ -86,7 +101,7 @@ impl Lanes {
             store,
             egress,
             metrics,
-            feed,
+            tidings,
             clock,
             shutdown,
             policy: Arc::new(config.network.clone()),
@@ -101,7 +116,7 @@ impl Lanes {
 
     /// Applies a new configuration, whole: new subscriptions get a lane, changed ones are delivered to by their new
     /// definition from the next attempt on (attempts in flight finish with the old one), inactive and removed ones
-    /// are held. That is recorded, and in force when this returns. Which subscriptions the metrics show is not said here but with
+    /// are held; `notifications` gives lanes of sidehook's own, which are followed in the same way. That is recorded, and in force when this returns. Which subscriptions the metrics show is not said here but with
     /// [`Metrics::set_configured`].
     ///
     /// # Errors
@@ -115,14 +130,10 @@ impl Lanes {
         } else {
             Arc::new(config.network.clone())
         };
-        let prepared = config
-            .subscriptions
-            .values()
-            .map(|subscription| self.prepare(subscription, &policy))
-            .collect::<Result<Vec<_>, _>>()?;
+        let wanted = self.prepare_all(config, &policy)?;
         self.policy = policy;
-        self.let_go(config);
-        for (subscription, settings) in config.subscriptions.values().zip(prepared) {
+        self.let_go(&wanted);
+        for (subscription, settings) in wanted.into_values() {
             // Also of an inactive one: what is held has an order, too.
             let queue = self
                 .store
@@ -131,10 +142,11 @@ impl Lanes {
             match self.lanes.get_mut(&subscription.name) {
                 Some(handle) => {
                     handle.order(settings);
-                    handle.definition = Some(Arc::clone(subscription));
+                    handle.lane.tell_failing_after(subscription.notify_after);
+                    handle.definition = Some(subscription);
                     handle.follow_file();
                 }
-                None => self.launch(subscription, settings),
+                None => self.launch(&subscription, settings),
             }
         }
         Ok(())
@@ -205,7 +217,8 @@ impl Lanes {
     /// How each configured subscription stands, by name.
     pub fn statuses(&self) -> impl Iterator<Item = (&SubscriptionName, Status)> {
         let configured = self.lanes.iter();
-        let configured = configured.filter(|(_, handle)| handle.definition.is_some());
+        let configured =
+            configured.filter(|(name, handle)| handle.definition.is_some() && !name.is_internal());
         configured.map(|(name, handle)| (name, handle.status()))
     }
 
@@ -253,12 +266,49 @@ impl Lanes {
     }
 
     fn configured(&self, name: &SubscriptionName) -> Option<(&Handle, &Subscription)> {
-        let handle = self.lanes.get(name)?;
+        let handle = self.lanes.get(name).filter(|_| !name.is_internal())?;
         Some((handle, handle.definition.as_deref()?))
     }
 
     fn is_stopping(&self) -> bool {
         self.shutdown.stop_leasing.is_cancelled() || self.shutdown.stop_now.is_cancelled()
+    }
+
+    /// All subscriptions that get a lane, sidehook's own among them, with their settings.
+    fn prepare_all(
+        &self,
+        config: &Config,
+        policy: &Arc<AddressPolicy>,
+    ) -> Result<BTreeMap<SubscriptionName, Prepared>, SettingsError> {
+        let failed = |subscription: &SubscriptionName, source| SettingsError {
+            subscription: subscription.clone(),
+            source,
+        };
+        let mailer = own::mailer(config);
+        let mailer = mailer.map_err(|error| failed(&SubscriptionName::mail(), error.into()))?;
+        let mut wanted = BTreeMap::new();
+        let own = own::subscriptions(&config.notifications);
+        let own = own.into_iter().map(Arc::new);
+        for subscription in config.subscriptions.values().cloned().chain(own) {
+            let settings = match &mailer {
+                Some(mailer) if subscription.name == SubscriptionName::mail() => {
+                    Some(self.prepare_mail(&subscription, mailer))
+                }
+                Some(_) | None => self.prepare(&subscription, policy)?,
+            };
+            wanted.insert(subscription.name.clone(), (subscription, settings));
+        }
+        Ok(wanted)
+    }
+
+    /// The settings for e-mails; those it has already if nothing changed.
+    fn prepare_mail(&self, subscription: &Subscription, mailer: &Mailer) -> Arc<Settings> {
+        let handle = self.lanes.get(&subscription.name);
+        let previous = handle.and_then(|handle| handle.orders.borrow().settings.clone());
+        let is_same = |previous: &Arc<Settings>| previous.is_mail_by(mailer);
+        previous
+            .filter(is_same)
+            .unwrap_or_else(|| Arc::new(Settings::mail(subscription, mailer.clone())))
     }
 
     /// The settings for a subscription, none if it is inactive; those it has already if nothing changed.
@@ -288,8 +338,8 @@ impl Lanes {
     }
 
     /// Holds the subscriptions that are gone, and dismisses the lanes that have held since an earlier call.
-    fn let_go(&mut self, config: &Config) {
-        let is_gone = |name: &SubscriptionName| !config.subscriptions.contains_key(name);
+    fn let_go(&mut self, wanted: &BTreeMap<SubscriptionName, Prepared>) {
+        let is_gone = |name: &SubscriptionName| !wanted.contains_key(name);
         self.lanes
             .retain(|name, handle| handle.is_needed() || !is_gone(name));
         for (name, handle) in &mut self.lanes {
@@ -308,8 +358,14 @@ impl Lanes {
             self.store.clone(),
             Arc::clone(&self.clock),
             self.metrics.subscription(name),
-            self.feed.clone(),
+            self.tidings.clone(),
         ));
+        // What was never seen before has nobody who knew it otherwise.
+        let is_new = self.store.state(lane.number) == SubscriptionState::default();
+        let notify_after = subscription.notify_after;
+        if !is_new {
+            lane.begin_telling(notify_after);
+        }
         let beat = self.beat;
         let (orders, received) = watch::channel(Orders { settings, beat });
         let running = Arc::clone(&lane);
@@ -319,6 +375,9 @@ impl Lanes {
             definition: Some(Arc::clone(subscription)),
         };
         handle.follow_file();
+        if is_new {
+            handle.lane.begin_telling(notify_after);
+        }
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             let ended = running.run(received, shutdown).await;
@@ -387,7 +446,7 @@ impl Handle {
         let settings = &self.orders.borrow().settings;
         let seen = settings
             .as_ref()
-            .and_then(|settings| settings.client.certificate_expires());
+            .and_then(|settings| settings.certificate_expires());
         self.lane.metrics.set_certificate_expiry(seen);
     }
 

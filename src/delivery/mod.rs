@@ -6,6 +6,7 @@
 //! - `settings`: what a lane needs of its subscription's definition
 //! - `standing`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
 //! - `disabling`: when it is disabled by itself
+//! - `known`: what operators are told of a subscription; `own`: sidehook's own subscriptions, which tell them
 //! - `trial`: a test on request
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
@@ -16,9 +17,11 @@
 
 mod attempt;
 mod disabling;
+mod known;
 mod lane;
 mod lanes;
 mod outcome;
+mod own;
 mod probe;
 mod rate;
 mod retry;
@@ -27,5 +30,5 @@ mod standing;
 mod stops;
 mod trial;
 
-pub use lanes::{LaneError, Lanes};
+pub use lanes::{LaneError, Lanes, Tidings};
 pub use settings::{SettingsError, SettingsProblem};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::domain::{AttemptStatus, FailureReason, Outcome, Timestamp};
 use crate::egress::{Answer, SendError};
+use crate::mail::{MailFailure, Mailed};
 
 /// Bytes of a failure's response that are kept.
 const FAILURE_PREFIX_MAX: usize = 4096;
@@ -58,6 +59,32 @@ pub(super) fn unanswered(error: SendError, span: Span) -> Outcome {
         response_code: None,
         error_message: Some(error.message.into_boxed_str()),
         response_prefix: Bytes::new(),
+    }
+}
+
+/// The outcome of an attempt that handed an e-mail over, or failed to.
+pub(super) fn mailed(sent: Result<Mailed, MailFailure>, span: Span) -> Outcome {
+    let failure = match sent {
+        Ok(Mailed { code, reply }) => {
+            return Outcome {
+                started_at: span.started_at,
+                duration: span.duration,
+                status: AttemptStatus::Success,
+                reason: None,
+                response_code: code,
+                error_message: None,
+                response_prefix: reply.into_bytes().into(),
+            };
+        }
+        Err(failure) => failure,
+    };
+    let error = SendError {
+        reason: failure.reason,
+        message: failure.message,
+    };
+    Outcome {
+        response_code: failure.code,
+        ..unanswered(error, span)
     }
 }
 
@@ -141,6 +168,40 @@ mod tests {
             assert_eq!(outcome.error_message.as_deref(), Some("why"));
             assert_eq!(outcome.response_code, None);
         }
+    }
+
+    #[test]
+    fn an_e_mail_that_was_taken_is_a_success_with_the_reply() {
+        let mailed = mailed(
+            Ok(Mailed {
+                code: Some(250),
+                reply: "queued as 1".to_owned(),
+            }),
+            SPAN,
+        );
+        assert_eq!(mailed.status, AttemptStatus::Success);
+        assert_eq!((mailed.reason, mailed.response_code), (None, Some(250)));
+        assert_eq!(mailed.response_prefix, "queued as 1");
+    }
+
+    #[test]
+    fn an_e_mail_that_was_refused_is_a_failure_with_the_code() {
+        let refused = |reason, code| {
+            let message = "why".to_owned();
+            let failure = MailFailure {
+                reason,
+                code,
+                message,
+            };
+            mailed(Err(failure), SPAN)
+        };
+        let busy = refused(FailureReason::Protocol, Some(451));
+        assert_eq!(busy.status, AttemptStatus::Failed);
+        assert_eq!(busy.reason, Some(FailureReason::Protocol));
+        assert_eq!(busy.response_code, Some(451));
+        assert_eq!(busy.error_message.as_deref(), Some("why"));
+        let late = refused(FailureReason::Timeout, None);
+        assert_eq!(late.status, AttemptStatus::Timeout);
     }
 
     #[test]

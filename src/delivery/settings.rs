@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 use url::{Origin, Url};
 
 use crate::config::Subscription;
-use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName};
+use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName, Timestamp};
 use crate::egress::{AddressPolicy, Client, ClientError, ClientOptions, Egress};
+use crate::mail::{Mailer, MailerError};
 use crate::request::{RequestPlan, TargetError};
 use crate::signing::{Signer, SigningError};
 
@@ -40,15 +41,16 @@ pub enum SettingsProblem {
     /// Its TLS options cannot be used.
     #[error("its endpoint cannot be connected to")]
     Client(#[from] ClientError),
+    /// No e-mail can be sent.
+    #[error("no e-mail can be sent")]
+    Mailer(#[from] MailerError),
 }
 
 /// How an active subscription is delivered to.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The requests, but for what differs from event to event.
-    pub(super) plan: RequestPlan,
-    /// The way to the endpoint.
-    pub(super) client: Client,
+    /// How an attempt is sent.
+    pub(super) transport: Transport,
     /// When failed deliveries are attempted again.
     pub(super) retry: Retry,
     /// From dialling to the end of the response head.
@@ -63,8 +65,26 @@ pub(super) struct Settings {
     pub(super) auto_disable: AutoDisable,
     /// Nothing but the file disables it.
     pub(super) locked: bool,
-    /// The digest of the url.
+    /// The digest of the url; 0 without one.
     pub(super) endpoint: u64,
+}
+
+/// How an attempt is sent.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// As a request to the endpoint.
+    Http(Box<Http>),
+    /// As an e-mail.
+    Mail(Mailer),
+}
+
+/// What sending a request needs.
+#[derive(Debug)]
+pub(super) struct Http {
+    /// The requests, but for what differs from event to event.
+    pub(super) plan: RequestPlan,
+    /// The way to the endpoint.
+    pub(super) client: Client,
     /// What the client was made for.
     way: Way,
 }
@@ -94,13 +114,41 @@ impl Settings {
             options: client_options(subscription),
             policy: Arc::clone(policy),
         };
+        let previous = previous.and_then(Self::http);
         let client = match previous.filter(|previous| previous.way == way) {
             Some(previous) => previous.client.clone(),
             None => egress.client(&way.options, Arc::clone(policy))?,
         };
-        Ok(Self {
-            plan: plan(subscription, &endpoint.url)?,
-            client,
+        let plan = plan(subscription, &endpoint.url)?;
+        let transport = Transport::Http(Box::new(Http { plan, client, way }));
+        Ok(Self::with(subscription, transport, digest(&endpoint.url)))
+    }
+
+    /// Prepares the settings of the subscription that sends e-mails.
+    pub(super) fn mail(subscription: &Subscription, mailer: Mailer) -> Self {
+        Self::with(subscription, Transport::Mail(mailer), 0)
+    }
+
+    /// Whether these are the settings for e-mails that are sent like those of `mailer`.
+    pub(super) fn is_mail_by(&self, mailer: &Mailer) -> bool {
+        matches!(&self.transport, Transport::Mail(own) if own == mailer)
+    }
+
+    /// When the endpoint's certificate ends, as last seen.
+    pub(super) fn certificate_expires(&self) -> Option<Timestamp> {
+        self.http()?.client.certificate_expires()
+    }
+
+    fn http(&self) -> Option<&Http> {
+        match &self.transport {
+            Transport::Http(http) => Some(http),
+            Transport::Mail(_) => None,
+        }
+    }
+
+    fn with(subscription: &Subscription, transport: Transport, endpoint: u64) -> Self {
+        Self {
+            transport,
             retry: subscription.retry.clone(),
             timeout: subscription.timeout,
             concurrency: subscription.concurrency,
@@ -108,9 +156,8 @@ impl Settings {
             give_up_on: subscription.give_up_on.clone(),
             auto_disable: subscription.auto_disable,
             locked: subscription.locked,
-            endpoint: digest(&endpoint.url),
-            way,
-        })
+            endpoint,
+        }
     }
 }
 

@@ -80,11 +80,46 @@ pub struct SubscriptionNumber(pub u32);
 #[error("a subscription name is 1 to 64 of a-z 0-9 _ -, beginning with a letter or digit")]
 pub struct NameError;
 
-/// A subscription's name: `[a-z0-9][a-z0-9_-]{0,63}`. Cheap to clone.
+/// The name of sidehook's own subscription to operational events.
+const NOTIFICATIONS: &str = "_notifications";
+/// The name of sidehook's own subscription that sends e-mails.
+const MAIL: &str = "_mail";
+
+/// A subscription's name: `[a-z0-9][a-z0-9_-]{0,63}`, or one of sidehook's own, which begin with `_` so that nobody can
+/// give them. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionName(Arc<str>);
 
 impl SubscriptionName {
+    /// `_notifications`: operational events to `notifications.webhook`.
+    #[must_use]
+    pub fn notifications() -> Self {
+        Self(Arc::from(NOTIFICATIONS))
+    }
+
+    /// `_mail`: e-mails through `notifications.smtp`.
+    #[must_use]
+    pub fn mail() -> Self {
+        Self(Arc::from(MAIL))
+    }
+
+    /// Reads a name that somebody else has checked, such as one from the store or in an id: sidehook's own are names too.
+    ///
+    /// # Errors
+    /// [`NameError`] for anything else that no subscription can have.
+    pub fn known(text: &str) -> Result<Self, NameError> {
+        match text {
+            NOTIFICATIONS | MAIL => Ok(Self(Arc::from(text))),
+            other => other.parse(),
+        }
+    }
+
+    /// Whether it is one of sidehook's own: hidden where subscriptions of the file are shown.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -138,7 +173,7 @@ impl FromStr for DeliveryId {
         let (event, subscription) = text.split_once('.').ok_or(IdError::Delivery)?;
         Ok(Self {
             event: event.parse().map_err(|_| IdError::Delivery)?,
-            subscription: subscription.parse().map_err(|_| IdError::Delivery)?,
+            subscription: SubscriptionName::known(subscription).map_err(|_| IdError::Delivery)?,
         })
     }
 }
@@ -219,6 +254,24 @@ mod tests {
         for bad in ["", "-a", "_a", "A", "a.b", "ä", "a b", &"x".repeat(65)] {
             assert!(bad.parse::<SubscriptionName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_of_sidehooks_own_are_known_and_cannot_be_given() {
+        for own in [SubscriptionName::notifications(), SubscriptionName::mail()] {
+            assert!(own.is_internal());
+            assert_eq!(SubscriptionName::known(own.as_str()), Ok(own.clone()));
+            assert_eq!(own.as_str().parse::<SubscriptionName>(), Err(NameError));
+            let event = EventId::new(Timestamp::from_millis(5), [1; 10]);
+            let subscription = own;
+            let id = DeliveryId {
+                event,
+                subscription,
+            };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(SubscriptionName::known("_other"), Err(NameError));
+        assert!(!SubscriptionName::known("mail").unwrap().is_internal());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use crate::store::error::AcceptError;
 use crate::store::journal::{AppendError, Durability};
 use crate::store::names::Names;
 use crate::store::pump::{Batch, Token};
+use crate::store::purpose::Purpose;
 use crate::store::reader::ReadJob;
 use crate::store::record::{Accepted, Death, Record};
 use crate::store::watch::Watch;
@@ -143,12 +145,12 @@ impl Inner {
     pub(super) async fn accept(
         &self,
         mut events: Vec<NewEvent>,
-        watched: bool,
+        purpose: Purpose,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
         let mut verdicts = Verdicts::new();
         let failed = || AcceptError::Failed(self.hub.failure.reason());
         loop {
-            match self.accept_step(&mut events, &verdicts, watched)? {
+            match self.accept_step(&mut events, &verdicts, purpose)? {
                 Step::Known(receipts) => return Ok((receipts, None)),
                 Step::Appended(reply, watch) => {
                     let receipts = reply.await.unwrap_or_else(|_| Err(failed()))?;
@@ -178,7 +180,7 @@ impl Inner {
         &self,
         events: &mut Vec<NewEvent>,
         verdicts: &Verdicts,
-        watched: bool,
+        purpose: Purpose,
     ) -> Result<Step, AcceptError> {
         if events.is_empty() {
             return Ok(Step::Known(Vec::new()));
@@ -191,7 +193,8 @@ impl Inner {
         if self.hub.book.lag_bytes() > LAG_BYTES_MAX {
             return Err(AcceptError::Overloaded);
         }
-        if self.hub.pending_bytes() >= self.max_pending {
+        if purpose != Purpose::Notice && self.hub.pending_bytes() >= self.max_pending {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }
         let decisions = match decide(&mut intake, events, verdicts, now)? {
@@ -202,7 +205,7 @@ impl Inner {
             return Ok(Step::Known(receipts));
         }
         let draft = self.draft(&intake, mem::take(events), decisions)?;
-        self.append(&mut intake, draft, watched, now)
+        self.append(&mut intake, draft, purpose, now)
     }
 
     /// Makes records of what is new in a batch.
@@ -232,12 +235,12 @@ impl Inner {
         &self,
         intake: &mut Intake,
         draft: Draft,
-        watched: bool,
+        purpose: Purpose,
         now: Timestamp,
     ) -> Result<Step, AcceptError> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let register = || Watch::register(&self.hub, &names, &draft.records, &draft.receipts);
-        let watch = watched.then(register).flatten();
+        let watch = (purpose == Purpose::Watched).then(register).flatten();
         let (reply, receiver) = oneshot::channel();
         let records = Arc::new(draft.records);
         let token = Token::Accepted(Box::new(Batch {
@@ -245,10 +248,11 @@ impl Inner {
             receipts: draft.receipts,
             reply,
         }));
-        match self.journal.append(&records, Durability::Sync, token) {
+        match self.journal.append(&records, purpose.durability(), token) {
             Ok(asleep) => self.nudge(asleep),
             Err(error) => {
                 if matches!(error, AppendError::Full) {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
                     self.hub.space_wanted.notify_one();
                 }
                 undo(&names, &records);

@@ -33,6 +33,7 @@ mod lock;
 mod names;
 mod open;
 mod pump;
+mod purpose;
 mod queue;
 mod reader;
 mod record;
@@ -46,7 +47,7 @@ mod watch;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,6 +68,7 @@ use journal::Journal;
 use lock::FolderLock;
 use names::{Known, Names};
 use pump::Token;
+use purpose::Purpose;
 use queue::{Bounds, Counters, QueueShared};
 pub use queue::{Lease, Queue, QueueCounts};
 use replays::Replays;
@@ -203,6 +205,8 @@ struct Inner {
     retention: Retention,
     /// Bytes of bodies that may be pending.
     max_pending: u64,
+    /// How often events were refused for want of room.
+    refused: AtomicU64,
     opened_at: Timestamp,
     /// From this segment on, names and states of all subscriptions are told.
     standing_from: AtomicU32,
@@ -269,6 +273,13 @@ impl Store {
         number
     }
 
+    /// The number of a name that the store has had; none for any other.
+    #[must_use]
+    pub fn known(&self, name: &SubscriptionName) -> Option<SubscriptionNumber> {
+        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.number(name)
+    }
+
     /// Every name the store has ever had, with its number.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<(SubscriptionName, SubscriptionNumber)> {
@@ -287,7 +298,7 @@ impl Store {
     /// # Cancel safety
     /// Dropping the future does not undo the acceptance.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
-        let (receipts, _) = self.0.accept(events, false).await?;
+        let (receipts, _) = self.0.accept(events, Purpose::Posted).await?;
         Ok(receipts)
     }
 
@@ -303,7 +314,27 @@ impl Store {
         &self,
         events: Vec<NewEvent>,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
-        self.0.accept(events, true).await
+        self.0.accept(events, Purpose::Watched).await
+    }
+
+    /// As [`Store::accept`], for what operators are to be told: not refused when as much is pending as may be, nor when
+    /// the disk is full, as it uses the reserve then like outcomes do. So it is to be little.
+    ///
+    /// # Errors
+    /// As for [`Store::accept`], but neither `Full` nor `Pending`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo the acceptance.
+    pub async fn accept_notices(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
+        let (receipts, _) = self.0.accept(events, Purpose::Notice).await?;
+        Ok(receipts)
+    }
+
+    /// How often events were refused for want of room, [`AcceptError::Full`] or [`AcceptError::Pending`], since it was
+    /// opened.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// The queue of one subscription. Of a number that no name has, an empty one.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -84,6 +84,7 @@ impl Inner {
             key,
             retention: options.retention,
             max_pending: options.max_pending,
+            refused: AtomicU64::new(0),
             opened_at: now,
             standing_from: AtomicU32::new(0),
             metrics,

@@ -236,6 +236,7 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
             SettingsProblem::Target(_) => "Target",
             SettingsProblem::Signing(_) => "Signing",
             SettingsProblem::Client(_) => "Client",
+            SettingsProblem::Mailer(_) => "Mailer",
         };
         assert_eq!(found, expected);
     }

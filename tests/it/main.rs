@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin_api;
 mod check_store;
 mod cli;
 mod config_edits;
@@ -13,7 +14,9 @@ mod delivery;
 mod disabling;
 mod feed;
 mod ingest;
+mod mail;
 mod metrics;
+mod notifications;
 mod order;
 mod pacing;
 mod prefer;

@@ -16,6 +16,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("metrics", 1),
     ("http_server", 1),
     ("feed", 1),
+    ("notices", 1),
+    ("mail", 1),
     ("shutdown", 1),
     ("systemd", 1),
     ("request", 1),
@@ -23,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 2),
     ("delivery", 3),
     ("ingest", 4),
+    ("notify", 4),
     ("admin", 5),
     ("app", 6),
     ("cli", 7),
@@ -57,9 +60,9 @@ fn rooms_import_only_downwards() {
 }
 
 #[test]
-fn ingest_delivery_and_admin_never_meet() {
+fn ingest_delivery_notify_and_admin_never_meet() {
     let rooms = rooms();
-    let apart = ["ingest", "delivery", "admin"];
+    let apart = ["ingest", "delivery", "notify", "admin"];
     for room in apart {
         let imports = rooms
             .get(room)

@@ -1,7 +1,5 @@
 //! What is read from the book: at start everything that memory begins with, later what queues ask for.
 
-use std::str::FromStr;
-
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
@@ -88,14 +86,14 @@ pub(super) fn jobs(connection: &Connection) -> Result<Vec<(u64, Vec<u8>)>> {
 /// Reads the name of a subscription.
 pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionName>> {
     let text = row.get_ref(column)?.as_str_or_null()?;
-    let parsed = text.map(SubscriptionName::from_str).transpose();
+    let parsed = text.map(SubscriptionName::known).transpose();
     parsed.map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
     })
 }
 
 /// When the oldest pending delivery of a subscription was accepted.
-pub(super) fn oldest(
+pub(in crate::store) fn oldest(
     connection: &Connection,
     number: SubscriptionNumber,
 ) -> Result<Option<Timestamp>> {

@@ -12,6 +12,7 @@ use super::thread::{ReadError, Reading};
 use super::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{DeliveryState, EventSeq, SubscriptionName, SubscriptionNumber};
 use crate::store::book::find;
+use crate::store::book::reach::reach;
 use crate::store::book::rows::{self, EventRow, EventsWanted};
 
 /// The letter of its cursors.
@@ -103,16 +104,18 @@ impl List {
         let mut budget = reading
             .rows_max()
             .saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
+        let reach = reach(reading.book, span)?;
+        let (seq, before) = self.below.min((reach.end, SubscriptionNumber(0)));
         // The next of each subscription.
         let mut heads = BinaryHeap::new();
         for (number, _) in names {
-            let (seq, before) = self.below;
             let bound = if *number < before {
                 seq.0.saturating_add(1)
             } else {
                 seq.0
             };
             let head = rows::delivery_before(reading.book, state, *number, EventSeq(bound))?;
+            let head = head.filter(|row| row.seq >= reach.start);
             heads.extend(head.map(|row| (row.seq, *number)));
         }
         while let Some((seq, number)) = heads.pop() {
@@ -122,14 +125,15 @@ impl List {
                     let next = found.last;
                     return Ok(found.listing(next));
                 }
-                let name = names.iter().find(|(known, _)| *known == number);
+                let name = name_of(names, number);
                 let event = find::event_row(reading.book, seq)?;
-                if let (Some((_, name)), Some(event)) = (name, event) {
+                if let (Some(name), Some(event)) = (name, event) {
                     let item = with_row(summary(&event, name.clone()), &row);
                     found.add((seq, number), item);
                 }
             }
             let next = rows::delivery_before(reading.book, state, number, seq)?;
+            let next = next.filter(|row| row.seq >= reach.start);
             heads.extend(next.map(|row| (row.seq, number)));
             budget = budget.saturating_sub(1);
             if (budget == 0 || reading.is_late()) && !heads.is_empty() {
@@ -188,8 +192,8 @@ impl List {
     ) -> rusqlite::Result<Option<Place>> {
         for number in event.subscriptions().into_iter().rev() {
             let place = (event.seq, number);
-            let name = names.iter().find(|(known, _)| *known == number);
-            let Some((_, name)) = name.filter(|_| place < self.below) else {
+            let name = name_of(names, number);
+            let Some(name) = name.filter(|_| place < self.below) else {
                 continue;
             };
             let row = rows::delivery_row(reading.book, number, event.seq)?;
@@ -211,4 +215,13 @@ impl List {
         }
         Ok(None)
     }
+}
+
+/// The name with this number; they are in the order of their numbers.
+fn name_of(
+    names: &[(SubscriptionNumber, SubscriptionName)],
+    number: SubscriptionNumber,
+) -> Option<&SubscriptionName> {
+    let place = names.binary_search_by_key(&number, |(known, _)| *known);
+    place.ok().and_then(|place| Some(&names.get(place)?.1))
 }

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use super::fields::{Reader, put_bytes, put_length, put_number, put_optional_time, put_time};
 use crate::domain::{
     AttemptStatus, DeadReason, DisabledReason, Event, EventHead, EventId, EventSeq, FailureReason,
-    KeptHeader, Label, Next, Outcome, SubscriptionNumber, Timestamp,
+    KeptHeader, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
 use crate::store::record::{Accepted, Attempted, Death, Moved, Progress, Record};
@@ -262,7 +262,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         MOVED => decode_moved(&mut fields).map(Record::Moved),
         NAMED => Some(Record::SubscriptionNamed {
             number: SubscriptionNumber(fields.small()?),
-            name: fields.text()?.parse().ok()?,
+            name: SubscriptionName::known(fields.text()?).ok()?,
         }),
         STATE => Some(Record::SubscriptionState {
             number: SubscriptionNumber(fields.small()?),

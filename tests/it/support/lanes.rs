@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sidehook::config::{Config, Endpoint, Subscription};
-use sidehook::delivery::{LaneError, Lanes, SettingsError};
+use sidehook::delivery::{LaneError, Lanes, SettingsError, Tidings};
 use sidehook::domain::{
     Clock, DeliveryId, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
 use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::feed::Feed;
 use sidehook::metrics::Metrics;
+use sidehook::notices::Notices;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
     NewDelivery, NewEvent, QueueCounts, Retention, Store, StoreError, StoreOptions,
@@ -73,7 +74,10 @@ impl Relay {
             store.clone(),
             Egress::new(),
             metrics.clone(),
-            feed.clone(),
+            Tidings {
+                feed: feed.clone(),
+                notices: Notices::new(Arc::clone(&clock)),
+            },
             Arc::clone(&clock),
             shutdown.clone(),
         );

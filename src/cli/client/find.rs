@@ -1,0 +1,270 @@
+//! Where the running sidecar has its admin API, and with which token one may use it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use crate::cli::ConfigArg;
+use crate::cli::post::Target;
+use crate::config::{Environment, Operator, OperatorToken, load_operator};
+use crate::domain::Secret;
+
+/// The variable that has the token.
+const TOKEN_VARIABLE: &str = "SIDEHOOK_TOKEN";
+/// In the folder of the store: the token that is made when none is configured.
+const TOKEN_FILE: &str = "admin.token";
+/// The most bytes of a token.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
+
+/// How to reach the running sidecar
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct SidecarArgs {
+    /// Where the sidecar's admin API is: http://host:port or unix:/path; the token is then in $SIDEHOOK_TOKEN.
+    /// Default: as the configuration says
+    #[arg(long, value_name = "URL", value_parser = Target::parse_admin)]
+    admin: Option<Target>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// What a command needs to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To look.
+    Read,
+    /// To change, or to see bodies and headers of events.
+    Manage,
+}
+
+/// A sidecar, and what opens it.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Where.
+    pub(crate) target: Target,
+    /// With which token; none: without.
+    pub(crate) token: Option<Secret>,
+}
+
+impl SidecarArgs {
+    /// Finds it: by `--admin` and the environment alone, or by the configuration.
+    ///
+    /// # Errors
+    /// The configuration is wrong or does not say where, or its token cannot be read.
+    pub(crate) fn find(&self, environment: &Environment, need: Need) -> anyhow::Result<Found> {
+        let given = environment.variables.get(TOKEN_VARIABLE);
+        let given = given
+            .map(|token| token.trim_end())
+            .filter(|token| !token.is_empty())
+            .map(|token| Secret::new(token.as_bytes().to_vec()));
+        // A token of the configuration is not sent to an address that is not said to be of the same sidecar.
+        if let (Some(target), None) = (&self.admin, &self.config.config) {
+            return Ok(Found {
+                target: target.clone(),
+                token: given,
+            });
+        }
+        let path = self.config.path(environment);
+        let operator = load_operator(&path, environment)?;
+        let configured = || Target::of_listener(&operator.admin);
+        let target = self.admin.clone().or_else(configured).with_context(|| {
+            let path = path.display();
+            format!("{path} does not say where the admin API is: use --admin URL")
+        })?;
+        // Who may use the socket needs no token.
+        let token = match (&given, &target) {
+            (None, Target::Unix(_)) => None,
+            (None, Target::Tcp(_)) => Some(token(&operator, need)?),
+            (Some(_), _) => given,
+        };
+        Ok(Found { target, token })
+    }
+}
+
+/// The first token of the configuration that can be read and allows what is needed; without any, the one that the sidecar
+/// made.
+fn token(operator: &Operator, need: Need) -> anyhow::Result<Secret> {
+    if operator.tokens.is_empty() {
+        return made_token(&operator.store.join(TOKEN_FILE));
+    }
+    let allows = |token: &&OperatorToken| match need {
+        Need::Read => token.scopes.read,
+        Need::Manage => token.scopes.manage,
+    };
+    let mut unreadable = Vec::new();
+    for token in operator.tokens.iter().filter(allows) {
+        match &token.token {
+            Ok(secret) => return Ok(secret.clone()),
+            Err(why) => unreadable.push(format!("\n  {}: {why}", token.name)),
+        }
+    }
+    let scope = match need {
+        Need::Read => "read",
+        Need::Manage => "manage",
+    };
+    ensure!(
+        !unreadable.is_empty(),
+        "none of admin.tokens has the scope {scope}: set ${TOKEN_VARIABLE}"
+    );
+    let reasons = unreadable.concat();
+    bail!(
+        "no token of admin.tokens with the scope {scope} can be read here: set ${TOKEN_VARIABLE}{reasons}"
+    )
+}
+
+fn made_token(path: &Path) -> anyhow::Result<Secret> {
+    let shown = path.display();
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(path)?;
+        file.take(TOKEN_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "; the sidecar makes it when it first starts: has it run with this configuration, in this folder?"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; run this as the user of the sidecar, or set $SIDEHOOK_TOKEN"
+            }
+            _ => "",
+        };
+        anyhow!("cannot read the token in {shown}: {error}{hint}")
+    })?;
+    let token = bytes.trim_ascii().to_vec();
+    ensure!(!token.is_empty(), "the token in {shown} is empty");
+    Ok(Secret::new(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ListenAddress;
+    use crate::config::Scopes;
+
+    fn environment(token: Option<&str>) -> Environment {
+        let variable = token.map(|token| (TOKEN_VARIABLE.to_owned(), token.to_owned()));
+        Environment {
+            variables: variable.into_iter().collect(),
+        }
+    }
+
+    fn operator(tokens: Vec<OperatorToken>) -> Operator {
+        Operator {
+            admin: ListenAddress::Tcp("127.0.0.1:1".to_owned()),
+            store: "/nowhere".into(),
+            tokens,
+        }
+    }
+
+    fn configured(
+        name: &str,
+        token: Result<&str, &str>,
+        read: bool,
+        manage: bool,
+    ) -> OperatorToken {
+        OperatorToken {
+            name: name.to_owned(),
+            token: token
+                .map(|token| Secret::new(token.as_bytes().to_vec()))
+                .map_err(str::to_owned),
+            scopes: Scopes { read, manage },
+        }
+    }
+
+    /// A folder with a configuration and a token that the sidecar made.
+    fn folder(admin: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            format!("listen: {{admin: '{admin}'}}\nstore: {{path: .}}\nsubscriptions: {{}}\n");
+        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+        std::fs::write(folder.path().join(TOKEN_FILE), "made\n").unwrap();
+        folder
+    }
+
+    fn args(admin: Option<&str>, folder: Option<&Path>) -> SidecarArgs {
+        SidecarArgs {
+            admin: admin.map(|text| Target::parse_admin(text).unwrap()),
+            config: ConfigArg {
+                config: folder.map(|folder| folder.join("config.yaml")),
+            },
+        }
+    }
+
+    #[test]
+    fn an_address_alone_gets_only_the_token_of_the_environment() {
+        let args = args(Some("http://a:1"), None);
+        let found = args.find(&environment(None), Need::Read).unwrap();
+        assert_eq!(found.target, Target::Tcp("a:1".to_owned()));
+        assert_eq!(found.token, None);
+        let found = args
+            .find(&environment(Some("given\n")), Need::Read)
+            .unwrap();
+        assert_eq!(found.token.unwrap().expose(), b"given");
+    }
+
+    #[test]
+    fn the_configuration_says_where_and_the_store_has_the_token() {
+        let folder = folder("127.0.0.1:8781");
+        let args = args(None, Some(folder.path()));
+        let found = args.find(&environment(None), Need::Manage).unwrap();
+        assert_eq!(found.target, Target::Tcp("127.0.0.1:8781".to_owned()));
+        assert_eq!(found.token.unwrap().expose(), b"made");
+        let found = args
+            .find(&environment(Some("given")), Need::Manage)
+            .unwrap();
+        assert_eq!(found.token.unwrap().expose(), b"given");
+        std::fs::remove_file(folder.path().join(TOKEN_FILE)).unwrap();
+        let error = args.find(&environment(None), Need::Read).unwrap_err();
+        assert!(
+            error.to_string().contains("when it first starts"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_unix_socket_needs_no_token() {
+        let folder = folder("unix:admin.sock");
+        let args = args(None, Some(folder.path()));
+        let found = args.find(&environment(None), Need::Read).unwrap();
+        assert_eq!(found.target, Target::Unix(folder.path().join("admin.sock")));
+        assert_eq!(found.token, None);
+    }
+
+    #[test]
+    fn a_port_that_the_system_chooses_has_to_be_given() {
+        let folder = folder("127.0.0.1:0");
+        let found = args(None, Some(folder.path())).find(&environment(None), Need::Read);
+        assert!(found.unwrap_err().to_string().ends_with("use --admin URL"));
+        let found = args(Some("http://127.0.0.1:7"), Some(folder.path()))
+            .find(&environment(None), Need::Read)
+            .unwrap();
+        assert_eq!(found.token.unwrap().expose(), b"made");
+    }
+
+    #[test]
+    fn the_first_readable_token_with_the_scope_is_used() {
+        let operator = operator(vec![
+            configured("a", Err("the variable A is not set"), true, true),
+            configured("b", Ok("bb"), true, false),
+            configured("c", Ok("cc"), true, true),
+        ]);
+        assert_eq!(token(&operator, Need::Read).unwrap().expose(), b"bb");
+        assert_eq!(token(&operator, Need::Manage).unwrap().expose(), b"cc");
+    }
+
+    #[test]
+    fn why_there_is_no_token_is_said() {
+        let none = operator(vec![configured("b", Ok("bb"), true, false)]);
+        let error = token(&none, Need::Manage).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "none of admin.tokens has the scope manage: set $SIDEHOOK_TOKEN"
+        );
+        let hidden = operator(vec![configured("a", Err("A is not set"), true, true)]);
+        let error = token(&hidden, Need::Read).unwrap_err().to_string();
+        assert!(error.ends_with("\n  a: A is not set"), "{error}");
+    }
+}

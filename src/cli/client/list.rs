@@ -1,0 +1,71 @@
+//! Lists of the admin API, page by page.
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::client::{CallError, Client, Query, read};
+
+/// The most entries of a page.
+const PAGE_MAX: usize = 200;
+
+/// One page.
+#[derive(Debug, Deserialize)]
+struct Page {
+    data: Vec<Value>,
+    next_cursor: Option<String>,
+}
+
+impl Client {
+    /// The first `limit` entries of a list, following its cursors; each goes to `take` as it comes.
+    ///
+    /// # Errors
+    /// A call fails, or `take` does.
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        mut query: Query,
+        limit: usize,
+        mut take: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut left = limit;
+        let mut cursor = None;
+        while left > 0 {
+            query.set("limit", Some(left.min(PAGE_MAX)));
+            let page: Page = read(&self.get(path, &query).await?)?;
+            for entry in page.data.into_iter().take(left) {
+                take(entry)?;
+                left -= 1;
+            }
+            // A page may be empty although more follows, but it always gets further.
+            let Some(next) = page.next_cursor else {
+                return Ok(());
+            };
+            if cursor.as_ref() == Some(&next) {
+                return Err(CallError::Foreign(None)).context("two pages with one cursor");
+            }
+            query.set("cursor", Some(&next));
+            cursor = Some(next);
+        }
+        Ok(())
+    }
+
+    /// The first `limit` entries of a list.
+    ///
+    /// # Errors
+    /// A call fails.
+    pub(crate) async fn listed(
+        &self,
+        path: &str,
+        query: Query,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut entries = Vec::new();
+        self.list(path, query, limit, |entry| {
+            entries.push(entry);
+            Ok(())
+        })
+        .await?;
+        Ok(entries)
+    }
+}

@@ -1,0 +1,84 @@
+//! Commands that ask the running sidecar through its admin API: one file for each.
+//!
+//! Invariants: with `--json` the API's own JSON is printed, a list as one object a line; without, nothing that came from
+//! outside reaches a terminal but plain; no argument is a secret.
+
+mod ask;
+pub(crate) mod attempts;
+pub(crate) mod cancel;
+pub(crate) mod deliveries;
+pub(crate) mod diff;
+pub(crate) mod events;
+mod fields;
+mod follow;
+mod progress;
+pub(crate) mod reload;
+pub(crate) mod replay;
+pub(crate) mod rotate;
+pub(crate) mod status;
+pub(crate) mod test;
+pub(crate) mod toggle;
+mod when;
+
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::cli::client::{Client, Need, Query, SidecarArgs};
+use crate::cli::show::{Screen, Style, Table};
+use crate::config::Environment;
+use crate::domain::{Clock, SystemClock, Timestamp};
+
+/// What all of these commands know.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Common {
+    /// Print the JSON of the admin API, of a list one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sidecar: SidecarArgs,
+}
+
+/// Finds the sidecar and does something with it; results go to standard output.
+///
+/// # Errors
+/// The sidecar is not found; else as `work`.
+pub(crate) fn with_sidecar(
+    common: &Common,
+    need: Need,
+    work: impl AsyncFnOnce(&Client, &mut Screen<'_>) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let environment = Environment::of_process();
+    let client = Client::find(&common.sidecar, &environment, need)?;
+    let style = Style::of_stdout(&environment);
+    let mut stdout = io::stdout();
+    let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(work(&client, &mut screen))
+}
+
+/// Prints a list: path, query and how many at most.
+///
+/// # Errors
+/// A call fails, or standard output takes nothing.
+async fn print_list(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    (path, query, limit): (&str, Query, usize),
+    json: bool,
+    table: impl FnOnce(&[Value], Timestamp) -> Table,
+) -> anyhow::Result<()> {
+    if json {
+        let print = |entry| Ok(screen.json(&entry)?);
+        return client.list(path, query, limit, print).await;
+    }
+    let entries = client.listed(path, query, limit).await?;
+    if entries.is_empty() {
+        return Ok(screen.line("nothing found")?);
+    }
+    let table = table(&entries, screen.now);
+    Ok(screen.table(&table)?)
+}

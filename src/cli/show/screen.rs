@@ -1,0 +1,90 @@
+//! Standard output, as what it is: a terminal of some width and with colours, or something that a program reads.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use crate::cli::show::Table;
+use crate::config::Environment;
+use crate::domain::Timestamp;
+
+/// What the output can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Style {
+    /// Whether it has colours.
+    pub(crate) colour: bool,
+    /// How many characters a line has; none: any number.
+    pub(crate) width: Option<u16>,
+}
+
+impl Style {
+    /// That of standard output. Source: no-color.org.
+    pub(crate) fn of_stdout(environment: &Environment) -> Self {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return Self::default();
+        }
+        let set = |name: &str| environment.variables.get(name);
+        let refused = set("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || set("TERM").is_some_and(|value| value == "dumb");
+        let size = rustix::termios::tcgetwinsize(&stdout);
+        Self {
+            colour: !refused,
+            width: size
+                .ok()
+                .map(|size| size.ws_col)
+                .filter(|columns| *columns > 0),
+        }
+    }
+}
+
+/// Where results go.
+pub(crate) struct Screen<'o> {
+    out: &'o mut dyn Write,
+    /// What it can show.
+    pub(crate) style: Style,
+    /// What time it is, for ages.
+    pub(crate) now: Timestamp,
+}
+
+impl<'o> Screen<'o> {
+    /// Results go to `out`, as of `now`.
+    pub(crate) fn new(out: &'o mut dyn Write, style: Style, now: Timestamp) -> Self {
+        Self { out, style, now }
+    }
+
+    /// Writes a line, which has no text from outside that is not made plain.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
+    /// Writes a table.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
+        self.out.write_all(table.render(self.style).as_bytes())
+    }
+
+    /// Writes a value on one line, for programs.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
+        writeln!(self.out, "{value}")?;
+        self.out.flush()
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,146 @@
+//! Text, times and counts for people.
+
+use std::time::Duration;
+
+use crate::domain::Timestamp;
+
+/// The text without what steers a terminal or changes the order of what is read: control and format characters are shown
+/// as escapes.
+pub(crate) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else if is_format(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The text, plain, cut after `max` characters.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    let mut shown: String = text.chars().take(max).collect();
+    if text.chars().nth(max).is_some() {
+        shown.push('…');
+    }
+    plain(&shown)
+}
+
+/// Invisible characters that separate lines or change their direction.
+/// Source: Unicode 16, general category Cf, and the separators U+2028 and U+2029.
+fn is_format(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Reads a time of an answer.
+pub(crate) fn time(text: &str) -> Option<Timestamp> {
+    let time = text.parse::<jiff::Timestamp>().ok()?;
+    Some(Timestamp::from_millis(time.as_millisecond()))
+}
+
+/// `2026-11-24T10:00:00Z`, seconds being enough for tables; what is no time is shown as it is.
+pub(crate) fn moment(text: &str) -> String {
+    let seconds = text.parse::<jiff::Timestamp>().ok();
+    seconds.map_or_else(|| plain(text), |time| format!("{time:.0}"))
+}
+
+/// `2026-11-24T10:00:00.123Z (3m ago)`
+pub(crate) fn moment_and_age(text: &str, now: Timestamp) -> String {
+    let at = plain(text);
+    match time(text) {
+        Some(when) if when > now => format!("{at} (in {})", span(when.since(now))),
+        Some(when) => format!("{at} ({} ago)", span(now.since(when))),
+        None => at,
+    }
+}
+
+/// `3m ago`, nothing for what is no time.
+pub(crate) fn age(text: &str, now: Timestamp) -> String {
+    time(text).map_or_else(String::new, |when| format!("{} ago", span(now.since(when))))
+}
+
+/// A duration in its largest unit, as for ages: `850ms`, `12s`, `3m`, `5h`, `2d`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..=119 => format!("{seconds}s"),
+        120..=7199 => format!("{}m", seconds / 60),
+        7200..=172_799 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `1 delivery`, `1,234 deliveries`
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    let what = if count == 1 { one } else { many };
+    format!("{} {what}", number(count))
+}
+
+/// With a comma after each thousand.
+pub(crate) fn number(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        let nasty = "a\u{1b}[2J\r\n\u{9b}\u{202e}\u{2066}\u{200b}é日";
+        assert_eq!(
+            plain(nasty),
+            "a\\u{1b}[2J\\r\\n\\u{9b}\\u{202e}\\u{2066}\\u{200b}é日"
+        );
+        assert_eq!(cut("ééé\u{1b}", 3), "ééé…");
+        assert_eq!(cut("\u{1b}", 3), "\\u{1b}");
+    }
+
+    #[test]
+    fn times_are_absolute_and_relative() {
+        let now = time("2026-11-24T10:03:00.000Z").unwrap();
+        let at = "2026-11-24T10:00:00.123Z";
+        assert_eq!(moment(at), "2026-11-24T10:00:00Z");
+        assert_eq!(moment_and_age(at, now), "2026-11-24T10:00:00.123Z (2m ago)");
+        let later = "2026-11-24T13:03:00.000Z";
+        assert_eq!(
+            moment_and_age(later, now),
+            "2026-11-24T13:03:00.000Z (in 3h)"
+        );
+        assert_eq!(moment("soon\u{7}"), "soon\\u{7}");
+        assert_eq!(age("soon", now), "");
+    }
+
+    #[test]
+    fn spans_have_the_unit_that_says_enough() {
+        let span = |seconds| span(Duration::from_secs(seconds));
+        let spans = [0, 59, 119, 120, 7199, 7200, 172_799, 172_800].map(span);
+        assert_eq!(
+            spans,
+            ["0ms", "59s", "119s", "2m", "119m", "2h", "47h", "2d"]
+        );
+    }
+
+    #[test]
+    fn large_numbers_can_be_read() {
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(number),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(counted(1, "delivery", "deliveries"), "1 delivery");
+    }
+}

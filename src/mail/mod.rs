@@ -1,0 +1,185 @@
+//! E-mail through an SMTP server: one connection per attempt, one letter per connection.
+//!
+//! - `letter`: what an e-mail says, as an event of sidehook's own carries it
+//! - `session`: the exchange with the server
+//!
+//! Leaves to `delivery` when it is attempted, and to `notify` what it says. The server is named in the file, which the
+//! API cannot change here, so `network.allow_private` does not bind it. Invariants: no password goes over a connection
+//! without TLS, except to this machine; with `starttls` nothing but the greeting does; who gets a letter is what the
+//! configuration in force says at the attempt; what the server says is shown cut and printable, and nothing of what it says
+//! to a password.
+
+mod letter;
+mod session;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lettre::Address;
+use lettre::message::Mailbox;
+use tokio::time::timeout;
+
+use crate::config::Smtp;
+use crate::domain::{Event, FailureReason, SubscriptionName};
+
+pub use letter::Letter;
+
+use session::Server;
+
+/// Why e-mails cannot be sent as configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MailerError {
+    /// `notifications.smtp.from` is no address.
+    #[error(
+        "notifications.smtp.from is no e-mail address: expected one such as sidehook@example.com"
+    )]
+    From,
+}
+
+/// How an e-mail was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailed {
+    /// The server's reply code; none: nobody is to get it any more, and no server was asked.
+    pub code: Option<u16>,
+    /// What the server said, cut and printable.
+    pub reply: String,
+}
+
+/// Why an e-mail was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailFailure {
+    /// The class.
+    pub reason: FailureReason,
+    /// The server's reply code, if it refused.
+    pub code: Option<u16>,
+    /// For people; at most 256 bytes, no secrets.
+    pub message: String,
+}
+
+impl MailFailure {
+    fn new(reason: FailureReason, message: impl AsRef<str>) -> Self {
+        let message = printable(message.as_ref());
+        let code = None;
+        Self {
+            reason,
+            code,
+            message,
+        }
+    }
+}
+
+/// Sends the e-mails of one configuration; a cheap handle.
+#[derive(Clone)]
+pub struct Mailer(Arc<Inner>);
+
+struct Inner {
+    smtp: Smtp,
+    addresses: BTreeMap<SubscriptionName, Vec<String>>,
+    from: Mailbox,
+    server: Server,
+}
+
+impl Mailer {
+    /// Prepares it; `addresses` are the recipients by the subscription that a letter is about. Connects to nothing.
+    ///
+    /// # Errors
+    /// [`MailerError`]; none if the configuration was validated.
+    pub fn new(
+        smtp: &Smtp,
+        addresses: BTreeMap<SubscriptionName, Vec<String>>,
+    ) -> Result<Self, MailerError> {
+        let from = smtp.from.parse().map_err(|_| MailerError::From)?;
+        Ok(Self(Arc::new(Inner {
+            smtp: smtp.clone(),
+            addresses,
+            from,
+            server: Server::new(smtp.clone()),
+        })))
+    }
+
+    /// Sends the letter that is the body of `event`, within `limit`, to those who are to get it now. The server has it
+    /// when it has taken it for at least one of them and refused the others for good; a refusal for now fails the attempt
+    /// before anybody gets it.
+    ///
+    /// # Errors
+    /// Says why the server has not taken it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection. The server may have taken it.
+    pub async fn send(&self, event: &Event, limit: Duration) -> Result<Mailed, MailFailure> {
+        let unreadable = || MailFailure::new(FailureReason::Template, "the event is no letter");
+        let letter = Letter::read(&event.body).ok_or_else(unreadable)?;
+        let to = self.recipients(&letter);
+        if to.is_empty() {
+            return Ok(Mailed {
+                code: None,
+                reply: "nobody is to get it any more".to_owned(),
+            });
+        }
+        let Inner { from, server, .. } = &*self.0;
+        let message = letter.compose(event, from, &to).ok_or_else(|| {
+            MailFailure::new(FailureReason::Template, "no letter can be made of it")
+        })?;
+        let to: Vec<Address> = to.into_iter().map(|mailbox| mailbox.email).collect();
+        match timeout(limit, server.send(&from.email, &to, &message)).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                let message = format!("the mail server did not take it within {limit:?}");
+                Err(MailFailure::new(FailureReason::Timeout, message))
+            }
+        }
+    }
+
+    /// Those who are told of what the letter is about, as configured now. What is no address gets nothing.
+    fn recipients(&self, letter: &Letter) -> Vec<Mailbox> {
+        let name = SubscriptionName::known(&letter.subscription).ok();
+        let addresses = name.and_then(|name| self.0.addresses.get(&name));
+        let addresses = addresses.into_iter().flatten();
+        addresses
+            .filter_map(|address| address.parse().ok())
+            .collect()
+    }
+}
+
+/// Two are the same when they send alike.
+impl PartialEq for Mailer {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.smtp == other.0.smtp && self.0.addresses == other.0.addresses
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailer")
+            .field("host", &self.0.smtp.host)
+            .field("port", &self.0.smtp.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Longest text of a failure or a reply, bytes.
+const TEXT_MAX: usize = 256;
+
+/// A text that may come from the server, for logs and answers: one line, nothing that a terminal obeys, not long.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let mut text: String = text.chars().take(TEXT_MAX).map(shown).collect();
+    text.truncate(text.floor_char_boundary(TEXT_MAX));
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_cut_and_printable() {
+        assert_eq!(
+            printable("busy\r\ntry \x1b[31mlater\n"),
+            "busy  try  [31mlater"
+        );
+        assert_eq!(printable(&"é".repeat(500)).len(), TEXT_MAX);
+    }
+}
