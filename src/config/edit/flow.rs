@@ -74,7 +74,7 @@ impl Pieces<'_> {
                     next = index + 1;
                 }
                 Step::New(name, want) => {
-                    let new = self.new(name.as_deref(), want);
+                    let new = self.written(name.as_deref(), want);
                     let old = |step: &Step| matches!(step, Step::Old(..));
                     let is_last = !steps.iter().skip(number).any(old);
                     if is_last && number > 0 {
@@ -97,7 +97,7 @@ impl Pieces<'_> {
         let new: Vec<String> = steps
             .iter()
             .filter_map(|step| match step {
-                Step::New(name, want) => Some(self.new(name.as_deref(), want)),
+                Step::New(name, want) => Some(self.written(name.as_deref(), want)),
                 Step::Old(..) => None,
             })
             .collect();
@@ -108,7 +108,7 @@ impl Pieces<'_> {
         format!("{open}{}{close}", new.join(", "))
     }
 
-    fn new(&self, name: Option<&str>, want: &Want) -> String {
+    fn written(&self, name: Option<&str>, want: &Want) -> String {
         match name {
             Some(name) => format!("{}: {}", key(name), inline(want, self.quotes)),
             None => inline(want, self.quotes_here),

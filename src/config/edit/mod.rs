@@ -18,6 +18,7 @@ mod swap;
 mod text;
 mod want;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,8 +40,8 @@ pub struct Edit {
     pub change: Change,
 }
 
-/// A change of one subscription. Fields are those of the file, as JSON.
-#[derive(Debug, Clone)]
+/// A change of one subscription. Fields are those of the file, as JSON. `Debug` shows their names, as values may be secret.
+#[derive(Clone)]
 pub enum Change {
     /// Each field that is named is replaced whole, null removes it.
     Patch(Map<String, Value>),
@@ -57,6 +58,23 @@ pub enum Change {
         /// How long the old one signs along.
         grace: Duration,
     },
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, fields) = match self {
+            Self::Patch(fields) => ("Patch", Some(fields)),
+            Self::Replace(fields) => ("Replace", Some(fields)),
+            Self::Create(fields) => ("Create", Some(fields)),
+            Self::Delete => ("Delete", None),
+            Self::RotateSecret { .. } => ("RotateSecret", None),
+        };
+        f.write_str(kind)?;
+        match fields {
+            Some(fields) => f.debug_set().entries(fields.keys()).finish(),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why an edit is refused. Nothing was changed.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
+use zeroize::Zeroizing;
 
 use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Root, Value};
 use crate::config::edit::check::is_as_asked;
@@ -317,12 +318,12 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// The new text of a document; none where it cannot be changed so. What was written is read back, and if it does not
 /// say what it should, tried again with all new texts in quotes.
-pub(super) fn apply(document: &Document, alter: &Alter) -> Option<String> {
+pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<String>> {
     [Quotes::None, Quotes::Double]
         .into_iter()
         .find_map(|quotes| {
-            let new = edited(document, alter, quotes)?;
-            let bytes = new.clone().into_bytes();
+            let new = Zeroizing::new(edited(document, alter, quotes)?);
+            let bytes = new.as_bytes().to_vec();
             let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
             is_as_asked(document, &read, alter).then_some(new)
         })

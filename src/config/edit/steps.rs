@@ -9,7 +9,7 @@ use crate::config::edit::want::{Reading, Want};
 const COMPARED_MAX: usize = 1_000_000;
 
 /// A change of a value and of what is in it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Alter {
     /// It stays.
     Keep,
@@ -22,7 +22,6 @@ pub(super) enum Alter {
 }
 
 /// A part of a mapping or list as it will be.
-#[derive(Debug)]
 pub(super) enum Step {
     /// The part with this number, perhaps altered.
     Old(usize, Alter),

@@ -38,7 +38,7 @@ fn edited(text: &str, alter: &Alter) -> Option<String> {
     let document = Document::parse(0, "a.yaml".into(), text.as_bytes().to_vec(), &mut report);
     let (errors, _) = report.into_problems(std::slice::from_ref(&document));
     assert_eq!(errors, [], "{text}");
-    apply(&document, alter)
+    apply(&document, alter).map(|text| text.to_string())
 }
 
 #[track_caller]
@@ -48,9 +48,11 @@ fn becomes(before: &str, alter: &Alter, after: &str) {
     assert_eq!(new, after, "\n--- is\n{new}\n--- expected\n{after}");
 }
 
-#[test]
-fn a_value_changes_and_its_comment_stays() {
-    for (before, fields, after) in [
+/// A field before, the patch, and the field afterwards.
+type Case = (&'static str, Json, &'static str);
+
+fn values_in_a_line() -> Vec<Case> {
+    vec![
         ("timeout: 15s", json!({"timeout": "10s"}), "timeout: 10s"),
         (
             "timeout:   15s   # slow",
@@ -93,6 +95,11 @@ fn a_value_changes_and_its_comment_stays() {
             json!({"title": "x"}),
             "title:\n      x # c",
         ),
+    ]
+}
+
+fn values_over_lines() -> Vec<Case> {
+    vec![
         (
             "description: | # why\n      a\n\n      b\n\n    # next",
             json!({"description": "x"}),
@@ -123,7 +130,12 @@ fn a_value_changes_and_its_comment_stays() {
             json!({"retry": "none"}),
             "retry: none\n      # a\n    # e",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn a_value_changes_and_its_comment_stays() {
+    for (before, fields, after) in values_in_a_line().into_iter().chain(values_over_lines()) {
         let around = |field: &str| {
             format!(
                 "# head\nsubscriptions:\n  a:\n    url: x # u\n    {field}\n\n  # about b\n  b: {{}}\n"

@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 use crate::config::document::{Node, Value};
 use crate::config::edit::render::reads_as_text;
 
-/// What is to stand in a place.
-#[derive(Debug, Clone, PartialEq)]
+/// What is to stand in a place. Not `Debug`: it may be a secret.
+#[derive(Clone, PartialEq)]
 pub(super) enum Want {
     Null,
     Bool(bool),

@@ -1,5 +1,7 @@
 //! What an edit changes in a file as people write it, and what it is refused for.
 
+use std::collections::VecDeque;
+
 use serde_json::json;
 use sidehook::config::{Change, EditError};
 
@@ -19,28 +21,18 @@ fn long_file() -> String {
 }
 
 /// The lines that one text has and the other has not, in order.
-fn changed(before: &str, after: &str) -> (Vec<String>, Vec<String>) {
-    let before: Vec<&str> = before.split_inclusive('\n').collect();
-    let after: Vec<&str> = after.split_inclusive('\n').collect();
-    let same = before
-        .iter()
-        .zip(&after)
-        .take_while(|(one, other)| one == other)
-        .count();
-    let (before, after) = (&before[same..], &after[same..]);
-    let end = before
-        .iter()
-        .rev()
-        .zip(after.iter().rev())
-        .take_while(|(one, other)| one == other)
-        .count();
-    let owned = |lines: &[&str]| {
-        lines[..lines.len() - end]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
-    };
-    (owned(before), owned(after))
+fn changed(before: &str, after: &str) -> (String, String) {
+    let mut before: VecDeque<&str> = before.split_inclusive('\n').collect();
+    let mut after: VecDeque<&str> = after.split_inclusive('\n').collect();
+    while before.front().is_some() && before.front() == after.front() {
+        before.pop_front();
+        after.pop_front();
+    }
+    while before.back().is_some() && before.back() == after.back() {
+        before.pop_back();
+        after.pop_back();
+    }
+    (before.into_iter().collect(), after.into_iter().collect())
 }
 
 #[test]
@@ -79,7 +71,7 @@ fn a_patch_of_one_field_changes_one_line() {
         let loaded = place.edit("partner-7", patch(change)).unwrap();
         assert_eq!(loaded.config, place.load().config);
         let (gone, come) = changed(&text, &place.text());
-        assert_eq!((gone.concat().as_str(), come.concat().as_str()), (old, new));
+        assert_eq!((gone.as_str(), come.as_str()), (old, new));
     }
 }
 

@@ -26,151 +26,44 @@ impl Numbers {
     }
 
     fn one_of<'v, T>(&mut self, values: &'v [T]) -> &'v T {
-        &values[self.below(values.len())]
+        values.get(self.below(values.len())).unwrap()
     }
 }
 
-/// Values of fields, valid by themselves; most of them written in ways that YAML could take for something else.
-fn values() -> Vec<(&'static str, Vec<Json>)> {
-    vec![
-        (
-            "url",
-            vec![
-                json!("https://new.example.com/a?b=c"),
-                json!("https://x.example.com:8443/"),
-            ],
-        ),
-        (
-            "events",
-            vec![
-                json!(["*"]),
-                json!(["a.b", "!a.b.c", "x"]),
-                json!(["invoice.*", "!invoice.draft", "quote"]),
-                json!([
-                    "b.c",
-                    "c.*",
-                    "e.f.g",
-                    "y",
-                    "z/1",
-                    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.1",
-                    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.*"
-                ]),
-            ],
-        ),
-        (
-            "title",
-            vec![
-                json!("t"),
-                json!("no"),
-                json!("12"),
-                json!("a: b # c"),
-                json!(" x\ty "),
-                json!("ü 😀 'q' \"d\""),
-                json!("- x"),
-                json!("{a}"),
-                json!("null"),
-                json!("2026-01-01"),
-                Json::Null,
-            ],
-        ),
-        (
-            "description",
-            vec![
-                json!("one\ntwo\n\nthree\n"),
-                json!("&a *b !c %d @e `f"),
-                json!("short"),
-                json!("x".repeat(300)),
-                Json::Null,
-            ],
-        ),
-        ("active", vec![json!(true), json!(false)]),
-        (
-            "when_disabled",
-            vec![json!("skip"), json!("hold"), Json::Null],
-        ),
-        (
-            "headers",
-            vec![
-                json!({}),
-                json!({"X-New": "1"}),
-                json!({"X-Team": "billing", "X-Env": "prod: eu", "X-More": "#1"}),
-                json!(["X-Team: a: b", "X-New:2"]),
-                Json::Null,
-            ],
-        ),
-        (
-            "forward_headers",
-            vec![
-                json!([]),
-                json!(["traceparent", "b3"]),
-                json!(["baggage"]),
-                Json::Null,
-            ],
-        ),
-        ("method", vec![json!("PATCH"), json!("POST"), Json::Null]),
-        ("timeout", vec![json!("1m"), json!("2500ms"), Json::Null]),
-        (
-            "retry",
-            vec![
-                json!("standard"),
-                json!("none"),
-                json!({"schedule": ["1m", "2m"]}),
-                json!({"schedule": ["1m", "5m", "30m"], "jitter": 0.25}),
-                json!({"initial": "2s", "factor": 1.5, "max_interval": "1h", "max_attempts": 9}),
-                Json::Null,
-            ],
-        ),
-        (
-            "give_up_on",
-            vec![json!([]), json!([404]), json!([400, 410, 422]), Json::Null],
-        ),
-        ("order", vec![json!("key"), json!("none"), Json::Null]),
-        (
-            "concurrency",
-            vec![json!(1), json!(64), json!("7"), Json::Null],
-        ),
-        ("rate_limit", vec![json!("3/s"), json!("100/m"), Json::Null]),
-        (
-            "auto_disable",
-            vec![
-                json!("never"),
-                json!({"dead": 3}),
-                json!({"failures": 5, "for": "2d"}),
-                Json::Null,
-            ],
-        ),
-        (
-            "signature",
-            vec![
-                json!("none"),
-                json!("github"),
-                json!(["stripe", "standard"]),
-                json!([{"hookshot": {"algorithm": "sha1"}}]),
-                Json::Null,
-            ],
-        ),
-        (
-            "tls",
-            vec![
-                json!({"min_version": "1.3"}),
-                json!({"min_version": "1.2"}),
-                Json::Null,
-            ],
-        ),
-        (
-            "http2",
-            vec![json!("never"), json!("sometimes"), Json::Null],
-        ),
-        (
-            "secret",
-            vec![
-                json!(super::SECRET.replace('A', "Q")),
-                json!("too short"),
-                json!(""),
-                Json::Null,
-            ],
-        ),
-    ]
+/// Values of fields; most of them right, some wrong, many written in ways that YAML could take for something else.
+const VALUES: &str = r##"{
+    "url": ["https://new.example.com/a?b=c", "https://x.example.com:8443/"],
+    "events": [["*"], ["a.b", "!a.b.c", "x"], ["invoice.*", "!invoice.draft", "quote"],
+        ["b.c", "c.*", "e.f.g", "y", "z/1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.1", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.*"]],
+    "title": ["t", "no", "12", "a: b # c", " x\ty ", "ü 😀 'q' \"d\"", "- x", "{a}", "null", "2026-01-01", null],
+    "description": ["one\ntwo\n\nthree\n", "&a *b !c %d @e `f", "short",
+        "a long one, of more characters than a line should have, and then some more of them, so that it is really long", null],
+    "active": [true, false],
+    "when_disabled": ["skip", "hold", null],
+    "headers": [{}, {"X-New": "1"}, {"X-Team": "billing", "X-Env": "prod: eu", "X-More": "#1"}, ["X-Team: a: b", "X-New:2"], null],
+    "forward_headers": [[], ["traceparent", "b3"], ["baggage"], null],
+    "method": ["PATCH", "POST", null],
+    "timeout": ["1m", "2500ms", null],
+    "retry": ["standard", "none", {"schedule": ["1m", "2m"]}, {"schedule": ["1m", "5m", "30m"], "jitter": 0.25},
+        {"initial": "2s", "factor": 1.5, "max_interval": "1h", "max_attempts": 9}, null],
+    "give_up_on": [[], [404], [400, 410, 422], null],
+    "order": ["key", "none", null],
+    "concurrency": [1, 64, "7", null],
+    "rate_limit": ["3/s", "100/m", null],
+    "auto_disable": ["never", {"dead": 3}, {"failures": 5, "for": "2d"}, null],
+    "signature": ["none", "github", ["stripe", "standard"], [{"hookshot": {"algorithm": "sha1"}}], null],
+    "tls": [{"min_version": "1.3"}, {"min_version": "1.2"}, null],
+    "http2": ["never", "sometimes", null],
+    "secret": ["whsec_QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ=", "too short", "", null]
+}"##;
+
+fn values() -> Vec<(String, Vec<Json>)> {
+    let values: Map<String, Json> = serde_json::from_str(VALUES).unwrap();
+    let list = |value: Json| value.as_array().unwrap().clone();
+    values
+        .into_iter()
+        .map(|(key, value)| (key, list(value)))
+        .collect()
 }
 
 fn some_values(numbers: &mut Numbers, most: usize) -> Map<String, Json> {
@@ -179,7 +72,7 @@ fn some_values(numbers: &mut Numbers, most: usize) -> Map<String, Json> {
     (0..count)
         .map(|_| {
             let (key, values) = numbers.one_of(&values);
-            ((*key).to_owned(), numbers.one_of(values).clone())
+            (key.clone(), numbers.one_of(values).clone())
         })
         .collect()
 }
@@ -209,10 +102,21 @@ fn change(numbers: &mut Numbers, names: &[String]) -> (String, Change) {
     }
 }
 
+/// The values of a change, for messages.
+fn given(change: &Change) -> String {
+    match change {
+        Change::Patch(given) | Change::Replace(given) | Change::Create(given) => {
+            Json::Object(given.clone()).to_string()
+        }
+        Change::Delete | Change::RotateSecret { .. } => String::new(),
+    }
+}
+
 /// What the file should say, made without a look at how it is written.
 fn intended(before: &str, name: &str, change: &Change, generated: Option<&Secret>) -> String {
     let mut root: Yaml = serde_yaml::from_str(before.trim_start_matches('\u{feff}')).unwrap();
-    let subscriptions = root["subscriptions"].as_mapping_mut().unwrap();
+    let subscriptions = root.get_mut("subscriptions").unwrap();
+    let subscriptions = subscriptions.as_mapping_mut().unwrap();
     let yaml = |json: &Json| serde_yaml::to_value(json).unwrap();
     let literal =
         |secret: &Secret| Yaml::String(String::from_utf8(secret.expose().to_vec()).unwrap());
@@ -323,8 +227,9 @@ fn edit_one_file(fixture: &Path, seed: u64, count: &mut Count) {
         }
         let (name, change) = change(&mut numbers, &names);
         let what = format!(
-            "{} round {round}: {name} {change:?}\n--- before\n{before}",
-            fixture.display()
+            "{} round {round}: {name} {change:?} {}\n--- before\n{before}",
+            fixture.display(),
+            given(&change)
         );
         let edited = place.prepare(&name, change.clone());
         let generated = edited
@@ -357,8 +262,8 @@ fn edit_one_file(fixture: &Path, seed: u64, count: &mut Count) {
                 }
                 let gone: Vec<_> = comments(&before)
                     .difference(&comments(&after))
-                    .cloned()
                     .filter(|comment| !may_go(comment, &name, &change))
+                    .cloned()
                     .collect();
                 assert_eq!(gone, [], "{what}\n--- after\n{after}");
                 count.made += 1;
