@@ -19,7 +19,16 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks the thread for the text. Cheap to clone; the thread ends with the last clone.
 #[derive(Debug, Clone)]
-pub struct Exporter(SyncSender<oneshot::Sender<Bytes>>);
+pub struct Exporter(SyncSender<Question>);
+
+/// What the thread is asked for.
+#[derive(Debug)]
+enum Question {
+    /// The text, with everything up to date.
+    Text(oneshot::Sender<Bytes>),
+    /// That what the store knows is up to date.
+    Publish(oneshot::Sender<()>),
+}
 
 impl Exporter {
     /// Starts the thread, which also keeps histograms from growing while nobody scrapes.
@@ -37,24 +46,47 @@ impl Exporter {
     /// The text of all metrics as they are now; none when too many ask at once.
     pub(super) async fn text(&self) -> Option<Bytes> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(answer).ok()?;
+        self.0.try_send(Question::Text(answer)).ok()?;
         answered.await.ok()
+    }
+
+    /// Waits until what queues know of their oldest deliveries is up to date; not when too many ask at once.
+    pub(super) async fn published(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.0.try_send(Question::Publish(answer)).is_ok() {
+            // A thread that ends meanwhile leaves things as they are.
+            answered.await.unwrap_or_default();
+        }
     }
 }
 
-fn run(metrics: &Metrics, store: &Store, asked: &Receiver<oneshot::Sender<Bytes>>) {
+fn run(metrics: &Metrics, store: &Store, asked: &Receiver<Question>) {
     loop {
         match asked.recv_timeout(UPKEEP_INTERVAL) {
             Ok(first) => {
+                let questions: Vec<_> = std::iter::once(first).chain(asked.try_iter()).collect();
                 store.publish();
-                let text = Bytes::from(metrics.render());
-                for answer in std::iter::once(first).chain(asked.try_iter()) {
-                    // Who asked may have gone away.
-                    drop(answer.send(text.clone()));
-                }
+                answer(metrics, questions);
             }
             Err(RecvTimeoutError::Timeout) => metrics.upkeep(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Answers all of them, with one text. Who asked may have gone away.
+fn answer(metrics: &Metrics, questions: Vec<Question>) {
+    let mut text = None;
+    for question in questions {
+        match question {
+            Question::Publish(answer) => answer.send(()).unwrap_or_default(),
+            Question::Text(answer) => {
+                let text = text.get_or_insert_with(|| Bytes::from(metrics.render()));
+                drop(answer.send(text.clone()));
+            }
+        }
+    }
+    if text.is_none() {
+        metrics.upkeep();
     }
 }

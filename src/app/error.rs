@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::admin::TokenError;
 use crate::delivery::{LaneError, SettingsError};
 use crate::http_server::BindError;
 use crate::store::StoreError;
@@ -12,6 +13,9 @@ pub enum AppError {
     /// The store could not be opened, or has failed: what was accepted is on disk, and the next start recovers it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no token for the admin API.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A subscription cannot be delivered to as configured.
     #[error(transparent)]
     Settings(#[from] SettingsError),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Surface};
 use crate::app::AppError;
 use crate::config::{Listen, ListenAddress};
-use crate::http_server::{Limits, Listener, serve, serve_each};
+use crate::http_server::{Limits, Listener, serve_each};
 use crate::ingest::Ingest;
 use crate::systemd::ActivatedSockets;
 
@@ -56,9 +56,9 @@ impl Address {
 pub struct Addresses {
     /// Where events are posted; at least one.
     pub events: Vec<Address>,
-    /// `/healthz`, `/readyz`, `/metrics`.
+    /// The admin API, `/healthz`, `/readyz`, `/metrics`.
     pub admin: Address,
-    /// The same once more, for scrapers from outside.
+    /// `/healthz`, `/readyz` and `/metrics` once more, for scrapers from outside.
     pub metrics: Option<Address>,
 }
 
@@ -79,7 +79,7 @@ impl Addresses {
 pub(super) struct Bound {
     pub(super) addresses: Addresses,
     events: Vec<Listener>,
-    admin: Vec<Listener>,
+    admin: Vec<(Surface, Listener)>,
 }
 
 impl Bound {
@@ -96,11 +96,11 @@ impl Bound {
             addresses.push(address);
         }
         let (admin, admin_address) = bind(&listen.admin, sockets).await?;
-        let mut admin = vec![admin];
+        let mut admin = vec![(Surface::Whole, admin)];
         let mut metrics = None;
         if let Some(address) = &listen.metrics {
             let (listener, address) = bind(address, sockets).await?;
-            admin.push(listener);
+            admin.push((Surface::Open, listener));
             metrics = Some(address);
         }
         let addresses = Addresses {
@@ -141,11 +141,12 @@ impl Bound {
             ..Limits::default()
         };
         let mut for_operators = Listeners::default();
-        for listener in self.admin {
-            let (service, stop) = (admin.clone().into_service(), stop_admin.clone());
+        for (surface, listener) in self.admin {
+            let (admin, stop) = (admin.clone(), stop_admin.clone());
+            let service = move |peer| admin.clone().into_service(surface, peer);
             for_operators
                 .tasks
-                .spawn(serve(listener, service, limits, stop));
+                .spawn(serve_each(listener, service, limits, stop));
         }
         (for_events, for_operators)
     }

@@ -2,8 +2,9 @@
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
 //! - `listeners`: binds the addresses of `listen` and serves them
-//! - `reload`: a new configuration, whole or not at all
 //! - `announcing`: the task that tells operators
+//! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
+//! - `commands`: what the API asks for, edits of the file among it
 //! - `stop`: the phases of a shutdown
 //! - `handle`: how others ask for a reload or a stop
 //!
@@ -12,13 +13,16 @@
 //! relay with an error; what can be wrong with a new configuration is found before anything of it is in force.
 
 mod announcing;
+mod commands;
 mod error;
 mod handle;
 mod listeners;
+mod loading;
 mod reload;
 mod start;
 mod stop;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,7 +37,6 @@ use crate::delivery::Lanes;
 use crate::domain::Clock;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError};
 use crate::systemd::{ActivatedSockets, Notifier};
@@ -47,7 +50,10 @@ pub use start::start;
 use announcing::Announcing;
 use handle::ReloadRequest;
 use listeners::Listeners;
-use reload::Loading;
+use loading::{Ended, Loading};
+
+/// Commands of the API that may wait for a load; more wait where they come from.
+const WAITING_MAX: usize = 16;
 
 /// What a relay gets from outside beside its configuration.
 pub struct Options {
@@ -87,8 +93,9 @@ pub struct Running {
     /// What the API shows.
     in_force: watch::Sender<Arc<Config>>,
     commands: mpsc::Receiver<Command>,
-    notices: Notices,
     announcer: Announcing,
+    /// Commands that wait for the load under way.
+    waiting: VecDeque<Command>,
     handle: Handle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     loading: Loading,
@@ -125,16 +132,15 @@ impl Running {
         result
     }
 
-    /// Does what the API asks for. Who asked may have gone away; then nobody needs to know.
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Refresh(done) => {
-                self.lanes.publish();
-                done.send(()).unwrap_or_default();
-            }
-            Command::Reload(answer) => self.begin_reload(Some(answer)),
-            Command::Edit(_, answer) => drop(answer),
-            Command::Test(_, answer) => drop(answer),
+    fn finish(&mut self, ended: Ended) {
+        match ended {
+            Ended::Reload(prepared, answer) => self.finish_reload(prepared, answer),
+            Ended::Edit(written, request, answer) => self.finish_edit(written, &request, answer),
+        }
+        while self.loading.is_idle()
+            && let Some(command) = self.waiting.pop_front()
+        {
+            self.obey(command);
         }
     }
 
@@ -167,9 +173,11 @@ impl Running {
                 () = changed(&mut self.watcher), if self.loading.is_idle() => {
                     self.begin_reload(None);
                 }
-                prepared = self.loading.done() => self.finish_reload(prepared),
+                ended = self.loading.ended() => self.finish(ended),
                 () = tick(&mut watchdog) => self.feed_watchdog(),
-                Some(command) = self.commands.recv(), if self.loading.is_idle() => self.obey(command),
+                Some(command) = self.commands.recv(), if self.waiting.len() < WAITING_MAX => {
+                    self.obey(command);
+                }
             }
         }
     }

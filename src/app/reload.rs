@@ -1,53 +1,12 @@
-//! A new configuration, whole or not at all: loaded and prepared on a thread of its own, so that reading files delays no
-//! delivery, then put in force in one go.
+//! A new configuration, whole or not at all: loaded and prepared beside the running one, then put in force in one go.
 
-use std::future::pending;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tokio::sync::oneshot;
 
 use crate::app::Running;
 use crate::app::handle::ReloadRequest;
-use crate::config::{Config, ConfigError, Environment, Problem, Reloaded};
+use crate::app::loading::Prepared;
+use crate::config::{self, Config, ConfigError, Problem, Reloaded, at_next_start};
 use crate::domain::SubscriptionName;
-use crate::ingest::Routes;
-use crate::metrics::Metrics;
-use crate::store::Store;
-
-/// A configuration with everything made of it that can be made beside the running one.
-pub(super) struct Prepared {
-    config: Arc<Config>,
-    routes: Routes,
-    warnings: Vec<Problem>,
-    files: Vec<PathBuf>,
-}
-
-/// The load under way, if any.
-#[derive(Default)]
-pub(super) struct Loading {
-    under_way: Option<oneshot::Receiver<Result<Prepared, ConfigError>>>,
-    answer: ReloadRequest,
-}
-
-impl Loading {
-    pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_none()
-    }
-
-    /// Waits for the end of the load under way; for ever when there is none. None: the thread ended without a result.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub(super) async fn done(&mut self) -> Option<Result<Prepared, ConfigError>> {
-        let Some(under_way) = &mut self.under_way else {
-            return pending().await;
-        };
-        let result = under_way.await;
-        self.under_way = None;
-        result.ok()
-    }
-}
 
 impl Running {
     /// Begins to load the configuration again, on a thread that ends with it.
@@ -59,25 +18,18 @@ impl Running {
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        let (done, under_way) = oneshot::channel();
-        let load = move || {
-            let prepared = load(&path, &environment, &store, &metrics);
-            // Nobody waits any more when the relay has ended meanwhile.
-            drop(done.send(prepared));
-        };
-        let thread = std::thread::Builder::new().name("load-config".to_owned());
-        if let Err(error) = thread.spawn(load) {
-            // The sender went with the closure: `done` gives none, which counts as a failed reload.
-            tracing::error!(%error, "no thread to load the configuration");
-        }
-        self.loading = Loading {
-            under_way: Some(under_way),
-            answer,
-        };
+        self.loading.reload(answer, move || {
+            let loaded = config::load(&path, &environment)?;
+            Ok(Prepared::new(loaded, &store, &metrics))
+        });
     }
 
     /// Puts a loaded configuration in force, or says why the running one stays.
-    pub(super) fn finish_reload(&mut self, prepared: Option<Result<Prepared, ConfigError>>) {
+    pub(super) fn finish_reload(
+        &mut self,
+        prepared: Option<Result<Prepared, ConfigError>>,
+        answer: ReloadRequest,
+    ) {
         let result = match prepared {
             Some(prepared) => prepared.and_then(|prepared| self.put_in_force(prepared)),
             None => Err(self.problem("", "could not be loaded: the loader ended by itself")),
@@ -94,17 +46,17 @@ impl Running {
             }
             Err(ConfigError(problems)) => {
                 log_problems(problems);
-                self.notices.reload_failed(problems);
+                self.announcer.notices().reload_failed(problems);
             }
         }
         self.options.notifier.ready();
-        if let Some(answer) = self.loading.answer.take() {
+        if let Some(answer) = answer {
             // Who asked may have gone away.
             drop(answer.send(result));
         }
     }
 
-    fn put_in_force(&mut self, prepared: Prepared) -> Result<Reloaded, ConfigError> {
+    pub(super) fn put_in_force(&mut self, prepared: Prepared) -> Result<Reloaded, ConfigError> {
         let config = prepared.config;
         self.check_open_listeners(&config)?;
         self.lanes
@@ -145,21 +97,7 @@ impl Running {
     }
 
     fn say_what_needs_a_restart(&self, new: &Config) {
-        let old = &self.started_with;
-        let changes = [
-            ("listen", new.listen != old.listen),
-            ("store", new.store != old.store),
-            ("log", new.log != old.log),
-            (
-                "ingest.dedup_window",
-                new.ingest.dedup_window != old.ingest.dedup_window,
-            ),
-            (
-                "ingest.dedup_max",
-                new.ingest.dedup_max != old.ingest.dedup_max,
-            ),
-        ];
-        for (key, _) in changes.iter().filter(|(_, changed)| *changed) {
+        for key in at_next_start(&self.started_with, new) {
             tracing::warn!(key, "a change of this key takes effect at the next start");
         }
     }
@@ -173,23 +111,6 @@ impl Running {
             message: message.to_owned(),
         }])
     }
-}
-
-/// Loads a configuration and makes of it what can be made without touching the running one.
-fn load(
-    path: &Path,
-    environment: &Environment,
-    store: &Store,
-    metrics: &Metrics,
-) -> Result<Prepared, ConfigError> {
-    let loaded = crate::config::load(path, environment)?;
-    let config = Arc::new(loaded.config);
-    Ok(Prepared {
-        routes: Routes::new(Arc::clone(&config), store, metrics),
-        config,
-        warnings: loaded.warnings,
-        files: loaded.files,
-    })
 }
 
 /// The names of all configured subscriptions.

@@ -1,6 +1,7 @@
 //! Builds a relay in the order of what depends on what: store, sockets, lanes, listeners. Nothing is accepted before everything
 //! that an accepted event needs is there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -8,20 +9,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Control, Exporter, Readiness};
+use crate::admin::{Admin, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
-use crate::app::listeners::Bound;
-use crate::app::reload::{Loading, log_warnings, names};
+use crate::app::listeners::{Addresses, Bound};
+use crate::app::loading::Loading;
+use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
-use crate::delivery::{Lanes, Tidings};
+use crate::delivery::Lanes;
+use crate::domain::Clock;
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
-use crate::notify::Announcer;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -46,55 +47,37 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
     let bound = Bound::new(&config.listen, &mut options.sockets).await?;
     let addresses = bound.addresses.clone();
-    if let Some(open) = addresses.open_for_events()
-        && config.ingest.tokens.is_empty()
-    {
-        return Err(AppError::OpenListener(open.to_string()));
-    }
-    if let Some(open) = addresses.open_for_admin()
-        && config.admin.tokens.is_empty()
-    {
-        return Err(AppError::OpenAdmin(open.to_string()));
-    }
+    check_tokens(&addresses, &config)?;
     let shutdown = Shutdown::default();
     let feed = Feed::default();
-    let notices = Notices::new(Arc::clone(&clock));
-    let tidings = Tidings {
-        feed: feed.clone(),
-        notices: notices.clone(),
-    };
+    let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let announcer = Announcing::start(&store, &clock, seen.clone());
     let lanes = Lanes::start(
         &config,
         store.clone(),
         Egress::new(),
         metrics.clone(),
-        tidings,
+        announcer.tidings(&feed),
         Arc::clone(&clock),
         shutdown.clone(),
     )?;
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
-    let routes = Routes::new(Arc::clone(&config), &store, &metrics);
-    let stop = shutdown.stop_accepting.clone();
-    let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
+    let ingest = ingest(&config, &store, &metrics, clock, &shutdown);
     let readiness = Readiness::default();
-    let (in_force, seen) = watch::channel(Arc::clone(&config));
-    let announcer = Announcer::new(
-        store.clone(),
-        notices.clone(),
-        Arc::clone(&options.clock),
-        seen.clone(),
-    );
-    let announcer = Announcing::start(announcer);
     let (control, commands) = Control::new(seen);
+    let stop_admin = CancellationToken::new();
     let admin = Admin {
         exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
         store: store.clone(),
         readiness: readiness.clone(),
         control,
         feed,
+        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
+        clock: Arc::clone(&options.clock),
+        streams: Streams::default(),
+        stop: stop_admin.clone(),
     };
-    let stop_admin = CancellationToken::new();
     let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     readiness.set(true);
@@ -115,8 +98,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness,
         in_force,
         commands,
-        notices,
         announcer,
+        waiting: VecDeque::new(),
         handle,
         reload_requests,
         loading: Loading::default(),
@@ -125,6 +108,32 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     running.options.notifier.ready();
     running.say_that_it_started();
     Ok(running)
+}
+
+/// Refuses addresses that other machines reach without a token: the file alone does not tell of all.
+fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> {
+    let has_none = config.ingest.tokens.is_empty();
+    if let Some(open) = addresses.open_for_events().filter(|_| has_none) {
+        return Err(AppError::OpenListener(open.to_string()));
+    }
+    let has_none = config.admin.tokens.is_empty();
+    if let Some(open) = addresses.open_for_admin().filter(|_| has_none) {
+        return Err(AppError::OpenAdmin(open.to_string()));
+    }
+    Ok(())
+}
+
+/// What takes events, until it is told to stop.
+fn ingest(
+    config: &Arc<Config>,
+    store: &Store,
+    metrics: &Metrics,
+    clock: Arc<dyn Clock>,
+    shutdown: &Shutdown,
+) -> Ingest {
+    let routes = Routes::new(Arc::clone(config), store, metrics);
+    let stop = shutdown.stop_accepting.clone();
+    Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop)
 }
 
 /// The task that hands on what the store commits.

@@ -55,6 +55,18 @@ enum Command {
     Send(send::Args),
     Status(operate::status::Args),
     Attempts(operate::attempts::Args),
+    Events(operate::events::Args),
+    Deliveries(operate::deliveries::Args),
+    Replay(operate::replay::Args),
+    Cancel(operate::cancel::Args),
+    /// Enable a subscription and deliver what was held
+    #[command(after_help = operate::toggle::ENABLE)]
+    Enable(operate::toggle::Args),
+    /// Disable a subscription: its deliveries are held
+    #[command(after_help = operate::toggle::DISABLE)]
+    Disable(operate::toggle::Args),
+    RotateSecret(operate::rotate::Args),
+    Test(operate::test::Args),
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
@@ -99,6 +111,14 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Send(args) => send::run(args),
         Command::Status(args) => operate::status::run(args),
         Command::Attempts(args) => operate::attempts::run(args),
+        Command::Events(args) => operate::events::run(args),
+        Command::Deliveries(args) => operate::deliveries::run(args),
+        Command::Replay(args) => operate::replay::run(args),
+        Command::Cancel(args) => operate::cancel::run(args),
+        Command::Enable(args) => operate::toggle::run(args, true),
+        Command::Disable(args) => operate::toggle::run(args, false),
+        Command::RotateSecret(args) => operate::rotate::run(args),
+        Command::Test(args) => operate::test::run(args),
         Command::Listen(args) => listen::run(args),
         Command::Check(args) => {
             let environment = Environment::of_process();

@@ -19,6 +19,9 @@ use crate::config::values;
 /// The deepest nesting of mappings and lists; a valid file has 6 levels at most.
 pub(super) const MAX_DEPTH: usize = 32;
 
+/// What a file in UTF-8 may begin with.
+pub(super) const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// Where a node stands: its file, the byte where it begins, and its depth, as a mapping begins where its first key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Mark {
@@ -31,6 +34,8 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) mark: Mark,
+    /// The byte after it; what is in block style ends with the line, comment included.
+    pub(super) end: usize,
     /// It is written in a way that was already reported; readers pass over it.
     pub(super) refused: bool,
     pub(super) value: Value,
@@ -54,6 +59,8 @@ pub(super) struct Scalar {
 /// A key with its value.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// The byte where it begins: that of its key, or of a `?` before it.
+    pub(super) start: usize,
     pub(super) key: Node,
     pub(super) value: Node,
 }
@@ -100,7 +107,10 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) path: PathBuf,
-    text: Zeroizing<String>,
+    /// Without the byte order mark.
+    pub(super) text: Zeroizing<String>,
+    /// The file begins with a byte order mark.
+    pub(super) has_byte_order_mark: bool,
     line_starts: Vec<usize>,
     pub(super) root: Root,
 }
@@ -118,6 +128,7 @@ pub(super) enum Root {
 impl Document {
     /// Takes the bytes of a file; everything wrong with them is reported.
     pub(super) fn parse(file: usize, path: PathBuf, bytes: Vec<u8>, report: &mut Report) -> Self {
+        let has_byte_order_mark = bytes.starts_with(BYTE_ORDER_MARK.as_bytes());
         let (text, problem) = decode(bytes);
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
@@ -125,6 +136,7 @@ impl Document {
         let mut document = Self {
             path,
             text: Zeroizing::new(text),
+            has_byte_order_mark,
             line_starts,
             root: Root::Broken,
         };
@@ -246,8 +258,8 @@ fn decode(bytes: Vec<u8>) -> (String, Option<(usize, String)>) {
             );
         }
     };
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len());
     }
     let problem = text
         .char_indices()

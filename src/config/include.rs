@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 
 use crate::config::document::{Document, Node, Root, Value};
-use crate::config::file;
+use crate::config::edit::TEMPORARY;
 use crate::config::load::MAX_BYTES;
 use crate::config::reader::{Context, list, text};
 
@@ -38,19 +38,23 @@ pub(super) fn would_include(include: Option<&Node>, path: &Path, context: &Conte
     let Some(Value::Sequence(globs)) = include.map(|node| &node.value) else {
         return false;
     };
+    globs.iter().any(|node| {
+        let Value::Scalar(written) = &node.value else {
+            return false;
+        };
+        is_match(&context.resolve(node.mark, &written.text), path)
+    })
+}
+
+/// Whether a glob finds a path, or would if it existed.
+fn is_match(pattern: &Path, path: &Path) -> bool {
     // As `glob::glob` looks: a wildcard stays within a folder.
     let options = MatchOptions {
         require_literal_separator: true,
         ..MatchOptions::new()
     };
-    globs.iter().any(|node| {
-        let Value::Scalar(written) = &node.value else {
-            return false;
-        };
-        let pattern = plain(&context.resolve(node.mark, &written.text));
-        Pattern::new(&pattern.to_string_lossy())
-            .is_ok_and(|pattern| pattern.matches_path_with(&plain(path), options))
-    })
+    Pattern::new(&plain(pattern).to_string_lossy())
+        .is_ok_and(|pattern| pattern.matches_path_with(&plain(path), options))
 }
 
 /// A path without `.`, which the file system passes over.
@@ -87,7 +91,7 @@ fn matches(node: &Node, written: &str, context: &mut Context<'_>) -> Vec<PathBuf
     let mut found = Vec::new();
     for path in paths {
         match path {
-            Ok(path) if path.is_dir() => {}
+            Ok(path) if path.is_dir() || is_temporary(&path) => {}
             Ok(path) => found.push(path),
             Err(error) => {
                 let message = format!(
@@ -99,10 +103,18 @@ fn matches(node: &Node, written: &str, context: &mut Context<'_>) -> Vec<PathBuf
             }
         }
     }
+    let written_later = |path: &&PathBuf| !path.exists() && is_match(&pattern, path);
+    found.extend(context.overlay.0.keys().filter(written_later).cloned());
     if found.is_empty() {
         context.report.warning(node.mark, "matches no file");
     }
     found
+}
+
+/// A file of an edit that is under way, or was killed.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
 }
 
 /// The folder above the first component with a wildcard.
@@ -126,7 +138,7 @@ fn fixed_folder(pattern: &Path) -> PathBuf {
 }
 
 fn open(node: &Node, path: &Path, context: &mut Context<'_>) -> Option<Document> {
-    match file::read(path, MAX_BYTES) {
+    match context.read_file(path, MAX_BYTES) {
         Ok(content) => Some(context.parse(path, content.bytes)),
         Err(error) => {
             context.error(node, format!("{} {error}", path.display()));

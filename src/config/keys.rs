@@ -10,6 +10,9 @@ use crate::signing::{Scheme, SigningError};
 /// The fewest characters of a secret.
 const MIN_LENGTH: usize = 12;
 
+/// The keys of one of `previous_secrets`.
+pub(super) const PREVIOUS: [&str; 2] = ["secret", "until"];
+
 const TOO_SHORT: &str = "The webhook secret must be at least 12 characters.";
 
 /// With what a subscription signs.
@@ -81,8 +84,8 @@ fn long_enough(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
 }
 
 fn previous(node: &Node, context: &mut Context<'_>) -> Option<Previous> {
-    let fields = mapping(node, &["secret", "until"], context)?;
-    for field in ["secret", "until"] {
+    let fields = mapping(node, &PREVIOUS, context)?;
+    for field in PREVIOUS {
         if fields.node(field).is_none() {
             context.report.error_at_field(fields.mark, field, "missing");
         }

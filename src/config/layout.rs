@@ -91,29 +91,37 @@ impl Builder<'_> {
             let message = format!("nested too deeply, expected at most {MAX_DEPTH} levels");
             self.report.error(mark, message);
         }
+        let stop = range.end;
         match node {
             YamlNode::Scalar(_) => self.scalar(mark, range),
             YamlNode::Alias(_) => {
                 self.refuse(mark, ALIAS, range, b'x');
-                blank_scalar(mark, true)
+                blank_scalar(mark, stop, true)
             }
-            YamlNode::TaggedNode(_) => self.tagged(node, mark),
+            YamlNode::TaggedNode(_) => self.tagged(node, mark, stop),
             YamlNode::Sequence(_) | YamlNode::Mapping(_) if self.too_deep => {
-                blank_scalar(mark, true)
+                blank_scalar(mark, stop, true)
             }
             YamlNode::Sequence(sequence) => {
                 let items = sequence.values().map(|item| self.node(&item, depth + 1));
-                collection(mark, Value::Sequence(items.collect()))
+                collection(mark, stop, Value::Sequence(items.collect()))
             }
             YamlNode::Mapping(mapping) => {
                 let entries = mapping
                     .entries()
-                    .filter_map(|entry| Some((entry.key_node()?, entry.value_node()?)))
-                    .map(|(key, value)| Entry {
+                    .filter_map(|entry| {
+                        Some((
+                            begin(&entry.byte_range()),
+                            entry.key_node()?,
+                            entry.value_node()?,
+                        ))
+                    })
+                    .map(|(start, key, value)| Entry {
+                        start,
                         key: self.node(&key, depth + 1),
                         value: self.node(&value, depth + 1),
                     });
-                collection(mark, Value::Mapping(entries.collect()))
+                collection(mark, stop, Value::Mapping(entries.collect()))
             }
         }
     }
@@ -134,7 +142,7 @@ impl Builder<'_> {
         if let Some(message) = refusal {
             self.refuse(mark, message, range.start..range.start + 1, b'x');
         }
-        let mut node = blank_scalar(mark, refusal.is_some());
+        let mut node = blank_scalar(mark, range.end, refusal.is_some());
         if let Value::Scalar(scalar) = &mut node.value {
             scalar.plain = !matches!(first, Some(b'"' | b'\'' | b'|' | b'>'));
         }
@@ -142,7 +150,7 @@ impl Builder<'_> {
     }
 
     /// A tag and what it is put on. A tag on nothing is most likely a text that lacks quotes.
-    fn tagged(&mut self, node: &YamlNode, mark: Mark) -> Node {
+    fn tagged(&mut self, node: &YamlNode, mark: Mark, end: usize) -> Node {
         let syntax = node.as_node();
         let tag = syntax.and_then(|syntax| {
             let tokens = syntax.children_with_tokens();
@@ -163,7 +171,7 @@ impl Builder<'_> {
                 refused: true,
                 ..self.node(&held, mark.depth)
             },
-            _ => blank_scalar(mark, true),
+            _ => blank_scalar(mark, end, true),
         }
     }
 
@@ -194,21 +202,23 @@ fn anchor(node: &YamlNode) -> Option<Range<usize>> {
     None
 }
 
-fn collection(mark: Mark, value: Value) -> Node {
+fn collection(mark: Mark, end: usize, value: Value) -> Node {
     Node {
         mark,
+        end,
         refused: false,
         value,
     }
 }
 
-fn blank_scalar(mark: Mark, refused: bool) -> Node {
+fn blank_scalar(mark: Mark, end: usize, refused: bool) -> Node {
     let scalar = Scalar {
         text: String::new(),
         plain: true,
     };
     Node {
         mark,
+        end,
         refused,
         value: Value::Scalar(scalar),
     }

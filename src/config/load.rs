@@ -8,7 +8,6 @@ use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root};
 use crate::config::environment::Environment;
-use crate::config::file;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::{Guarded, listen};
@@ -16,7 +15,7 @@ use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Sub
 use crate::config::network::network;
 use crate::config::notifications::notifications;
 use crate::config::problem::{ConfigError, Problem};
-use crate::config::reader::{Context, Fields, any_mapping, choice, mapping};
+use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
 use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
@@ -42,6 +41,22 @@ pub(super) const SECTIONS: [&str; 10] = [
 /// The keys of the section `log`.
 pub(super) const LOG: [&str; 2] = ["format", "level"];
 
+/// The words of `log.format`.
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 3] = [
+    ("auto", LogFormat::Auto),
+    ("pretty", LogFormat::Pretty),
+    ("json", LogFormat::Json),
+];
+
+/// The words of `log.level`.
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
 /// A configuration that loaded, with what is to be said about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -59,13 +74,33 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    load_with(path, environment, Overlay::default())?.outcome
+}
+
+/// A configuration with the files that it stands in, the main one first.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) documents: Vec<Document>,
+    pub(super) outcome: Result<Loaded, ConfigError>,
+}
+
+/// As [`load`], with some files in memory.
+///
+/// # Errors
+/// The main file cannot be read.
+pub(super) fn load_with(
+    path: &Path,
+    environment: &Environment,
+    overlay: Overlay,
+) -> Result<Read, ConfigError> {
     let mut context = Context::new(environment);
+    context.overlay = overlay;
     let main = main_document(path, &mut context)?;
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
     let (errors, warnings) = context.report.into_problems(&documents);
-    if errors.is_empty() {
+    let outcome = if errors.is_empty() {
         Ok(Loaded {
             config,
             warnings,
@@ -73,7 +108,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
         })
     } else {
         Err(ConfigError(errors))
-    }
+    };
+    Ok(Read { documents, outcome })
 }
 
 /// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
@@ -100,7 +136,7 @@ pub(super) fn main_document(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Result<Document, ConfigError> {
-    let content = file::read(path, MAX_BYTES).map_err(|error| {
+    let content = context.read_file(path, MAX_BYTES).map_err(|error| {
         ConfigError(vec![Problem {
             file: path.to_path_buf(),
             line: 1,
@@ -212,26 +248,14 @@ pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, 
 }
 
 fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("pretty", LogFormat::Pretty),
-        ("json", LogFormat::Json),
-    ];
-    let levels = [
-        ("error", LogLevel::Error),
-        ("warn", LogLevel::Warn),
-        ("info", LogLevel::Info),
-        ("debug", LogLevel::Debug),
-        ("trace", LogLevel::Trace),
-    ];
     let fields = mapping(node, &LOG, context)?;
     let built_in = Log::default();
     Some(Log {
         format: fields
-            .read("format", context, choice(&formats))
+            .read("format", context, choice(&LOG_FORMATS))
             .unwrap_or(built_in.format),
         level: fields
-            .read("level", context, choice(&levels))
+            .read("level", context, choice(&LOG_LEVELS))
             .unwrap_or(built_in.level),
     })
 }

@@ -30,8 +30,10 @@ mod operator;
 mod policy;
 mod problem;
 mod reader;
+mod redacted;
 mod report;
 mod retry;
+mod schema;
 mod secrets;
 mod settings;
 mod signature;
@@ -44,8 +46,8 @@ mod values;
 mod watch;
 
 pub use definition::{READ_ONLY, etag};
-pub use diff::Reloaded;
-pub use edit::{Change, Edit, EditError, Edited};
+pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
+pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
@@ -56,5 +58,6 @@ pub use model::{
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
+pub use schema::{schema, subscription_properties};
 pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;

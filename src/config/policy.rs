@@ -11,6 +11,9 @@ use crate::domain::{AutoDisable, RateLimit};
 /// The largest count that is of any use here.
 const MAX_COUNT: u64 = 1_000_000;
 
+/// The keys of `auto_disable`.
+pub(super) const AUTO_DISABLE: [&str; 3] = ["failures", "for", "dead"];
+
 const RATE: &str = "expected a whole number from 1 to 1000000 and one of /s, /m, /h, such as 100/s";
 
 const STATUS: &str = "expected a status from 300 to 599, such as 404 (2xx is a success)";
@@ -78,7 +81,7 @@ pub(super) fn auto_disable(node: &Node, context: &mut Context<'_>) -> Option<Aut
 }
 
 fn in_numbers(node: &Node, context: &mut Context<'_>) -> Option<AutoDisable> {
-    let fields = mapping(node, &["failures", "for", "dead"], context)?;
+    let fields = mapping(node, &AUTO_DISABLE, context)?;
     let failures = fields.read("failures", context, count);
     let lasting = fields.read("for", context, parsed(units::duration));
     let dead = fields.read("dead", context, count);

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use crate::config::document::{Document, Entry, Mark, Node, Value};
 use crate::config::environment::Environment;
+use crate::config::file::{self, Content, FileError};
 use crate::config::report::{Report, quoted};
 use crate::config::similar::similar;
+use crate::domain::Secret;
 
 /// What all readers share while one configuration is read.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Context<'e> {
     pub(super) files: BTreeSet<PathBuf>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
     pub(super) ca_files: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
+    /// What is read from memory instead.
+    pub(super) overlay: Overlay,
     /// The folder of each file, by its number in a [`Mark`].
     folders: Vec<PathBuf>,
 }
@@ -35,6 +39,7 @@ impl<'e> Context<'e> {
             environment,
             files: BTreeSet::new(),
             ca_files: BTreeMap::new(),
+            overlay: Overlay::default(),
             folders: Vec::new(),
         }
     }
@@ -55,6 +60,18 @@ impl<'e> Context<'e> {
             .map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
     }
 
+    /// Reads a file, or what stands for it in memory.
+    pub(super) fn read_file(&self, path: &Path, limit: usize) -> Result<Content, FileError> {
+        match self.overlay.0.get(path) {
+            Some(bytes) if bytes.expose().len() > limit => Err(FileError::TooLarge(limit)),
+            Some(bytes) => Ok(Content {
+                bytes: bytes.expose().to_vec(),
+                is_open_to_others: false,
+            }),
+            None => file::read(path, limit),
+        }
+    }
+
     /// Reports an error at a node.
     pub(super) fn error(&mut self, node: &Node, message: impl Into<String>) {
         self.report.error(node.mark, message);
@@ -64,6 +81,10 @@ impl<'e> Context<'e> {
         self.error(node, format!("expected {what}, found {}", node.kind()));
     }
 }
+
+/// Files by their paths, as they are named when they are read, whose bytes are in memory; they need not exist.
+#[derive(Debug, Default)]
+pub(super) struct Overlay(pub(super) BTreeMap<PathBuf, Secret>);
 
 /// The entries of a mapping.
 #[derive(Debug, Clone, Copy)]

@@ -11,6 +11,17 @@ use crate::domain::Retry;
 /// The most pauses of a schedule, and the most attempts.
 const MAX_ATTEMPTS: u64 = 1000;
 
+/// The keys of the field.
+pub(super) const KNOWN: [&str; 7] = [
+    "schedule",
+    "initial",
+    "factor",
+    "max_interval",
+    "max_attempts",
+    "max_age",
+    "jitter",
+];
+
 const GROWING: [&str; 5] = [
     "initial",
     "factor",
@@ -42,16 +53,7 @@ pub(super) fn retry(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
 }
 
 fn in_numbers(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
-    let known = [
-        "schedule",
-        "initial",
-        "factor",
-        "max_interval",
-        "max_attempts",
-        "max_age",
-        "jitter",
-    ];
-    let fields = mapping(node, &known, context)?;
+    let fields = mapping(node, &KNOWN, context)?;
     let jitter = fields.read("jitter", context, number(0.0..=1.0));
     let grows = GROWING.iter().any(|key| fields.node(key).is_some());
     let retry = match (fields.node("schedule"), grows) {

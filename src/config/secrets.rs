@@ -5,9 +5,11 @@
 use std::path::PathBuf;
 
 use crate::config::document::{Node, Value};
-use crate::config::file;
 use crate::config::reader::{Context, mapping, text};
 use crate::domain::Secret;
+
+/// Where a secret may be found.
+pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
 
 /// The most bytes of a secret's file: 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
@@ -40,7 +42,7 @@ pub(super) fn is_reference(node: &Node) -> bool {
 
 /// The bytes that a reference stands for; never none of them.
 pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
-    let fields = mapping(node, &["env", "file", "credential"], context)?;
+    let fields = mapping(node, &SOURCES, context)?;
     let [entry] = fields.entries else {
         context.error(node, "expected exactly one of env, file, credential");
         return None;
@@ -90,7 +92,7 @@ fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<
 /// A file's content without one newline at its end.
 fn in_file(node: &Node, path: PathBuf, context: &mut Context<'_>) -> Option<Vec<u8>> {
     context.files.insert(path.clone());
-    let content = match file::read(&path, MAX_BYTES) {
+    let content = match context.read_file(&path, MAX_BYTES) {
         Ok(content) => content,
         Err(error) => {
             context.error(node, format!("{} {error}", path.display()));

@@ -10,7 +10,8 @@ use crate::signing::{
     Algorithm, CustomHmac, CustomHmacOptions, Encoding, KeyForm, Scheme, SigningError,
 };
 
-const KNOWN: [&str; 10] = [
+/// The names of the schemes, and of none.
+pub(super) const KNOWN: [&str; 10] = [
     "standard",
     "github",
     "stripe",
@@ -21,6 +22,22 @@ const KNOWN: [&str; 10] = [
     "opentrain",
     "hmac",
     "none",
+];
+
+/// The options of `standard`.
+pub(super) const STANDARD: [&str; 2] = ["prefix", "key"];
+
+/// The options of `hookshot`.
+pub(super) const HOOKSHOT: [&str; 1] = ["algorithm"];
+
+/// The options of `hmac`.
+pub(super) const HMAC: [&str; 6] = [
+    "header",
+    "algorithm",
+    "encoding",
+    "signed",
+    "value",
+    "timestamp_header",
 ];
 
 pub(super) const ALGORITHMS: [(&str, Algorithm); 3] = [
@@ -85,7 +102,7 @@ fn with_options(entry: &Entry, context: &mut Context<'_>) -> Option<Scheme> {
         _ if entry.key.refused => None,
         "standard" => standard(options, context),
         "hookshot" => {
-            let fields = mapping(options, &["algorithm"], context)?;
+            let fields = mapping(options, &HOOKSHOT, context)?;
             let algorithm = fields.read("algorithm", context, choice(&ALGORITHMS));
             let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
             Some(Scheme::Hookshot { algorithm })
@@ -122,7 +139,7 @@ fn refuse_name(node: &Node, name: &str, context: &mut Context<'_>) {
 }
 
 fn standard(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
-    let fields = mapping(options, &["prefix", "key"], context)?;
+    let fields = mapping(options, &STANDARD, context)?;
     let prefix = fields.read("prefix", context, text);
     let key = fields.read("key", context, choice(&KEY_FORMS));
     let scheme = Scheme::Standard {
@@ -140,15 +157,7 @@ fn standard(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
 }
 
 fn hmac(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
-    let known = [
-        "header",
-        "algorithm",
-        "encoding",
-        "signed",
-        "value",
-        "timestamp_header",
-    ];
-    let fields = mapping(options, &known, context)?;
+    let fields = mapping(options, &HMAC, context)?;
     let owned = |key: &str, context: &mut Context<'_>| owned_text(fields, key, context);
     let header = owned("header", context);
     let algorithm = fields.read("algorithm", context, choice(&ALGORITHMS));

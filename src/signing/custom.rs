@@ -51,7 +51,7 @@ pub struct CustomHmac {
     signed: Template,
     value: Template,
     timestamp_header: Option<HeaderName>,
-    options: CustomHmacOptions,
+    options: Box<CustomHmacOptions>,
 }
 
 impl CustomHmac {
@@ -61,7 +61,7 @@ impl CustomHmac {
     /// A name is no header name or is reserved, a template has something that is no placeholder of its field, or lacks
     /// or repeats one; see the head of this file for the reasons.
     pub fn new(options: CustomHmacOptions) -> Result<Self, SigningError> {
-        let written = options.clone();
+        let written = Box::new(options.clone());
         let custom = Self {
             options: written,
             header: header_name("header", options.header)?,

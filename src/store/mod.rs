@@ -273,6 +273,13 @@ impl Store {
         number
     }
 
+    /// The number of a name that the store has had; none for any other.
+    #[must_use]
+    pub fn known(&self, name: &SubscriptionName) -> Option<SubscriptionNumber> {
+        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.number(name)
+    }
+
     /// Every name the store has ever had, with its number.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<(SubscriptionName, SubscriptionNumber)> {

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod admin_api;
 mod check_store;
 mod cli;
 mod config_files;

@@ -55,7 +55,9 @@ async fn metrics_are_prometheus_text() {
 #[tokio::test]
 async fn other_paths_and_methods_are_problems() {
     let relay = Relay::start("  off: {active: false}\n").await;
-    let answer = get(&relay.admin, "/v1/subscriptions").await;
+    let answer = get(&relay.admin, "/nothing").await;
+    assert_eq!(answer.status, 401);
+    let answer = get(&relay.metrics, "/v1/subscriptions").await;
     assert_eq!(answer.status, 404);
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.json()["status"], 404);

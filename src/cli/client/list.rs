@@ -29,21 +29,23 @@ impl Client {
         mut take: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut left = limit;
+        let mut cursor = None;
         while left > 0 {
             query.set("limit", Some(left.min(PAGE_MAX)));
             let page: Page = read(&self.get(path, &query).await?)?;
-            let is_empty = page.data.is_empty();
             for entry in page.data.into_iter().take(left) {
                 take(entry)?;
                 left -= 1;
             }
-            match page.next_cursor {
-                Some(_) if is_empty => {
-                    return Err(CallError::Foreign(None)).context("a page without entries");
-                }
-                Some(cursor) => query.set("cursor", Some(cursor)),
-                None => return Ok(()),
+            // A page may be empty although more follows, but it always gets further.
+            let Some(next) = page.next_cursor else {
+                return Ok(());
+            };
+            if cursor.as_ref() == Some(&next) {
+                return Err(CallError::Foreign(None)).context("two pages with one cursor");
             }
+            query.set("cursor", Some(&next));
+            cursor = Some(next);
         }
         Ok(())
     }

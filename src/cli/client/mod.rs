@@ -126,6 +126,14 @@ impl Client {
         self.call(Method::PATCH, path, Some(body)).await
     }
 
+    /// Ends something.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     async fn call(&self, method: Method, uri: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let request = self.request(method, uri, body)?;
         let answer = async {

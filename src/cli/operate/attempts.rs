@@ -9,7 +9,7 @@ use crate::cli::client::{Need, Query, escaped};
 use crate::cli::operate::fields::{count, text, took};
 use crate::cli::operate::follow::follow;
 use crate::cli::operate::when::When;
-use crate::cli::operate::{Common, with_sidecar};
+use crate::cli::operate::{Common, print_list, with_sidecar};
 use crate::cli::show::text::{age, moment};
 use crate::cli::show::{Cell, Table};
 use crate::domain::Timestamp;
@@ -78,18 +78,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             follow(client, screen, args, query, args.limit.unwrap_or(10)).await?;
             return Ok(ExitCode::SUCCESS);
         }
-        let limit = args.limit.unwrap_or(20);
-        if args.common.json {
-            let print = |attempt| Ok(screen.json(&attempt)?);
-            client.list(&path, query, limit, print).await?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let attempts = client.listed(&path, query, limit).await?;
-        if attempts.is_empty() {
-            screen.line("no attempts")?;
-        } else {
-            screen.table(&table(&attempts, screen.now))?;
-        }
+        let list = (path.as_str(), query, args.limit.unwrap_or(20));
+        print_list(client, screen, list, args.common.json, table).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

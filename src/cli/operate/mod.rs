@@ -3,19 +3,30 @@
 //! Invariants: with `--json` the API's own JSON is printed, a list as one object a line; without, nothing that came from
 //! outside reaches a terminal but plain; no argument is a secret.
 
+mod ask;
 pub(crate) mod attempts;
+pub(crate) mod cancel;
+pub(crate) mod deliveries;
+pub(crate) mod events;
 mod fields;
 mod follow;
+mod progress;
+pub(crate) mod replay;
+pub(crate) mod rotate;
 pub(crate) mod status;
+pub(crate) mod test;
+pub(crate) mod toggle;
 mod when;
 
 use std::io;
 use std::process::ExitCode;
 
-use crate::cli::client::{Client, Need, SidecarArgs};
-use crate::cli::show::{Screen, Style};
+use serde_json::Value;
+
+use crate::cli::client::{Client, Need, Query, SidecarArgs};
+use crate::cli::show::{Screen, Style, Table};
 use crate::config::Environment;
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, SystemClock, Timestamp};
 
 /// What all of these commands know.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -45,4 +56,27 @@ pub(crate) fn with_sidecar(
         .enable_all()
         .build()?;
     runtime.block_on(work(&client, &mut screen))
+}
+
+/// Prints a list: path, query and how many at most.
+///
+/// # Errors
+/// A call fails, or standard output takes nothing.
+async fn print_list(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    (path, query, limit): (&str, Query, usize),
+    json: bool,
+    table: impl FnOnce(&[Value], Timestamp) -> Table,
+) -> anyhow::Result<()> {
+    if json {
+        let print = |entry| Ok(screen.json(&entry)?);
+        return client.list(path, query, limit, print).await;
+    }
+    let entries = client.listed(path, query, limit).await?;
+    if entries.is_empty() {
+        return Ok(screen.line("nothing found")?);
+    }
+    let table = table(&entries, screen.now);
+    Ok(screen.table(&table)?)
 }

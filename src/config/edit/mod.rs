@@ -4,15 +4,31 @@
 //! written yet. [`Edited::commit`] writes. Who calls them sees to it that one edit is under way at a time; edits by other
 //! hands are noticed and never overwritten.
 
-use std::path::{Path, PathBuf};
+mod check;
+mod commit;
+mod flow;
+mod places;
+mod plan;
+mod prepare;
+mod render;
+mod secrets;
+mod splice;
+mod steps;
+mod swap;
+mod text;
+mod want;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::config::environment::Environment;
 use crate::config::load::Loaded;
 use crate::config::problem::ConfigError;
-use crate::domain::{Secret, SubscriptionName, Timestamp};
+use crate::domain::{Secret, SubscriptionName};
+
+pub use prepare::prepare;
+pub(super) use swap::TEMPORARY;
 
 /// What is to be changed of a subscription's definition.
 #[derive(Debug, Clone)]
@@ -73,6 +89,8 @@ pub struct Edited {
     pub loaded: Loaded,
     /// The file that changes.
     pub file: PathBuf,
-    /// The secret that was made for a new subscription, to be shown once.
+    /// A secret that was made for a new subscription: to be shown this once.
     pub generated_secret: Option<Secret>,
+    /// What is to be written.
+    write: commit::Write,
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use super::query::{ENDED_ENTRY, entry};
 use super::rows::{self, Span};
 use super::{find, int, nat};
-use crate::domain::{DeliveryState, EventSeq, Label, SubscriptionNumber};
+use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
 use crate::store::queue::Entry;
 
 /// Rows that one call looks at, at most: the book's thread has other things to do.
@@ -21,7 +21,8 @@ pub(in crate::store) struct EndedWanted {
     pub(in crate::store) state: DeliveryState,
     /// When their events were accepted.
     pub(in crate::store) span: Span,
-    pub(in crate::store) event_type: Option<Label>,
+    /// Of events whose type this matches.
+    pub(in crate::store) event_type: Option<Pattern>,
     /// The last event that is looked at.
     pub(in crate::store) upto: EventSeq,
 }
@@ -90,7 +91,7 @@ fn has_type(connection: &Connection, wanted: &EndedWanted, seq: EventSeq) -> Res
         return Ok(true);
     };
     let event = find::event_row(connection, seq)?;
-    Ok(event.is_some_and(|event| event.event_type == *event_type))
+    Ok(event.is_some_and(|event| event_type.matches(event.event_type.as_str())))
 }
 
 /// What was delivered has no row of its own: looks through the events of one segment.
@@ -127,7 +128,7 @@ fn delivered(
             && wanted
                 .event_type
                 .as_ref()
-                .is_none_or(|wanted| *wanted == event.event_type)
+                .is_none_or(|wanted| wanted.matches(event.event_type.as_str()))
             && event.subscriptions().contains(&wanted.number)
             && rows::delivery_row(connection, wanted.number, event.seq)?.is_none();
         if fits {

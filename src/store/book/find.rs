@@ -154,6 +154,11 @@ pub(in crate::store) fn pending_of(
     })
 }
 
+/// The last sequence.
+pub(in crate::store) fn last_seq(connection: &Connection) -> Result<EventSeq> {
+    Ok(head(connection)?.last_seq)
+}
+
 /// Where an event is in the journal.
 pub(in crate::store) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
     Ok(event(connection, seq)?.map(|entry| entry.place))

@@ -19,6 +19,7 @@ mod examine;
 pub(super) mod find;
 mod follower;
 mod query;
+pub(super) mod reach;
 pub(super) mod rows;
 mod schema;
 pub(super) mod segments;

@@ -65,6 +65,14 @@ impl Span {
     pub(in crate::store) fn has(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
+
+    /// The same in milliseconds: from the first on, before the second.
+    pub(super) fn bounds(self) -> (i64, i64) {
+        (
+            self.since.map_or(i64::MIN, millis),
+            self.until.map_or(i64::MAX, millis),
+        )
+    }
 }
 
 /// How far a walk came.
@@ -76,8 +84,8 @@ pub(in crate::store) struct Walked<P> {
     pub(in crate::store) rows: u64,
 }
 
-/// Goes through the wanted events before `below`, newest first, of one segment, and looks at `rows` at most; none when
-/// there are no events before it.
+/// Goes through the wanted events before `below`, newest first, of one segment which has some that were accepted in the
+/// span, and looks at `rows` at most; none when there are no such events before it.
 pub(in crate::store) fn events(
     connection: &Connection,
     below: EventSeq,
@@ -85,11 +93,13 @@ pub(in crate::store) fn events(
     wanted: &EventsWanted,
     visit: &mut dyn FnMut(EventRow) -> Result<ControlFlow<()>>,
 ) -> Result<Option<Walked<EventSeq>>> {
+    let (since, until) = wanted.span.bounds();
     let segment: Option<(u32, u64, u64)> = connection
         .prepare_cached(
-            "SELECT segment, first_seq, last_seq FROM segments WHERE first_seq < ?1 ORDER BY first_seq DESC LIMIT 1",
+            "SELECT segment, first_seq, last_seq FROM segments
+             WHERE first_seq < ?1 AND accepted_to >= ?2 AND accepted_from < ?3 ORDER BY first_seq DESC LIMIT 1",
         )?
-        .query_row([int(below.0)], |row| {
+        .query_row([int(below.0), since, until], |row| {
             Ok((row.get(0)?, nat(row.get(1)?), nat(row.get(2)?)))
         })
         .optional()?;
@@ -115,8 +125,8 @@ pub(in crate::store) fn events(
     let mut found = statement.query(params![
         int(from),
         int(below),
-        wanted.span.since.map_or(i64::MIN, millis),
-        wanted.span.until.map_or(i64::MAX, millis),
+        since,
+        until,
         given_from.map(u64::cast_signed),
         given_to.map(u64::cast_signed),
         wanted.event_type.as_ref().map(Label::as_str),
@@ -269,21 +279,23 @@ pub(in crate::store) struct AttemptRow {
 const ATTEMPT: &str =
     "rowid, seq, n, status, reason, code, error, duration_ms, started_at, response";
 
-/// Goes through the attempts of a subscription before `below`, newest first, of one segment, and looks at `rows` at
-/// most; none when there are none before it.
+/// Goes through the attempts of a subscription before `below`, newest first, of one segment which has some that began in
+/// the span, and looks at `rows` at most; none when there are none before it.
 pub(in crate::store) fn attempts(
     connection: &Connection,
     below: AttemptPlace,
     rows: u64,
-    number: SubscriptionNumber,
+    (number, span): (SubscriptionNumber, Span),
     visit: &mut dyn FnMut(AttemptRow) -> Result<ControlFlow<()>>,
 ) -> Result<Option<Walked<AttemptPlace>>> {
     let highest = below.segment.saturating_sub(u32::from(below.row <= 1));
+    let (since, until) = span.bounds();
     let segment: Option<u32> = connection
         .prepare_cached(
-            "SELECT segment FROM segments WHERE segment <= ?1 ORDER BY segment DESC LIMIT 1",
+            "SELECT segment FROM segments WHERE segment <= ?1 AND began_to >= ?2 AND began_from < ?3
+             ORDER BY segment DESC LIMIT 1",
         )?
-        .query_row([highest], |row| row.get(0))
+        .query_row(params![highest, since, until], |row| row.get(0))
         .optional()?;
     let Some(segment) = segment else {
         return Ok(None);

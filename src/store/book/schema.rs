@@ -11,7 +11,7 @@
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
 //! | `tallies` | subscription | how its attempts went, as [`tallies`](super::tallies) says |
-//! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended |
+//! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended, when the first and last of its events were accepted, and of its attempts began |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
 //!
@@ -77,7 +77,8 @@ CREATE TABLE tallies (
 );
 CREATE TABLE segments (
     segment INTEGER PRIMARY KEY, first_seq INTEGER, last_seq INTEGER,
-    pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL
+    pending INTEGER NOT NULL, dead INTEGER NOT NULL, ended_at INTEGER NOT NULL,
+    accepted_from INTEGER, accepted_to INTEGER, began_from INTEGER, began_to INTEGER
 );
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";

@@ -144,7 +144,7 @@ impl Tally {
             ])?;
         }
         let mut add = connection.prepare_cached(
-            "INSERT INTO segments VALUES (?1, NULL, NULL, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
+            "INSERT INTO segments (segment, pending, dead, ended_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
              pending = pending + excluded.pending, dead = dead + excluded.dead, ended_at = max(ended_at, excluded.ended_at)",
         )?;
         for (segment, change) in &self.segments {
@@ -281,16 +281,47 @@ impl SegmentRows {
                 row.subscriptions,
             ])?;
         }
-        let first = self.events.first().map(|row| int(row.seq.0));
-        let last = self.events.last().map(|row| int(row.seq.0));
+        self.write_attempts(connection)?;
+        self.write_bounds(connection)
+    }
+
+    /// Widens what is said of the whole segment.
+    fn write_bounds(&self, connection: &Connection) -> Result<()> {
+        let least = |column| {
+            format!(
+                "{column} = coalesce(min({column}, excluded.{column}), {column}, excluded.{column})"
+            )
+        };
+        let most = |column| {
+            format!(
+                "{column} = coalesce(max({column}, excluded.{column}), {column}, excluded.{column})"
+            )
+        };
+        let accepted = self.events.iter().map(|row| millis(row.accepted_at));
+        let began = self.attempts.iter();
+        let began = began.map(|(.., outcome)| millis(outcome.started_at));
         connection
-            .prepare_cached(
-                "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4) ON CONFLICT DO UPDATE SET
-                 first_seq = coalesce(min(first_seq, excluded.first_seq), first_seq, excluded.first_seq),
-                 last_seq = coalesce(max(last_seq, excluded.last_seq), last_seq, excluded.last_seq)",
-            )?
-            .execute(params![segment, first, last, i64::MIN])?;
-        self.write_attempts(connection)
+            .prepare_cached(&format!(
+                "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
+                 {}, {}, {}, {}, {}, {}",
+                least("first_seq"),
+                most("last_seq"),
+                least("accepted_from"),
+                most("accepted_to"),
+                least("began_from"),
+                most("began_to"),
+            ))?
+            .execute(params![
+                self.segment,
+                self.events.first().map(|row| int(row.seq.0)),
+                self.events.last().map(|row| int(row.seq.0)),
+                i64::MIN,
+                accepted.clone().min(),
+                accepted.max(),
+                began.clone().min(),
+                began.max(),
+            ])
+            .map(drop)
     }
 
     fn write_attempts(&self, connection: &Connection) -> Result<()> {

@@ -88,9 +88,10 @@ impl List {
         };
         let mut below = self.below;
         let mut budget = reading.rows_max();
+        let wanted = (*number, span(self.filter.since, self.filter.until));
         loop {
             let mut more = false;
-            let walked = rows::attempts(reading.book, below, budget, *number, &mut |row| {
+            let walked = rows::attempts(reading.book, below, budget, wanted, &mut |row| {
                 if !self.wants(&row) {
                     return Ok(ControlFlow::Continue(()));
                 }

@@ -12,6 +12,7 @@ use super::thread::{ReadError, Reading};
 use super::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{DeliveryState, EventSeq, SubscriptionName, SubscriptionNumber};
 use crate::store::book::find;
+use crate::store::book::reach::reach;
 use crate::store::book::rows::{self, EventRow, EventsWanted};
 
 /// The letter of its cursors.
@@ -103,16 +104,18 @@ impl List {
         let mut budget = reading
             .rows_max()
             .saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
+        let reach = reach(reading.book, span)?;
+        let (seq, before) = self.below.min((reach.end, SubscriptionNumber(0)));
         // The next of each subscription.
         let mut heads = BinaryHeap::new();
         for (number, _) in names {
-            let (seq, before) = self.below;
             let bound = if *number < before {
                 seq.0.saturating_add(1)
             } else {
                 seq.0
             };
             let head = rows::delivery_before(reading.book, state, *number, EventSeq(bound))?;
+            let head = head.filter(|row| row.seq >= reach.start);
             heads.extend(head.map(|row| (row.seq, *number)));
         }
         while let Some((seq, number)) = heads.pop() {
@@ -130,6 +133,7 @@ impl List {
                 }
             }
             let next = rows::delivery_before(reading.book, state, number, seq)?;
+            let next = next.filter(|row| row.seq >= reach.start);
             heads.extend(next.map(|row| (row.seq, number)));
             budget = budget.saturating_sub(1);
             if (budget == 0 || reading.is_late()) && !heads.is_empty() {

@@ -324,6 +324,8 @@ fn span(since: Option<Timestamp>, until: Option<Timestamp>) -> Span {
 #[cfg(test)]
 mod paging_tests;
 #[cfg(test)]
+mod span_tests;
+#[cfg(test)]
 mod tally_tests;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,22 @@
 //! What is known of a bulk replay, and its bytes in the journal and the book.
 //!
 //! ```text
-//! 0       version, 1
+//! 0       version, 2
 //! 1       state: 0 running, 1 done, 2 stopped
 //! 2       state of the deliveries, as in the domain
 //! 3..59   after, upto, matched, replayed, skipped (u64 each), begun at (i64), period of the pace in ms (u64)
 //! 59..63  attempts of the pace (u32), 0: no pace
-//! then    since, until: 0, or 1 and an i64; name and event type: length (u16) and text each, an empty type: any
+//! then    since, until: 0, or 1 and an i64; name and pattern: length (u16) and text each, an empty pattern: any;
+//!         when it goes on (i64), absent in version 1
 //! ```
 //!
 //! Numbers are little-endian, times milliseconds since the epoch.
 
 use std::time::Duration;
 
-use crate::domain::{DeliveryState, EventSeq, Label, RateLimit, SubscriptionName, Timestamp};
+use crate::domain::{DeliveryState, EventSeq, Pattern, RateLimit, SubscriptionName, Timestamp};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How far a bulk replay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub struct ReplayRequest {
     pub since: Option<Timestamp>,
     /// Of events accepted before this time.
     pub until: Option<Timestamp>,
-    /// Of events of this type, exactly.
-    pub event_type: Option<Label>,
+    /// Of events whose type this pattern matches.
+    pub event_type: Option<Pattern>,
     /// So many in each period; none: as fast as it goes.
     pub rate_limit: Option<RateLimit>,
 }
@@ -74,6 +75,8 @@ pub(super) struct Job {
     pub(super) replayed: u64,
     pub(super) skipped: u64,
     pub(super) begun_at: Timestamp,
+    /// Its pace lets it go on then.
+    pub(super) next_at: Timestamp,
 }
 
 impl Job {
@@ -97,12 +100,13 @@ impl Job {
                 out.extend_from_slice(&time.as_millis().to_le_bytes());
             }
         }
-        let event_type = self.request.event_type.as_ref().map(Label::as_str);
+        let event_type = self.request.event_type.as_ref().map(Pattern::as_str);
         for text in [self.request.subscription.as_str(), event_type.unwrap_or("")] {
             let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
             out.extend_from_slice(&length.to_le_bytes());
             out.extend_from_slice(text.as_bytes());
         }
+        out.extend_from_slice(&self.next_at.as_millis().to_le_bytes());
         out
     }
 
@@ -110,7 +114,7 @@ impl Job {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         let [version, state, from] = fields.array()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return None;
         }
         let [after, upto] = [EventSeq(fields.number()?), EventSeq(fields.number()?)];
@@ -123,6 +127,10 @@ impl Job {
         let event_type = match fields.text()? {
             "" => None,
             text => Some(text.parse().ok()?),
+        };
+        let next_at = match version {
+            1 => begun_at,
+            _ => fields.time()?,
         };
         Some(Self {
             request: ReplayRequest {
@@ -140,6 +148,7 @@ impl Job {
             replayed,
             skipped,
             begun_at,
+            next_at,
         })
     }
 }
@@ -189,7 +198,7 @@ mod tests {
                 state: DeliveryState::Cancelled,
                 since: Some(Timestamp::from_millis(-5)),
                 until: None,
-                event_type: Some("invoice.paid".parse().unwrap()),
+                event_type: Some("invoice.*".parse().unwrap()),
                 rate_limit: Some(RateLimit {
                     attempts: 90,
                     per: Duration::from_secs(60),
@@ -202,6 +211,7 @@ mod tests {
             replayed: 2,
             skipped: 3,
             begun_at: Timestamp::from_millis(1_700_000_000_000),
+            next_at: Timestamp::from_millis(1_700_000_000_250),
         };
         let mut plain = whole.clone();
         plain.request.rate_limit = None;
@@ -209,12 +219,22 @@ mod tests {
         plain.request.since = None;
         for job in [whole, plain] {
             let bytes = job.encode();
+            let mut older = bytes[..bytes.len() - 8].to_vec();
+            older[0] = 1;
+            let next_at = job.begun_at;
+            assert_eq!(
+                Job::decode(&older),
+                Some(Job {
+                    next_at,
+                    ..job.clone()
+                })
+            );
             assert_eq!(Job::decode(&bytes), Some(job));
             for length in 0..bytes.len() {
                 assert_eq!(Job::decode(&bytes[..length]), None);
             }
             let mut later = bytes.clone();
-            later[0] = 2;
+            later[0] = 3;
             assert_eq!(Job::decode(&later), None);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A job goes through the deliveries of a subscription that are in one state, oldest first, up to the event that was the last
 //! when it began. Each chunk has a turn of its own, as any verb, and is one batch of the journal: the deliveries
-//! requeued together with how far the job is. So a job outlives a restart, and a crash repeats nothing. While its
-//! subscription is disabled it waits.
+//! requeued together with how far the job is and when it goes on. So a job outlives a restart, and a crash repeats
+//! nothing and keeps the pace. While its subscription is disabled it waits.
 //!
 //! [`job`] has the bytes of a job, `run` the runner.
 
@@ -11,8 +11,10 @@ mod job;
 mod run;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -22,6 +24,7 @@ pub use job::{ReplayRequest, ReplaysState};
 use crate::domain::{DeliveryState, EventSeq, Timestamp};
 use crate::store::book::ended::{EndedWanted, ended};
 use crate::store::book::find;
+use crate::store::book::reach::reach;
 use crate::store::book::rows::Span;
 use crate::store::record::Record;
 use crate::store::{Inner, Store, VerbError};
@@ -183,8 +186,8 @@ impl Store {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn count_replays(&self, request: &ReplayRequest) -> Result<u64, VerbError> {
-        let (matched, _) = self.0.count_replays(request).await?;
-        Ok(matched)
+        let counted = self.0.count_replays(request).await?;
+        Ok(counted.matched)
     }
 
     /// The bulk replays that are known, newest first: 16 at most.
@@ -233,22 +236,44 @@ fn record(id: u64, job: &Job) -> Record {
     }
 }
 
+/// What a bulk replay goes through.
+struct Counted {
+    matched: u64,
+    /// It begins behind this event …
+    from: EventSeq,
+    /// … and ends with this one.
+    upto: EventSeq,
+}
+
+fn span(request: &ReplayRequest) -> Span {
+    Span {
+        since: request.since,
+        until: request.until,
+    }
+}
+
 impl Inner {
     async fn begin_replays(&self, request: ReplayRequest) -> Result<(ReplayId, u64), VerbError> {
         if self.is_held(&request.subscription) {
             return Err(VerbError::Disabled);
         }
-        let (matched, upto) = self.count_replays(&request).await?;
+        let Counted {
+            matched,
+            from,
+            upto,
+        } = self.count_replays(&request).await?;
         let turn = self.turn().await;
+        let now = self.hub.clock.steady();
         let job = Job {
             request,
             state: ReplaysState::Running,
-            after: EventSeq(0),
+            after: from,
             upto,
             matched,
             replayed: 0,
             skipped: 0,
-            begun_at: self.hub.clock.steady(),
+            begun_at: now,
+            next_at: now,
         };
         let (id, forgotten) = {
             let jobs = self.replays.lock();
@@ -278,15 +303,21 @@ impl Inner {
         Ok((ReplayId(id), matched))
     }
 
-    /// How many deliveries fit, up to which event.
-    async fn count_replays(&self, request: &ReplayRequest) -> Result<(u64, EventSeq), VerbError> {
+    /// How many deliveries fit, and where they are.
+    async fn count_replays(&self, request: &ReplayRequest) -> Result<Counted, VerbError> {
         if request.state == DeliveryState::Pending {
             return Err(VerbError::NotEnded);
         }
-        let number = self.queue_of(&request.subscription)?.number;
-        let (last, ..) = self.ask(move |book| find::pending_of(book, number)).await?;
+        self.queue_of(&request.subscription)?;
+        let span = span(request);
+        let look = move |book: &Connection| {
+            let Range { start, end } = reach(book, span)?;
+            let last = find::last_seq(book)?.0.min(end.0.saturating_sub(1));
+            Ok((EventSeq(start.0.saturating_sub(1)), EventSeq(last)))
+        };
+        let (from, last) = self.ask(look).await?;
         let wanted = self.wanted(request, last)?;
-        let (mut after, mut matched) = (EventSeq(0), 0);
+        let (mut after, mut matched) = (from, 0);
         while after < last {
             let wanted = wanted.clone();
             let found = self
@@ -295,17 +326,18 @@ impl Inner {
             matched += u64::try_from(found.entries.len()).unwrap_or(u64::MAX);
             after = found.upto;
         }
-        Ok((matched, last))
+        Ok(Counted {
+            matched,
+            from,
+            upto: last,
+        })
     }
 
     fn wanted(&self, request: &ReplayRequest, upto: EventSeq) -> Result<EndedWanted, VerbError> {
         Ok(EndedWanted {
             number: self.queue_of(&request.subscription)?.number,
             state: request.state,
-            span: Span {
-                since: request.since,
-                until: request.until,
-            },
+            span: span(request),
             event_type: request.event_type.clone(),
             upto,
         })

@@ -23,7 +23,10 @@ const CHUNK_MAX: usize = 500;
 /// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// When each job goes on; absent: now.
+/// How late a chunk may be so that the next ones make up for it.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
+/// When each job goes on.
 type Times = HashMap<u64, Instant>;
 
 impl Inner {
@@ -41,15 +44,15 @@ impl Inner {
                         () = tokio::time::sleep_until(at) => {}
                     }
                 }
-                Some((id, _)) => {
-                    let pause = self.replay_chunk(id).await.unwrap_or_else(|error| {
+                Some((id, at)) => {
+                    let next = self.replay_chunk(id, at).await.unwrap_or_else(|error| {
                         warn!(
                             %error,
                             id, "a bulk replay could not go on; it is tried again"
                         );
-                        WAIT
+                        Instant::now() + WAIT
                     });
-                    times.insert(id, Instant::now() + pause);
+                    times.insert(id, next);
                 }
             }
         }
@@ -63,22 +66,27 @@ impl Inner {
             known.is_some_and(|known| known.job.state == ReplaysState::Running)
         };
         times.retain(|id, _| is_running(id));
-        let running = jobs.keys().filter(|id| is_running(id));
-        running
-            .map(|id| (*id, times.get(id).copied().unwrap_or(now)))
-            .min_by_key(|(_, at)| *at)
+        for (id, known) in jobs.iter().filter(|(id, _)| is_running(id)) {
+            // After a restart its pace goes on; a clock that was set back does not hold it up.
+            let pace = known.job.request.rate_limit;
+            let left = known.job.next_at.since(self.hub.clock.steady());
+            let left = left.min(pause(pace, chunk(pace)));
+            times.entry(*id).or_insert(now + left);
+        }
+        let earliest = times.iter().min_by_key(|(_, at)| **at);
+        earliest.map(|(id, at)| (*id, *at))
     }
 
-    /// Replays the next chunk of a job; answers how long it pauses then.
-    async fn replay_chunk(&self, id: u64) -> Result<Duration, VerbError> {
+    /// Replays the next chunk of a job, whose time was `at`; answers when it goes on.
+    async fn replay_chunk(&self, id: u64, at: Instant) -> Result<Instant, VerbError> {
         let turn = self.turn().await;
         let job = self.replays.get(id);
         let Some(mut job) = job.filter(|job| job.state == ReplaysState::Running) else {
-            return Ok(Duration::ZERO);
+            return Ok(at);
         };
         let pace = job.request.rate_limit;
         if self.is_held(&job.request.subscription) {
-            return Ok(WAIT);
+            return Ok(Instant::now() + WAIT);
         }
         let queue = self.queue_of(&job.request.subscription)?;
         let wanted = self.wanted(&job.request, job.upto)?;
@@ -105,15 +113,20 @@ impl Inner {
             job.state = ReplaysState::Done;
             job.skipped = job.matched.saturating_sub(job.replayed);
         }
-        let pause = pause(pace, entries.len());
+        // What a chunk takes is made up for, but for no more than a second.
+        let now = Instant::now();
+        let begun = now.checked_sub(LATE_MAX).map_or(at, |least| at.max(least));
+        let next = begun + pause(pace, entries.len());
+        let steady = self.hub.clock.steady();
+        job.next_at = steady.plus(next.saturating_duration_since(now));
         let version = self.replays.set(id, job.clone());
         if entries.is_empty() && job.state == ReplaysState::Running {
             // Nothing to record: after a crash it is looked at again.
             self.replays.settle(id, version, job, true);
-            return Ok(pause);
+            return Ok(next);
         }
         let was_dead = job.request.state == DeliveryState::Dead;
-        let (mut records, changes) = requeue(&queue, entries, was_dead, self.hub.clock.steady());
+        let (mut records, changes) = requeue(&queue, entries, was_dead, steady);
         records.push(record(id, &job));
         let recorded = self.carry_out(turn, records, changes, vec![claim]).await;
         if recorded.is_ok() && job.state == ReplaysState::Done {
@@ -121,7 +134,7 @@ impl Inner {
             info!(id, replayed, "a bulk replay is done");
         }
         self.replays.settle(id, version, job, recorded.is_ok());
-        recorded.map(|()| pause)
+        recorded.map(|()| next)
     }
 }
 

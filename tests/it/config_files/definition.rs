@@ -18,14 +18,15 @@ fn loaded(fields: &Value) -> Subscription {
         .map_err(|error| format!("{error} in {text}"))
         .unwrap()
         .config;
-    Subscription::clone(&config.subscriptions[&"a".parse().unwrap()])
+    let name = "a".parse().unwrap();
+    Subscription::clone(config.subscriptions.get(&name).unwrap())
 }
 
 /// The fields of a definition that can be written, with the secrets that it does not tell.
 fn writable(definition: &Map<String, Value>) -> Value {
     let mut fields = definition.clone();
-    let has_secret = fields["secret_set"] == json!(true);
-    let is_secret_url = fields["url_is_secret"] == json!(true);
+    let has_secret = fields.get("secret_set") == Some(&json!(true));
+    let is_secret_url = fields.get("url_is_secret") == Some(&json!(true));
     for key in READ_ONLY {
         fields.remove(key).unwrap();
     }
@@ -35,12 +36,14 @@ fn writable(definition: &Map<String, Value>) -> Value {
     if is_secret_url {
         fields.insert("url".to_owned(), json!({"env": "URL"}));
     }
-    for previous in fields["previous_secrets"].as_array_mut().unwrap() {
+    let previous = fields.get_mut("previous_secrets").unwrap();
+    for previous in previous.as_array_mut().unwrap() {
         let previous = previous.as_object_mut().unwrap();
         previous.remove("secret_fingerprint").unwrap();
         previous.insert("secret".to_owned(), json!({"env": "SECRET"}));
     }
-    for value in fields["headers"].as_object_mut().unwrap().values_mut() {
+    let headers = fields.get_mut("headers").unwrap();
+    for value in headers.as_object_mut().unwrap().values_mut() {
         if *value == json!({"redacted": true}) {
             *value = json!({"env": "TOKEN"});
         }

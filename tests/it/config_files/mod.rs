@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
 mod definition;
+mod differences;
 mod outside;
 mod robustness;
 mod values;

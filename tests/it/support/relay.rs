@@ -14,7 +14,7 @@ use crate::support::http::{Answer, get, post};
 
 /// What every configuration of a test begins with.
 const PRELUDE: &str = "\
-listen: {events: 127.0.0.1:0, admin: 127.0.0.1:0}
+listen: {events: 127.0.0.1:0, admin: 127.0.0.1:0, metrics: 127.0.0.1:0}
 store: {path: store}
 network: {allow_private: [127.0.0.1/32]}
 ";
@@ -24,6 +24,7 @@ pub(crate) struct Relay {
     pub(crate) handle: Handle,
     pub(crate) events: String,
     pub(crate) admin: String,
+    pub(crate) metrics: String,
     folder: TempDir,
     ended: JoinHandle<Result<(), AppError>>,
 }
@@ -44,6 +45,16 @@ impl Relay {
     pub(crate) async fn start_with(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+        Self::start_on(folder).await
+    }
+
+    /// Starts one with this configuration, which has neither `listen` nor `store` nor `network`, in a folder of its own.
+    pub(crate) async fn start_whole(folder: TempDir, text: &str) -> Self {
+        std::fs::write(
+            folder.path().join("config.yaml"),
+            format!("{PRELUDE}{text}"),
+        )
+        .unwrap();
         Self::start_on(folder).await
     }
 
@@ -69,6 +80,7 @@ impl Relay {
             handle: running.handle(),
             events: events.to_string(),
             admin: addresses.admin.to_string(),
+            metrics: addresses.metrics.as_ref().unwrap().to_string(),
             folder,
             ended: tokio::spawn(running.wait()),
         }

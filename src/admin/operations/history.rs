@@ -1,0 +1,176 @@
+//! Operations on events, deliveries and bulk replays, and the stream.
+
+use http::Method;
+
+use crate::admin::operation::{Operation, Success, schema_of};
+use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
+use crate::admin::query::{Kind, Parameter};
+use crate::admin::replays::{Begun, ReplayBody, ReplayView};
+use crate::admin::views::{DeliveryRow, DeliveryWithAttempts, EventRow, List};
+use crate::admin::{deliveries, events, openapi, replays, stream};
+
+const TYPE: Parameter = Parameter {
+    name: "type",
+    kind: Kind::Label,
+    about: "Only events of this type",
+};
+
+const GIVEN_ID: Parameter = Parameter {
+    name: "given_id",
+    kind: Kind::Label,
+    about: "Only the event to which the application gave this id",
+};
+
+const SUBSCRIPTION: Parameter = Parameter {
+    name: "subscription",
+    kind: Kind::Name,
+    about: "Only what concerns this subscription",
+};
+
+const DELIVERY: Success = Success::json(200, "The delivery", schema_of::<DeliveryWithAttempts>);
+
+pub(super) fn operations() -> Vec<Operation> {
+    let mut all = events_and_deliveries();
+    all.extend(bulk_replays());
+    all.push(Operation {
+        query: &[SUBSCRIPTION],
+        answers: vec![Success::text(
+            200,
+            "Server-sent events: attempt, delivery, subscription, missed",
+            "text/event-stream",
+        )],
+        ..reading(
+            "/v1/stream",
+            "stream",
+            "What happens, as it happens",
+            |call| Box::pin(stream::listen(call)),
+        )
+    });
+    all
+}
+
+fn events_and_deliveries() -> Vec<Operation> {
+    vec![
+        Operation {
+            query: &[LIMIT, CURSOR, TYPE, GIVEN_ID, SINCE, UNTIL],
+            answers: vec![Success::json(
+                200,
+                "A page, newest first",
+                schema_of::<List<EventRow>>,
+            )],
+            ..reading("/v1/events", "listEvents", "Events that are kept", |call| {
+                Box::pin(events::all(call))
+            })
+        },
+        Operation {
+            answers: vec![Success::json(200, "The event", events::schema)],
+            ..reading(
+                "/v1/events/{event_id}",
+                "getEvent",
+                "One event with its deliveries; with the scope manage also its headers and body",
+                |call| Box::pin(events::one(call)),
+            )
+        },
+        Operation {
+            query: &[LIMIT, CURSOR, SUBSCRIPTION, deliveries::STATE, SINCE, UNTIL],
+            answers: vec![Success::json(
+                200,
+                "A page, newest event first",
+                schema_of::<List<DeliveryRow>>,
+            )],
+            ..reading(
+                "/v1/deliveries",
+                "listDeliveries",
+                "Deliveries that are kept",
+                |call| Box::pin(deliveries::all(call)),
+            )
+        },
+        Operation {
+            answers: vec![DELIVERY],
+            ..reading(
+                "/v1/deliveries/{delivery_id}",
+                "getDelivery",
+                "One delivery with its attempts",
+                |call| Box::pin(deliveries::one(call)),
+            )
+        },
+        Operation {
+            body: Some(openapi::empty_object),
+            answers: vec![DELIVERY],
+            refusals: &[409],
+            ..changing(
+                Method::POST,
+                "/v1/deliveries/{delivery_id}/replay",
+                "replayDelivery",
+                "Attempt it again: at once if it is pending, else with a fresh schedule",
+                |call| Box::pin(deliveries::replay(call)),
+            )
+        },
+        Operation {
+            body: Some(openapi::empty_object),
+            answers: vec![DELIVERY],
+            refusals: &[409],
+            ..changing(
+                Method::POST,
+                "/v1/deliveries/{delivery_id}/cancel",
+                "cancelDelivery",
+                "Take a pending or dead delivery back",
+                |call| Box::pin(deliveries::cancel(call)),
+            )
+        },
+    ]
+}
+
+fn bulk_replays() -> Vec<Operation> {
+    const REPLAY: Success = Success::json(200, "The bulk replay", schema_of::<ReplayView>);
+    vec![
+        Operation {
+            answers: vec![Success::json(
+                200,
+                "Those that are kept, newest first: 16 at most",
+                schema_of::<List<ReplayView>>,
+            )],
+            ..reading("/v1/replays", "listReplays", "Bulk replays", |call| {
+                Box::pin(replays::all(call))
+            })
+        },
+        Operation {
+            body: Some(schema_of::<ReplayBody>),
+            answers: vec![
+                Success::json(
+                    200,
+                    "With dry_run: what would be replayed",
+                    schema_of::<replays::Matched>,
+                ),
+                Success::json(202, "It has begun", schema_of::<Begun>).with_headers(&["Location"]),
+            ],
+            refusals: &[409],
+            ..changing(
+                Method::POST,
+                "/v1/replays",
+                "beginReplay",
+                "Replay many deliveries of a subscription",
+                |call| Box::pin(replays::begin(call)),
+            )
+        },
+        Operation {
+            answers: vec![REPLAY],
+            ..reading(
+                "/v1/replays/{replay_id}",
+                "getReplay",
+                "How far a bulk replay is",
+                |call| Box::pin(replays::one(call)),
+            )
+        },
+        Operation {
+            answers: vec![REPLAY],
+            ..changing(
+                Method::DELETE,
+                "/v1/replays/{replay_id}",
+                "stopReplay",
+                "Stop a bulk replay",
+                |call| Box::pin(replays::stop(call)),
+            )
+        },
+    ]
+}

@@ -1,0 +1,45 @@
+//! What orchestrators and scrapers ask: `/healthz`, `/readyz`, `/metrics`. They say nothing secret and change nothing.
+
+use http::StatusCode;
+
+use crate::admin::answer::{Answer, respond, text};
+use crate::admin::operation::Call;
+use crate::admin::refusal::Refusal;
+use crate::store::Health;
+
+/// The media type of Prometheus text. Source: Prometheus exposition formats, text format 0.0.4.
+pub(super) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `GET /healthz`
+pub(super) async fn healthz(call: Call) -> Result<Answer, Refusal> {
+    Ok(match call.admin.store.health() {
+        Health::Healthy | Health::Full => text(StatusCode::OK, "ok\n"),
+        Health::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "the store has failed\n"),
+    })
+}
+
+/// `GET /readyz`
+pub(super) async fn readyz(call: Call) -> Result<Answer, Refusal> {
+    if !call.admin.readiness.is_ready() {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Ok(text(status, "starting or stopping\n"));
+    }
+    Ok(match call.admin.store.health() {
+        Health::Healthy => text(StatusCode::OK, "ok\n"),
+        Health::Full => text(StatusCode::OK, "ok, but the store is full\n"),
+        Health::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "the store has failed\n"),
+    })
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(call: Call) -> Result<Answer, Refusal> {
+    call.admin.control.refreshed().await;
+    match call.admin.exporter.text().await {
+        Some(text) => Ok(respond(StatusCode::OK, METRICS_TYPE, text)),
+        None => Err(Refusal::unavailable(
+            "overloaded",
+            "too many scrapes at once",
+            1,
+        )),
+    }
+}

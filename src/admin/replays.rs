@@ -1,0 +1,365 @@
+//! `/v1/replays`: many deliveries at once, at a pace.
+
+use std::time::Duration;
+
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::admin::answer::{self, Answer, json_with};
+use crate::admin::operation::Call;
+use crate::admin::query::{TIME_EXPECTED, time};
+use crate::admin::refusal::Refusal;
+use crate::admin::views::{List, State, Time};
+use crate::domain::{DeliveryState, RateLimit, Timestamp};
+use crate::store::{ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
+
+const NO_REPLAY: &str = "there is no such bulk replay, or it is no longer kept";
+
+/// A bulk replay.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Replay")]
+pub(super) struct ReplayView {
+    /// Its id
+    id: String,
+    /// Whether it still goes on: `running`, `done`, `stopped`
+    #[schemars(extend("enum" = ["running", "done", "stopped"]))]
+    status: &'static str,
+    /// Deliveries of this subscription
+    subscription: String,
+    /// In this state
+    state: State,
+    /// Of events accepted at this time or later
+    since: Option<Time>,
+    /// Of events accepted before this time
+    until: Option<Time>,
+    /// Of events of this type
+    event_type: Option<String>,
+    /// How fast, such as `100/s`; null: as fast as it goes
+    rate_limit: Option<String>,
+    /// Deliveries that fitted when it began
+    matched: u64,
+    /// Those that were replayed
+    replayed: u64,
+    /// Those that were not, because they had changed since
+    skipped: u64,
+    /// When it began
+    created_at: Time,
+}
+
+impl ReplayView {
+    fn new(progress: ReplayProgress) -> Self {
+        let request = progress.request;
+        Self {
+            id: progress.id.0.to_string(),
+            status: match progress.state {
+                ReplaysState::Running => "running",
+                ReplaysState::Done => "done",
+                ReplaysState::Stopped => "stopped",
+            },
+            subscription: request.subscription.to_string(),
+            state: State(request.state),
+            since: request.since.map(Time),
+            until: request.until.map(Time),
+            event_type: request.event_type.map(|it| it.to_string()),
+            rate_limit: request.rate_limit.map(rate_text),
+            matched: progress.matched,
+            replayed: progress.replayed,
+            skipped: progress.skipped,
+            created_at: Time(progress.begun_at),
+        }
+    }
+}
+
+/// What is to be replayed.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "NewReplay", deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "describes a body, which is read field by field so that all errors are told at once"
+)]
+pub(super) struct ReplayBody {
+    /// Deliveries of this subscription
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
+    subscription: String,
+    /// In this state; default `dead`
+    #[schemars(extend("enum" = ["dead", "cancelled", "delivered", null]))]
+    state: Option<String>,
+    /// Of events accepted at this time or later
+    since: Option<Time>,
+    /// Of events accepted before this time
+    until: Option<Time>,
+    /// Of events of this type
+    #[schemars(regex(pattern = "^[!-~]{1,256}$"))]
+    event_type: Option<String>,
+    /// How fast, such as `100/s`, `5000/m`; default as fast as it goes
+    #[schemars(regex(pattern = "^0{0,3}[1-9][0-9]{0,8}/[smh]$"))]
+    rate_limit: Option<String>,
+    /// Only count; default false
+    dry_run: Option<bool>,
+}
+
+/// What a bulk replay would find.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Matched {
+    /// Deliveries that fit
+    matched: u64,
+}
+
+/// A bulk replay that has begun.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Begun {
+    /// Its id
+    id: String,
+    /// Deliveries that fit
+    matched: u64,
+}
+
+/// The list, newest first: 16 at most.
+pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
+    let found = call.admin.store.replays();
+    Ok(answer::json(&List {
+        data: found.into_iter().map(ReplayView::new).collect(),
+        next_cursor: None,
+    }))
+}
+
+/// One.
+pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
+    let id = id(&call)?;
+    match call.admin.store.replay_progress(id) {
+        Some(progress) => Ok(answer::json(&ReplayView::new(progress))),
+        None => Err(Refusal::not_found(NO_REPLAY)),
+    }
+}
+
+/// Stops it.
+pub(super) async fn stop(call: Call) -> Result<Answer, Refusal> {
+    let id = id(&call)?;
+    if call.admin.store.replay_progress(id).is_none() {
+        return Err(Refusal::not_found(NO_REPLAY));
+    }
+    let progress = call.admin.store.stop_replays(id).await?;
+    Ok(answer::json(&ReplayView::new(progress)))
+}
+
+/// Begins one, or counts what it would find.
+pub(super) async fn begin(call: Call) -> Result<Answer, Refusal> {
+    let (request, dry_run) = asked(&call.body)?;
+    if !call.admin.knows(&request.subscription) {
+        let message = "no subscription has this name";
+        return Err(Refusal::invalid_at("subscription", message));
+    }
+    if dry_run {
+        let matched = call.admin.store.count_replays(&request).await?;
+        return Ok(answer::json(&Matched { matched }));
+    }
+    let (ReplayId(id), matched) = call.admin.store.begin_replays(request).await?;
+    let begun = Begun {
+        id: id.to_string(),
+        matched,
+    };
+    let mut answer = json_with(StatusCode::ACCEPTED, &begun);
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{id}")) {
+        answer.headers_mut().insert(LOCATION, place);
+    }
+    Ok(answer)
+}
+
+fn id(call: &Call) -> Result<ReplayId, Refusal> {
+    call.named(NO_REPLAY).map(ReplayId)
+}
+
+/// Refuses a body that says anything.
+pub(super) fn no_fields(body: &Map<String, Value>) -> Result<(), Refusal> {
+    let unknown = |name: &String| (name.clone(), "unknown field: expected {}".to_owned());
+    let errors: Vec<_> = body.keys().map(unknown).collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::invalid(errors)),
+    }
+}
+
+/// What a body asks for, and whether only to count.
+fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
+    let mut fields = Fields {
+        body,
+        errors: Vec::new(),
+    };
+    let known = [
+        "subscription",
+        "state",
+        "since",
+        "until",
+        "event_type",
+        "rate_limit",
+        "dry_run",
+    ];
+    for name in body.keys().filter(|name| !known.contains(&name.as_str())) {
+        let message = format!("unknown field: expected {}", known.join(", "));
+        fields.errors.push((name.clone(), message));
+    }
+    let subscription = fields.text("subscription", |text| {
+        text.parse()
+            .map_err(|error: crate::domain::NameError| error.to_string())
+    });
+    if subscription.is_none() && !fields.has_error("subscription") {
+        fields.error("subscription", "expected the name of a subscription");
+    }
+    let state = fields.text("state", |text| {
+        let mut states = DeliveryState::ALL.iter();
+        let found = states.find(|it| it.as_str() == text && **it != DeliveryState::Pending);
+        let expected = "expected one of dead, cancelled, delivered";
+        found.copied().ok_or_else(|| expected.to_owned())
+    });
+    let point = |text: &str| time(text).ok_or_else(|| TIME_EXPECTED.to_owned());
+    let since: Option<Timestamp> = fields.text("since", point);
+    let until: Option<Timestamp> = fields.text("until", point);
+    let event_type = fields.text("event_type", |text| {
+        text.parse()
+            .map_err(|error: crate::domain::PatternError| error.to_string())
+    });
+    let rate_limit = fields.text("rate_limit", |text| {
+        let expected = "expected a whole number, at least 1, and one of /s, /m, /h, such as 100/s";
+        rate(text).ok_or_else(|| expected.to_owned())
+    });
+    let dry_run = match body.get("dry_run") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(dry_run)) => *dry_run,
+        Some(_) => {
+            fields.error("dry_run", "expected true or false");
+            false
+        }
+    };
+    match subscription.filter(|_| fields.errors.is_empty()) {
+        None => Err(Refusal::invalid(fields.errors)),
+        Some(subscription) => Ok((
+            ReplayRequest {
+                subscription,
+                state: state.unwrap_or(DeliveryState::Dead),
+                since,
+                until,
+                event_type,
+                rate_limit,
+            },
+            dry_run,
+        )),
+    }
+}
+
+/// Fields that are texts, with what is wrong.
+struct Fields<'a> {
+    body: &'a Map<String, Value>,
+    errors: Vec<(String, String)>,
+}
+
+impl Fields<'_> {
+    /// The value of a text; null is as if it were not there.
+    fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let read = match self.body.get(name)? {
+            Value::Null => return None,
+            Value::String(text) => read(text),
+            _ => Err("expected a text".to_owned()),
+        };
+        read.map_err(|message| self.error(name, &message)).ok()
+    }
+
+    fn error(&mut self, name: &str, message: &str) {
+        self.errors.push((name.to_owned(), message.to_owned()));
+    }
+
+    fn has_error(&self, name: &str) -> bool {
+        self.errors.iter().any(|(path, _)| path == name)
+    }
+}
+
+/// Reads `100/s`.
+fn rate(text: &str) -> Option<RateLimit> {
+    let (number, unit) = text.split_once('/')?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    let attempts = Some(number)
+        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))?
+        .parse()
+        .ok()?;
+    (attempts > 0).then_some(RateLimit {
+        attempts,
+        per: Duration::from_secs(seconds),
+    })
+}
+
+fn rate_text(rate: RateLimit) -> String {
+    let unit = match rate.per.as_secs() {
+        1 => "s",
+        60 => "m",
+        _ => "h",
+    };
+    format!("{}/{unit}", rate.attempts)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked_for(body: Value) -> Result<(ReplayRequest, bool), String> {
+        let Value::Object(body) = body else {
+            panic!("not an object")
+        };
+        asked(&body).map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    #[test]
+    fn dead_deliveries_of_a_subscription_are_replayed_unless_it_says_else() {
+        let (request, dry_run) = asked_for(json!({"subscription": "a"})).unwrap();
+        assert_eq!(
+            (request.state, request.rate_limit, dry_run),
+            (DeliveryState::Dead, None, false)
+        );
+        let body = json!({"subscription": "a", "state": "cancelled", "since": "1970-01-01T00:00:01Z",
+            "until": null, "event_type": "x.y", "rate_limit": "90/m", "dry_run": true});
+        let (request, dry_run) = asked_for(body).unwrap();
+        assert_eq!(request.state, DeliveryState::Cancelled);
+        assert_eq!(
+            (request.since, request.until),
+            (Some(Timestamp::from_millis(1000)), None)
+        );
+        assert_eq!(request.rate_limit.map(rate_text).as_deref(), Some("90/m"));
+        assert!(dry_run);
+    }
+
+    #[test]
+    fn every_value_that_is_wrong_is_named() {
+        for (field, value) in [
+            ("state", json!("pending")),
+            ("state", json!(1)),
+            ("since", json!("today")),
+            ("until", json!({})),
+            ("event_type", json!("")),
+            ("rate_limit", json!("0/s")),
+            ("rate_limit", json!("100")),
+            ("dry_run", json!("yes")),
+            ("other", json!(1)),
+        ] {
+            let mut body = json!({"subscription": "a"});
+            body[field] = value;
+            let error = asked_for(body).unwrap_err();
+            assert!(error.contains(&format!("(\"{field}\"")), "{error}");
+        }
+        for body in [
+            json!({}),
+            json!({"subscription": "_a"}),
+            json!({"subscription": 1}),
+        ] {
+            let error = asked_for(body).unwrap_err();
+            assert!(error.contains("(\"subscription\""), "{error}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! `GET /v1/stream`: what happens, as it happens, as server-sent events (WHATWG HTML, section 9.2).
+//!
+//! Each is `event: attempt`, `delivery` or `subscription` with one line of JSON. A comment every 15 s keeps the connection
+//! open. A listener that is too slow gets `event: missed` with the number of what it missed. Nothing is kept for those
+//! who come later: the lists are for that.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::answer::Answer;
+use crate::admin::operation::Call;
+use crate::admin::refusal::Refusal;
+use crate::admin::views::{Disabled, Ended, Failure, State, Time, millis};
+use crate::domain::{Status, SubscriptionName};
+use crate::feed::{AttemptEnded, Happening};
+
+/// Streams at the same time.
+const STREAMS_MAX: usize = 16;
+/// A stream on which nothing happens says so this often.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Places for those who listen. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
+    }
+}
+
+/// Begins a stream.
+pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
+    let subscription = call.query.name("subscription")?;
+    let place = Arc::clone(&call.admin.streams.0).try_acquire_owned();
+    let Ok(place) = place else {
+        let detail = "16 streams are open: expected one of them to end first";
+        return Err(Refusal::unavailable("too_many_streams", detail, 15));
+    };
+    let listener = Listener {
+        happenings: call.admin.feed.listen(),
+        subscription,
+        stop: call.admin.stop.clone(),
+        begun: false,
+        _place: place,
+    };
+    let frames = stream::unfold(listener, |mut listener| async move {
+        let text = listener.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(text)), listener))
+    });
+    let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(answer)
+}
+
+/// One who listens.
+struct Listener {
+    happenings: Receiver<Happening>,
+    /// Only what concerns this one.
+    subscription: Option<SubscriptionName>,
+    stop: CancellationToken,
+    begun: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// The next piece of the stream; none at its end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if !self.begun {
+            self.begun = true;
+            return Some(Bytes::from_static(b": listening\n\n"));
+        }
+        let stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            text = timeout(HEARTBEAT, self.heard()) => {
+                text.unwrap_or(Some(Bytes::from_static(b": nothing\n\n")))
+            }
+        }
+    }
+
+    async fn heard(&mut self) -> Option<Bytes> {
+        loop {
+            match self.happenings.recv().await {
+                Ok(happening) if self.wants(&happening) => return Some(written(&happening)),
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => {
+                    return Some(piece("missed", &json!({"missed": missed})));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn wants(&self, happening: &Happening) -> bool {
+        let Some(wanted) = &self.subscription else {
+            return true;
+        };
+        let concerned = match happening {
+            Happening::Attempt(attempt) => &attempt.delivery.subscription,
+            Happening::Delivery { id, .. } => &id.subscription,
+            Happening::Subscription { name, .. } => name,
+        };
+        concerned == wanted
+    }
+}
+
+fn written(happening: &Happening) -> Bytes {
+    match happening {
+        Happening::Attempt(attempt) => piece("attempt", &AttemptTold::new(attempt)),
+        Happening::Delivery { id, state } => {
+            let told = json!({"id": id.to_string(), "event_id": id.event.to_string(),
+                "subscription": id.subscription.as_str(), "state": State(*state)});
+            piece("delivery", &told)
+        }
+        Happening::Subscription { name, status } => piece("subscription", &standing(name, status)),
+    }
+}
+
+fn standing(name: &SubscriptionName, status: &Status) -> Value {
+    let is_active = status.is_active();
+    json!({
+        "name": name.as_str(),
+        "status": if is_active { "active" } else { "disabled" },
+        "disabled_at": status.disabled.map(|(_, since)| Time(since)),
+        "disabled_reason": status.disabled.map(|(reason, _)| Disabled(reason)),
+        "consecutive_failures": status.consecutive_failures,
+    })
+}
+
+/// One server-sent event. JSON as written has no line feed.
+fn piece(name: &str, data: &impl Serialize) -> Bytes {
+    // Texts and numbers are written to memory: there is nothing that could fail.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+/// An attempt: as in the list of attempts, and what it means for its delivery.
+#[derive(Serialize)]
+struct AttemptTold {
+    id: String,
+    event_id: String,
+    event: String,
+    attempt: u32,
+    status: Ended,
+    reason: Option<Failure>,
+    response_code: Option<u16>,
+    error_message: Option<String>,
+    duration_ms: u64,
+    created_at: Time,
+    subscription: String,
+    delivery_id: String,
+    delivery_state: State,
+}
+
+impl AttemptTold {
+    fn new(told: &AttemptEnded) -> Self {
+        Self {
+            id: format!("{}.{}", told.delivery, told.number),
+            event_id: told.delivery.event.to_string(),
+            event: told.event_type.to_string(),
+            attempt: told.number,
+            status: Ended(told.status),
+            reason: told.reason.map(Failure),
+            response_code: told.response_code,
+            error_message: told.error_message.as_deref().map(str::to_owned),
+            duration_ms: millis(told.duration),
+            created_at: Time(told.started_at),
+            subscription: told.delivery.subscription.to_string(),
+            delivery_id: told.delivery.to_string(),
+            delivery_state: State(told.state),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DeliveryId, DeliveryState, EventId, Timestamp};
+    use crate::feed::Feed;
+
+    fn cancelled(subscription: &str) -> Happening {
+        Happening::Delivery {
+            id: DeliveryId {
+                event: EventId::new(Timestamp::from_millis(1), [0; 10]),
+                subscription: subscription.parse().unwrap(),
+            },
+            state: DeliveryState::Cancelled,
+        }
+    }
+
+    fn listener(feed: &Feed, subscription: Option<&str>, stop: &CancellationToken) -> Listener {
+        let places = Streams::default();
+        Listener {
+            happenings: feed.listen(),
+            subscription: subscription.map(|name| name.parse().unwrap()),
+            stop: stop.clone(),
+            begun: true,
+            _place: places.0.try_acquire_owned().unwrap(),
+        }
+    }
+
+    async fn heard(listener: &mut Listener) -> String {
+        let text = listener.next().await.unwrap();
+        String::from_utf8(text.to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_is_told_and_silence_is_too() {
+        let (feed, stop) = (Feed::default(), CancellationToken::new());
+        let mut all = listener(&feed, None, &stop);
+        let mut some = listener(&feed, Some("b"), &stop);
+        feed.tell(|| cancelled("a"));
+        feed.tell(|| cancelled("b"));
+        let first = heard(&mut all).await;
+        assert!(
+            first.starts_with("event: delivery\ndata: {\"id\":\"evt_"),
+            "{first}"
+        );
+        assert!(
+            first.ends_with("\"subscription\":\"a\",\"state\":\"cancelled\"}\n\n"),
+            "{first}"
+        );
+        assert!(heard(&mut some).await.contains("\"b\""));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(heard(&mut some).await, ": nothing\n\n");
+        assert_eq!(begun.elapsed(), HEARTBEAT);
+    }
+
+    #[tokio::test]
+    async fn a_slow_listener_is_told_how_much_it_missed() {
+        let (feed, stop) = (Feed::default(), CancellationToken::new());
+        let mut slow = listener(&feed, None, &stop);
+        for _ in 0..1024 + 3 {
+            feed.tell(|| cancelled("a"));
+        }
+        assert_eq!(
+            heard(&mut slow).await,
+            "event: missed\ndata: {\"missed\":3}\n\n"
+        );
+        assert!(heard(&mut slow).await.starts_with("event: delivery\n"));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_relay() {
+        let (feed, stop) = (Feed::default(), CancellationToken::new());
+        let mut all = listener(&feed, None, &stop);
+        feed.tell(|| cancelled("a"));
+        stop.cancel();
+        assert_eq!(all.next().await, None);
+    }
+}

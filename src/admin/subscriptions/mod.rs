@@ -1,0 +1,90 @@
+//! `/v1/subscriptions`: how they are defined and how they stand.
+//!
+//! What is shown is one flat object: the fields as they would stand in the file, secrets redacted, and the state that the
+//! store and its queue know.
+
+mod view;
+
+use http::HeaderValue;
+use http::header::ETAG;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use crate::admin::Admin;
+use crate::admin::answer::{self, Answer};
+use crate::admin::operation::Call;
+use crate::admin::refusal::Refusal;
+use crate::admin::views::List;
+use crate::config::Subscription;
+use crate::domain::SubscriptionName;
+
+pub use view::etag;
+pub(super) use view::{SubscriptionView, schema};
+
+/// Why there is nothing to show.
+pub(super) const NO_SUBSCRIPTION: &str = "no subscription has this name";
+
+/// What a cursor of the list begins with; the last name of the page follows.
+const CURSOR: &str = "s-";
+
+/// The list, by name.
+pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
+    let page = call.query.page()?;
+    let after = page.cursor.as_deref().map(cursor).transpose()?;
+    call.admin.exporter.published().await;
+    let config = call.admin.control.config();
+    let is_after = |name: &SubscriptionName| after.as_ref().is_none_or(|after| name > after);
+    let mut rest = config
+        .subscriptions
+        .values()
+        .filter(|it| is_after(&it.name));
+    let shown: Vec<_> = rest.by_ref().take(page.limit).collect();
+    let last = shown.last().filter(|_| rest.next().is_some());
+    Ok(answer::json(&List {
+        next_cursor: last.map(|last| format!("{CURSOR}{}", last.name)),
+        data: shown
+            .into_iter()
+            .map(|it| SubscriptionView::new(&call.admin, it))
+            .collect(),
+    }))
+}
+
+/// One.
+pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
+    let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
+    call.admin.exporter.published().await;
+    let config = call.admin.control.config();
+    match config.subscriptions.get(&name) {
+        Some(subscription) => Ok(show(&call.admin, subscription)),
+        None => Err(Refusal::not_found(NO_SUBSCRIPTION)),
+    }
+}
+
+/// The answer with one.
+fn show(admin: &Admin, subscription: &Subscription) -> Answer {
+    let mut answer = answer::json(&SubscriptionView::new(admin, subscription));
+    // A tag is hexadecimal digits in quotes.
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", etag(subscription))) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
+}
+
+/// Behind which name the page begins.
+fn cursor(text: &str) -> Result<SubscriptionName, Refusal> {
+    let name = text.strip_prefix(CURSOR).and_then(|name| name.parse().ok());
+    let message = "not a cursor of this list: expected the next_cursor of a page before";
+    name.ok_or_else(|| Refusal::invalid_at("cursor", message))
+}
+
+/// The schema of the list.
+pub(super) fn list_schema(generator: &mut SchemaGenerator) -> Schema {
+    let one = schema(generator);
+    json_schema!({
+        "type": "object",
+        "required": ["data", "next_cursor"],
+        "properties": {
+            "data": {"type": "array", "items": one},
+            "next_cursor": {"type": ["string", "null"]}
+        }
+    })
+}

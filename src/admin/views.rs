@@ -1,0 +1,285 @@
+//! What things look like in answers. The schemas in the OpenAPI document are made of these types.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use crate::admin::answer::{self, Answer};
+use crate::domain::{
+    AttemptStatus, DeadReason, DeliveryId, DeliveryState, DisabledReason, FailureReason, Label,
+    Timestamp,
+};
+use crate::store::{Attempt, DeliverySummary, EventSummary, Listing};
+
+/// A point in time: RFC 3339 UTC with milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time(pub(super) Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// Words of the contract, as their text.
+macro_rules! words {
+    ($($name:ident of $domain:ident,)*) => { $(
+        #[doc = concat!("A [`", stringify!($domain), "`] as its text.")]
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct $name(pub(super) $domain);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_str())
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($domain).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let all: Vec<_> = $domain::ALL.iter().map(|word| word.as_str()).collect();
+                json_schema!({"type": "string", "enum": all})
+            }
+        }
+    )* };
+}
+
+words! {
+    Ended of AttemptStatus,
+    Failure of FailureReason,
+    Death of DeadReason,
+    State of DeliveryState,
+    Disabled of DisabledReason,
+}
+
+/// A page of a list, newest first unless said otherwise.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct List<T> {
+    /// What is on it: there may be fewer than the limit, or none, although more follows
+    pub(super) data: Vec<T>,
+    /// For `cursor` of the next page, URL-safe; null: there is none
+    pub(super) next_cursor: Option<String>,
+}
+
+/// The answer with a page of a list.
+pub(super) fn list<T, V: Serialize>(found: Listing<T>, view: impl FnMut(T) -> V) -> Answer {
+    answer::json(&List {
+        data: found.items.into_iter().map(view).collect(),
+        next_cursor: found.next,
+    })
+}
+
+/// One HTTP request of a delivery.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+pub(super) struct AttemptView {
+    /// `<event id>.<subscription>.<attempt>`
+    id: String,
+    /// Of which event
+    event_id: String,
+    /// The type of the event
+    event: String,
+    /// Its number, from 1
+    attempt: u32,
+    /// How it ended
+    status: Ended,
+    /// Why it failed
+    reason: Option<Failure>,
+    /// The status code of the response, if one came
+    response_code: Option<u16>,
+    /// What went wrong; of a response the phrase of its status
+    error_message: Option<String>,
+    /// How long it took, milliseconds
+    duration_ms: u64,
+    /// When it began
+    created_at: Time,
+}
+
+impl AttemptView {
+    pub(super) fn new(delivery: &DeliveryId, event_type: &Label, attempt: &Attempt) -> Self {
+        Self {
+            id: format!("{delivery}.{}", attempt.number),
+            event_id: delivery.event.to_string(),
+            event: event_type.to_string(),
+            attempt: attempt.number,
+            status: Ended(attempt.status),
+            reason: attempt.reason.map(Failure),
+            response_code: attempt.response_code,
+            error_message: attempt.error_message.as_deref().map(str::to_owned),
+            duration_ms: millis(attempt.duration),
+            created_at: Time(attempt.started_at),
+        }
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An attempt with the beginning of the response.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AttemptWithResponse")]
+pub(super) struct AnsweredAttempt {
+    #[serde(flatten)]
+    attempt: AttemptView,
+    /// The beginning of the response body (4 KiB of a failure, 256 bytes of a success); null if it is no UTF-8
+    response_body: Option<String>,
+    /// The same in base64, if it is no UTF-8
+    response_body_base64: Option<String>,
+}
+
+impl AnsweredAttempt {
+    pub(super) fn new(delivery: &DeliveryId, event_type: &Label, attempt: &Attempt) -> Self {
+        let (response_body, response_body_base64) = text_or_base64(&attempt.response_prefix);
+        Self {
+            attempt: AttemptView::new(delivery, event_type, attempt),
+            response_body,
+            response_body_base64,
+        }
+    }
+}
+
+/// Bytes as text, or in base64 if they are no UTF-8. What was cut within a character is text up to it.
+pub(super) fn text_or_base64(bytes: &Bytes) -> (Option<String>, Option<String>) {
+    use base64::Engine as _;
+    match str::from_utf8(bytes) {
+        Ok(text) => (Some(text.to_owned()), None),
+        Err(error) if error.error_len().is_none() => {
+            let whole = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            (Some(String::from_utf8_lossy(whole).into_owned()), None)
+        }
+        Err(_) => {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+            (None, Some(encoded))
+        }
+    }
+}
+
+/// One event for one subscription.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
+pub(super) struct DeliveryRow {
+    /// `<event id>.<subscription>`
+    pub(super) id: String,
+    /// Of which event
+    pub(super) event_id: String,
+    /// For which subscription
+    pub(super) subscription: String,
+    /// The type of the event
+    pub(super) event: String,
+    /// Where it stands
+    pub(super) state: State,
+    /// It is pending and waits because its subscription is disabled or was removed from the file
+    pub(super) held: bool,
+    /// Why it is dead
+    pub(super) dead_reason: Option<Death>,
+    /// Attempts made; null in a list for one that was delivered
+    pub(super) attempt_count: Option<u32>,
+    /// When it is to be attempted again; null if it is not pending, or waits for its first attempt
+    pub(super) next_attempt_at: Option<Time>,
+    /// When the event was accepted
+    pub(super) created_at: Time,
+    /// When it died or was cancelled, or, unless in a list, was delivered
+    pub(super) ended_at: Option<Time>,
+}
+
+impl DeliveryRow {
+    pub(super) fn new(found: &DeliverySummary, is_held: bool) -> Self {
+        Self {
+            id: found.id.to_string(),
+            event_id: found.id.event.to_string(),
+            subscription: found.id.subscription.to_string(),
+            event: found.event_type.to_string(),
+            state: State(found.state),
+            held: is_held && found.state == DeliveryState::Pending,
+            dead_reason: found.dead_reason.map(Death),
+            attempt_count: found.attempts,
+            next_attempt_at: found.due_at.map(Time),
+            created_at: Time(found.accepted_at),
+            ended_at: found.ended_at.map(Time),
+        }
+    }
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct DeliveryWithAttempts {
+    #[serde(flatten)]
+    pub(super) delivery: DeliveryRow,
+    /// The last 200, newest first
+    pub(super) attempts: Vec<AnsweredAttempt>,
+}
+
+/// What the application posted.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub(super) struct EventRow {
+    /// `evt_` and a UUID
+    pub(super) id: String,
+    /// The type that patterns match
+    pub(super) r#type: String,
+    /// The id that the application gave it
+    pub(super) given_id: Option<String>,
+    /// What orders its deliveries
+    pub(super) key: Option<String>,
+    /// When it was accepted
+    pub(super) created_at: Time,
+    /// Bytes of its body
+    pub(super) body_bytes: u64,
+    /// How many deliveries it has
+    pub(super) delivery_count: usize,
+}
+
+impl EventRow {
+    pub(super) fn new(found: &EventSummary) -> Self {
+        Self {
+            id: found.id.to_string(),
+            r#type: found.event_type.to_string(),
+            given_id: found.given_id.as_ref().map(Label::to_string),
+            key: found.key.as_ref().map(Label::to_string),
+            created_at: Time(found.accepted_at),
+            body_bytes: found.body_bytes.into(),
+            delivery_count: found.deliveries,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_as_text_if_they_are() {
+        let shown = |bytes: &'static [u8]| text_or_base64(&Bytes::from_static(bytes));
+        assert_eq!(shown("aü".as_bytes()), (Some("aü".to_owned()), None));
+        assert_eq!(shown(b"a\xc3"), (Some("a".to_owned()), None));
+        assert_eq!(shown(b"a\xffb"), (None, Some("Yf9i".to_owned())));
+        assert_eq!(shown(b""), (Some(String::new()), None));
+    }
+
+    #[test]
+    fn times_have_milliseconds() {
+        let json = serde_json::to_string(&Time(Timestamp::from_millis(1000))).unwrap();
+        assert_eq!(json, "\"1970-01-01T00:00:01.000Z\"");
+    }
+}

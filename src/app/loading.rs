@@ -1,0 +1,138 @@
+//! The configuration that is being loaded, on a thread of its own so that reading files delays no delivery. One at a
+//! time, reloads and edits alike: so an edit sees what the one before it wrote.
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::admin::{EditDone, EditRefusal, EditRequest};
+use crate::app::handle::ReloadRequest;
+use crate::config::{Config, ConfigError, Loaded, Problem};
+use crate::domain::Secret;
+use crate::ingest::Routes;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// A configuration with everything made of it that can be made beside the running one.
+pub(super) struct Prepared {
+    pub(super) config: Arc<Config>,
+    pub(super) routes: Routes,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) files: Vec<PathBuf>,
+}
+
+impl Prepared {
+    /// Makes of a configuration what can be made without touching the running one.
+    pub(super) fn new(loaded: Loaded, store: &Store, metrics: &Metrics) -> Self {
+        let config = Arc::new(loaded.config);
+        Self {
+            routes: Routes::new(Arc::clone(&config), store, metrics),
+            config,
+            warnings: loaded.warnings,
+            files: loaded.files,
+        }
+    }
+}
+
+/// An edit that is written.
+pub(super) struct Written {
+    pub(super) prepared: Prepared,
+    pub(super) generated_secret: Option<Secret>,
+}
+
+/// Whom to tell how an edit went.
+pub(super) type EditAnswer = oneshot::Sender<Result<EditDone, EditRefusal>>;
+
+/// A load that is over; none where its thread ended without a result.
+pub(super) enum Ended {
+    Reload(Option<Result<Prepared, ConfigError>>, ReloadRequest),
+    Edit(
+        Option<Result<Written, EditRefusal>>,
+        Box<EditRequest>,
+        EditAnswer,
+    ),
+}
+
+/// The load under way, if any.
+#[derive(Default)]
+pub(super) struct Loading(Option<UnderWay>);
+
+enum UnderWay {
+    Reload(
+        oneshot::Receiver<Result<Prepared, ConfigError>>,
+        ReloadRequest,
+    ),
+    Edit(
+        oneshot::Receiver<Result<Written, EditRefusal>>,
+        Box<EditRequest>,
+        EditAnswer,
+    ),
+}
+
+impl Loading {
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Begins to load for a reload.
+    pub(super) fn reload(
+        &mut self,
+        answer: ReloadRequest,
+        load: impl FnOnce() -> Result<Prepared, ConfigError> + Send + 'static,
+    ) {
+        self.0 = Some(UnderWay::Reload(on_a_thread(load), answer));
+    }
+
+    /// Begins to load for an edit.
+    pub(super) fn edit(
+        &mut self,
+        request: Box<EditRequest>,
+        answer: EditAnswer,
+        write: impl FnOnce() -> Result<Written, EditRefusal> + Send + 'static,
+    ) {
+        self.0 = Some(UnderWay::Edit(on_a_thread(write), request, answer));
+    }
+
+    /// Waits for the end of the load under way; for ever when there is none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn ended(&mut self) -> Ended {
+        match &mut self.0 {
+            None => pending().await,
+            Some(UnderWay::Reload(result, answer)) => {
+                let result = result.await.ok();
+                let answer = answer.take();
+                self.0 = None;
+                Ended::Reload(result, answer)
+            }
+            Some(UnderWay::Edit(result, ..)) => {
+                let result = result.await.ok();
+                match self.0.take() {
+                    Some(UnderWay::Edit(_, request, answer)) => {
+                        Ended::Edit(result, request, answer)
+                    }
+                    Some(UnderWay::Reload(..)) | None => pending().await,
+                }
+            }
+        }
+    }
+}
+
+/// Runs it on a thread that ends with it. Without a thread the sender goes with the closure, and there is no result.
+fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (done, result) = oneshot::channel();
+    let run = move || {
+        // Nobody waits any more when the relay has ended meanwhile.
+        drop(done.send(work()));
+    };
+    let thread = std::thread::Builder::new().name("load-config".to_owned());
+    if let Err(error) = thread.spawn(run) {
+        tracing::error!(%error, "no thread to load the configuration");
+    }
+    result
+}

@@ -1,0 +1,64 @@
+//! `sidehook cancel`: takes back a pending delivery, or stops a bulk replay.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::client::{Need, escaped};
+use crate::cli::operate::fields::{count, text};
+use crate::cli::operate::{Common, deliveries, with_sidecar};
+use crate::cli::show::Cell;
+use crate::cli::show::text::{counted, plain};
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook cancel evt_0199….billing     this delivery is not attempted any more
+  sidehook cancel 17                    stop the bulk replay 17; what it replayed stays so
+
+A cancelled delivery can be replayed.";
+
+/// Cancel a pending delivery, or stop a bulk replay
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The delivery (<event id>.<subscription>), or the number of a bulk replay
+    id: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Cancels it.
+///
+/// # Errors
+/// The sidecar is not found, or refuses.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let id = &args.id;
+    with_sidecar(&args.common, Need::Manage, async |client, screen| {
+        if id.starts_with("evt_") {
+            let path = format!("{}/cancel", deliveries::path(id));
+            let delivery = client.post(&path, &json!({})).await?;
+            if args.common.json {
+                screen.json(&delivery)?;
+            } else {
+                let state = Cell::standing(text(&delivery, "state").unwrap_or("-"));
+                let line = format!("{}: {}", plain(id), state.painted(screen.style));
+                screen.line(&line)?;
+            }
+        } else {
+            let path = format!("/v1/replays/{}", escaped(id));
+            let replay = client.delete(&path).await?;
+            if args.common.json {
+                screen.json(&replay)?;
+            } else {
+                let replayed = count(&replay, "replayed").unwrap_or(0);
+                let replayed = counted(replayed, "delivery", "deliveries");
+                screen.line(&format!(
+                    "replay {} is stopped: {replayed} replayed",
+                    plain(id)
+                ))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

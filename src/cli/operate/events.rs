@@ -1,0 +1,206 @@
+//! `sidehook events`: what the application posted, and what became of it.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::cli::client::{Client, Need, Query, escaped};
+use crate::cli::operate::deliveries;
+use crate::cli::operate::fields::{count, pairs, text};
+use crate::cli::operate::when::When;
+use crate::cli::operate::{Common, print_list, with_sidecar};
+use crate::cli::show::text::{age, moment, plain};
+use crate::cli::show::{Cell, Screen, Table};
+use crate::domain::Timestamp;
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook events                                     the last 20, newest first
+  sidehook events --type invoice.paid --since 1h
+  sidehook events --given-id inv-7                    which event was that?
+  sidehook events evt_0199…                           one, with its deliveries
+  sidehook events evt_0199… --body > body.json        its body, byte for byte";
+
+/// Show the events that were posted, or one of them with its deliveries
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Only this event, with its deliveries
+    #[arg(conflicts_with_all = ["event_type", "given_id", "since", "until", "limit"])]
+    id: Option<String>,
+    /// Print its body and nothing else; needs a token with the scope manage
+    #[arg(long, requires = "id", conflicts_with = "json")]
+    body: bool,
+    /// Only those of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only those with this given id
+    #[arg(long, value_name = "ID")]
+    given_id: Option<String>,
+    /// Only those accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<When>,
+    /// Only those accepted until then, likewise
+    #[arg(long, value_name = "TIME")]
+    until: Option<When>,
+    /// At most so many. Default: 20
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Shows them.
+///
+/// # Errors
+/// The sidecar is not found, or refuses.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let need = if args.body { Need::Manage } else { Need::Read };
+    with_sidecar(&args.common, need, async |client, screen| {
+        match &args.id {
+            Some(id) => one(client, screen, id, args).await?,
+            None => {
+                let query = Query::default()
+                    .with("type", args.event_type.as_ref())
+                    .with("given_id", args.given_id.as_ref())
+                    .with("since", args.since.map(|since| since.at(screen.now)))
+                    .with("until", args.until.map(|until| until.at(screen.now)));
+                let limit = args.limit.unwrap_or(20);
+                let json = args.common.json;
+                print_list(client, screen, ("/v1/events", query, limit), json, table).await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn one(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    id: &str,
+    args: &Args,
+) -> anyhow::Result<()> {
+    let path = format!("/v1/events/{}", escaped(id));
+    let event = client.get(&path, &Query::default()).await?;
+    if args.common.json {
+        return Ok(screen.json(&event)?);
+    }
+    if args.body {
+        return Ok(screen.bytes(&shown_body(&event, io::stdout().is_terminal())?)?);
+    }
+    let mut table = Table::pairs();
+    let apart = ["deliveries", "headers", "body", "body_base64"];
+    pairs(&event, &apart, screen.now, &mut table);
+    for header in event
+        .get("headers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let (name, value) = (text(header, "name"), text(header, "value"));
+        let line = format!("{}: {}", name.unwrap_or("-"), value.unwrap_or("-"));
+        table.pair("header", line);
+    }
+    screen.table(&table)?;
+    screen.line("")?;
+    match event.get("deliveries").and_then(Value::as_array) {
+        Some(found) if !found.is_empty() => {
+            Ok(screen.table(&deliveries::table(found, screen.now))?)
+        }
+        _ => Ok(screen.line("no deliveries")?),
+    }
+}
+
+/// The bytes of the body; on a terminal what can be shown there.
+fn shown_body(event: &Value, terminal: bool) -> anyhow::Result<Vec<u8>> {
+    let body = match (text(event, "body"), text(event, "body_base64")) {
+        (Some(body), _) => body.as_bytes().to_vec(),
+        (None, Some(encoded)) => BASE64_STANDARD
+            .decode(encoded)
+            .context("the body in the answer is not base64")?,
+        (None, None) => {
+            anyhow::bail!("the token does not show bodies: it needs the scope manage")
+        }
+    };
+    if !terminal {
+        return Ok(body);
+    }
+    let shown = str::from_utf8(&body);
+    ensure!(
+        shown.is_ok(),
+        "the body is not text: redirect it into a file"
+    );
+    let lines: Vec<String> = shown.unwrap_or_default().lines().map(plain).collect();
+    Ok(format!("{}\n", lines.join("\n")).into_bytes())
+}
+
+fn table(events: &[Value], now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "*accepted",
+        ">ago",
+        "*id",
+        "type",
+        ">deliveries",
+        ">bytes",
+        "given id",
+        "key",
+    ]);
+    for event in events {
+        let at = text(event, "created_at").unwrap_or("-");
+        table.row(vec![
+            moment(at).into(),
+            age(at, now).into(),
+            text(event, "id").into(),
+            text(event, "type").into(),
+            count(event, "delivery_count").into(),
+            count(event, "body_bytes").into(),
+            Cell::from(text(event, "given_id")),
+            Cell::from(text(event, "key")),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::show::Style;
+    use crate::cli::show::text::time;
+
+    #[test]
+    fn each_event_is_a_line() {
+        let event = json!({"id": "evt_1", "type": "a", "given_id": "inv-7", "key": null,
+            "created_at": "2026-11-24T10:00:00.250Z", "body_bytes": 1234, "delivery_count": 2});
+        let now = time("2026-11-24T10:00:03.250Z").unwrap();
+        assert_eq!(
+            table(&[event], now).render(Style::default()),
+            "\
+accepted                 ago  id     type  deliveries  bytes  given id  key
+2026-11-24T10:00:00Z  3s ago  evt_1  a              2  1,234  inv-7     -
+"
+        );
+    }
+
+    #[test]
+    fn a_body_is_printed_as_it_came_and_plain_on_a_terminal() {
+        let body = json!({"body": "{\n\"a\": \"\u{1b}\"}"});
+        assert_eq!(shown_body(&body, false).unwrap(), b"{\n\"a\": \"\x1b\"}");
+        assert_eq!(
+            shown_body(&body, true).unwrap(),
+            b"{\n\"a\": \"\\u{1b}\"}\n"
+        );
+        let bytes = json!({"body": null, "body_base64": "/w=="});
+        assert_eq!(shown_body(&bytes, false).unwrap(), b"\xff");
+        let error = shown_body(&bytes, true).unwrap_err().to_string();
+        assert!(error.contains("redirect it"), "{error}");
+        let error = shown_body(&json!({"id": "evt_1"}), false).unwrap_err();
+        assert!(error.to_string().ends_with("the scope manage"), "{error}");
+    }
+}

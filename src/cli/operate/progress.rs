@@ -1,0 +1,136 @@
+//! Waits for a bulk replay: a bar on a terminal, lines otherwise. Ctrl-C ends the waiting, not the replay.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::cli::client::{CallError, Client, Query, escaped};
+use crate::cli::operate::fields::{count, text};
+use crate::cli::show::Screen;
+use crate::cli::show::text::{counted, number, plain};
+
+/// How often the sidecar is asked.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often a line says how far it is, where there is no bar.
+const LINES_APART: Duration = Duration::from_secs(5);
+/// For how long the sidecar may be away, as while it restarts.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+const BAR: &str = "{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left";
+
+/// Waits until the replay ends, and says how.
+///
+/// # Errors
+/// The sidecar refuses, or is away for more than a minute.
+pub(crate) async fn wait(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    id: &str,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let replay = tokio::select! {
+        replay = ended(client, id) => replay?,
+        pressed = tokio::signal::ctrl_c() => {
+            pressed?;
+            let id = plain(id);
+            writeln!(
+                io::stderr(),
+                "\nno longer waiting; the replay goes on. To see it: sidehook replay --list; to stop it: sidehook cancel {id}"
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    if json {
+        screen.json(&replay)?;
+    } else {
+        screen.line(&summary(&replay))?;
+    }
+    let is_done = text(&replay, "status") == Some("done");
+    Ok(if is_done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn summary(replay: &Value) -> String {
+    let replayed = count(replay, "replayed").unwrap_or(0);
+    let mut said = format!("{} replayed", counted(replayed, "delivery", "deliveries"));
+    match count(replay, "skipped") {
+        None | Some(0) => {}
+        Some(skipped) => said.push_str(&format!(
+            ", {} skipped because they had changed",
+            number(skipped)
+        )),
+    }
+    if text(replay, "status") == Some("stopped") {
+        said.push_str("; it was stopped");
+    }
+    said
+}
+
+/// Shows how far it is until it ends. Cancel safe: only asks.
+async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
+    let path = format!("/v1/replays/{}", escaped(id));
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template(BAR) {
+        bar.set_style(style);
+    }
+    let mut last_line = Instant::now();
+    let mut last_seen = last_line;
+    loop {
+        match client.get(&path, &Query::default()).await {
+            Ok(replay) => {
+                last_seen = Instant::now();
+                let done = count(&replay, "replayed").unwrap_or(0)
+                    + count(&replay, "skipped").unwrap_or(0);
+                let matched = count(&replay, "matched").unwrap_or(0);
+                bar.set_length(matched.max(done));
+                bar.set_position(done);
+                if text(&replay, "status") != Some("running") {
+                    bar.finish_and_clear();
+                    return Ok(replay);
+                }
+                if bar.is_hidden() && last_line.elapsed() >= LINES_APART {
+                    last_line = Instant::now();
+                    writeln!(io::stderr(), "{} of {}", number(done), number(matched))?;
+                }
+            }
+            // The sidecar goes on with it after a restart.
+            Err(error) if is_away(&error) && last_seen.elapsed() < AWAY_MAX => {}
+            Err(error) => return Err(error),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<CallError>() {
+        Some(CallError::NotRunning { .. } | CallError::Wire(_) | CallError::Timeout { .. }) => true,
+        Some(refused @ CallError::Refused(_)) => refused
+            .status()
+            .is_some_and(|status| status.is_server_error()),
+        Some(CallError::TooLarge { .. } | CallError::Foreign(_)) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_it_ended_is_a_line() {
+        let done = json!({"status": "done", "replayed": 1234, "skipped": 0});
+        assert_eq!(summary(&done), "1,234 deliveries replayed");
+        let stopped = json!({"status": "stopped", "replayed": 1, "skipped": 2});
+        assert_eq!(
+            summary(&stopped),
+            "1 delivery replayed, 2 skipped because they had changed; it was stopped"
+        );
+    }
+}

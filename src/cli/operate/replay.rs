@@ -1,0 +1,250 @@
+//! `sidehook replay`: one delivery, or many of a subscription at a pace.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::cli::client::{Client, Need, Query};
+use crate::cli::operate::ask::{can_ask, confirmed};
+use crate::cli::operate::deliveries::{self, State, standing};
+use crate::cli::operate::fields::{count, text};
+use crate::cli::operate::progress::wait;
+use crate::cli::operate::when::When;
+use crate::cli::operate::{Common, print_list, with_sidecar};
+use crate::cli::show::text::{age, counted, moment, plain};
+use crate::cli::show::{Cell, Screen, Table};
+use crate::domain::Timestamp;
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook replay evt_0199….billing                        this delivery, now
+  sidehook replay --subscription billing --dry-run         how many dead letters are there?
+  sidehook replay --subscription billing --rate 100/s      all of them, at this pace
+  sidehook replay --subscription billing --state delivered --since 2h --type invoice.paid
+  sidehook replay --list                                   bulk replays, how far they are
+
+Many are replayed by the sidecar itself: it goes on when this command ends, and after a restart. To stop it:
+sidehook cancel with its number.";
+
+/// Make deliveries pending again: one, or many of a subscription
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// This delivery (<event id>.<subscription>). A pending one is attempted now
+    #[arg(required_unless_present_any = ["subscription", "list"], conflicts_with_all = ["subscription", "list"])]
+    id: Option<String>,
+    /// Many deliveries of this subscription
+    #[arg(long, value_name = "NAME")]
+    subscription: Option<String>,
+    #[command(flatten)]
+    which: Which,
+    /// At most so many a second, minute or hour, such as 100/s. Default: as fast as it goes
+    #[arg(long, value_name = "RATE", requires = "subscription")]
+    rate: Option<String>,
+    /// Only say how many there are
+    #[arg(long, requires = "subscription")]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, requires = "subscription")]
+    yes: bool,
+    /// Do not wait until it is done
+    #[arg(long, requires = "subscription")]
+    no_wait: bool,
+    /// Wait until it is done, which is the default
+    #[arg(long, requires = "subscription", conflicts_with = "no_wait")]
+    wait: bool,
+    /// Show the bulk replays of late
+    #[arg(long, conflicts_with = "subscription")]
+    list: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Which deliveries of a subscription.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Those in this state. Default: dead
+    #[arg(long, requires = "subscription")]
+    state: Option<Ended>,
+    /// Of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
+    #[arg(long, value_name = "TIME", requires = "subscription")]
+    since: Option<When>,
+    /// Of events accepted until then, likewise
+    #[arg(long, value_name = "TIME", requires = "subscription")]
+    until: Option<When>,
+    /// Of events of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "subscription")]
+    event_type: Option<String>,
+}
+
+/// Final states, from which many are replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Ended {
+    Dead,
+    Cancelled,
+    Delivered,
+}
+
+impl Ended {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Dead => State::Dead.word(),
+            Self::Cancelled => State::Cancelled.word(),
+            Self::Delivered => State::Delivered.word(),
+        }
+    }
+}
+
+/// Replays.
+///
+/// # Errors
+/// The sidecar is not found, or refuses.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let need = if args.list { Need::Read } else { Need::Manage };
+    with_sidecar(&args.common, need, async |client, screen| {
+        match (&args.id, &args.subscription) {
+            (Some(id), _) => one(client, screen, id, args.common.json).await,
+            (None, Some(name)) => many(client, screen, name, args).await,
+            (None, None) => {
+                let list = ("/v1/replays", Query::default(), usize::MAX);
+                print_list(client, screen, list, args.common.json, table).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    })
+}
+
+async fn one(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    id: &str,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let path = format!("{}/replay", deliveries::path(id));
+    let delivery = client.post(&path, &json!({})).await?;
+    if json {
+        screen.json(&delivery)?;
+    } else {
+        let state = standing(&delivery).painted(screen.style);
+        screen.line(&format!("{}: {state}, it is attempted now", plain(id)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn many(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    name: &str,
+    args: &Args,
+) -> anyhow::Result<ExitCode> {
+    let state = args.which.state.unwrap_or(Ended::Dead).word();
+    let mut request = request(args, name, state, screen.now);
+    if args.dry_run || (!args.yes && can_ask()) {
+        let matched = dry_run(client, &request).await?;
+        let found = format!(
+            "{} of {}",
+            counted(
+                matched,
+                &format!("{state} delivery"),
+                &format!("{state} deliveries")
+            ),
+            plain(name)
+        );
+        if args.dry_run {
+            match args.common.json {
+                true => screen.json(&json!({"matched": matched}))?,
+                false => screen.line(&found)?,
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if matched == 0 {
+            screen.line(&found)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let pace = args
+            .rate
+            .as_ref()
+            .map(|rate| format!(" at {}", plain(rate)));
+        let question = format!("Replay {found}{}?", pace.unwrap_or_default());
+        if !confirmed(&question)? {
+            writeln!(io::stderr(), "nothing is replayed")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if let Some(fields) = request.as_object_mut() {
+        fields.insert("dry_run".to_owned(), Value::from(false));
+    }
+    let begun = client.post("/v1/replays", &request).await?;
+    let id = text(&begun, "id")
+        .context("the answer has no id")?
+        .to_owned();
+    if args.no_wait {
+        if args.common.json {
+            screen.json(&begun)?;
+        } else {
+            let matched = counted(
+                count(&begun, "matched").unwrap_or(0),
+                "delivery",
+                "deliveries",
+            );
+            let id = plain(&id);
+            screen.line(&format!(
+                "replay {id}: {matched}; to stop it: sidehook cancel {id}"
+            ))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    wait(client, screen, &id, args.common.json).await
+}
+
+fn request(args: &Args, name: &str, state: &str, now: Timestamp) -> Value {
+    let at = |when: Option<When>| when.map(|when| when.at(now).to_string());
+    json!({
+        "subscription": name,
+        "state": state,
+        "since": at(args.which.since),
+        "until": at(args.which.until),
+        "event_type": args.which.event_type,
+        "rate_limit": args.rate,
+        "dry_run": true,
+    })
+}
+
+async fn dry_run(client: &Client, request: &Value) -> anyhow::Result<u64> {
+    let answer = client.post("/v1/replays", request).await?;
+    count(&answer, "matched").context("the answer has no number")
+}
+
+fn table(replays: &[Value], now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "*begun",
+        ">ago",
+        "*id",
+        "*status",
+        "*subscription",
+        "state",
+        ">matched",
+        ">replayed",
+        ">skipped",
+        "rate",
+    ]);
+    for replay in replays {
+        let at = text(replay, "created_at").unwrap_or("-");
+        table.row(vec![
+            moment(at).into(),
+            age(at, now).into(),
+            text(replay, "id").into(),
+            Cell::standing(text(replay, "status").unwrap_or("-")),
+            text(replay, "subscription").into(),
+            text(replay, "state").into(),
+            count(replay, "matched").into(),
+            count(replay, "replayed").into(),
+            count(replay, "skipped").into(),
+            text(replay, "rate_limit").into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,301 @@
+//! An edit up to the point where nothing is left but to write it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+
+use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Root, Value};
+use crate::config::edit::check::is_as_asked;
+use crate::config::edit::commit::Write;
+use crate::config::edit::plan::{Before, field, fields};
+use crate::config::edit::render::Quotes;
+use crate::config::edit::secrets::{Vault, wrong};
+use crate::config::edit::steps::Alter;
+use crate::config::edit::text::edited;
+use crate::config::edit::want::Want;
+use crate::config::edit::{Change, Edit, EditError, Edited};
+use crate::config::environment::Environment;
+use crate::config::load::{Loaded, Read, load_with};
+use crate::config::problem::ConfigError;
+use crate::config::reader::Overlay;
+use crate::config::report::Report;
+use crate::domain::{Secret, SubscriptionName, Timestamp};
+
+const NOT_EDITABLE: &str =
+    "the file is written in a way that cannot be edited in this place: change it by hand";
+
+/// Puts an edit into the text of the file that has the subscription, and validates the whole configuration with it.
+///
+/// # Errors
+/// Everything that speaks against it. Nothing is written in any case.
+pub fn prepare(
+    path: &Path,
+    environment: &Environment,
+    edit: &Edit,
+    now: Timestamp,
+) -> Result<Edited, EditError> {
+    let read = load_with(path, environment, Overlay::default()).map_err(EditError::Broken)?;
+    let Read { documents, outcome } = read;
+    let before = outcome.map_err(EditError::Broken)?;
+    if !before.config.admin.edit_config {
+        let message = "admin.edit_config is false: only people change the files";
+        return Err(EditError::Refused(message.to_owned()));
+    }
+    let target = Target::find(edit, &before, documents)?;
+    let plan = target.plan(edit, &before, now)?;
+    let new = apply(&target.document, &plan.alter)
+        .ok_or_else(|| EditError::Refused(NOT_EDITABLE.to_owned()))?;
+    let file = target.document.path.clone();
+    let bytes = |text: &str| {
+        let mark = if target.document.has_byte_order_mark {
+            BYTE_ORDER_MARK
+        } else {
+            ""
+        };
+        Secret::new([mark.as_bytes(), text.as_bytes()].concat())
+    };
+    let new = bytes(&new);
+    let mut overlay = BTreeMap::from([(file.clone(), new.clone())]);
+    overlay.extend(
+        plan.files
+            .iter()
+            .map(|file| (file.path.clone(), with_newline(&file.secret))),
+    );
+    let after = load_with(path, environment, Overlay(overlay))
+        .and_then(|read| read.outcome)
+        .map_err(|error| told_by_readers(&edit.name, error))?;
+    check_outcome(edit, &after, plan.expected.as_ref())?;
+    let write = Write {
+        file: file.clone(),
+        old: target.exists.then(|| bytes(&target.document.text)),
+        new,
+        like: path.to_path_buf(),
+        secrets: plan
+            .files
+            .into_iter()
+            .map(|file| (file.path, with_newline(&file.secret)))
+            .collect(),
+        secrets_dir: before.config.admin.secrets_dir.clone(),
+        unnamed: before
+            .files
+            .iter()
+            .filter(|file| !after.files.contains(file))
+            .cloned()
+            .collect(),
+    };
+    Ok(Edited {
+        loaded: after,
+        file,
+        generated_secret: plan.generated,
+        write,
+    })
+}
+
+/// As a file: a line break at the end, of which readers take one away.
+fn with_newline(secret: &Secret) -> Secret {
+    Secret::new([secret.expose(), b"\n"].concat())
+}
+
+/// The file that changes.
+struct Target {
+    document: Document,
+    /// The main file, where it is another.
+    main: Option<Document>,
+    exists: bool,
+}
+
+/// What is to become of it.
+struct Plan {
+    alter: Alter,
+    files: Vec<crate::config::edit::secrets::NewFile>,
+    expected: Option<Secret>,
+    generated: Option<Secret>,
+}
+
+impl Target {
+    fn find(edit: &Edit, before: &Loaded, documents: Vec<Document>) -> Result<Self, EditError> {
+        let name = edit.name.as_str();
+        let existing = before.config.subscriptions.get(&edit.name);
+        let is_new = matches!(edit.change, Change::Create(_));
+        match existing {
+            Some(_) if is_new => return Err(EditError::Exists),
+            None if !is_new => return Err(EditError::Unknown),
+            Some(subscription) if subscription.locked => return Err(EditError::Locked),
+            Some(_) | None => {}
+        }
+        let write_to = before.config.admin.write_to.as_deref();
+        let position = match (is_new, write_to) {
+            (false, _) => documents
+                .iter()
+                .position(|document| entry(document, name).is_some()),
+            (true, None) => Some(0),
+            (true, Some(path)) => documents
+                .iter()
+                .position(|document| is_same(&document.path, path)),
+        };
+        let mut documents = documents;
+        if let Some(position) = position {
+            let document = documents.swap_remove(position);
+            // What was the first one is the last one now, unless it is the one that changes.
+            let main = (position > 0)
+                .then(|| documents.into_iter().next())
+                .flatten();
+            return Ok(Self {
+                document,
+                main,
+                exists: true,
+            });
+        }
+        let path = write_to.ok_or(EditError::Unknown)?.to_path_buf();
+        Ok(Self {
+            document: Document::parse(0, path, Vec::new(), &mut Report::default()),
+            main: documents.into_iter().next(),
+            exists: false,
+        })
+    }
+
+    fn plan(&self, edit: &Edit, loaded: &Loaded, now: Timestamp) -> Result<Plan, EditError> {
+        let name = edit.name.as_str();
+        let main = self.main.as_ref().unwrap_or(&self.document);
+        let subscription = loaded.config.subscriptions.get(&edit.name);
+        let before = Before {
+            entry: entry(&self.document, name),
+            definition: subscription.map(|subscription| &*subscription.definition),
+            defaults: root(main).and_then(|root| field(root, "defaults")),
+        };
+        let current = subscription.and_then(|subscription| subscription.secret.as_ref());
+        let mut vault = Vault::new(name, &loaded.config.admin.secrets_dir, &self.document.path);
+        let mut generated = None;
+        let alter = match &edit.change {
+            Change::Delete => Alter::Remove,
+            Change::Patch(given) | Change::Replace(given) => {
+                let is_whole = matches!(edit.change, Change::Replace(_));
+                let mut alters =
+                    fields(name, given, is_whole, before).map_err(EditError::Invalid)?;
+                alters.extend(vault.fields(given, before, current)?);
+                Alter::Fields(alters)
+            }
+            Change::Create(given) => {
+                let mut alters = fields(name, given, true, before).map_err(EditError::Invalid)?;
+                alters.extend(vault.fields(given, before, None)?);
+                let is_given = given.get("secret").is_some_and(|json| !json.is_null());
+                if !is_given && wants_secret(given, before.defaults) {
+                    let (secret, want) = vault.generate()?;
+                    generated = Some(secret);
+                    alters.push(("secret".to_owned(), Alter::Set(want)));
+                }
+                new_entry(alters)
+            }
+            Change::RotateSecret { secret, grace } => {
+                Alter::Fields(vault.rotate(secret, now.plus(*grace), now, before)?)
+            }
+        };
+        let entries = vec![(name.to_owned(), alter)];
+        Ok(Plan {
+            alter: Alter::Fields(vec![("subscriptions".to_owned(), Alter::Fields(entries))]),
+            files: vault.files,
+            expected: vault.expected,
+            generated,
+        })
+    }
+}
+
+/// A whole subscription, in the order in which its fields were given.
+fn new_entry(alters: Vec<(String, Alter)>) -> Alter {
+    let fields = alters.into_iter().filter_map(|(key, alter)| match alter {
+        Alter::Set(want) => Some((key, want)),
+        Alter::Keep | Alter::Remove | Alter::Fields(_) => None,
+    });
+    Alter::Set(Want::Block(fields.collect()))
+}
+
+/// Whether a new subscription signs: unless it, or the defaults, say `none`.
+fn wants_secret(given: &Map<String, Json>, defaults: Option<&Node>) -> bool {
+    match given.get("signature") {
+        Some(Json::Null) | None => {
+            let default = defaults.and_then(|defaults| field(defaults, "signature"));
+            !default.is_some_and(
+                |node| matches!(&node.value, Value::Scalar(scalar) if scalar.text == "none"),
+            )
+        }
+        Some(scheme) => scheme.as_str() != Some("none"),
+    }
+}
+
+fn root(document: &Document) -> Option<&Node> {
+    match &document.root {
+        Root::Node(root) => Some(root),
+        Root::Broken | Root::Empty => None,
+    }
+}
+
+fn entry<'d>(document: &'d Document, name: &str) -> Option<&'d Entry> {
+    let subscriptions = field(root(document)?, "subscriptions")?;
+    match &subscriptions.value {
+        Value::Mapping(entries) => entries.iter().find(|entry| entry.name() == name),
+        Value::Scalar(_) | Value::Sequence(_) => None,
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| -> Option<PathBuf> { path.canonicalize().ok() };
+    one == other || (real(one).is_some() && real(one) == real(other))
+}
+
+/// The new text of a document; none where it cannot be changed so. What was written is read back, and if it does not
+/// say what it should, tried again with all new texts in quotes.
+pub(super) fn apply(document: &Document, alter: &Alter) -> Option<String> {
+    [Quotes::None, Quotes::Double]
+        .into_iter()
+        .find_map(|quotes| {
+            let new = edited(document, alter, quotes)?;
+            let bytes = new.clone().into_bytes();
+            let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
+            is_as_asked(document, &read, alter).then_some(new)
+        })
+}
+
+/// The problems of the subscription with their paths in it; others are of the files, whatever the edit.
+fn told_by_readers(name: &SubscriptionName, error: ConfigError) -> EditError {
+    let prefix = format!("subscriptions.{name}");
+    let own = |path: &str| {
+        let rest = path.strip_prefix(&prefix)?;
+        match rest.strip_prefix('.') {
+            Some(rest) => Some(rest.to_owned()),
+            None => rest.is_empty().then(String::new),
+        }
+    };
+    let told: Vec<_> = error
+        .0
+        .iter()
+        .filter_map(|problem| Some((own(&problem.path)?, problem.message.clone())))
+        .collect();
+    if told.is_empty() {
+        EditError::Broken(error)
+    } else {
+        EditError::Invalid(told)
+    }
+}
+
+/// Whether the configuration has what the edit says.
+fn check_outcome(edit: &Edit, after: &Loaded, expected: Option<&Secret>) -> Result<(), EditError> {
+    let subscription = after.config.subscriptions.get(&edit.name);
+    let has_it = !matches!(edit.change, Change::Delete);
+    if subscription.is_some() != has_it {
+        let message = "the file would not be read: no glob of include matches it";
+        return Err(EditError::Refused(message.to_owned()));
+    }
+    let secret = subscription.and_then(|subscription| subscription.secret.as_ref());
+    if expected.is_some() && secret != expected {
+        return Err(wrong(
+            "secret",
+            "expected a text that does not end with a line break",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

@@ -1,0 +1,288 @@
+//! The secrets of a subscription in an edit: a new one gets a file of its own, of which the configuration gets the path.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value as Json};
+use zeroize::Zeroizing;
+
+use crate::config::document::{Node, Value};
+use crate::config::edit::EditError;
+use crate::config::edit::plan::{Before, ONLY_IN_FILE, field, is_redacted};
+use crate::config::edit::steps::Alter;
+use crate::config::edit::want::{Reading, Want};
+use crate::domain::{Secret, Timestamp};
+
+/// Bytes of the key of a generated secret.
+const KEY_BYTES: usize = 32;
+
+const MANAGED: &str = "the secret comes from the environment or a credential: change it there";
+
+/// A file to be written before the configuration names it.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    pub(super) path: PathBuf,
+    pub(super) secret: Secret,
+}
+
+/// Where the secrets of one subscription go.
+#[derive(Debug)]
+pub(super) struct Vault<'e> {
+    name: &'e str,
+    /// Absolute.
+    folder: PathBuf,
+    /// The folder of the configuration file, as it is named.
+    config_folder: PathBuf,
+    /// What has to be written.
+    pub(super) files: Vec<NewFile>,
+    /// The secret that the subscription must have afterwards.
+    pub(super) expected: Option<Secret>,
+}
+
+impl<'e> Vault<'e> {
+    /// For a subscription in the file `config`.
+    pub(super) fn new(name: &'e str, folder: &Path, config: &Path) -> Self {
+        Self {
+            name,
+            folder: absolute(folder),
+            config_folder: config.parent().map(Path::to_path_buf).unwrap_or_default(),
+            files: Vec::new(),
+            expected: None,
+        }
+    }
+
+    /// What `secret` and `previous_secrets` become in a patch or a whole definition.
+    pub(super) fn fields(
+        &mut self,
+        given: &Map<String, Json>,
+        before: Before<'_>,
+        current: Option<&Secret>,
+    ) -> Result<Vec<(String, Alter)>, EditError> {
+        let mut alters = Vec::new();
+        if let Some(json) = given.get("secret")
+            && let Some(alter) = self.secret(json, before.field("secret"), current)?
+        {
+            alters.push(("secret".to_owned(), alter));
+        }
+        if let Some(json) = given.get("previous_secrets")
+            && let Some(alter) = previous(json, before)?
+        {
+            alters.push(("previous_secrets".to_owned(), alter));
+        }
+        Ok(alters)
+    }
+
+    fn secret(
+        &mut self,
+        json: &Json,
+        node: Option<&Node>,
+        current: Option<&Secret>,
+    ) -> Result<Option<Alter>, EditError> {
+        let alter = match json {
+            Json::Object(fields) if is_redacted(fields) => return Ok(None),
+            Json::Object(_) => {
+                let is_same = |node: &Node| Want::from_json(json).is_said_by(node, Reading::Texts);
+                return if node.is_some_and(is_same) {
+                    Ok(None)
+                } else {
+                    Err(wrong("secret", ONLY_IN_FILE))
+                };
+            }
+            Json::String(text)
+                if current.is_some_and(|secret| secret.expose() == text.as_bytes()) =>
+            {
+                return Ok(None);
+            }
+            Json::Null => Alter::Remove,
+            Json::String(text) if text.is_empty() => Alter::Remove,
+            Json::String(text) => {
+                refuse_managed(node)?;
+                let secret = Secret::new(text.as_bytes().to_vec());
+                self.expected = Some(secret.clone());
+                Alter::Set(self.keep(secret)?)
+            }
+            Json::Bool(_) | Json::Number(_) | Json::Array(_) => {
+                return Err(wrong("secret", "expected text"));
+            }
+        };
+        refuse_managed(node)?;
+        Ok(Some(alter))
+    }
+
+    /// A secret that nobody knows yet.
+    pub(super) fn generate(&mut self) -> Result<(Secret, Want), EditError> {
+        let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+        random(&mut key)?;
+        let encoded = Zeroizing::new(STANDARD.encode(&key));
+        let secret = Secret::new(format!("whsec_{}", *encoded).into_bytes());
+        self.expected = Some(secret.clone());
+        let want = self.keep(secret.clone())?;
+        Ok((secret, want))
+    }
+
+    /// What the fields become when a secret follows another.
+    pub(super) fn rotate(
+        &mut self,
+        secret: &Secret,
+        until: Timestamp,
+        now: Timestamp,
+        before: Before<'_>,
+    ) -> Result<Vec<(String, Alter)>, EditError> {
+        let node = before.field("secret").filter(|node| !is_none(node));
+        refuse_managed(node)?;
+        let old = match node {
+            Some(node) if until > now => Some(self.old(node)?),
+            Some(_) | None => None,
+        };
+        let mut previous: Vec<Want> = match before.field("previous_secrets").map(|node| &node.value)
+        {
+            Some(Value::Sequence(items)) => items
+                .iter()
+                .filter(|item| !is_over(item, now))
+                .map(Want::from_node)
+                .collect(),
+            Some(Value::Scalar(_) | Value::Mapping(_)) | None => Vec::new(),
+        };
+        previous.extend(old.map(|old| {
+            Want::Map(vec![
+                ("secret".to_owned(), old),
+                ("until".to_owned(), Want::Text(written(until))),
+            ])
+        }));
+        self.expected = Some(secret.clone());
+        let new = self.keep(secret.clone())?;
+        let previous = if previous.is_empty() {
+            Alter::Remove
+        } else {
+            Alter::Set(Want::List(previous))
+        };
+        Ok(vec![
+            ("secret".to_owned(), Alter::Set(new)),
+            ("previous_secrets".to_owned(), previous),
+        ])
+    }
+
+    /// The reference of a secret that goes on for a while; a literal one gets a file, too.
+    fn old(&mut self, node: &Node) -> Result<Want, EditError> {
+        match &node.value {
+            Value::Scalar(scalar) => self.keep(Secret::new(scalar.text.as_bytes().to_vec())),
+            Value::Mapping(_) | Value::Sequence(_) => Ok(Want::from_node(node)),
+        }
+    }
+
+    /// Names a new file for a secret.
+    fn keep(&mut self, secret: Secret) -> Result<Want, EditError> {
+        let mut id = [0; 8];
+        random(&mut id)?;
+        let id = u64::from_be_bytes(id);
+        let path = self.folder.join(format!("{}-{id:016x}", self.name));
+        let shown = path
+            .strip_prefix(absolute(&self.config_folder))
+            .unwrap_or(&path)
+            .to_path_buf();
+        let Some(text) = shown.to_str() else {
+            let message = "admin.secrets_dir is not UTF-8: secrets cannot be named in the file";
+            return Err(EditError::Refused(message.to_owned()));
+        };
+        let want = Want::Map(vec![("file".to_owned(), Want::Text(text.to_owned()))]);
+        // As the readers name it.
+        let path = self.config_folder.join(&shown);
+        self.files.push(NewFile { path, secret });
+        Ok(want)
+    }
+}
+
+/// Whether a file in the folder of secrets is named as [`Vault`] names them.
+pub(super) fn is_of_ours(file_name: &str) -> bool {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    file_name
+        .rsplit_once('-')
+        .is_some_and(|(_, id)| id.len() == 16 && id.bytes().all(is_hex))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn is_none(node: &Node) -> bool {
+    let is_empty = matches!(&node.value, Value::Scalar(scalar) if scalar.text.is_empty());
+    node.is_null() || is_empty
+}
+
+fn refuse_managed(node: Option<&Node>) -> Result<(), EditError> {
+    let is_managed = node.is_some_and(|node| {
+        ["env", "credential"]
+            .iter()
+            .any(|key| field(node, key).is_some())
+    });
+    if is_managed {
+        return Err(EditError::Refused(MANAGED.to_owned()));
+    }
+    Ok(())
+}
+
+/// A list of previous secrets can be cut down to some of those that are shown; others come by rotation.
+fn previous(json: &Json, before: Before<'_>) -> Result<Option<Alter>, EditError> {
+    let message = "can be cut down to some of those that are set; rotate-secret adds one";
+    let shown = before
+        .definition
+        .and_then(|definition| definition.get("previous_secrets"));
+    let kept = match json {
+        Json::Null => return Ok(Some(Alter::Remove)),
+        Json::Array(items) if items.is_empty() => return Ok(Some(Alter::Remove)),
+        _ if shown == Some(json) => return Ok(None),
+        Json::Array(kept) => kept,
+        Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_) => {
+            return Err(wrong("previous_secrets", message));
+        }
+    };
+    let nodes = match before.field("previous_secrets").map(|node| &node.value) {
+        Some(Value::Sequence(nodes)) => nodes.as_slice(),
+        Some(Value::Scalar(_) | Value::Mapping(_)) | None => &[],
+    };
+    let shown = shown
+        .and_then(Json::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if shown.len() != nodes.len() || !kept.iter().all(|item| shown.contains(item)) {
+        return Err(wrong("previous_secrets", message));
+    }
+    let wants = shown
+        .iter()
+        .zip(nodes)
+        .filter(|(shown, _)| kept.contains(shown))
+        .map(|(_, node)| Want::from_node(node))
+        .collect();
+    Ok(Some(Alter::Set(Want::List(wants))))
+}
+
+fn is_over(previous: &Node, now: Timestamp) -> bool {
+    let until = field(previous, "until").map(|node| &node.value);
+    let Some(Value::Scalar(until)) = until else {
+        return false;
+    };
+    let until = until.text.parse::<jiff::Timestamp>();
+    until.is_ok_and(|until| until.as_millisecond() <= now.as_millis())
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn written(time: Timestamp) -> String {
+    match jiff::Timestamp::from_second(time.as_secs()) {
+        Ok(time) => time.to_string(),
+        Err(_) => jiff::Timestamp::MAX.to_string(),
+    }
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), EditError> {
+    getrandom::fill(bytes)
+        .map_err(|error| EditError::Refused(format!("the system gives no random bytes: {error}")))
+}
+
+pub(super) fn wrong(path: &str, message: &str) -> EditError {
+    EditError::Invalid(vec![(path.to_owned(), message.to_owned())])
+}
