@@ -58,16 +58,6 @@ impl Relay {
         Self::start_on(folder).await
     }
 
-    /// Starts one with this configuration, which has neither `listen` nor `store` nor `network`, in a folder of its own.
-    pub(crate) async fn start_whole(folder: TempDir, text: &str) -> Self {
-        std::fs::write(
-            folder.path().join("config.yaml"),
-            format!("{PRELUDE}{text}"),
-        )
-        .unwrap();
-        Self::start_on(folder).await
-    }
-
     /// Starts one on a folder with its file.
     pub(crate) async fn start_on(folder: TempDir) -> Self {
         let config_path = folder.path().join("config.yaml");
