@@ -106,7 +106,6 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         loading: Loading::default(),
         shutdown,
     };
-    running.options.notifier.ready();
     running.say_that_it_started();
     Ok(running)
 }
@@ -175,7 +174,9 @@ fn watcher(options: &Options, files: &[std::path::PathBuf]) -> Option<Watcher> {
 }
 
 impl Running {
+    /// Says so to who started it, and in the log.
     fn say_that_it_started(&self) {
+        self.options.notifier.ready();
         let events: Vec<_> = self
             .addresses
             .events
