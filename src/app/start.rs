@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Control, Exporter, Readiness, Streams, Tokens};
+use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
+use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Addresses, Bound};
 use crate::app::loading::Loading;
@@ -22,6 +23,7 @@ use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::notify::Announcer;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -70,6 +72,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
     let readiness = Readiness::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let announcer = Announcer::new(
+        store.clone(),
+        notices.clone(),
+        Arc::clone(&options.clock),
+        seen.clone(),
+    );
+    let announcer = Announcing::start(announcer);
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = Admin {
@@ -80,6 +89,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         feed,
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
+        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
         streams: Streams::default(),
         stop: stop_admin.clone(),
     };
@@ -104,6 +114,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         in_force,
         commands,
         waiting: VecDeque::new(),
+        notices,
+        announcer,
         handle,
         reload_requests,
         loading: Loading::default(),
