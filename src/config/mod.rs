@@ -16,6 +16,7 @@ mod edit;
 mod endpoint;
 mod environment;
 mod file;
+mod filter;
 mod headers;
 mod include;
 mod ingest;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::definition::{Written, definition};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::endpoint::endpoint;
+use crate::config::filter::{check_posted, conditions, expression};
 use crate::config::headers::check_clashes;
 use crate::config::keys::keys;
 use crate::config::model::Subscription;
@@ -63,6 +64,10 @@ pub(super) fn subscription(
         endpoint(node, around.policy, context)
     });
     subscription.events = fields.read("events", context, events).unwrap_or_default();
+    subscription.matches = fields
+        .read("match", context, conditions)
+        .unwrap_or_default();
+    subscription.when = fields.read("when", context, expression);
     if subscription.active {
         report_blank(entry, fields, context);
     }
@@ -124,6 +129,7 @@ fn events(node: &Node, context: &mut Context<'_>) -> Option<Patterns> {
         };
         match one_pattern(written) {
             Ok(mut pattern) => {
+                check_posted(node, &pattern, context);
                 patterns.included.append(&mut pattern.included);
                 patterns.excluded.append(&mut pattern.excluded);
             }

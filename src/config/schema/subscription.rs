@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::filter::MAX_CONDITIONS;
 use crate::config::notifications::{MAX_ADDRESSES, MAX_NOTIFY_AFTER};
 use crate::config::schema::forms::{
     For, boolean, choice, described, duration, email, key, keys, list, object, or_null, reference,
@@ -10,6 +11,7 @@ use crate::config::schema::forms::{
 use crate::config::schema::values::{
     HEADER_NAME, auto_disable, headers, retry, signature, tls, url,
 };
+use crate::matching::EXPRESSION_BYTES_MAX;
 
 /// The fields that each has of its own.
 pub(super) fn own(writer: For) -> Map<String, Value> {
@@ -40,6 +42,8 @@ pub(super) fn own(writer: For) -> Map<String, Value> {
     }
     fields.extend(keys([
         ("events", key("Which types, needed while active: patterns such as invoice.*, *, and !invoice.draft to exclude.", list(json!({"type": "string", "minLength": 1, "maxLength": 257})), json!([]))),
+        ("match", key("What an event must be equal to, all of it: JSON pointers into the body (/tenant_id) or header: and a header's name, to texts. At most 16.", json!({"type": "object", "propertyNames": {"pattern": "^(/|header:.)"}, "additionalProperties": text(), "maxProperties": MAX_CONDITIONS}), json!({}))),
+        ("when", key("What else must be true of an event: a CEL expression over type, id, source, subject, key, headers and data (the JSON body, else null).", json!({"type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX}), Value::Null)),
         ("locked", key("true: nothing but the file edits, disables or rotates it.", boolean(), json!(false))),
     ]));
     fields.extend(secrets(writer));
@@ -103,6 +107,14 @@ fn secrets(writer: For) -> Map<String, Value> {
 pub(super) fn shared(writer: For) -> Map<String, Value> {
     let names = list(json!({"type": "string", "pattern": HEADER_NAME}));
     let mut fields = keys([
+        (
+            "when_error",
+            key(
+                "What an error while when is evaluated means; it is logged and counted either way.",
+                choice(&["skip", "deliver"]),
+                json!("skip"),
+            ),
+        ),
         (
             "active",
             key(

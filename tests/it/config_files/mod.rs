@@ -7,6 +7,7 @@ use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
 mod definition;
 mod differences;
+mod filters;
 mod outside;
 mod robustness;
 mod values;
