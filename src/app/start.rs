@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Control, Exporter, Readiness, Streams, Tokens};
+use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Addresses, Bound};
@@ -75,6 +75,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         feed,
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
+        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
         streams: Streams::default(),
         stop: stop_admin.clone(),
     };

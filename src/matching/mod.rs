@@ -5,8 +5,16 @@
 //! only. It is built when a configuration is loaded and never changed. Who the positions stand for, and what is done
 //! with a match, is the caller's.
 
+mod cel;
+mod document;
+mod facts;
 pub(crate) mod pointer;
 mod trie;
+
+pub use cel::{
+    EXPRESSION_BYTES_MAX, EvaluationError, Expression, ExpressionError, ExpressionErrorKind,
+};
+pub use facts::{Facts, Headers, NEVER_KEPT};
 
 use std::collections::HashMap;
 

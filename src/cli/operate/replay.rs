@@ -34,7 +34,13 @@ sidehook cancel with its number.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// This delivery (<event id>.<subscription>). A pending one is attempted now
-    #[arg(required_unless_present_any = ["subscription", "list"], conflicts_with_all = ["subscription", "list"])]
+    // Said here, too: what an option requires does not count when it conflicts with what is there.
+    #[arg(
+        required_unless_present_any = ["subscription", "list"],
+        conflicts_with_all = [
+            "subscription", "list", "state", "since", "until", "event_type", "rate", "dry_run", "yes", "no_wait", "wait",
+        ],
+    )]
     id: Option<String>,
     /// Many deliveries of this subscription
     #[arg(long, value_name = "NAME")]

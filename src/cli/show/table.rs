@@ -55,6 +55,22 @@ impl Cell {
         }
     }
 
+    /// Text in the colour of what is good.
+    pub(crate) fn good(text: &str) -> Self {
+        Self {
+            tone: Some(Tone::Good),
+            ..Self::from(text)
+        }
+    }
+
+    /// Text in the colour of what is bad.
+    pub(crate) fn bad(text: &str) -> Self {
+        Self {
+            tone: Some(Tone::Bad),
+            ..Self::from(text)
+        }
+    }
+
     /// What is there: red when it is not zero.
     pub(crate) fn alarming(count: u64) -> Self {
         Self {
@@ -147,6 +163,11 @@ impl Table {
     /// Pairs of a name and what it is, without headings.
     pub(crate) fn pairs() -> Self {
         Self::new(&[])
+    }
+
+    /// Whether it has no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Adds a row.

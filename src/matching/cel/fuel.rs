@@ -1,0 +1,43 @@
+//! What an evaluation may cost, counted in steps, so that no expression and no body makes one take long.
+
+use crate::matching::cel::EvaluationError;
+
+/// Steps of one evaluation at most. A step is a node of the expression, an element that is looked at, or up to
+/// [`BYTES_A_STEP`] bytes of a text that are; it takes some 10 to 50 ns.
+pub(super) const STEPS_MAX: u64 = 100_000;
+
+/// Bytes of a text that one step reads or writes.
+const BYTES_A_STEP: usize = 64;
+
+/// The steps that are left.
+#[derive(Debug)]
+pub(super) struct Fuel(u64);
+
+impl Fuel {
+    pub(super) const fn new() -> Self {
+        Self(STEPS_MAX)
+    }
+
+    /// Takes steps. Once there are too few, none are left for anything else either.
+    pub(super) fn take(&mut self, steps: u64) -> Result<(), EvaluationError> {
+        match self.0.checked_sub(steps) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => {
+                self.0 = 0;
+                Err(EvaluationError::TooCostly)
+            }
+        }
+    }
+
+    pub(super) fn take_many(&mut self, steps: usize) -> Result<(), EvaluationError> {
+        self.take(u64::try_from(steps).unwrap_or(u64::MAX))
+    }
+
+    /// Takes the steps for so many bytes of a text.
+    pub(super) fn take_bytes(&mut self, bytes: usize) -> Result<(), EvaluationError> {
+        self.take_many(bytes / BYTES_A_STEP)
+    }
+}

@@ -1,0 +1,280 @@
+//! Expressions of `when`, in CEL (the Common Expression Language, <https://cel.dev>).
+//!
+//! The crate `cel` reads them. They are evaluated here, because the crate has no bound of what an evaluation costs, copies
+//! what it iterates over, and puts values into its errors: `fuel` says what one may cost, values are borrowed from the
+//! body, and errors have nothing of an event. Tests compare both on random expressions.
+//!
+//! Variables: `type`, `id` (the given id, else the event id), `source`, `subject`, `key` (empty when there is none),
+//! `headers` (names in lower case) and `data` (the JSON body, else null). Whole numbers of a body are `int`, or `uint` where
+//! they are too large for it; others are `double`. Beside the operators there are `size`, `contains`, `startsWith`,
+//! `endsWith`, `matches` (of a literal, in the syntax of the crate `regex`), `int`, `uint`, `double`, `string`, `bool`,
+//! `dyn` and `type`, and the macros `has`, `all`, `exists`, `exists_one`, `map` and `filter`. There are no bytes, no
+//! times, no messages and no optional values, as nothing in an event is one. NaN is neither less nor greater than anything.
+
+mod arithmetic;
+mod compile;
+mod evaluate;
+mod fuel;
+mod functions;
+mod macros;
+mod node;
+mod value;
+mod wanted;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use crate::matching::cel::compile::Compiler;
+use crate::matching::cel::node::Node;
+use crate::matching::document::{self, Json, Wanted};
+use crate::matching::facts::Facts;
+
+/// Bytes of an expression at most.
+pub const EXPRESSION_BYTES_MAX: usize = 4096;
+
+/// Bytes of an expression that any thread has the stack for.
+const SHORT_BYTES: usize = 512;
+
+/// The stack for longer ones.
+const STACK_BYTES: usize = 8 << 20;
+
+/// A compiled expression. Cheap to clone; equal to another of the same text.
+#[derive(Clone)]
+pub struct Expression(Arc<Compiled>);
+
+struct Compiled {
+    text: Box<str>,
+    root: Node,
+    headers: HashSet<HeaderName>,
+    wanted: Option<Wanted>,
+}
+
+/// Why a text is no expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct ExpressionError {
+    /// The byte of the text where it goes wrong, from 0.
+    pub offset: usize,
+    /// What is wrong there.
+    pub kind: ExpressionErrorKind,
+}
+
+/// What is wrong with an expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionErrorKind {
+    /// It is too long.
+    #[error("expected an expression of at most {EXPRESSION_BYTES_MAX} bytes")]
+    TooLong,
+    /// The syntax; carries what the parser says.
+    #[error("not a CEL expression: {0}")]
+    Syntax(String),
+    /// Deeper than the bound.
+    #[error("nested too deeply, expected at most {} levels", compile::DEPTH_MAX)]
+    TooDeep,
+    /// A name that is none of the variables.
+    #[error(
+        "unknown variable {0}, expected type, id, source, subject, key, headers, data, or one of a macro"
+    )]
+    UnknownVariable(String),
+    /// A name that is none of the functions.
+    #[error("unknown function {0}, expected one of {known}", known = functions::NAMES.join(", "))]
+    UnknownFunction(String),
+    /// A function that is called in a wrong way; carries its name and how it is called.
+    #[error("{0} is called as {1}")]
+    Call(&'static str, &'static str),
+    /// Part of CEL that is not supported; carries which.
+    #[error("{0} are not supported")]
+    Unsupported(&'static str),
+    /// The pattern of `matches` is none; carries what is wrong with it.
+    #[error("not a regular expression: {0}")]
+    Regex(String),
+    /// A header name with other than lower-case letters.
+    #[error("header names are in lower case here, expected {0}")]
+    HeaderCase(String),
+    /// A header that no event has.
+    #[error("the header {0} is never kept with an event")]
+    NeverKept(String),
+    /// Not a header name.
+    #[error("expected a header name (letters, digits and !#$%&'*+-.^_`|~), found {0:?}")]
+    HeaderName(String),
+}
+
+/// Why an evaluation gave neither true nor false. Has nothing of the event but what the expression itself names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvaluationError {
+    /// A value of a type that an operator or function does not take; carries its name.
+    #[error("no such overload: {0} does not take values of these types")]
+    NoOverload(&'static str),
+    /// A field that is not there.
+    #[error("no such key: {0}")]
+    NoSuchField(Box<str>),
+    /// A key that is not there, or an index out of bounds.
+    #[error("no such key or index")]
+    NoSuchKey,
+    /// A map that says one key twice.
+    #[error("a map with the same key twice")]
+    RepeatedKey,
+    /// Whole numbers that become too large.
+    #[error("{0} overflows")]
+    Overflow(&'static str),
+    /// A division by zero.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// A value that cannot be made one of the type; carries the type.
+    #[error("the value cannot be made {0}")]
+    Conversion(&'static str),
+    /// A condition that is not a bool.
+    #[error("expected true or false")]
+    NotBool,
+    /// More steps than an evaluation may take.
+    #[error(
+        "the evaluation takes too long, expected at most {} steps",
+        fuel::STEPS_MAX
+    )]
+    TooCostly,
+    /// A part of `data` that is too large to be looked into.
+    #[error(
+        "the part of data that is looked at is too large, expected at most {} values, nested at most {} deep",
+        document::VALUES_MAX,
+        document::DEPTH_MAX
+    )]
+    DataTooLarge,
+}
+
+impl Expression {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, ExpressionError> {
+        if text.len() > EXPRESSION_BYTES_MAX {
+            return Err(ExpressionError {
+                offset: 0,
+                kind: ExpressionErrorKind::TooLong,
+            });
+        }
+        let compiled = guarded(text).unwrap_or_else(|| {
+            Err(ExpressionError {
+                offset: 0,
+                kind: ExpressionErrorKind::Syntax("the parser failed on it".to_owned()),
+            })
+        });
+        Ok(Self(Arc::new(compiled?)))
+    }
+
+    /// The text that was compiled.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The headers that it names.
+    pub fn headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.headers.iter()
+    }
+
+    /// What it looks at of the body; none if it does not.
+    pub(super) fn wanted(&self) -> Option<&Wanted> {
+        self.0.wanted.as_ref()
+    }
+
+    /// Evaluates it, reading of the body what it looks at.
+    ///
+    /// # Errors
+    /// When it gives neither true nor false.
+    pub fn evaluate(&self, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
+        let wanted = self.0.wanted.as_ref();
+        let data = wanted.and_then(|wanted| document::read(facts.body, wanted));
+        self.evaluate_with(facts, data.as_ref().unwrap_or(&Json::Null))
+    }
+
+    /// Evaluates it over a body of which at least all is there that it looks at.
+    pub(super) fn evaluate_with(
+        &self,
+        facts: &Facts<'_>,
+        data: &Json<'_>,
+    ) -> Result<bool, EvaluationError> {
+        evaluate::condition(&self.0.root, facts, data)
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Expression {}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.0.text).finish()
+    }
+}
+
+/// Compiles in a way that neither a panic nor the stack of the parser, which is generated code of others, ends the relay
+/// over a configuration. The stack it takes grows with the text: some 400 bytes a byte.
+fn guarded(text: &str) -> Option<Result<Compiled, ExpressionError>> {
+    if text.len() <= SHORT_BYTES {
+        return catch_unwind(AssertUnwindSafe(|| compile(text))).ok();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || compile(text));
+        thread.ok()?.join().ok()
+    })
+}
+
+fn compile(text: &str) -> Result<Compiled, ExpressionError> {
+    // Without its macros: they are compiled here, to loops that count what they do.
+    let environment = cel::Env::default().with_optional_support(false);
+    let program = environment.compile(text);
+    let program = program.map_err(|errors| syntax_error(text, &errors))?;
+    let mut compiler = Compiler::new(program.source_info());
+    let root = compiler.node(program.expression())?;
+    Ok(Compiled {
+        text: text.into(),
+        headers: compiler.into_headers(),
+        wanted: wanted::of(&root),
+        root,
+    })
+}
+
+/// The first error, without the list of all tokens that would be right.
+fn syntax_error(text: &str, errors: &cel::ParseErrors) -> ExpressionError {
+    let Some(first) = errors.errors.first() else {
+        return ExpressionError {
+            offset: 0,
+            kind: ExpressionErrorKind::Syntax("it cannot be read".to_owned()),
+        };
+    };
+    let message = first.msg.strip_prefix("Syntax error: ");
+    let message = message.unwrap_or(&first.msg);
+    let kind = if message.contains("Recursion limit") {
+        ExpressionErrorKind::TooDeep
+    } else if message.contains("input '<EOF>'") {
+        ExpressionErrorKind::Syntax("it ends too early".to_owned())
+    } else {
+        let short = message.split(" expecting ").next().unwrap_or(message);
+        ExpressionErrorKind::Syntax(short.chars().take(120).collect())
+    };
+    let (line, column) = first.pos;
+    let line = usize::try_from(line).unwrap_or_default().saturating_sub(1);
+    let column = usize::try_from(column)
+        .unwrap_or_default()
+        .saturating_sub(1);
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = text.get(before..).unwrap_or_default();
+    let within = rest.char_indices().nth(column);
+    ExpressionError {
+        offset: before + within.map_or(rest.len(), |(at, _)| at),
+        kind,
+    }
+}
+
+#[cfg(test)]
+mod tests;

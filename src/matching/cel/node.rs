@@ -1,0 +1,164 @@
+//! A compiled expression: names resolved, macros turned into loops, patterns compiled.
+
+use regex::Regex;
+
+use crate::matching::cel::value::Type;
+
+/// One node.
+#[derive(Debug)]
+pub(super) enum Node {
+    Literal(Literal),
+    Variable(Variable),
+    /// A variable of a macro, by how many macros around it have one.
+    Local(usize),
+    /// `a.b`
+    Select(Box<Node>, Box<str>),
+    /// `has(a.b)`
+    Has(Box<Node>, Box<str>),
+    /// `a[b]`
+    Index(Box<[Node; 2]>),
+    /// `a ? b : c`
+    Conditional(Box<[Node; 3]>),
+    And(Box<[Node; 2]>),
+    Or(Box<[Node; 2]>),
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    Binary(Operator, Box<[Node; 2]>),
+    List(Box<[Node]>),
+    Map(Box<[[Node; 2]]>),
+    Call(Function, Box<[Node]>),
+    Matches(Box<Node>, Regex),
+    Loop(Box<Loop>),
+}
+
+/// A literal, or the name of a type.
+#[derive(Debug, Clone)]
+pub(super) enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    String(Box<str>),
+    Type(Type),
+}
+
+/// What an expression sees of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variable {
+    Type,
+    Id,
+    Source,
+    Subject,
+    Key,
+    Headers,
+    Data,
+}
+
+impl Variable {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "type" => Self::Type,
+            "id" => Self::Id,
+            "source" => Self::Source,
+            "subject" => Self::Subject,
+            "key" => Self::Key,
+            "headers" => Self::Headers,
+            "data" => Self::Data,
+            _ => return None,
+        })
+    }
+}
+
+/// An operator of two operands, both of which are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Modulo,
+}
+
+impl Operator {
+    /// By the name that the parser gives it.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "_==_" => Self::Equal,
+            "_!=_" => Self::NotEqual,
+            "_<_" => Self::Less,
+            "_<=_" => Self::LessOrEqual,
+            "_>_" => Self::Greater,
+            "_>=_" => Self::GreaterOrEqual,
+            "@in" => Self::In,
+            "_+_" => Self::Add,
+            "_-_" => Self::Subtract,
+            "_*_" => Self::Multiply,
+            "_/_" => Self::Divide,
+            "_%_" => Self::Modulo,
+            _ => return None,
+        })
+    }
+
+    /// As it is written.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::In => "in",
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Modulo => "%",
+        }
+    }
+}
+
+/// A function; for one that is called on a value, that is the first argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Function {
+    Size,
+    Contains,
+    StartsWith,
+    EndsWith,
+    Int,
+    Uint,
+    Double,
+    String,
+    Bool,
+    Dyn,
+    Type,
+}
+
+/// A macro that goes over the elements of a list, or the keys of a map.
+#[derive(Debug)]
+pub(super) struct Loop {
+    pub(super) kind: LoopKind,
+    pub(super) range: Node,
+    /// What is said of each element.
+    pub(super) body: Node,
+    /// Of `map` with three arguments: which elements.
+    pub(super) guard: Option<Node>,
+}
+
+/// Which macro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoopKind {
+    All,
+    Exists,
+    ExistsOne,
+    Map,
+    Filter,
+}

@@ -1,0 +1,81 @@
+//! What filters see of an event.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+
+use crate::domain::{EventId, KeptHeader};
+
+/// Headers that are never kept, so no filter can look at them.
+pub const NEVER_KEPT: [HeaderName; 3] = [
+    http::header::AUTHORIZATION,
+    http::header::PROXY_AUTHORIZATION,
+    http::header::COOKIE,
+];
+
+/// An event as filters see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'e> {
+    /// The type.
+    pub event_type: &'e str,
+    /// The id that sidehook gave it: `id` where there is no given one.
+    pub event_id: EventId,
+    /// The id that the application gave it.
+    pub given_id: Option<&'e str>,
+    /// Where it comes from.
+    pub source: Option<&'e str>,
+    /// What it is about.
+    pub subject: Option<&'e str>,
+    /// The key that orders deliveries.
+    pub key: Option<&'e str>,
+    /// Its headers.
+    pub headers: Headers<'e>,
+    /// The body, byte for byte.
+    pub body: &'e [u8],
+}
+
+/// The headers of the application's request that are kept, Content-Type among them. Of a header that was there several
+/// times the value is all of them, in order, with `, ` between (RFC 9110, section 5.3). One that is not UTF-8 is as if
+/// it were not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Headers<'e> {
+    /// That of the body.
+    pub content_type: &'e str,
+    /// The others, names in lower case.
+    pub kept: &'e [KeptHeader],
+}
+
+impl<'e> Headers<'e> {
+    /// The value of a header, by its name in lower case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Cow<'e, str>> {
+        if name == "content-type" {
+            return Some(Cow::Borrowed(self.content_type));
+        }
+        let mut values = self.kept.iter().filter(|header| &*header.name == name);
+        let first = Cow::Borrowed(text(values.next()?)?);
+        values.try_fold(first, |joined, next| {
+            Some(Cow::Owned(format!("{joined}, {}", text(next)?)))
+        })
+    }
+
+    /// The names, each once.
+    pub(super) fn names(&self) -> Vec<&'e str> {
+        let mut names = vec!["content-type"];
+        for header in self.kept {
+            if !names.contains(&&*header.name) && self.get(&header.name).is_some() {
+                names.push(&header.name);
+            }
+        }
+        names
+    }
+
+    /// How many lines there are, the bound of what a look costs.
+    pub(super) fn count(&self) -> usize {
+        self.kept.len() + 1
+    }
+}
+
+fn text(header: &KeptHeader) -> Option<&str> {
+    std::str::from_utf8(&header.value).ok()
+}
