@@ -296,7 +296,7 @@ async fn want_of_room_is_told_although_there_is_none() {
     let endpoint = failing().await;
     let billing = subscription("billing", &endpoint.url("/"), "");
     let relay = Relay::start_with(&format!(
-        "listen: {{events: 127.0.0.1:0, admin: 127.0.0.1:0}}\n\
+        "listen: {{events: 127.0.0.1:0, admin: 127.0.0.1:0, metrics: 127.0.0.1:0}}\n\
          store: {{path: store, max_pending: 1KiB}}\n\
          network: {{allow_private: [127.0.0.1/32]}}\n\
          subscriptions:\n{billing}{}",
