@@ -104,11 +104,11 @@ fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     for subscription in entries(diff, "subscriptions") {
         let name = text(subscription, "name").unwrap_or("-");
         let heading = match text(subscription, "change") {
-            Some("added") => Cell::good(&format!("+ {name}")).and(" is new"),
+            Some("added") => Cell::good(&format!("+ {name}")).and(", new"),
             Some("removed") => {
                 let pending = count(subscription, "pending").unwrap_or(0);
                 let pending = counted(pending, "pending delivery", "pending deliveries");
-                Cell::bad(&format!("- {name}")).and(&format!(" is gone, {pending} would be held"))
+                Cell::bad(&format!("- {name}")).and(&format!(", gone: {pending} would be held"))
             }
             _ => Cell::from(format!("~ {name}").as_str()),
         };
@@ -139,7 +139,7 @@ fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     for gone in entries(diff, "gone") {
         let Removal { name, pending } = Removal::new(gone, "held");
         let held = counted(pending, "delivery", "deliveries");
-        screen.line(&format!("  {name} was gone before, {held} held"))?;
+        screen.line(&format!("  {name}, gone before: {held} held"))?;
     }
     Ok(())
 }
@@ -195,16 +195,16 @@ mod tests {
         assert_eq!(
             shown(&diff()),
             "\
-+ a is new
++ a, new
     url  https://a/
 ~ b
     timeout  15s → 30s
     events   a.*, b → a.*
     auth     changed, not shown
-- c is gone, 12 pending deliveries would be held
+- c, gone: 12 pending deliveries would be held
 ~ other settings
     listen.admin  a → b (at the next start)
-  d was gone before, 1 delivery held
+  d, gone before: 1 delivery held
 "
         );
         assert_eq!(

@@ -93,7 +93,7 @@ async fn agreed(client: &Client) -> anyhow::Result<bool> {
 fn listed(removals: &[Removal]) -> String {
     let line = |removal: &Removal| {
         let pending = counted(removal.pending, "pending delivery", "pending deliveries");
-        format!("- {} is gone, {pending} would be cancelled", removal.name)
+        format!("- {}, gone: {pending} would be cancelled", removal.name)
     };
     let lines: Vec<String> = removals.iter().map(line).collect();
     lines.join("\n")
@@ -146,7 +146,7 @@ mod tests {
         };
         assert_eq!(
             listed(&[removal("a", 1), removal("b", 2000)]),
-            "- a is gone, 1 pending delivery would be cancelled\n- b is gone, 2,000 pending deliveries would be cancelled"
+            "- a, gone: 1 pending delivery would be cancelled\n- b, gone: 2,000 pending deliveries would be cancelled"
         );
     }
 }

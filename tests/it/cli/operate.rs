@@ -373,7 +373,7 @@ fn a_reload_that_cancels_something_wants_a_yes() {
     let (done, sidecar) = run(vec![(200, diff.clone())], &["reload", "--cancel-removed"]);
     let said = failed(&done);
     assert!(
-        said.contains("- b is gone, 12 pending deliveries would be cancelled\n"),
+        said.contains("- b, gone: 12 pending deliveries would be cancelled\n"),
         "{said}"
     );
     assert!(said.contains("use --yes"), "{said}");
@@ -392,7 +392,7 @@ fn a_reload_that_cancels_something_wants_a_yes() {
     let (done, _) = run(vec![(200, diff.clone())], &["diff", "--exit-code"]);
     assert_eq!(done.status.code(), Some(1));
     let (done, _) = run(vec![(200, diff)], &["diff"]);
-    assert!(succeeded(&done).starts_with("- b is gone, 12 pending"));
+    assert!(succeeded(&done).starts_with("- b, gone: 12 pending"));
 }
 
 #[test]
