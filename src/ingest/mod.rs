@@ -21,6 +21,7 @@ mod head;
 mod intake;
 mod naming;
 mod prefer;
+mod preview;
 mod random;
 mod refusal;
 mod routes;
@@ -50,6 +51,7 @@ use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
 use crate::store::{Receipt, Store};
 
+pub use preview::preview;
 pub use routes::Routes;
 
 /// The events listener, without its socket. Cheap to clone.
