@@ -14,6 +14,7 @@ pub mod mail;
 pub mod matching;
 pub mod metrics;
 pub mod notices;
+pub mod notify;
 pub mod request;
 pub mod shutdown;
 pub mod signing;

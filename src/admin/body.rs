@@ -63,6 +63,24 @@ where
     }
 }
 
+/// Refuses a body that has fields beyond these.
+///
+/// # Errors
+/// 422, by path.
+pub(super) fn only(body: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
+    let expected = match known.is_empty() {
+        true => "{}".to_owned(),
+        false => known.join(", "),
+    };
+    let unknown = body.keys().filter(|name| !known.contains(&name.as_str()));
+    let message = |name: &String| (name.clone(), format!("unknown field: expected {expected}"));
+    let errors: Vec<_> = unknown.map(message).collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::invalid(errors)),
+    }
+}
+
 /// `application/json`, with parameters or without. A coding is none that is undone here.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();

@@ -50,7 +50,8 @@ pub struct EditRequest {
     pub change: Option<Change>,
     /// To enable (true) or disable it, judged against the definition after the change.
     pub enable: Option<bool>,
-    /// Tags of which the definition must have one before the change (RFC 9110, section 13.1.1); none: any will do.
+    /// Tags of which the definition must have one before the change (RFC 9110, section 13.1.1), in
+    /// their quotes as [`etag`](crate::config::etag) gives them; none: any will do.
     pub if_match: Option<Vec<String>>,
 }
 

@@ -1,10 +1,10 @@
 //! `/v1/deliveries`: the list, one with its attempts, and what can be done with it: replay, cancel.
 
 use crate::admin::answer::{self, Answer};
+use crate::admin::body::only;
 use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
-use crate::admin::replays::no_fields;
 use crate::admin::views::{AnsweredAttempt, DeliveryRow, DeliveryWithAttempts, list};
 use crate::domain::{DeliveryId, DeliveryState};
 use crate::feed::Happening;
@@ -44,7 +44,7 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
 /// Makes it pending again, or due now.
 pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
     let id = call.named(NO_DELIVERY)?;
-    no_fields(&call.body)?;
+    only(&call.body, &[])?;
     if let Err(error) = call.admin.store.replay(&id).await {
         // The store refuses for a disabled subscription before it looks for the delivery.
         show(&call, &id).await?;
@@ -57,7 +57,7 @@ pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
 /// Takes it back.
 pub(super) async fn cancel(call: Call) -> Result<Answer, Refusal> {
     let id = call.named(NO_DELIVERY)?;
-    no_fields(&call.body)?;
+    only(&call.body, &[])?;
     call.admin.store.cancel(&id).await?;
     tell(&call, &id, DeliveryState::Cancelled);
     show(&call, &id).await

@@ -3,8 +3,8 @@
 //! `operations/` is the one table of all operations: `router` finds the operation of a call in it, `openapi` describes it.
 //! In the order of a call: `access` keeps web pages of other sites and strangers out, `router` finds the operation, its
 //! scope is checked, then `query` and `body` read what came with it, and the handler answers. There is a file for each
-//! resource: `subscriptions/`, `attempts`, `events`, `deliveries`, `replays`, `stream`, `probes`; `views` says what things
-//! look like. What only the owner of the relay can do is asked of it through [`Control`].
+//! resource: `subscriptions/`, `attempts`, `events`, `deliveries`, `replays`, `configuration`, `stream`, `probes`; `views`
+//! says what things look like. What only the owner of the relay can do is asked of it through [`Control`].
 //!
 //! `/healthz`, `/readyz` and `/metrics` need no token and no known `Host`: they say nothing secret and change nothing.
 //! Listening and connection limits are the concern of `http_server`.
@@ -16,6 +16,7 @@ mod access;
 mod answer;
 mod attempts;
 mod body;
+mod configuration;
 mod control;
 mod deliveries;
 mod events;
@@ -43,11 +44,11 @@ use crate::domain::{Clock, SubscriptionName};
 use crate::feed::Feed;
 use crate::store::Store;
 
+pub use configuration::ConfigSource;
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
 pub use service::Surface;
 pub use stream::Streams;
-pub use subscriptions::etag;
 pub use token::{TokenError, Tokens};
 
 /// Whether events are accepted: off at first, on once the listeners accept, off again when stopping. Cheap to clone.
@@ -82,6 +83,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where the configuration is read from again.
+    pub source: ConfigSource,
     /// Places for those who listen to what happens.
     pub streams: Streams,
     /// Ends streams.

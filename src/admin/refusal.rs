@@ -36,9 +36,13 @@ impl Refusal {
     /// Values that are wrong, by path. Messages of one path should stand together.
     pub(super) fn invalid(errors: Vec<(String, String)>) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        let mut refusal = Self::new(status, "invalid", "some values are not valid");
-        refusal.0.problem = refusal.0.problem.with_errors(errors);
-        refusal
+        Self::new(status, "invalid", "some values are not valid").with_errors(errors)
+    }
+
+    /// The same with what is wrong, by path.
+    pub(super) fn with_errors(mut self, errors: Vec<(String, String)>) -> Self {
+        self.0.problem = self.0.problem.with_errors(errors);
+        self
     }
 
     /// One value that is wrong.

@@ -172,16 +172,6 @@ fn id(call: &Call) -> Result<ReplayId, Refusal> {
     call.named(NO_REPLAY).map(ReplayId)
 }
 
-/// Refuses a body that says anything.
-pub(super) fn no_fields(body: &Map<String, Value>) -> Result<(), Refusal> {
-    let unknown = |name: &String| (name.clone(), "unknown field: expected {}".to_owned());
-    let errors: Vec<_> = body.keys().map(unknown).collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal::invalid(errors)),
-    }
-}
-
 /// What a body asks for, and whether only to count.
 fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
     let mut fields = Fields {

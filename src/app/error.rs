@@ -49,6 +49,9 @@ pub enum AppError {
     /// A bug: a listener ended by itself.
     #[error("a listener ended by itself")]
     ListenerEnded,
+    /// A bug: the task that tells operators ended by itself.
+    #[error("the task that tells operators ended by itself")]
+    AnnouncerEnded,
     /// A bug: a task panicked.
     #[error("a task panicked")]
     Panicked(#[source] tokio::task::JoinError),

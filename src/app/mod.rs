@@ -4,6 +4,7 @@
 //! - `listeners`: binds the addresses of `listen` and serves them
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
+//! - `announcing`: the task that tells operators
 //! - `stop`: the phases of a shutdown
 //! - `handle`: how others ask for a reload or a stop
 //!
@@ -11,6 +12,7 @@
 //! that of `cli`. Invariants: every task belongs to [`Running`], none ends silently: one that ends by itself ends the
 //! relay with an error; what can be wrong with a new configuration is found before anything of it is in force.
 
+mod announcing;
 mod commands;
 mod error;
 mod handle;
@@ -45,6 +47,7 @@ pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use start::start;
 
+use announcing::Announcing;
 use handle::ReloadRequest;
 use listeners::Listeners;
 use loading::{Ended, Loading};
@@ -90,6 +93,7 @@ pub struct Running {
     /// What the API shows.
     in_force: watch::Sender<Arc<Config>>,
     commands: mpsc::Receiver<Command>,
+    announcer: Announcing,
     /// Commands that wait for the load under way.
     waiting: VecDeque<Command>,
     handle: Handle,
@@ -161,6 +165,7 @@ impl Running {
                 Some(ended) = self.store_task.join_next() => return Err(store_ended(ended)),
                 error = self.events.ended() => return Err(error),
                 error = self.admin.ended() => return Err(error),
+                error = self.announcer.ended() => return Err(error),
                 ended = self.lanes.joined() => return ended.map_err(AppError::from),
                 Some(request) = self.reload_requests.recv(), if self.loading.is_idle() => {
                     self.begin_reload(request);

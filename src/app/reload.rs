@@ -44,7 +44,10 @@ impl Running {
             }) => {
                 tracing::info!(added, changed, removed, "configuration reloaded");
             }
-            Err(ConfigError(problems)) => log_problems(problems),
+            Err(ConfigError(problems)) => {
+                log_problems(problems);
+                self.announcer.notices().reload_failed(problems);
+            }
         }
         self.options.notifier.ready();
         if let Some(answer) = answer {

@@ -37,6 +37,7 @@ impl Running {
         }
         self.shutdown.stop_leasing.cancel();
         self.finish_attempts().await?;
+        self.announcer.finish().await;
         self.store.close().await?;
         self.stop_admin.cancel();
         if timeout(ABORT_GRACE, self.admin.join()).await.is_err() {

@@ -10,6 +10,10 @@ use crate::store::{self, BookState, StoreReport};
 
 /// What stands below the help.
 const NOTE: &str = "\
+Examples:
+  sidehook check --config config.yaml --strict
+  sidehook check --config config.yaml --store
+
 --store reads every record of the journal and compares the book with it. The relay must be stopped. It changes what a
 start changes: an unfinished write at the end of the journal is cut, and a book that is missing, damaged or wrong is
 written anew. It needs room for a second book.

@@ -7,8 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// Make a signing secret: whsec_ and the base64 of random bytes.
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook secret > billing.secret
+  sidehook secret | sidehook rotate-secret billing --secret-file -";
+
+/// Make a signing secret: whsec_ and the base64 of random bytes
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct SecretArgs {
     /// Length of the key, 24 to 64 bytes
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(24..=64))]

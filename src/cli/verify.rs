@@ -14,8 +14,17 @@ use crate::config::Environment;
 use crate::domain::Timestamp;
 use crate::signing::{Algorithm, KeyForm, Scheme, VerifyError, verify};
 
-/// Verify a captured request against a secret.
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook verify --secret-env BILLING_SECRET --headers-file head.txt --body @body.json
+  sidehook verify --scheme github --secret-file secret.txt -H 'X-Hub-Signature-256: sha256=…' --body @body.json
+
+Exit codes: 0 valid, 1 not valid, 2 the question itself is wrong.";
+
+/// Verify a captured request against a secret
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("secrets")
     .args(["secret", "secret_env", "secret_file"])
     .required(true)

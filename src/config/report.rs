@@ -142,7 +142,7 @@ fn write_path(node: &Node, mark: Mark, path: &mut String) {
 }
 
 /// Adds a key to a path, in quotes unless it is a plain word, and not more of it than a line bears.
-fn push_key(path: &mut String, key: &str) {
+pub(super) fn push_key(path: &mut String, key: &str) {
     if !path.is_empty() {
         path.push('.');
     }

@@ -79,7 +79,7 @@ pub(super) fn subscription(
         .iter()
         .map(|named| named.written.clone())
         .collect();
-    check_clashes(&headers, &forwarded, &keys.schemes, context);
+    check_clashes(&headers, &forwarded, &keys.schemes, fields, context);
     subscription.headers = headers
         .into_iter()
         .map(|header| (header.named.name, header.value))

@@ -23,11 +23,11 @@ type Decision = Option<(Record, Change)>;
 impl Inner {
     /// See [`Store::replay`](crate::store::Store::replay).
     pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
-        if self.is_held(&id.subscription) {
-            return Err(VerbError::Disabled);
-        }
         let now = self.hub.clock.steady();
         self.change(id, |subscription, entry, standing| {
+            if self.is_held(&id.subscription) {
+                return Err(VerbError::Disabled);
+            }
             let (seq, attempts) = (entry.seq, entry.attempts);
             let requeued = |fresh| Record::Requeued {
                 seq,
@@ -214,3 +214,7 @@ impl Inner {
         found.ok_or(VerbError::Unknown)
     }
 }
+
+#[cfg(test)]
+#[path = "verbs_tests.rs"]
+mod tests;

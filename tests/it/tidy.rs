@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 2),
     ("delivery", 3),
     ("ingest", 4),
+    ("notify", 4),
     ("admin", 5),
     ("app", 6),
     ("cli", 7),
@@ -59,9 +60,9 @@ fn rooms_import_only_downwards() {
 }
 
 #[test]
-fn ingest_delivery_and_admin_never_meet() {
+fn ingest_delivery_notify_and_admin_never_meet() {
     let rooms = rooms();
-    let apart = ["ingest", "delivery", "admin"];
+    let apart = ["ingest", "delivery", "notify", "admin"];
     for room in apart {
         let imports = rooms
             .get(room)

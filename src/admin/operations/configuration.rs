@@ -1,7 +1,70 @@
 //! Operations on the configuration as a whole.
 
-use crate::admin::operation::Operation;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::admin::configuration::{self, Checked, DiffView, ReloadBody, ReloadedView};
+use crate::admin::openapi;
+use crate::admin::operation::{Operation, Scope, Success, schema_of};
+use crate::admin::operations::{changing, reading};
+
+/// Files with thousands of subscriptions take a while, and a reload may wait for another.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn operations() -> Vec<Operation> {
-    Vec::new()
+    vec![
+        Operation {
+            answers: vec![Success::json(
+                200,
+                "All sections with the values in force; secrets by their fingerprints",
+                openapi::any_object,
+            )],
+            ..reading(
+                "/v1/config",
+                "getConfig",
+                "The configuration in force",
+                |call| Box::pin(configuration::show(call)),
+            )
+        },
+        Operation {
+            answers: vec![Success::json(200, "What differs", schema_of::<DiffView>)],
+            patience: PATIENCE,
+            ..reading(
+                "/v1/config/diff",
+                "diffConfig",
+                "What a reload would change",
+                |call| Box::pin(configuration::diff(call)),
+            )
+        },
+        Operation {
+            scope: Scope::Read,
+            body: Some(openapi::empty_object),
+            answers: vec![Success::json(200, "What was found", schema_of::<Checked>)],
+            patience: PATIENCE,
+            ..changing(
+                Method::POST,
+                "/v1/config/check",
+                "checkConfig",
+                "Check the files without loading them",
+                |call| Box::pin(configuration::check(call)),
+            )
+        },
+        Operation {
+            body: Some(schema_of::<ReloadBody>),
+            answers: vec![Success::json(
+                200,
+                "What it changed",
+                schema_of::<ReloadedView>,
+            )],
+            patience: PATIENCE,
+            ..changing(
+                Method::POST,
+                "/v1/config/reload",
+                "reloadConfig",
+                "Read the files again and put them in force, whole or not at all",
+                |call| Box::pin(configuration::reload(call)),
+            )
+        },
+    ]
 }

@@ -1,12 +1,32 @@
 //! Operations on subscriptions and their attempts.
 
-use crate::admin::attempts;
+use http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
 use crate::admin::operation::{Operation, Success, schema_of};
-use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, reading};
-use crate::admin::subscriptions;
+use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
+use crate::admin::subscriptions::{self, TestAttemptView};
 use crate::admin::views::{AttemptView, List};
+use crate::admin::{attempts, openapi};
+
+/// What an edit heeds.
+const IF_MATCH: &[(&str, &str)] = &[(
+    "If-Match",
+    "Only if the definition is one of these: values of ETag, or *",
+)];
 
 pub(super) fn operations() -> Vec<Operation> {
+    let mut all = shown();
+    all.extend(edited());
+    all.extend(signed());
+    all
+}
+
+/// The subscription, as it stands.
+const SHOWN: Success =
+    Success::json(200, "The subscription", subscriptions::schema).with_headers(&["ETag"]);
+
+fn shown() -> Vec<Operation> {
     vec![
         Operation {
             query: &[LIMIT, CURSOR],
@@ -48,6 +68,119 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// The subscription, as it stands.
-const SHOWN: Success =
-    Success::json(200, "The subscription", subscriptions::schema).with_headers(&["ETag"]);
+fn edited() -> Vec<Operation> {
+    vec![
+        Operation {
+            body: Some(subscriptions::new_body_schema),
+            answers: vec![
+                Success::json(201, "It is in the file and in force", subscriptions::schema)
+                    .with_headers(&["ETag", "Location"]),
+            ],
+            refusals: &[409],
+            ..changing(
+                Method::POST,
+                "/v1/subscriptions",
+                "createSubscription",
+                "Add a subscription to the file; without a secret one is made",
+                |call| Box::pin(subscriptions::create(call)),
+            )
+        },
+        Operation {
+            headers: IF_MATCH,
+            body: Some(subscriptions::body_schema),
+            answers: vec![SHOWN],
+            refusals: &[409, 412],
+            ..changing(
+                Method::PATCH,
+                "/v1/subscriptions/{name}",
+                "patchSubscription",
+                "Replace each field that is named, null restores its default; and enable or disable it",
+                |call| Box::pin(subscriptions::patch(call)),
+            )
+        },
+        Operation {
+            headers: IF_MATCH,
+            body: Some(subscriptions::body_schema),
+            answers: vec![SHOWN],
+            refusals: &[409, 412],
+            ..changing(
+                Method::PUT,
+                "/v1/subscriptions/{name}",
+                "putSubscription",
+                "Replace the definition; the secret stays unless it is named",
+                |call| Box::pin(subscriptions::put(call)),
+            )
+        },
+        Operation {
+            headers: IF_MATCH,
+            answers: vec![Success::json(
+                200,
+                "The subscription as it was, and how many deliveries were cancelled",
+                subscriptions::schema,
+            )],
+            refusals: &[409, 412],
+            patience: subscriptions::DELETE_PATIENCE,
+            ..changing(
+                Method::DELETE,
+                "/v1/subscriptions/{name}",
+                "deleteSubscription",
+                "Remove it from the file and cancel its deliveries, also those of one that is gone already",
+                |call| Box::pin(subscriptions::delete(call)),
+            )
+        },
+    ]
+}
+
+/// How a secret is rotated.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Rotation", deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "describes a body, which is read field by field so that all errors are told at once"
+)]
+struct Rotation {
+    /// How long the old secret signs along; default `24h`
+    #[schemars(regex(pattern = "^[1-9][0-9]{0,3}(ms|s|m|h)$"))]
+    grace: Option<String>,
+    /// The new secret; default: one is made, and told this once
+    secret: Option<String>,
+}
+
+fn rotation(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<Rotation>()
+}
+
+fn signed() -> Vec<Operation> {
+    vec![
+        Operation {
+            headers: IF_MATCH,
+            body: Some(rotation),
+            answers: vec![SHOWN],
+            refusals: &[409, 412],
+            ..changing(
+                Method::POST,
+                "/v1/subscriptions/{name}/rotate-secret",
+                "rotateSecret",
+                "Give it a new secret; the old one signs along for a while",
+                |call| Box::pin(subscriptions::rotate(call)),
+            )
+        },
+        Operation {
+            body: Some(openapi::empty_object),
+            answers: vec![Success::json(
+                200,
+                "How the attempt went",
+                schema_of::<TestAttemptView>,
+            )],
+            refusals: &[409],
+            patience: subscriptions::TEST_PATIENCE,
+            ..changing(
+                Method::POST,
+                "/v1/subscriptions/{name}/test",
+                "testSubscription",
+                "Send a signed sidehook.test event, which is not recorded",
+                |call| Box::pin(subscriptions::test(call)),
+            )
+        },
+    ]
+}

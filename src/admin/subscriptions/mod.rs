@@ -3,22 +3,25 @@
 //! What is shown is one flat object: the fields as they would stand in the file, secrets redacted, and the state that the
 //! store and its queue know.
 
+mod edit;
+mod test;
 mod view;
 
 use http::HeaderValue;
 use http::header::ETAG;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use crate::admin::Admin;
 use crate::admin::answer::{self, Answer};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::views::List;
-use crate::config::Subscription;
+use crate::config::{Subscription, etag};
 use crate::domain::SubscriptionName;
+use crate::store::Tally;
 
-pub use view::etag;
-pub(super) use view::{SubscriptionView, schema};
+pub(super) use edit::{DELETE_PATIENCE, create, delete, patch, put, rotate};
+pub(super) use test::{TEST_PATIENCE, TestAttemptView, test};
+pub(super) use view::{SubscriptionView, body_schema, new_body_schema, schema};
 
 /// Why there is nothing to show.
 pub(super) const NO_SUBSCRIPTION: &str = "no subscription has this name";
@@ -38,12 +41,15 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
         .values()
         .filter(|it| is_after(&it.name));
     let shown: Vec<_> = rest.by_ref().take(page.limit).collect();
+    let tallies = call.admin.store.tallies().await?;
+    let none = Tally::default();
+    let tally = |it: &Subscription| tallies.get(&it.name).unwrap_or(&none);
     let last = shown.last().filter(|_| rest.next().is_some());
     Ok(answer::json(&List {
         next_cursor: last.map(|last| format!("{CURSOR}{}", last.name)),
         data: shown
             .into_iter()
-            .map(|it| SubscriptionView::new(&call.admin, it))
+            .map(|it| SubscriptionView::new(&call.admin, it, tally(it)))
             .collect(),
     }))
 }
@@ -53,17 +59,18 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
     call.admin.exporter.published().await;
     let config = call.admin.control.config();
-    match config.subscriptions.get(&name) {
-        Some(subscription) => Ok(show(&call.admin, subscription)),
-        None => Err(Refusal::not_found(NO_SUBSCRIPTION)),
-    }
+    let subscription = config.subscriptions.get(&name);
+    let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
+    let tally = call.admin.store.tally(&name).await?;
+    let view = SubscriptionView::new(&call.admin, subscription, &tally);
+    Ok(show(subscription, &view))
 }
 
 /// The answer with one.
-fn show(admin: &Admin, subscription: &Subscription) -> Answer {
-    let mut answer = answer::json(&SubscriptionView::new(admin, subscription));
+fn show(subscription: &Subscription, view: &SubscriptionView) -> Answer {
+    let mut answer = answer::json(view);
     // A tag is hexadecimal digits in quotes.
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", etag(subscription))) {
+    if let Ok(tag) = HeaderValue::from_str(&etag(subscription)) {
         answer.headers_mut().insert(ETAG, tag);
     }
     answer

@@ -1,16 +1,15 @@
 //! What a subscription looks like.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value, json};
 
 use crate::admin::Admin;
-use crate::admin::views::{Disabled, Failure, Time};
+use crate::admin::openapi::NAME;
+use crate::admin::views::{Disabled, Ended, Failure, Time};
 use crate::config::Subscription;
-
-/// Digits of a tag.
-const TAG_BYTES: usize = 16;
+use crate::domain::{Secret, SubscriptionName};
+use crate::store::Tally;
 
 /// A subscription: its definition and how it stands.
 #[derive(Debug, Serialize)]
@@ -20,22 +19,28 @@ pub(in crate::admin) struct SubscriptionView {
     definition: Map<String, Value>,
     #[serde(flatten)]
     state: StateView,
+    /// What was made for it, this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// What its deletion took back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_deliveries: Option<u64>,
 }
 
 /// How a subscription stands.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "SubscriptionState")]
-pub(in crate::admin) struct StateView {
-    /// Whether its deliveries are attempted: `active`, `disabled`
+struct StateView {
+    /// Whether its deliveries are attempted
     #[schemars(extend("enum" = ["active", "disabled"]))]
-    pub(super) status: &'static str,
+    status: &'static str,
     /// Since when it is disabled
     disabled_at: Option<Time>,
     /// Why it is disabled
     disabled_reason: Option<Disabled>,
     /// Failed attempts since the last success that were the endpoint's fault
     consecutive_failures: u32,
-    /// How many of its attempts succeeded, 0 to 1; null: there were none
+    /// How many of its attempts succeeded, from 0 to 1; null: there were none
     success_rate: SuccessRate,
     /// Deliveries that are to be attempted, without those held
     pending: u64,
@@ -43,16 +48,38 @@ pub(in crate::admin) struct StateView {
     held: u64,
     /// Dead letters
     dead: u64,
-    /// How long ago the event of the oldest pending delivery was accepted
+    /// How long ago the event of the oldest pending delivery was accepted; null: none is pending
     oldest_pending_age_seconds: Option<f64>,
-    /// When the last attempt that succeeded ended
+    /// When the last attempt began that succeeded
     last_success_at: Option<Time>,
-    /// The last attempt that failed
+    /// The last attempt that did not
     last_failure: Option<LastFailure>,
     /// When it was first seen in the file
     created_at: Option<Time>,
     /// When it was last changed, enabled or disabled
     updated_at: Option<Time>,
+}
+
+/// The names of the state's fields.
+const STATE: [&str; 13] = [
+    "status",
+    "disabled_at",
+    "disabled_reason",
+    "consecutive_failures",
+    "success_rate",
+    "pending",
+    "held",
+    "dead",
+    "oldest_pending_age_seconds",
+    "last_success_at",
+    "last_failure",
+    "created_at",
+    "updated_at",
+];
+
+/// Whether a field tells how a subscription stands.
+pub(super) fn is_state(name: &str) -> bool {
+    STATE.contains(&name)
 }
 
 /// How many attempts succeeded.
@@ -67,27 +94,62 @@ struct SuccessRate {
 /// An attempt that failed.
 #[derive(Debug, Serialize, JsonSchema)]
 struct LastFailure {
-    /// When it ended
+    /// When it began
     at: Time,
+    /// Failed or timeout
+    status: Ended,
     /// Why it failed
     reason: Option<Failure>,
+    /// The status code of the response, if one came
+    response_code: Option<u16>,
+    /// What went wrong
+    error_message: Option<String>,
+    /// Of which event
+    event_id: Option<String>,
+    /// Its number, from 1
+    attempt: u32,
 }
 
 impl SubscriptionView {
-    pub(in crate::admin) fn new(admin: &Admin, subscription: &Subscription) -> Self {
-        let mut definition = subscription.definition.as_ref().clone();
-        definition.remove("name");
+    pub(in crate::admin) fn new(admin: &Admin, subscription: &Subscription, tally: &Tally) -> Self {
         Self {
-            name: subscription.name.to_string(),
-            definition,
-            state: StateView::new(admin, subscription),
+            definition: subscription.definition.as_ref().clone(),
+            ..Self::gone(admin, &subscription.name, tally)
+        }
+    }
+
+    /// One that is not in the file: there is no definition of it.
+    pub(super) fn gone(admin: &Admin, name: &SubscriptionName, tally: &Tally) -> Self {
+        Self {
+            name: name.to_string(),
+            definition: Map::new(),
+            state: StateView::new(admin, name, tally),
+            secret: None,
+            cancelled_deliveries: None,
+        }
+    }
+
+    /// With the secret that was made for it.
+    pub(super) fn with_secret(self, secret: &Secret) -> Self {
+        let text = String::from_utf8_lossy(secret.expose()).into_owned();
+        Self {
+            secret: Some(text),
+            ..self
+        }
+    }
+
+    /// As it was when it was deleted.
+    pub(super) fn deleted(self, cancelled: u64) -> Self {
+        Self {
+            cancelled_deliveries: Some(cancelled),
+            ..self
         }
     }
 }
 
 impl StateView {
-    fn new(admin: &Admin, subscription: &Subscription) -> Self {
-        let number = admin.store.subscription(&subscription.name);
+    fn new(admin: &Admin, name: &SubscriptionName, tally: &Tally) -> Self {
+        let number = admin.store.subscription(name);
         let state = admin.store.state(number);
         let counts = admin.store.queue(number).counts();
         let status = state.status();
@@ -104,56 +166,93 @@ impl StateView {
             disabled_reason: status.disabled.map(|(reason, _)| Disabled(reason)),
             consecutive_failures: status.consecutive_failures,
             success_rate: SuccessRate {
-                last_1000: None,
-                last_24h: None,
+                last_1000: tally.success_rate.last_1000,
+                last_24h: tally.success_rate.last_24h,
             },
             pending: if is_held { 0 } else { counts.pending },
             held: if is_held { counts.pending } else { 0 },
             dead: counts.dead,
             oldest_pending_age_seconds: oldest.map(|oldest| now.since(oldest).as_secs_f64()),
-            last_success_at: None,
-            last_failure: None,
-            created_at: None,
-            updated_at: None,
+            last_success_at: tally.last_success_at.map(Time),
+            last_failure: tally.last_failure.as_ref().map(|failure| LastFailure {
+                at: Time(failure.at),
+                status: Ended(failure.status),
+                reason: failure.reason.map(Failure),
+                response_code: failure.response_code,
+                error_message: failure.error_message.as_deref().map(str::to_owned),
+                event_id: failure.event.map(|event| event.to_string()),
+                attempt: failure.attempt,
+            }),
+            created_at: state.created_at.map(Time),
+            updated_at: state.updated_at.map(Time),
         }
     }
-}
-
-/// What changes when, and only when, the definition or a secret does: for `ETag` and `If-Match`, without quotes. Run-time
-/// state has no part in it.
-#[must_use]
-pub fn etag(subscription: &Subscription) -> String {
-    let mut digest = Sha256::new();
-    // A map of JSON values is written to memory: there is nothing that could fail.
-    digest.update(serde_json::to_vec(subscription.definition.as_ref()).unwrap_or_default());
-    let previous = subscription.previous_secrets.iter();
-    for secret in subscription
-        .secret
-        .iter()
-        .chain(previous.map(|(secret, _)| secret))
-    {
-        digest.update(secret.fingerprint());
-    }
-    for (_, until) in &subscription.previous_secrets {
-        digest.update(until.as_millis().to_be_bytes());
-    }
-    let digest = digest.finalize();
-    let bytes = digest.iter().take(TAG_BYTES);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The schema of what is shown: one flat object.
 pub(in crate::admin) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = StateView::json_schema(generator);
+    schema.insert(
+        "description".to_owned(),
+        "The fields as they would stand in the file, secrets redacted, and the state".into(),
+    );
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        let name = serde_json::json!({"type": "string", "description": "Its name"});
-        properties.insert("name".to_owned(), name);
+        for field in properties.values_mut() {
+            // A reference may have siblings since OpenAPI 3.1.
+            if let Value::Object(field) = field {
+                field.insert("readOnly".to_owned(), true.into());
+            }
+        }
+        let own = json!({
+            "name": {"type": "string", "pattern": NAME, "description": "Its name"},
+            "secret": {"type": "string", "description": "The secret that was made for it; told this once"},
+            "cancelled_deliveries": {"type": "integer", "minimum": 0, "description": "What its deletion took back", "readOnly": true},
+        });
+        if let Value::Object(own) = own {
+            properties.extend(own);
+        }
     }
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.push("name".into());
     }
-    generator
-        .definitions_mut()
-        .insert("Subscription".to_owned(), schema.to_value());
+    let definitions = generator.definitions_mut();
+    definitions.insert("Subscription".to_owned(), schema.to_value());
     Schema::new_ref("#/components/schemas/Subscription".to_owned())
+}
+
+/// The schema of a change: fields of the file, and `status`.
+pub(in crate::admin) fn body_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {"status": {"type": "string", "enum": ["active", "disabled"]}}
+    })
+}
+
+/// The schema of a new one.
+pub(in crate::admin) fn new_body_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "pattern": NAME},
+            "status": {"type": "string", "enum": ["active", "disabled"]}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_state_are_those_that_are_shown() {
+        let schema = schemars::schema_for!(StateView).to_value();
+        let properties = schema["properties"].as_object().unwrap();
+        let shown: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let mut names = STATE.to_vec();
+        let mut shown = shown;
+        names.sort_unstable();
+        shown.sort_unstable();
+        assert_eq!(shown, names);
+    }
 }

@@ -35,7 +35,12 @@ use crate::systemd::Notifier;
 const ARRIVALS_WAITING_MAX: usize = 1024;
 
 /// What stands below the help.
-const NOTE: &str = "It uses a temporary folder and free ports of 127.0.0.1. Ctrl-C ends it.";
+const NOTE: &str = "\
+Examples:
+  sidehook demo
+  sidehook demo --exit     end after the demonstration
+
+It uses a temporary folder and free ports of 127.0.0.1. Ctrl-C ends it.";
 
 /// See it work: a relay and a receiver in one process, nothing to configure
 #[derive(Debug, clap::Args)]

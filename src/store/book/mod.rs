@@ -18,7 +18,7 @@ pub(super) mod ended;
 mod examine;
 pub(super) mod find;
 mod follower;
-mod query;
+pub(super) mod query;
 pub(super) mod reach;
 pub(super) mod rows;
 mod schema;

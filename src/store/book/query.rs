@@ -93,7 +93,7 @@ pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionNa
 }
 
 /// When the oldest pending delivery of a subscription was accepted.
-pub(super) fn oldest(
+pub(in crate::store) fn oldest(
     connection: &Connection,
     number: SubscriptionNumber,
 ) -> Result<Option<Timestamp>> {

@@ -220,18 +220,16 @@ pub(in crate::store) fn tally(
         .optional()
 }
 
-/// Goes through all tallies, in the order of the numbers.
+/// All tallies.
 pub(in crate::store) fn tallies(
     connection: &Connection,
-    visit: &mut dyn FnMut(SubscriptionNumber, Tally),
-) -> Result<()> {
-    let sql = format!("SELECT subscription, {COLUMNS} FROM tallies ORDER BY subscription");
+) -> Result<HashMap<SubscriptionNumber, Tally>> {
+    let sql = format!("SELECT subscription, {COLUMNS} FROM tallies");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        visit(SubscriptionNumber(row.get(0)?), Tally::of_row(row, 1)?);
-    }
-    Ok(())
+    let rows = statement.query_map([], |row| {
+        Ok((SubscriptionNumber(row.get(0)?), Tally::of_row(row, 1)?))
+    })?;
+    rows.collect()
 }
 
 /// The attempts of a round, by subscription.

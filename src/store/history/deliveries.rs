@@ -125,9 +125,9 @@ impl List {
                     let next = found.last;
                     return Ok(found.listing(next));
                 }
-                let name = names.iter().find(|(known, _)| *known == number);
+                let name = name_of(names, number);
                 let event = find::event_row(reading.book, seq)?;
-                if let (Some((_, name)), Some(event)) = (name, event) {
+                if let (Some(name), Some(event)) = (name, event) {
                     let item = with_row(summary(&event, name.clone()), &row);
                     found.add((seq, number), item);
                 }
@@ -192,8 +192,8 @@ impl List {
     ) -> rusqlite::Result<Option<Place>> {
         for number in event.subscriptions().into_iter().rev() {
             let place = (event.seq, number);
-            let name = names.iter().find(|(known, _)| *known == number);
-            let Some((_, name)) = name.filter(|_| place < self.below) else {
+            let name = name_of(names, number);
+            let Some(name) = name.filter(|_| place < self.below) else {
                 continue;
             };
             let row = rows::delivery_row(reading.book, number, event.seq)?;
@@ -215,4 +215,13 @@ impl List {
         }
         Ok(None)
     }
+}
+
+/// The name with this number; they are in the order of their numbers.
+fn name_of(
+    names: &[(SubscriptionNumber, SubscriptionName)],
+    number: SubscriptionNumber,
+) -> Option<&SubscriptionName> {
+    let place = names.binary_search_by_key(&number, |(known, _)| *known);
+    place.ok().and_then(|place| Some(&names.get(place)?.1))
 }

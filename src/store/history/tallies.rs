@@ -1,4 +1,4 @@
-//! How the attempts of subscriptions went, in figures.
+//! How subscriptions do: how their attempts went, in figures, and how long something has been pending.
 //!
 //! Every attempt counts, whoever's fault its failure was: also one whose template could not be rendered, whose token
 //! could not be had, or whose address was blocked.
@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::QueryError;
-use crate::domain::{
-    AttemptStatus, EventId, FailureReason, SubscriptionName, SubscriptionNumber, Timestamp,
-};
+use crate::domain::{AttemptStatus, EventId, FailureReason, SubscriptionName, Timestamp};
 use crate::store::Store;
-use crate::store::book::{rows, tallies};
+use crate::store::book::{query, rows, tallies};
 
-/// How the attempts of a subscription went.
+/// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tally {
     /// How many of them succeeded.
@@ -21,6 +19,8 @@ pub struct Tally {
     pub last_success_at: Option<Timestamp>,
     /// The last one that did not.
     pub last_failure: Option<LastFailure>,
+    /// When the oldest delivery was accepted that is pending or held, by the steady clock.
+    pub oldest_pending_at: Option<Timestamp>,
 }
 
 /// Successful attempts among some, from 0 to 1; none when there were no attempts.
@@ -52,7 +52,7 @@ pub struct LastFailure {
 }
 
 impl Store {
-    /// How the attempts of a subscription went; of an unknown one nothing.
+    /// How a subscription does; of an unknown one nothing.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -70,13 +70,14 @@ impl Store {
         };
         let wall = self.0.hub.clock.wall();
         let ask = move |reading: &super::Reading<'_>| {
-            let found = tallies::tally(reading.book, number)?;
-            Ok(found.map_or_else(Tally::default, |tally| shown(tally, wall)))
+            let found = tallies::tally(reading.book, number)?.unwrap_or_default();
+            let oldest = query::oldest(reading.book, number)?;
+            Ok(shown(found, wall, oldest))
         };
         self.0.query(ask).await
     }
 
-    /// How the attempts of all subscriptions went that have made some, by name. One query however many there are.
+    /// How all subscriptions do that the store has the name of, by name. One query however many there are.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -86,21 +87,20 @@ impl Store {
     pub async fn tallies(&self) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
         let wall = self.0.hub.clock.wall();
         let ask = move |reading: &super::Reading<'_>| {
-            let mut names: BTreeMap<SubscriptionNumber, SubscriptionName> =
-                rows::names(reading.book)?.into_iter().collect();
+            let mut found = tallies::tallies(reading.book)?;
             let mut all = BTreeMap::new();
-            tallies::tallies(reading.book, &mut |number, tally| {
-                if let Some(name) = names.remove(&number) {
-                    all.insert(name, shown(tally, wall));
-                }
-            })?;
+            for (number, name) in rows::names(reading.book)? {
+                let tally = found.remove(&number).unwrap_or_default();
+                let oldest = query::oldest(reading.book, number)?;
+                all.insert(name, shown(tally, wall, oldest));
+            }
             Ok(all)
         };
         self.0.query(ask).await
     }
 }
 
-fn shown(tally: tallies::Tally, wall: Timestamp) -> Tally {
+fn shown(tally: tallies::Tally, wall: Timestamp, oldest_pending_at: Option<Timestamp>) -> Tally {
     Tally {
         success_rate: SuccessRate {
             last_1000: rate(tally.last_thousand()),
@@ -116,6 +116,7 @@ fn shown(tally: tallies::Tally, wall: Timestamp) -> Tally {
             event: failure.event,
             attempt: failure.attempt,
         }),
+        oldest_pending_at,
     }
 }
 

@@ -60,6 +60,7 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
                 event: Some(receipts[0].id),
                 attempt: 1,
             }),
+            oldest_pending_at: Some(NOW),
         };
         assert_eq!(all[&"b".parse().unwrap()], second);
         running.close().await;

@@ -1,7 +1,10 @@
 //! The admin API: who may call, what is shown, what can be done.
 
 mod access;
+mod configuration;
+mod edits;
 mod history;
+mod stream;
 mod subscriptions;
 
 use serde_json::Value;

@@ -7,6 +7,7 @@ pub(crate) mod program;
 pub(crate) mod receiver;
 mod receiver_tests;
 pub(crate) mod relay;
+pub(crate) mod smtp;
 
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ impl Relay {
     /// Starts one on a folder that may have a store from before.
     pub(crate) async fn start_in(folder: TempDir, subscriptions: &str) -> Self {
         write_config(folder.path(), subscriptions);
-        Self::start_as_written(folder).await
+        Self::start_on(folder).await
     }
 
     /// Starts one with this configuration, which has neither `listen` nor `store` nor `network`, in a folder of its own.
@@ -48,10 +48,18 @@ impl Relay {
             format!("{PRELUDE}{text}"),
         )
         .unwrap();
-        Self::start_as_written(folder).await
+        Self::start_on(folder).await
     }
 
-    async fn start_as_written(folder: TempDir) -> Self {
+    /// Starts one with this file in a new folder.
+    pub(crate) async fn start_with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+        Self::start_on(folder).await
+    }
+
+    /// Starts one on a folder with its file.
+    pub(crate) async fn start_on(folder: TempDir) -> Self {
         let config_path = folder.path().join("config.yaml");
         let environment = Environment::default();
         let loaded = config::load(&config_path, &environment).unwrap();
@@ -103,6 +111,13 @@ impl Relay {
     /// Its folder, with `config.yaml` and `store`.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Stops it at once and gives its folder back: attempts in flight are given up.
+    pub(crate) async fn stop_now(self) -> TempDir {
+        self.handle.stop_now();
+        self.ended.await.unwrap().unwrap();
+        self.folder
     }
 
     /// Stops it in order and gives its folder back.

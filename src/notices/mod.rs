@@ -323,5 +323,4 @@ impl Taken {
 }
 
 #[cfg(test)]
-#[path = "notices_tests.rs"]
 mod tests;

@@ -1,0 +1,141 @@
+//! `sidehook completions` and `sidehook man`: made of the same description as the command line itself.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use crate::cli::help::command;
+
+/// What stands below the help of `completions`.
+const COMPLETIONS: &str = "\
+Examples:
+  sidehook completions bash > /etc/bash_completion.d/sidehook
+  sidehook completions zsh > ~/.zfunc/_sidehook
+  sidehook completions fish > ~/.config/fish/completions/sidehook.fish";
+
+/// What stands below the help of `man`.
+const MAN: &str = "\
+Examples:
+  sidehook man | man -l -
+  sidehook man replay | man -l -
+  sidehook man --out /usr/local/share/man/man1      all pages";
+
+/// Print what makes a shell complete commands and options
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPLETIONS)]
+pub(crate) struct CompletionsArgs {
+    /// For which shell
+    shell: Shell,
+}
+
+/// Print the manual page of a command, or write all of them into a folder
+#[derive(Debug, clap::Args)]
+#[command(after_help = MAN)]
+pub(crate) struct ManArgs {
+    /// Of this command. Default: of the program
+    command: Option<String>,
+    /// Write all pages into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    out: Option<PathBuf>,
+}
+
+/// Prints the completions.
+///
+/// # Errors
+/// Standard output takes nothing.
+pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+    // In memory first: the generator would panic when the reader goes away.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "sidehook", &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a page, or writes all.
+///
+/// # Errors
+/// There is no such command, or what is written to takes nothing.
+pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
+    let pages = pages();
+    if let Some(folder) = &args.out {
+        for (name, page) in &pages {
+            write(&folder.join(format!("{name}.1")), page)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = match &args.command {
+        Some(command) => format!("sidehook-{command}"),
+        None => "sidehook".to_owned(),
+    };
+    let page = pages.iter().find(|(known, _)| *known == name);
+    let (_, page) = page.with_context(|| {
+        let command = args.command.as_deref().unwrap_or_default();
+        format!("there is no command {command:?}, see sidehook --help")
+    })?;
+    io::stdout().write_all(page)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, page: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, page).with_context(|| path.display().to_string())
+}
+
+/// Every page with its name, that of the program first.
+fn pages() -> Vec<(String, Vec<u8>)> {
+    let program = command();
+    let mut pages = vec![("sidehook".to_owned(), page(program.clone()))];
+    for known in program.get_subcommands() {
+        if known.get_name() == "help" {
+            continue;
+        }
+        let name = format!("sidehook-{}", known.get_name());
+        pages.push((name, page(known.clone())));
+    }
+    pages
+}
+
+fn page(command: Command) -> Vec<u8> {
+    let mut page = Vec::new();
+    // Writing to memory cannot fail.
+    drop(Man::new(command).render(&mut page));
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_with_its_options_and_examples() {
+        let pages = pages();
+        assert!(pages.len() > 10);
+        for (name, page) in &pages {
+            let text = String::from_utf8(page.clone()).unwrap();
+            assert!(text.contains(".SH NAME"), "{name}");
+            assert!(text.contains(".SH SYNOPSIS"), "{name}");
+            assert!(text.contains("sidehook"), "{name}");
+        }
+        let (_, replay) = pages
+            .iter()
+            .find(|(name, _)| name == "sidehook-replay")
+            .unwrap();
+        let replay = String::from_utf8(replay.clone()).unwrap();
+        assert!(replay.contains("dry\\-run"), "{replay}");
+        assert!(replay.contains("Examples:"), "{replay}");
+    }
+
+    #[test]
+    fn every_shell_can_complete_every_command() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "sidehook", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("rotate-secret"), "{shell}");
+        }
+    }
+}

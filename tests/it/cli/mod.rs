@@ -1,0 +1,135 @@
+//! The real binary: commands, messages and exit codes.
+
+mod operate;
+mod run;
+mod scripted;
+mod send;
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::program::{Program, output, sidehook};
+
+/// A folder with a configuration, all ports free ones.
+fn folder(subscriptions: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(folder.path(), subscriptions);
+    folder
+}
+
+fn write_config(folder: &Path, subscriptions: &str) {
+    let text = format!(
+        "listen: {{events: 127.0.0.1:0, admin: 127.0.0.1:0}}\nstore: {{path: store}}\nnetwork: {{allow_private: [127.0.0.1/32]}}\nsubscriptions:\n{subscriptions}"
+    );
+    std::fs::write(folder.join("config.yaml"), text).unwrap();
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}
+
+const OFF: &str = "  off: {active: false}\n";
+
+#[test]
+fn demo_delivers_verifies_retries_and_ends_with_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = sidehook(folder.path(), &["demo", "--exit"]);
+    let done = command.env("TMPDIR", folder.path()).output().unwrap();
+    let shown = text(&done.stdout);
+    assert_eq!(done.status.code(), Some(0), "{shown}{}", text(&done.stderr));
+    assert_eq!(shown.matches("answered 200").count(), 4, "{shown}");
+    assert_eq!(
+        shown.matches("answered 503, on purpose").count(),
+        1,
+        "{shown}"
+    );
+    assert!(
+        shown.contains("attempt 2  standard signature verified"),
+        "{shown}"
+    );
+    assert!(shown.contains("github signature verified"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours without a terminal");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "the temporary folder is removed");
+}
+
+#[test]
+fn demo_runs_until_a_signal_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Program::start(sidehook(folder.path(), &["demo"]));
+    demo.printed("/metrics");
+    demo.signal(Signal::INT);
+    assert_eq!(demo.end().0, Some(0));
+}
+
+#[test]
+fn usage_errors_are_2_and_help_and_version_are_0() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [
+        &["fly"][..],
+        &["send"],
+        &["send", "a", "--data", "{"],
+        &["send", "a", "--url", "https://a"],
+        &["send", "a", "--wait", "61"],
+        &["listen", "--fail", "2"],
+        &["listen", "--scheme", "hmac"],
+        &["verify", "--body", ""],
+        &[],
+    ] {
+        let done = output(folder.path(), wrong);
+        assert_eq!(done.status.code(), Some(2), "{wrong:?}");
+        assert!(done.stdout.is_empty(), "{wrong:?}");
+        assert!(!done.stderr.is_empty(), "{wrong:?}");
+    }
+    let version = output(folder.path(), &["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    assert_eq!(
+        text(&version.stdout),
+        concat!("sidehook ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    for command in ["run", "check", "demo", "send", "listen", "verify", "secret"] {
+        let help = output(folder.path(), &[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        assert!(text(&help.stdout).contains("Usage: sidehook"), "{command}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_2_and_every_problem_is_said() {
+    let folder = folder("  a: {url: 7, colour: blue}\n");
+    let done = output(folder.path(), &["run", "--config", "config.yaml"]);
+    assert_eq!(done.status.code(), Some(2));
+    let said = text(&done.stderr);
+    assert!(said.contains("config.yaml:5:"), "{said}");
+    assert!(said.contains("subscriptions.a.colour"), "{said}");
+    assert!(said.contains("subscriptions.a.url"), "{said}");
+    let done = output(folder.path(), &["check", "--config", "config.yaml"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stdout).contains("subscriptions.a.colour"));
+}
+
+#[test]
+fn a_missing_configuration_is_2_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = output(folder.path(), &["run", "--config", "nowhere.yaml"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("nowhere.yaml"));
+}
+
+#[test]
+fn check_says_that_a_valid_configuration_is_valid() {
+    let folder = folder(OFF);
+    let done = output(folder.path(), &["check", "--config", "config.yaml"]);
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!(text(&done.stdout), "config.yaml: valid, 1 subscription\n");
+}
+
+#[test]
+fn a_secret_is_made_and_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = output(folder.path(), &["secret"]);
+    assert_eq!(done.status.code(), Some(0));
+    assert!(text(&done.stdout).starts_with("whsec_"));
+}
