@@ -17,13 +17,12 @@ use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
-use crate::delivery::{Lanes, Tidings};
+use crate::delivery::Lanes;
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::notify::Announcer;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -46,39 +45,32 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
-    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    let bound = bind(&config, &mut options).await?;
     let addresses = bound.addresses.clone();
-    check_tokens(&addresses, &config)?;
     let shutdown = Shutdown::default();
     let feed = Feed::default();
-    let notices = Notices::new(Arc::clone(&clock));
-    let tidings = Tidings {
-        feed: feed.clone(),
-        notices: notices.clone(),
-    };
+    let (in_force, seen) = watch::channel(Arc::clone(&config));
+    let announcer = Announcing::start(&store, &clock, seen.clone());
     let lanes = Lanes::start(
         &config,
         store.clone(),
         Egress::new(),
         metrics.clone(),
-        tidings,
+        announcer.tidings(&feed),
         Arc::clone(&clock),
         shutdown.clone(),
     )?;
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
-    let routes = Routes::new(Arc::clone(&config), &store, &metrics);
-    let stop = shutdown.stop_accepting.clone();
-    let ingest = Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop);
-    let readiness = Readiness::default();
-    let (in_force, seen) = watch::channel(Arc::clone(&config));
-    let announcer = Announcer::new(
-        store.clone(),
-        notices.clone(),
-        Arc::clone(&options.clock),
-        seen.clone(),
+    let ingest = ingest(
+        &config,
+        &store,
+        &metrics,
+        announcer.notices(),
+        &options,
+        &shutdown,
     );
-    let announcer = Announcing::start(announcer);
+    let readiness = Readiness::default();
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = Admin {
@@ -113,17 +105,22 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness,
         in_force,
         commands,
-        waiting: VecDeque::new(),
-        notices,
         announcer,
+        waiting: VecDeque::new(),
         handle,
         reload_requests,
         loading: Loading::default(),
         shutdown,
     };
-    running.options.notifier.ready();
     running.say_that_it_started();
     Ok(running)
+}
+
+/// Binds what `listen` names, unless others could reach it without a token.
+async fn bind(config: &Config, options: &mut Options) -> Result<Bound, AppError> {
+    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    check_tokens(&bound.addresses, config)?;
+    Ok(bound)
 }
 
 /// Refuses addresses that other machines reach without a token: the file alone does not tell of all.
@@ -137,6 +134,28 @@ fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> 
         return Err(AppError::OpenAdmin(open.to_string()));
     }
     Ok(())
+}
+
+/// What takes events, until it is told to stop.
+fn ingest(
+    config: &Arc<Config>,
+    store: &Store,
+    metrics: &Metrics,
+    notices: &Notices,
+    options: &Options,
+    shutdown: &Shutdown,
+) -> Ingest {
+    let routes = Routes::new(Arc::clone(config), store, metrics);
+    let stop = shutdown.stop_accepting.clone();
+    let (clock, notices) = (Arc::clone(&options.clock), notices.clone());
+    Ingest::new(
+        routes,
+        store.clone(),
+        clock,
+        metrics.ingest(),
+        notices,
+        stop,
+    )
 }
 
 /// The task that hands on what the store commits.
@@ -177,7 +196,9 @@ fn watcher(options: &Options, files: &[std::path::PathBuf]) -> Option<Watcher> {
 }
 
 impl Running {
+    /// Says so to who started it, and in the log.
     fn say_that_it_started(&self) {
+        self.options.notifier.ready();
         let events: Vec<_> = self
             .addresses
             .events
