@@ -2,9 +2,9 @@
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
 //! - `listeners`: binds the addresses of `listen` and serves them
-//! - `announcing`: the task that tells operators
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
+//! - `announcing`: the task that tells operators
 //! - `stop`: the phases of a shutdown
 //! - `handle`: how others ask for a reload or a stop
 //!

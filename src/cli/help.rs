@@ -22,7 +22,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration error.";
 
 /// Each command in its group, in the order in which they are shown.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Deliver", &["run", "check", "demo"]),
+    ("Deliver", &["run", "check", "schema", "demo"]),
     ("Develop", &["send", "listen", "verify", "secret"]),
     (
         "Look at the running sidecar",

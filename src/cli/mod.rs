@@ -15,6 +15,7 @@ mod post;
 mod receiver;
 mod run;
 mod runtime;
+mod schema;
 mod secret;
 mod send;
 mod show;
@@ -63,6 +64,7 @@ enum Command {
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
+    Schema(schema::Args),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
 }
@@ -132,6 +134,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
             let code = verify::run(args, &environment, now, input, out, err)?;
             Ok(ExitCode::from(code))
         }
+        Command::Schema(args) => schema::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
         Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut io::stdout())?)),

@@ -16,6 +16,7 @@ mod edit;
 mod endpoint;
 mod environment;
 mod file;
+mod filter;
 mod headers;
 mod include;
 mod ingest;
@@ -58,6 +59,6 @@ pub use model::{
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub use problem::{ConfigError, Problem};
-pub use schema::{schema, subscription_properties};
+pub use schema::{schema, subscription_properties, wrong_types};
 pub(crate) use units::duration as parse_duration;
 pub use watch::Watcher;

@@ -6,7 +6,7 @@
 //!
 //! In the order of a request: `intake` makes events of it, with `guard` keeping web pages and strangers out, `target`
 //! and `head` reading the request head, `body` the body within its limits, `naming` and `batch` the names; `routes` asks
-//! the index of `matching` who they are for. Then the store makes them durable, and `answer` says so. What is refused on
+//! the index of `matching` who they are for, and keeps what it needs to know. Then the store makes them durable, and `answer` says so. What is refused on
 //! the way is a `Refusal` and leaves nothing in the store. With `Prefer: wait` the answer first waits for what became of
 //! the events (`prefer`, `waiting`). Connections are `http_server`'s.
 //!
@@ -194,7 +194,9 @@ impl Shared {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&routes)
     }
+
     fn count(&self, routes: &Routes, addressed: &[Addressed], receipts: &[Receipt]) {
+        let now = self.intake.now();
         for (addressed, receipt) in addressed.iter().zip(receipts) {
             if receipt.duplicate {
                 self.metrics.duplicate.increment(1);
@@ -204,7 +206,7 @@ impl Shared {
             if addressed.is_unmatched {
                 self.metrics.unmatched.increment(1);
             }
-            routes.count(addressed, &receipt.overflowed);
+            routes.count(addressed, receipt, now);
             for name in receipt.overflowed.iter().filter_map(|it| routes.name(*it)) {
                 self.notices.dead(name, receipt.id, DeadReason::Overflow);
             }

@@ -8,6 +8,7 @@
 mod admin_api;
 mod check_store;
 mod cli;
+mod config_edits;
 mod config_files;
 mod delivery;
 mod disabling;

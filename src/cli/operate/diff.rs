@@ -70,15 +70,21 @@ pub(crate) struct Removal {
     pub(crate) pending: u64,
 }
 
-/// Those that are gone.
+impl Removal {
+    fn new(subscription: &Value, pending: &str) -> Self {
+        Self {
+            name: plain(text(subscription, "name").unwrap_or("-")),
+            pending: count(subscription, pending).unwrap_or(0),
+        }
+    }
+}
+
+/// Those that a reload would remove, and those that were gone before.
 pub(crate) fn removals(diff: &Value) -> Vec<Removal> {
     let removed = entries(diff, "subscriptions").filter(|it| text(it, "change") == Some("removed"));
-    removed
-        .map(|subscription| Removal {
-            name: plain(text(subscription, "name").unwrap_or("-")),
-            pending: count(subscription, "pending").unwrap_or(0),
-        })
-        .collect()
+    let removed = removed.map(|subscription| Removal::new(subscription, "pending"));
+    let gone = entries(diff, "gone").map(|subscription| Removal::new(subscription, "held"));
+    removed.chain(gone).collect()
 }
 
 fn entries<'v>(diff: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
@@ -93,7 +99,7 @@ fn is_empty(diff: &Value) -> bool {
 
 fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if is_empty(diff) {
-        return Ok(screen.line("nothing differs")?);
+        screen.line("nothing differs")?;
     }
     for subscription in entries(diff, "subscriptions") {
         let name = text(subscription, "name").unwrap_or("-");
@@ -129,6 +135,11 @@ fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if !settings.is_empty() {
         screen.line("~ other settings")?;
         screen.table(&settings)?;
+    }
+    for gone in entries(diff, "gone") {
+        let Removal { name, pending } = Removal::new(gone, "held");
+        let held = counted(pending, "delivery", "deliveries");
+        screen.line(&format!("  {name} was gone before, {held} held"))?;
     }
     Ok(())
 }
@@ -168,6 +179,7 @@ mod tests {
                 {"name": "c", "change": "removed", "fields": [], "pending": 12},
             ],
             "settings": [{"key": "listen.admin", "from": "a", "to": "b", "hidden": false, "needs_restart": true}],
+            "gone": [{"name": "d", "held": 1}],
         })
     }
 
@@ -192,6 +204,7 @@ mod tests {
 - c is gone, 12 pending deliveries would be held
 ~ other settings
     listen.admin  a → b (at the next start)
+  d was gone before, 1 delivery held
 "
         );
         assert_eq!(
@@ -202,11 +215,11 @@ mod tests {
 
     #[test]
     fn what_is_gone_says_what_waits() {
-        let gone = Removal {
-            name: "c".to_owned(),
-            pending: 12,
+        let gone = |name: &str, pending| Removal {
+            name: name.to_owned(),
+            pending,
         };
-        assert_eq!(removals(&diff()), [gone]);
+        assert_eq!(removals(&diff()), [gone("c", 12), gone("d", 1)]);
         assert!(!is_empty(&diff()));
     }
 }

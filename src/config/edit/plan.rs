@@ -47,6 +47,8 @@ pub(super) struct Before<'n> {
     pub(super) definition: Option<&'n Map<String, Json>>,
     /// The section `defaults`.
     pub(super) defaults: Option<&'n Node>,
+    /// Fields that are written even if they say what is in force.
+    pub(super) insisted: &'n [String],
 }
 
 impl<'n> Before<'n> {
@@ -131,7 +133,8 @@ fn one(
     if json.is_null() && !is_whole {
         return Ok(Some(Alter::Remove));
     }
-    if before.definition.and_then(|definition| definition.get(key)) == Some(json) {
+    let in_force = before.definition.and_then(|definition| definition.get(key));
+    if in_force == Some(json) && !before.insisted.iter().any(|insisted| insisted == key) {
         return Ok(None);
     }
     if json.is_null() {

@@ -20,6 +20,7 @@ use crate::config::load::{Loaded, Read, load_with};
 use crate::config::problem::ConfigError;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
+use crate::config::schema::wrong_types;
 use crate::domain::{Secret, SubscriptionName, Timestamp};
 
 const NOT_EDITABLE: &str =
@@ -43,32 +44,19 @@ pub fn prepare(
         return Err(EditError::Refused(message.to_owned()));
     }
     let target = Target::find(edit, &before, documents)?;
-    let plan = target.plan(edit, &before, now)?;
-    let new = apply(&target.document, &plan.alter)
-        .ok_or_else(|| EditError::Refused(NOT_EDITABLE.to_owned()))?;
-    let file = target.document.path.clone();
-    let bytes = |text: &str| {
-        let mark = if target.document.has_byte_order_mark {
-            BYTE_ORDER_MARK
-        } else {
-            ""
-        };
-        Secret::new([mark.as_bytes(), text.as_bytes()].concat())
-    };
-    let new = bytes(&new);
-    let mut overlay = BTreeMap::from([(file.clone(), new.clone())]);
-    overlay.extend(
-        plan.files
-            .iter()
-            .map(|file| (file.path.clone(), with_newline(&file.secret))),
-    );
-    let after = load_with(path, environment, Overlay(overlay))
-        .and_then(|read| read.outcome)
-        .map_err(|error| told_by_readers(&edit.name, error))?;
+    let mut draft = target.draft(path, environment, edit, &before, now, &[])?;
+    let insisted = draft.not_in_force(edit);
+    if !insisted.is_empty() {
+        draft = target.draft(path, environment, edit, &before, now, &insisted)?;
+    }
+    let Draft { plan, new, after } = draft;
+    // What the readers say of a value says more, so that they come first.
+    check_types(&edit.change)?;
     check_outcome(edit, &after, plan.expected.as_ref())?;
+    let file = target.document.path.clone();
     let write = Write {
         file: file.clone(),
-        old: target.exists.then(|| bytes(&target.document.text)),
+        old: target.exists.then(|| target.bytes(&target.document.text)),
         new,
         like: path.to_path_buf(),
         secrets: plan
@@ -105,8 +93,38 @@ struct Target {
     exists: bool,
 }
 
+/// An edit as a whole, before anything is written.
+struct Draft {
+    plan: Plan,
+    /// The bytes of the file.
+    new: Secret,
+    after: Loaded,
+}
+
+impl Draft {
+    /// The fields that said what was in force, and were not written, but do not follow from the rest any more: without a
+    /// secret the signature is none, with one it has to be written.
+    fn not_in_force(&self, edit: &Edit) -> Vec<String> {
+        let (Change::Patch(given) | Change::Replace(given)) = &edit.change else {
+            return Vec::new();
+        };
+        let Some(subscription) = self.after.config.subscriptions.get(&edit.name) else {
+            return Vec::new();
+        };
+        let differs = |(key, json): &(&String, &Json)| {
+            !json.is_null()
+                && self.plan.in_force.contains(*key)
+                && subscription.definition.get(*key) != Some(*json)
+        };
+        let differing = given.iter().filter(differs);
+        differing.map(|(key, _)| key.clone()).collect()
+    }
+}
+
 /// What is to become of it.
 struct Plan {
+    /// Fields that were given as they are in force.
+    in_force: Vec<String>,
     alter: Alter,
     files: Vec<crate::config::edit::secrets::NewFile>,
     expected: Option<Secret>,
@@ -155,7 +173,46 @@ impl Target {
         })
     }
 
-    fn plan(&self, edit: &Edit, loaded: &Loaded, now: Timestamp) -> Result<Plan, EditError> {
+    /// The bytes of the file with this text.
+    fn bytes(&self, text: &str) -> Secret {
+        let mark = if self.document.has_byte_order_mark {
+            BYTE_ORDER_MARK
+        } else {
+            ""
+        };
+        Secret::new([mark.as_bytes(), text.as_bytes()].concat())
+    }
+
+    /// Puts the edit into the text and reads the whole with it.
+    fn draft(
+        &self,
+        path: &Path,
+        environment: &Environment,
+        edit: &Edit,
+        before: &Loaded,
+        now: Timestamp,
+        insisted: &[String],
+    ) -> Result<Draft, EditError> {
+        let plan = self.plan(edit, before, now, insisted)?;
+        let new = apply(&self.document, &plan.alter)
+            .ok_or_else(|| EditError::Refused(NOT_EDITABLE.to_owned()))?;
+        let new = self.bytes(&new);
+        let mut overlay = BTreeMap::from([(self.document.path.clone(), new.clone())]);
+        let secrets = plan.files.iter();
+        overlay.extend(secrets.map(|file| (file.path.clone(), with_newline(&file.secret))));
+        let after = load_with(path, environment, Overlay(overlay))
+            .and_then(|read| read.outcome)
+            .map_err(|error| told_by_readers(&edit.name, error))?;
+        Ok(Draft { plan, new, after })
+    }
+
+    fn plan(
+        &self,
+        edit: &Edit,
+        loaded: &Loaded,
+        now: Timestamp,
+        insisted: &[String],
+    ) -> Result<Plan, EditError> {
         let name = edit.name.as_str();
         let main = self.main.as_ref().unwrap_or(&self.document);
         let subscription = loaded.config.subscriptions.get(&edit.name);
@@ -163,6 +220,7 @@ impl Target {
             entry: entry(&self.document, name),
             definition: subscription.map(|subscription| &*subscription.definition),
             defaults: root(main).and_then(|root| field(root, "defaults")),
+            insisted,
         };
         let current = subscription.and_then(|subscription| subscription.secret.as_ref());
         let mut vault = Vault::new(name, &loaded.config.admin.secrets_dir, &self.document.path);
@@ -193,11 +251,41 @@ impl Target {
         };
         let entries = vec![(name.to_owned(), alter)];
         Ok(Plan {
+            in_force: in_force(edit, before),
             alter: Alter::Fields(vec![("subscriptions".to_owned(), Alter::Fields(entries))]),
             files: vault.files,
             expected: vault.expected,
             generated,
         })
+    }
+}
+
+/// The fields that are given as they are in force.
+fn in_force(edit: &Edit, before: Before<'_>) -> Vec<String> {
+    let (Change::Patch(given) | Change::Replace(given)) = &edit.change else {
+        return Vec::new();
+    };
+    let is_in_force = |(key, json): &(&String, &Json)| {
+        let definition = before
+            .definition
+            .and_then(|definition| definition.get(*key));
+        definition == Some(*json)
+    };
+    let in_force = given.iter().filter(is_in_force);
+    in_force.map(|(key, _)| key.clone()).collect()
+}
+
+/// Refuses JSON types that the file would not tell from those it takes.
+fn check_types(change: &Change) -> Result<(), EditError> {
+    let fields = match change {
+        Change::Patch(fields) | Change::Replace(fields) | Change::Create(fields) => fields,
+        Change::Delete | Change::RotateSecret { .. } => return Ok(()),
+    };
+    let wrong = wrong_types(fields);
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(EditError::Invalid(wrong))
     }
 }
 

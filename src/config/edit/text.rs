@@ -93,17 +93,8 @@ impl Editor<'_> {
         };
         let places = self.places;
         let own_lines = |part: &Part<'_>| places.is_first_in_line(part.start);
-        let begins_new = matches!(steps.first(), Some(Step::New(..)));
-        let first_moves = begins_new || !stays(0);
-        if parts.iter().skip(1).any(|part| !own_lines(part)) || (first_moves && !own_lines(&first))
-        {
-            return None;
-        }
-        for (index, part) in parts.iter().enumerate() {
-            if !stays(index) {
-                self.remove_lines(*part);
-            }
-        }
+        let gone: Vec<bool> = (0..parts.len()).map(|index| !stays(index)).collect();
+        self.remove(&parts, &gone)?;
         let indent = parts.iter().find(|part| own_lines(part)).map_or_else(
             || self.places.column(first.start),
             |part| self.places.column(part.start),
@@ -124,6 +115,35 @@ impl Editor<'_> {
                     };
                     self.insert_lines(at, &lines);
                 }
+            }
+        }
+        Some(())
+    }
+
+    /// Removes the parts that are gone, comment lines between them left out.
+    fn remove(&mut self, parts: &[Part<'_>], gone: &[bool]) -> Option<()> {
+        let mut rest = parts.iter().zip(gone).peekable();
+        if let Some((first, true)) = rest.peek().copied()
+            && !self.places.is_first_in_line(first.start)
+        {
+            // Behind a dash or a colon: what follows moves there, unless comment lines are in between.
+            let next = parts.iter().zip(gone).find(|(_, gone)| !**gone);
+            let next = next.map(|(part, _)| part.start)?;
+            let line = self.places.line_end(self.places.part_end(*first));
+            if !self.places.slice(line..next).contains('#') {
+                self.splices.replace(first.start..next, "");
+                rest = parts.iter().zip(gone).peekable();
+                while rest.next_if(|(part, _)| part.start < next).is_some() {}
+            } else {
+                let end = self.places.slice(0..line).trim_end().len();
+                let start = self.places.slice(0..first.start).trim_end().len();
+                self.splices.replace(start..end, "");
+                rest.next();
+            }
+        }
+        for (part, gone) in rest {
+            if *gone {
+                self.remove_lines(*part);
             }
         }
         Some(())
@@ -181,9 +201,9 @@ impl Editor<'_> {
         let Some(parts) = self.places.parts(node) else {
             return false;
         };
-        let first_stays = matches!(steps.first(), Some(Step::Old(0, _)));
+        let begins_old = matches!(steps.first(), Some(Step::Old(..)));
         parts.iter().enumerate().all(|(index, part)| {
-            self.places.is_first_in_line(part.start) || (index == 0 && first_stays)
+            self.places.is_first_in_line(part.start) || (index == 0 && begins_old)
         })
     }
 

@@ -242,6 +242,14 @@ fn a_null_removes_the_line_and_comment_lines_stay() {
             "subscriptions:\n  a:\n    title: t\n",
             "subscriptions:\n  a: {}\n",
         ),
+        (
+            "subscriptions:\n  ? a\n  : title: t # own\n    url: x\n",
+            "subscriptions:\n  ? a\n  : url: x\n",
+        ),
+        (
+            "subscriptions:\n  ? a\n  : title: t # own\n    # c\n    url: x\n",
+            "subscriptions:\n  ? a\n  :\n    # c\n    url: x\n",
+        ),
     ] {
         becomes(before, &patch(&json!({"title": null})), after);
     }

@@ -111,7 +111,6 @@ fn a_wrong_configuration_is_2_and_every_problem_is_said() {
 }
 
 #[test]
-#[test]
 fn a_missing_configuration_is_2_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let done = output(folder.path(), &["run", "--config", "nowhere.yaml"]);

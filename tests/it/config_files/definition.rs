@@ -58,6 +58,7 @@ fn the_definition_has_every_field_with_its_default() {
         "title": null, "description": null,
         "url": "https://a.example.com/h", "url_is_secret": false,
         "events": ["b", "!a.*", "a.*"],
+        "match": {}, "when": null, "when_error": "skip",
         "active": true, "when_disabled": "hold", "locked": false,
         "secret_set": false, "secret_fingerprint": null, "previous_secrets": [],
         "signature": "none", "headers": {}, "forward_headers": [],
@@ -234,6 +235,17 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
             json!(["no", "1.0"])
         ])
         .prop_map(|events| ("events", events)),
+        pick(vec![
+            json!({"/tenant_id": "acme"}),
+            json!({"/a~1b/0": 7, "/live": true, "header:X-Region": "'e\"u"})
+        ])
+        .prop_map(|matches| ("match", matches)),
+        pick(vec![
+            json!("data.amount > 100 && type != 'é: #\\n'"),
+            json!("true")
+        ])
+        .prop_map(|when| ("when", when)),
+        pick(vec![json!("deliver")]).prop_map(|when| ("when_error", when)),
         pick(vec![json!(false)]).prop_map(|active| ("active", active)),
         signature().prop_map(|signature| ("signature", signature)),
         pick(vec![

@@ -41,13 +41,6 @@ impl Relay {
         Self::start_on(folder).await
     }
 
-    /// Starts one with this file in a new folder.
-    pub(crate) async fn start_with(text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
-        Self::start_on(folder).await
-    }
-
     /// Starts one with this configuration, which has neither `listen` nor `store` nor `network`, in a folder of its own.
     pub(crate) async fn start_whole(folder: TempDir, text: &str) -> Self {
         std::fs::write(
@@ -55,6 +48,13 @@ impl Relay {
             format!("{PRELUDE}{text}"),
         )
         .unwrap();
+        Self::start_on(folder).await
+    }
+
+    /// Starts one with this file in a new folder.
+    pub(crate) async fn start_with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
         Self::start_on(folder).await
     }
 

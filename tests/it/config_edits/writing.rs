@@ -1,0 +1,181 @@
+//! Edits on their way to the disk: races, what cannot be written, and what is kept of the file.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use sidehook::config::{Change, EditError};
+
+use super::{Place, fields, patch, prepared, refusal};
+
+const TEXT: &str = "subscriptions:\n  a: {active: false} # a\n";
+
+fn title(title: &str) -> Change {
+    patch(json!({"title": title}))
+}
+
+#[test]
+fn an_edit_by_hand_between_reading_and_writing_is_kept() {
+    let place = Place::new(TEXT);
+    let edited = place.prepare("a", title("mine")).unwrap();
+    let theirs = format!("# by hand\n{TEXT}");
+    std::fs::write(&place.path, &theirs).unwrap();
+    assert_eq!(
+        refusal(edited.commit()),
+        "the file was changed meanwhile: look at it again"
+    );
+    assert_eq!((place.text(), place.others()), (theirs, vec![]));
+    // Also one that puts another file there, and one that takes it away.
+    let edited = place.prepare("a", title("mine")).unwrap();
+    std::fs::write(place.path("new"), "# newer\nsubscriptions: {}\n").unwrap();
+    std::fs::rename(place.path("new"), &place.path).unwrap();
+    refusal(edited.commit());
+    assert_eq!(place.text(), "# newer\nsubscriptions: {}\n");
+    std::fs::write(&place.path, TEXT).unwrap();
+    let edited = place.prepare("a", title("mine")).unwrap();
+    std::fs::remove_file(&place.path).unwrap();
+    refusal(edited.commit());
+    assert!(!place.path.exists());
+    assert_eq!(place.others(), Vec::<String>::new());
+}
+
+#[test]
+fn a_refused_edit_leaves_no_secret_behind() {
+    let place = Place::with_secrets("  a: {url: https://a.example.com/, events: [x]}\n");
+    let edited = place
+        .prepare("a", patch(json!({"secret": super::SECRET})))
+        .unwrap();
+    std::fs::write(&place.path, format!("{}# more\n", place.text())).unwrap();
+    refusal(edited.commit());
+    assert_eq!(place.others(), Vec::<String>::new());
+}
+
+#[test]
+fn editors_at_the_same_time_lose_nothing() {
+    const EDITORS: usize = 4;
+    const EDITS: usize = 15;
+    let place = Place::new(TEXT);
+    let refused = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for editor in 0..EDITORS {
+            let (path, refused) = (&place.path, &refused);
+            scope.spawn(move || {
+                for number in 0..EDITS {
+                    let name = format!("e{editor}-{number}");
+                    loop {
+                        let new = fields(json!({"active": false, "signature": "none"}));
+                        match prepared(path, &name, Change::Create(new))
+                            .and_then(|edited| edited.commit())
+                        {
+                            Ok(_) => break,
+                            Err(EditError::Refused(reason)) => {
+                                assert!(reason.contains("changed meanwhile"), "{reason}");
+                                refused.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(place.load().config.subscriptions.len(), 1 + EDITORS * EDITS);
+    assert!(refused.load(Ordering::Relaxed) > 0, "they never met");
+    assert_eq!(place.others(), Vec::<String>::new());
+}
+
+#[test]
+fn hands_that_replace_the_file_at_any_moment_have_the_last_word() {
+    const ROUNDS: usize = 60;
+    for round in 0..ROUNDS {
+        let place = Place::new(TEXT);
+        let theirs = format!("# by hand {round}\n{TEXT}");
+        let edited = place.prepare("a", title("mine")).unwrap();
+        std::fs::write(place.path("theirs"), &theirs).unwrap();
+        let by_hand = std::thread::scope(|scope| {
+            let hand = scope.spawn(|| {
+                // From at once to beyond the end of the commit.
+                for _ in 0..round * 400 {
+                    std::hint::spin_loop();
+                }
+                let before = std::fs::read_to_string(&place.path).unwrap();
+                std::fs::rename(place.path("theirs"), &place.path).unwrap();
+                before
+            });
+            let outcome = edited.commit();
+            let before = hand.join().unwrap();
+            assert!(
+                outcome.is_ok() || before == TEXT || before.contains("mine"),
+                "{before}"
+            );
+            outcome.is_err()
+        });
+        let text = place.text();
+        assert!(
+            text == theirs,
+            "round {round}, refused: {by_hand}, found:\n{text}"
+        );
+        assert_eq!(place.others(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn mode_and_owner_are_kept_and_links_are_followed() {
+    let place = Place::new(TEXT);
+    let real = place.path("real.yaml");
+    std::fs::rename(&place.path, &real).unwrap();
+    symlink("real.yaml", &place.path).unwrap();
+    std::fs::set_permissions(&real, PermissionsExt::from_mode(0o640)).unwrap();
+    let before = std::fs::metadata(&real).unwrap();
+    place.edit("a", title("x")).unwrap();
+    let after = std::fs::metadata(&real).unwrap();
+    assert!(std::fs::symlink_metadata(&place.path).unwrap().is_symlink());
+    assert_ne!(before.ino(), after.ino());
+    let kept = |metadata: &std::fs::Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
+    assert_eq!(kept(&before), kept(&after));
+    assert_eq!(
+        place.text(),
+        "subscriptions:\n  a: {active: false, title: x} # a\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_replaced_is_refused() {
+    let place = Place::new(TEXT);
+    std::fs::set_permissions(&place.path, PermissionsExt::from_mode(0o444)).unwrap();
+    assert!(refusal(place.edit("a", title("x"))).ends_with("is read-only"));
+    std::fs::set_permissions(&place.path, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::hard_link(&place.path, place.path("second")).unwrap();
+    assert!(refusal(place.edit("a", title("x"))).contains("hard links"));
+    std::fs::remove_file(place.path("second")).unwrap();
+    // The folder of secrets cannot be made below a file.
+    std::fs::write(place.path("file"), "").unwrap();
+    let text = "admin: {secrets_dir: file/below}\nsubscriptions:\n  a: {url: https://a.example.com/, events: [x]}\n";
+    std::fs::write(&place.path, text).unwrap();
+    let change = patch(json!({"secret": super::SECRET}));
+    assert!(refusal(place.edit("a", change)).contains("cannot be written"));
+    assert_eq!(place.text(), text);
+}
+
+#[test]
+fn what_killed_edits_left_is_removed_but_never_an_edit_by_hand() {
+    let place = Place::new(TEXT);
+    std::fs::write(place.path(".sidehook-part-0123456789abcdef"), "subscr").unwrap();
+    let theirs = ".sidehook-0000000000000001-0000000000000002-0000000000000003";
+    std::fs::write(place.path(theirs), "# by hand\n").unwrap();
+    place.edit("a", title("x")).unwrap();
+    assert_eq!(place.others(), [theirs]);
+}
+
+#[test]
+fn an_edit_that_changes_nothing_writes_nothing() {
+    let place = Place::new(TEXT);
+    let before = std::fs::metadata(&place.path).unwrap();
+    place.edit("a", patch(json!({"active": false}))).unwrap();
+    place.edit("a", patch(json!({}))).unwrap();
+    let after = std::fs::metadata(&place.path).unwrap();
+    assert_eq!(
+        (before.ino(), before.mtime_nsec()),
+        (after.ino(), after.mtime_nsec())
+    );
+}
