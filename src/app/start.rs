@@ -18,11 +18,11 @@ use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
 use crate::delivery::Lanes;
-use crate::domain::Clock;
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -45,9 +45,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
-    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    let bound = bind(&config, &mut options).await?;
     let addresses = bound.addresses.clone();
-    check_tokens(&addresses, &config)?;
     let shutdown = Shutdown::default();
     let feed = Feed::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
@@ -63,7 +62,14 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     )?;
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
-    let ingest = ingest(&config, &store, &metrics, clock, &shutdown);
+    let ingest = ingest(
+        &config,
+        &store,
+        &metrics,
+        announcer.notices(),
+        &options,
+        &shutdown,
+    );
     let readiness = Readiness::default();
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
@@ -110,6 +116,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     Ok(running)
 }
 
+/// Binds what `listen` names, unless others could reach it without a token.
+async fn bind(config: &Config, options: &mut Options) -> Result<Bound, AppError> {
+    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    check_tokens(&bound.addresses, config)?;
+    Ok(bound)
+}
+
 /// Refuses addresses that other machines reach without a token: the file alone does not tell of all.
 fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> {
     let has_none = config.ingest.tokens.is_empty();
@@ -128,12 +141,21 @@ fn ingest(
     config: &Arc<Config>,
     store: &Store,
     metrics: &Metrics,
-    clock: Arc<dyn Clock>,
+    notices: &Notices,
+    options: &Options,
     shutdown: &Shutdown,
 ) -> Ingest {
     let routes = Routes::new(Arc::clone(config), store, metrics);
     let stop = shutdown.stop_accepting.clone();
-    Ingest::new(routes, store.clone(), clock, metrics.ingest(), stop)
+    let (clock, notices) = (Arc::clone(&options.clock), notices.clone());
+    Ingest::new(
+        routes,
+        store.clone(),
+        clock,
+        metrics.ingest(),
+        notices,
+        stop,
+    )
 }
 
 /// The task that hands on what the store commits.

@@ -40,7 +40,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::domain::Clock;
+use crate::domain::{Clock, DeadReason};
 use crate::http_server::Peer;
 use crate::ingest::answer::Accepted;
 use crate::ingest::intake::{Intake, Taken};
@@ -48,6 +48,7 @@ use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Addressed;
 use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
+use crate::notices::Notices;
 use crate::store::{Receipt, Store};
 
 pub use routes::Routes;
@@ -63,16 +64,18 @@ struct Shared {
     intake: Intake,
     store: Store,
     metrics: IngestMetrics,
+    notices: Notices,
     waiting_room: WaitingRoom,
 }
 
 impl Ingest {
-    /// Makes the listener's side of the store. Once `stop` is cancelled no answer waits for attempts any more.
+    /// Makes the listener's side of the store; `notices` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
     pub fn new(
         routes: Routes,
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: IngestMetrics,
+        notices: Notices,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -81,6 +84,7 @@ impl Ingest {
                 intake: Intake::new(clock),
                 store,
                 metrics,
+                notices,
                 waiting_room: WaitingRoom::new(stop),
             }),
         }
@@ -203,6 +207,9 @@ impl Shared {
                 self.metrics.unmatched.increment(1);
             }
             routes.count(addressed, receipt, now);
+            for name in receipt.overflowed.iter().filter_map(|it| routes.name(*it)) {
+                self.notices.dead(name, receipt.id, DeadReason::Overflow);
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ mod pacing;
 mod prefer;
 mod reload;
 mod retries;
+mod senders;
 mod shutdown;
 mod support;
 mod tidy;
