@@ -187,7 +187,8 @@ fn definitions_fit() {
     let properties = subscription_properties();
     let mut fit = 0;
     for file in ["everything.yaml", "filters.yaml", "operation.yaml"] {
-        let config = load::load(&root.join(file), &environment).unwrap().config;
+        let loaded = load(&root.join(file), &environment).unwrap();
+        let config = loaded.config;
         for subscription in config.subscriptions.values() {
             for (key, value) in subscription.definition.iter() {
                 let schema = properties.get(key).unwrap();
