@@ -122,7 +122,9 @@ class Client:
         if kind == "patch":
             call = ("PATCH", path, fields)
         elif kind == "put":
-            call = ("PUT", path, whole)
+            # The comments of items that go would go too.
+            _, shown = self.call("GET", path)
+            call = ("PUT", path, {**whole, "events": shown["events"]})
         elif kind == "rotate":
             call, after = ("POST", f"{path}/rotate-secret", {"grace": "1h"}), {**before, "fingerprint": "new"}
         elif kind == "create":
@@ -193,8 +195,7 @@ class Hand:
         while time.monotonic() < until:
             time.sleep(self.random.uniform(0.02, 0.25))
             line = f"# by hand {len(self.lines) + 1}\n"
-            with open(self.relay.config, "a") as file:
-                file.write(line)
+            subprocess.run(["sh", "-c", 'printf %s "$1" >> "$2"', "sh", line, self.relay.config], check=True)
             self.lines.append(line)
 
 

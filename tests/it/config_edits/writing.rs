@@ -1,6 +1,8 @@
 //! Edits on their way to the disk: races, what cannot be written, and what is kept of the file.
 
+use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -210,4 +212,27 @@ fn files_of_secrets_of_a_killed_edit_go_with_the_next() {
     left.sort();
     assert_eq!(place.others(), left);
     place.load();
+}
+
+#[test]
+fn a_hand_that_has_the_file_open_already_is_not_lost() {
+    let place = Place::new(TEXT);
+    let edited = place.prepare("a", title("mine")).unwrap();
+    let old = std::fs::metadata(&place.path).unwrap().ino();
+    let mut file = OpenOptions::new().append(true).open(&place.path).unwrap();
+    let outcome = std::thread::scope(|scope| {
+        let hand = scope.spawn(|| {
+            // Once the other file is in place, so certainly into the one that was.
+            while std::fs::metadata(&place.path).is_ok_and(|now| now.ino() == old) {
+                std::hint::spin_loop();
+            }
+            file.write_all(b"# by hand\n").unwrap();
+        });
+        let outcome = edited.commit();
+        hand.join().unwrap();
+        outcome
+    });
+    refusal(outcome);
+    assert_eq!(place.text(), format!("{TEXT}# by hand\n"));
+    assert_eq!(place.others(), Vec::<String>::new());
 }
