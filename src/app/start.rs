@@ -41,15 +41,13 @@ const MEMORY_BUDGET: usize = 32 << 20;
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
     let config = Arc::new(loaded.config);
-    let metrics = Metrics::new();
-    let clock = Arc::clone(&options.clock);
+    let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
     let bound = bind(&config, &mut options).await?;
     let addresses = bound.addresses.clone();
-    let shutdown = Shutdown::default();
-    let feed = Feed::default();
+    let (shutdown, feed) = (Shutdown::default(), Feed::default());
     let (in_force, seen) = watch::channel(Arc::clone(&config));
     let announcer = Announcing::start(&store, &clock, seen.clone());
     let parts = Parts {
@@ -63,24 +61,19 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
-    let readiness = Readiness::default();
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
-    let admin = Admin {
-        exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
-        store: store.clone(),
-        readiness: readiness.clone(),
-        control,
-        feed,
-        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
-        clock: Arc::clone(&options.clock),
-        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
-        streams: Streams::default(),
-        stop: stop_admin.clone(),
-    };
-    let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let admin = admin(
+        &config,
+        &store,
+        &metrics,
+        (control, feed),
+        &options,
+        &stop_admin,
+    )?;
+    let (events, operators) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
-    readiness.set(true);
+    admin.readiness.set(true);
     let running = Running {
         watcher: watcher(&options, &loaded.files),
         options,
@@ -92,10 +85,10 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         ingest,
         lanes,
         events,
-        admin,
+        admin: operators,
         stop_admin,
         addresses,
-        readiness,
+        readiness: admin.readiness,
         in_force,
         commands,
         announcer,
@@ -107,6 +100,29 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     };
     running.say_that_it_started();
     Ok(running)
+}
+
+/// The admin API.
+fn admin(
+    config: &Config,
+    store: &Store,
+    metrics: &Metrics,
+    (control, feed): (Control, Feed),
+    options: &Options,
+    stop: &CancellationToken,
+) -> Result<Admin, AppError> {
+    Ok(Admin {
+        exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
+        store: store.clone(),
+        readiness: Readiness::default(),
+        control,
+        feed,
+        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
+        clock: Arc::clone(&options.clock),
+        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
+        streams: Streams::default(),
+        stop: stop.clone(),
+    })
 }
 
 /// Binds what `listen` names, unless others could reach it without a token.

@@ -203,7 +203,9 @@ pub(in crate::admin) fn schema(generator: &mut SchemaGenerator) -> Schema {
         );
         properties.extend(fields("writeOnly"));
         for (name, mut field) in state {
-            field["readOnly"] = true.into();
+            if let Value::Object(field) = &mut field {
+                put(field, "readOnly", true.into());
+            }
             properties.insert(name, field);
         }
         let about = "The secret that was made for it; told this once";
