@@ -86,18 +86,24 @@ pub(super) struct ReplayBody {
     subscription: String,
     /// In this state; default `dead`
     #[schemars(extend("enum" = ["dead", "cancelled", "delivered", null]))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     /// Of events accepted at this time or later
+    #[schemars(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
     /// Of events accepted before this time
+    #[schemars(skip_serializing_if = "Option::is_none")]
     until: Option<Time>,
     /// Of events of this type
     #[schemars(regex(pattern = "^[!-~]{1,256}$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
     /// How fast, such as `100/s`, `5000/m`; default as fast as it goes
     #[schemars(regex(pattern = "^0{0,3}[1-9][0-9]{0,8}/[smh]$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<String>,
     /// Only count; default false
+    #[schemars(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
 }
 
