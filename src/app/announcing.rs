@@ -1,14 +1,22 @@
 //! The task that tells operators, and its end: after the last attempt, because that may have to be told too, and before the
 //! store is closed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::AppError;
+use crate::config::Config;
+use crate::delivery::Tidings;
+use crate::domain::Clock;
+use crate::feed::Feed;
+use crate::notices::Notices;
 use crate::notify::Announcer;
+use crate::store::Store;
 
 /// Storing what is left to tell may take this long.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
@@ -16,17 +24,42 @@ const FINISH_LIMIT: Duration = Duration::from_secs(2);
 /// The task. Dropped, it ends.
 #[derive(Debug)]
 pub(super) struct Announcing {
+    notices: Notices,
     task: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Announcing {
-    /// Starts it.
-    pub(super) fn start(announcer: Announcer) -> Self {
+    /// Starts it; `config` is what is in force.
+    pub(super) fn start(
+        store: &Store,
+        clock: &Arc<dyn Clock>,
+        config: watch::Receiver<Arc<Config>>,
+    ) -> Self {
+        let notices = Notices::new(Arc::clone(clock));
+        let told = notices.clone();
+        let announcer = Announcer::new(store.clone(), told, Arc::clone(clock), config);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(announcer.run(stop.clone()));
-        Self { task, stop }
+        Self {
+            notices,
+            task,
+            stop,
+        }
+    }
+
+    /// Whom lanes tell what happens; `feed` is for those who look on.
+    pub(super) fn tidings(&self, feed: &Feed) -> Tidings {
+        Tidings {
+            feed: feed.clone(),
+            notices: self.notices.clone(),
+        }
+    }
+
+    /// Where is told what operators are to know.
+    pub(super) fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     /// Waits until it has ended, which it does not before it is told to.

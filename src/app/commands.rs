@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::admin::{Command, EditDone, EditRefusal, EditRequest, TestAttempt};
 use crate::app::Running;
 use crate::app::loading::{EditAnswer, Prepared, Written};
-use crate::config::{self, Config, Edit, EditError, Subscription};
+use crate::config::{self, Config, ConfigError, Edit, EditError, Subscription};
 use crate::domain::StatusError;
 
 impl Running {
@@ -99,6 +99,9 @@ impl Running {
         let result = self.put_in_force(written.prepared);
         self.metrics
             .config_reloaded(result.is_ok(), self.options.clock.wall());
+        if let Err(ConfigError(problems)) = &result {
+            self.announcer.notices().reload_failed(problems);
+        }
         result.map_err(EditRefusal::NotInForce)?;
         self.set_status(request)?;
         Ok(EditDone {

@@ -37,7 +37,6 @@ use crate::delivery::Lanes;
 use crate::domain::Clock;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError};
 use crate::systemd::{ActivatedSockets, Notifier};
@@ -94,10 +93,9 @@ pub struct Running {
     /// What the API shows.
     in_force: watch::Sender<Arc<Config>>,
     commands: mpsc::Receiver<Command>,
+    announcer: Announcing,
     /// Commands that wait for the load under way.
     waiting: VecDeque<Command>,
-    notices: Notices,
-    announcer: Announcing,
     handle: Handle,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     loading: Loading,

@@ -46,7 +46,7 @@ impl Running {
             }
             Err(ConfigError(problems)) => {
                 log_problems(problems);
-                self.notices.reload_failed(problems);
+                self.announcer.notices().reload_failed(problems);
             }
         }
         self.options.notifier.ready();

@@ -5,6 +5,7 @@ mod arrival;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod help;
 mod input;
 mod listen;
@@ -15,6 +16,7 @@ mod post;
 mod receiver;
 mod run;
 mod runtime;
+mod schema;
 mod secret;
 mod send;
 mod show;
@@ -50,6 +52,7 @@ enum Command {
     Deliveries(operate::deliveries::Args),
     Replay(operate::replay::Args),
     Cancel(operate::cancel::Args),
+    Explain(explain::Args),
     /// Enable a subscription and deliver what was held
     #[command(after_help = operate::toggle::ENABLE)]
     Enable(operate::toggle::Args),
@@ -63,6 +66,7 @@ enum Command {
     Listen(listen::Args),
     Verify(verify::VerifyArgs),
     Secret(secret::SecretArgs),
+    Schema(schema::Args),
     Completions(manual::CompletionsArgs),
     Man(manual::ManArgs),
 }
@@ -111,6 +115,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Deliveries(args) => operate::deliveries::run(args),
         Command::Replay(args) => operate::replay::run(args),
         Command::Cancel(args) => operate::cancel::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Enable(args) => operate::toggle::run(args, true),
         Command::Disable(args) => operate::toggle::run(args, false),
         Command::RotateSecret(args) => operate::rotate::run(args),
@@ -132,6 +137,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
             let code = verify::run(args, &environment, now, input, out, err)?;
             Ok(ExitCode::from(code))
         }
+        Command::Schema(args) => schema::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
         Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut io::stdout())?)),

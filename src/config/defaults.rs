@@ -15,6 +15,7 @@ use crate::config::model::{
 };
 use crate::domain::{AutoDisable, Order, Patterns, Retry, SubscriptionName, WhenStuck};
 use crate::egress::{AddressPolicy, TlsVersion};
+use crate::matching::WhenError;
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -31,6 +32,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             notifications: Notifications::default(),
             log: Log::default(),
+            event_types: None,
             subscriptions: BTreeMap::new(),
         }
     }
@@ -127,6 +129,9 @@ impl Subscription {
             description: None,
             url: None,
             events: Patterns::default(),
+            matches: Vec::new(),
+            when: None,
+            when_error: WhenError::Skip,
             active: true,
             when_disabled: WhenDisabled::Hold,
             locked: false,

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
 use crate::config::document::{Node, Value as NodeValue};
+use crate::config::filter::WHEN_ERROR;
 use crate::config::headers::Header;
 use crate::config::model::{Endpoint, Subscription, WhenDisabled};
 use crate::config::reader::Fields;
@@ -19,6 +20,7 @@ use crate::config::tls::VERSIONS;
 use crate::config::units::{written_duration, written_size};
 use crate::domain::{AutoDisable, Order, RateLimit, Retry, RetryForm, Secret, WhenStuck};
 use crate::egress::TlsVersion;
+use crate::matching::{Condition, Expression};
 use crate::signing::{CustomHmacOptions, Scheme};
 
 /// The keys of a definition that only tell, and cannot be set.
@@ -75,6 +77,9 @@ pub(super) fn definition(of: &Subscription, written: &Written) -> Map<String, Va
         json!(of.url.as_ref().is_some_and(|url| url.is_secret)),
     );
     put("events", json!(written.events));
+    put("match", conditions(&of.matches));
+    put("when", json!(of.when.as_ref().map(Expression::text)));
+    put("when_error", json!(word(&WHEN_ERROR, &of.when_error)));
     put("active", json!(of.active));
     put("when_disabled", json!(when_disabled(of.when_disabled)));
     put("locked", json!(of.locked));
@@ -102,6 +107,11 @@ pub(super) fn definition(of: &Subscription, written: &Written) -> Map<String, Va
     put("tls", tls(written.ca_file.as_deref(), of.min_tls_version));
     put("http2", json!(if of.http2 { "auto" } else { "never" }));
     fields
+}
+
+fn conditions(conditions: &[Condition]) -> Value {
+    let pair = |it: &Condition| (it.selector.to_string(), json!(it.value));
+    Value::Object(conditions.iter().map(pair).collect())
 }
 
 /// The version of a subscription's definition, secrets included: the value of `ETag`, strong and in its quotes. The same
@@ -264,7 +274,8 @@ fn number(number: f64) -> Value {
     }
 }
 
-fn rate_limit(limit: RateLimit) -> String {
+/// As the file has it.
+pub(crate) fn rate_limit(limit: RateLimit) -> String {
     let unit = match limit.per.as_secs() {
         3600 => "h",
         60 => "m",

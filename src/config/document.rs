@@ -219,6 +219,18 @@ impl Document {
         (line, before.chars().count() + 1)
     }
 
+    /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where the file does not
+    /// have that text as it is.
+    pub(super) fn offset_inside(&self, start: usize, before: &str) -> usize {
+        let written = self.text.get(start..).unwrap_or_default();
+        let quote = usize::from(written.starts_with(['"', '\'']));
+        let inner = written.get(quote..).unwrap_or_default();
+        match inner.starts_with(before) {
+            true => quote + before.len(),
+            false => 0,
+        }
+    }
+
     fn offset(&self, line: usize, column: usize) -> usize {
         let begin = self
             .line_starts

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::document::{Mark, Node, Value};
-use crate::config::reader::{Context, any_mapping, items, text};
+use crate::config::reader::{Context, Fields, any_mapping, items, text};
 use crate::config::secrets;
 use crate::request::{check_header_name, check_header_value};
 use crate::signing::Scheme;
@@ -13,7 +13,10 @@ use crate::signing::Scheme;
 /// The most static headers of a subscription.
 const MAX_HEADERS: usize = 32;
 
-const PAIR: &str =
+/// Of a text that is none, in the words of Hookshot, which its customers know.
+const PAIR: &str = "colon separated key value pair";
+/// Of what YAML takes for something else without quotes.
+const QUOTED_PAIR: &str =
     "expected a colon separated key value pair in quotes, such as \"X-Team: billing\"";
 
 /// A header's name with its place, as the same name may still clash with a signature scheme.
@@ -60,18 +63,30 @@ pub(super) fn forward_headers(node: &Node, context: &mut Context<'_>) -> Option<
     Some(names)
 }
 
-/// Reports headers that one of the subscription's schemes writes.
+/// Reports headers that one of the subscription's schemes writes: where they are written or, for those of `defaults`,
+/// where the subscription, whose fields these are, names the scheme.
 pub(super) fn check_clashes(
     headers: &[Header],
     forwarded: &[Named],
     schemes: &[Scheme],
+    fields: Fields<'_>,
     context: &mut Context<'_>,
 ) {
+    let signature = fields.node("signature").map(|node| node.mark);
+    let by_default = |key: &str| signature.filter(|_| fields.node(key).is_none());
+    let (header_place, forwarded_place) = (by_default("headers"), by_default("forward_headers"));
     let signed: Vec<HeaderName> = schemes.iter().flat_map(Scheme::headers).collect();
-    let all = headers.iter().map(|header| &header.named).chain(forwarded);
-    for named in all {
-        if let Err(error) = check_header_name(&named.written, &signed) {
-            context.report.error(named.mark, error.to_string());
+    let headers = headers.iter().map(|header| (&header.named, header_place));
+    let forwarded = forwarded.iter().map(|named| (named, forwarded_place));
+    for (named, place) in headers.chain(forwarded) {
+        let Err(error) = check_header_name(&named.written, &signed) else {
+            continue;
+        };
+        match place {
+            Some(mark) => context
+                .report
+                .error(mark, format!("{error} It is in defaults.")),
+            None => context.report.error(named.mark, error.to_string()),
         }
     }
 }
@@ -108,7 +123,8 @@ fn pair(item: &Node, context: &mut Context<'_>) -> Option<Header> {
     let split = split.map(|(name, value)| (name.trim(), value.trim()));
     let Some((name, written)) = split.filter(|(name, value)| !name.is_empty() && !value.is_empty())
     else {
-        context.error(item, PAIR);
+        let is_text = matches!(item.value, Value::Scalar(_));
+        context.error(item, if is_text { PAIR } else { QUOTED_PAIR });
         return None;
     };
     let named = named(item, name, context);

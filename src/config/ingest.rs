@@ -7,6 +7,7 @@ use crate::config::retry::positive;
 use crate::config::secrets;
 use crate::config::units;
 use crate::domain::Secret;
+use crate::matching::pointer::Pointer;
 
 /// The keys of the section.
 pub(super) const KNOWN: [&str; 7] = [
@@ -91,33 +92,9 @@ pub(super) fn token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
 
 fn pointer(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let pointer = text(node, context)?;
-    if !is_pointer(pointer) {
+    if !Pointer::is_valid(pointer) {
         context.error(node, "expected a JSON pointer (RFC 6901) such as /event/id");
         return None;
     }
     Some(pointer.to_owned())
-}
-
-/// RFC 6901, section 3, without the empty pointer, which is the whole body.
-fn is_pointer(text: &str) -> bool {
-    let escapes_are_right = text
-        .split('~')
-        .skip(1)
-        .all(|rest| rest.starts_with(['0', '1']));
-    text.starts_with('/') && escapes_are_right
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_pointers_begin_with_a_slash_and_escape_tildes() {
-        for good in ["/type", "/a/b/0", "/", "/a~0b~1c"] {
-            assert!(is_pointer(good), "{good}");
-        }
-        for wrong in ["type", "", "$.type", "/a~2", "/a~"] {
-            assert!(!is_pointer(wrong), "{wrong}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root};
 use crate::config::environment::Environment;
+use crate::config::filter::event_types;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::{Guarded, listen};
@@ -25,9 +26,10 @@ use crate::domain::SubscriptionName;
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The keys of the main file.
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "listen",
     "ingest",
+    "event_types",
     "store",
     "network",
     "admin",
@@ -213,6 +215,7 @@ pub(super) fn root<'d>(
 
 fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings) {
     let (listen, ingest) = intake(fields, context);
+    context.event_types = fields.read("event_types", context, event_types);
     let network = fields.read("network", context, network);
     let log = fields.read("log", context, log);
     let settings = fields.read("defaults", context, Settings::read_defaults);
@@ -230,6 +233,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
         notifications: notifications.unwrap_or_default(),
         network,
         log: log.unwrap_or_default(),
+        event_types: context.event_types.clone(),
         subscriptions: BTreeMap::new(),
     };
     (config, settings.unwrap_or_default())

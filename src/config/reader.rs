@@ -4,7 +4,7 @@
 //! found in one run. A node that was refused before is passed over in silence. A null is as if its key were left out;
 //! the few fields where it means more ask for [`Fields::given`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,19 @@ use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::report::{Report, quoted};
 use crate::config::similar::similar;
+use crate::domain::Label;
 use crate::domain::Secret;
+use crate::matching::{Expression, ExpressionError};
 
 /// What all readers share while one configuration is read.
 #[derive(Debug)]
 pub(super) struct Context<'e> {
     pub(super) report: Report,
     pub(super) environment: &'e Environment,
+    /// `event_types`, once it is read.
+    pub(super) event_types: Option<Arc<HashSet<Label>>>,
+    /// The expressions read so far, as many subscriptions often share one; or why one is none.
+    pub(super) expressions: HashMap<String, Result<Expression, ExpressionError>>,
     /// Every file that was read, and the folders in which includes are looked for.
     pub(super) files: BTreeSet<PathBuf>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
@@ -37,6 +43,8 @@ impl<'e> Context<'e> {
         Self {
             report: Report::default(),
             environment,
+            event_types: None,
+            expressions: HashMap::new(),
             files: BTreeSet::new(),
             ca_files: BTreeMap::new(),
             overlay: Overlay::default(),

@@ -12,7 +12,7 @@ use crate::config::model::{
 };
 use crate::config::notifications::SMTP_TLS;
 use crate::config::units::written_size;
-use crate::domain::Secret;
+use crate::domain::{Label, Secret};
 use crate::egress::AddressPolicy;
 
 impl Config {
@@ -33,9 +33,20 @@ impl Config {
 
     /// The same without subscriptions.
     pub(super) fn sections(&self) -> Map<String, Value> {
+        let mut types: Vec<&str> = self
+            .event_types
+            .iter()
+            .flat_map(|types| types.iter())
+            .map(Label::as_str)
+            .collect();
+        types.sort_unstable();
         let sections = [
             ("listen", listen(&self.listen)),
             ("ingest", ingest(&self.ingest)),
+            (
+                "event_types",
+                json!(self.event_types.as_ref().map(|_| types)),
+            ),
             ("store", store(&self.store)),
             ("network", network(&self.network)),
             ("admin", admin(&self.admin)),

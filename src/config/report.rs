@@ -19,6 +19,8 @@ pub(super) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Finding {
     mark: Mark,
+    /// The text of a scalar up to the place inside it that is meant.
+    inside: Option<String>,
     /// A field that is missing at this place.
     field: Option<&'static str>,
     message: String,
@@ -29,6 +31,18 @@ impl Report {
     pub(super) fn error(&mut self, mark: Mark, message: impl Into<String>) {
         self.errors.push(Finding {
             mark,
+            inside: None,
+            field: None,
+            message: message.into(),
+        });
+    }
+
+    /// Says what is wrong inside the scalar at this place, behind `before` of its text. Where the file does not have just
+    /// that text there (a block scalar, escapes), the scalar itself is meant.
+    pub(super) fn error_inside(&mut self, mark: Mark, before: &str, message: impl Into<String>) {
+        self.errors.push(Finding {
+            mark,
+            inside: Some(before.to_owned()),
             field: None,
             message: message.into(),
         });
@@ -43,6 +57,7 @@ impl Report {
     ) {
         self.errors.push(Finding {
             mark,
+            inside: None,
             field: Some(field),
             message: message.into(),
         });
@@ -52,6 +67,7 @@ impl Report {
     pub(super) fn warning(&mut self, mark: Mark, message: impl Into<String>) {
         self.warnings.push(Finding {
             mark,
+            inside: None,
             field: None,
             message: message.into(),
         });
@@ -74,7 +90,10 @@ fn located(mut findings: Vec<Finding>, documents: &[Document]) -> Vec<Problem> {
         .into_iter()
         .filter_map(|finding| {
             let document = documents.get(finding.mark.file)?;
-            let (line, column) = document.position(finding.mark.start);
+            let inside = finding.inside.as_deref();
+            let within = inside.map(|before| document.offset_inside(finding.mark.start, before));
+            let start = finding.mark.start + within.unwrap_or_default();
+            let (line, column) = document.position(start);
             let mut path = String::new();
             if let Root::Node(root) = &document.root {
                 write_path(root, finding.mark, &mut path);
@@ -123,7 +142,7 @@ fn write_path(node: &Node, mark: Mark, path: &mut String) {
 }
 
 /// Adds a key to a path, in quotes unless it is a plain word, and not more of it than a line bears.
-fn push_key(path: &mut String, key: &str) {
+pub(super) fn push_key(path: &mut String, key: &str) {
     if !path.is_empty() {
         path.push('.');
     }

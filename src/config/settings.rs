@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::config::document::Node;
+use crate::config::filter::WHEN_ERROR;
 use crate::config::headers::{Header, Named, forward_headers, static_headers};
 use crate::config::model::{Subscription, WhenDisabled};
 use crate::config::notifications::{Notify, notify, notify_after};
@@ -17,10 +18,12 @@ use crate::config::signature::signature;
 use crate::config::store::positive_size;
 use crate::config::tls::{Tls, tls};
 use crate::domain::{AutoDisable, Order, RateLimit, Retry, WhenStuck};
+use crate::matching::WhenError;
 use crate::signing::Scheme;
 
 /// The fields that may stand in `defaults`.
-pub(super) const SHARED: [&str; 19] = [
+pub(super) const SHARED: [&str; 20] = [
+    "when_error",
     "active",
     "when_disabled",
     "signature",
@@ -43,9 +46,11 @@ pub(super) const SHARED: [&str; 19] = [
 ];
 
 /// The fields that each subscription has of its own.
-pub(super) const OWN: [&str; 7] = [
+pub(super) const OWN: [&str; 9] = [
     "url",
     "events",
+    "match",
+    "when",
     "title",
     "description",
     "locked",
@@ -101,6 +106,7 @@ impl<T: Clone> Given<T> {
 /// The shared fields of `defaults` or of one subscription.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
+    pub(super) when_error: Given<WhenError>,
     pub(super) active: Given<bool>,
     pub(super) when_disabled: Given<WhenDisabled>,
     pub(super) signature: Given<Vec<Scheme>>,
@@ -133,6 +139,7 @@ impl Settings {
         ];
         let stuck = [("block", WhenStuck::Block), ("skip", WhenStuck::Skip)];
         Self {
+            when_error: given(fields, "when_error", context, choice(&WHEN_ERROR)),
             active: given(fields, "active", context, boolean),
             when_disabled: given(fields, "when_disabled", context, choice(&disabled)),
             signature: given(fields, "signature", context, signature),
@@ -163,6 +170,7 @@ impl Settings {
     /// These over the defaults, field by field.
     pub(super) fn over(self, defaults: &Self) -> Self {
         Self {
+            when_error: self.when_error.over(&defaults.when_error),
             active: self.active.over(&defaults.active),
             when_disabled: self.when_disabled.over(&defaults.when_disabled),
             signature: self.signature.over(&defaults.signature),
@@ -187,6 +195,9 @@ impl Settings {
 
     /// Puts the fields that stand for themselves into a subscription.
     pub(super) fn put(&self, subscription: &mut Subscription) {
+        self.when_error
+            .clone()
+            .replace(&mut subscription.when_error);
         self.active.clone().replace(&mut subscription.active);
         self.when_disabled
             .clone()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::definition::{Written, definition};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::endpoint::endpoint;
+use crate::config::filter::{check_posted, conditions, expression};
 use crate::config::headers::check_clashes;
 use crate::config::keys::keys;
 use crate::config::model::Subscription;
@@ -63,6 +64,10 @@ pub(super) fn subscription(
         endpoint(node, around.policy, context)
     });
     subscription.events = fields.read("events", context, events).unwrap_or_default();
+    subscription.matches = fields
+        .read("match", context, conditions)
+        .unwrap_or_default();
+    subscription.when = fields.read("when", context, expression);
     if subscription.active {
         report_blank(entry, fields, context);
     }
@@ -74,7 +79,7 @@ pub(super) fn subscription(
         .iter()
         .map(|named| named.written.clone())
         .collect();
-    check_clashes(&headers, &forwarded, &keys.schemes, context);
+    check_clashes(&headers, &forwarded, &keys.schemes, fields, context);
     subscription.headers = headers
         .into_iter()
         .map(|header| (header.named.name, header.value))
@@ -124,6 +129,7 @@ fn events(node: &Node, context: &mut Context<'_>) -> Option<Patterns> {
         };
         match one_pattern(written) {
             Ok(mut pattern) => {
+                check_posted(node, &pattern, context);
                 patterns.included.append(&mut pattern.included);
                 patterns.excluded.append(&mut pattern.excluded);
             }

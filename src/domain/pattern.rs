@@ -110,7 +110,7 @@ impl FromStr for Pattern {
 }
 
 /// The field `events`: what is included, and what is excluded again.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Patterns {
     /// At least one of these must match.
     pub included: Vec<Pattern>,

@@ -63,7 +63,7 @@ fn name_all(
             continue;
         };
         invalid.set_prefix(format!("events.{position}."));
-        if let Some(names) = naming::resolve(said, found, &mut invalid) {
+        if let Some(names) = naming::resolve(said, found, routes, &mut invalid) {
             // A copy of its own: the whole batch must not stay in memory as long as its slowest event.
             events.push((names, Bytes::copy_from_slice(line)));
         }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
+use tokio::task::yield_now;
 
-use crate::domain::{Clock, Event, EventHead, EventId};
+use crate::domain::{Clock, Event, EventHead, EventId, Timestamp};
 use crate::http_server::Peer;
 use crate::ingest::body::{BodyReader, Budget};
 use crate::ingest::head::{Content, Format, RequestHead};
@@ -17,6 +18,7 @@ use crate::ingest::random::RandomBytes;
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::{Addressed, Routes};
 use crate::ingest::{batch, guard, target};
+use crate::matching::Facts;
 use crate::store::NewEvent;
 
 /// Makes events of requests.
@@ -46,6 +48,11 @@ impl Intake {
             random: RandomBytes::default(),
             bodies: BodyReader::default(),
         }
+    }
+
+    /// The time, by the clock that never jumps.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.steady()
     }
 
     /// Checks and reads a request. All that can be said by the head is said before the body is read.
@@ -82,7 +89,7 @@ impl Intake {
             Format::Event => vec![(naming::single(said, routes, &body)?, body)],
             Format::Batch => batch::split(said, routes, &body)?,
         };
-        let (events, addressed) = self.make_events(routes, content, posted)?;
+        let (events, addressed) = self.make_events(routes, content, posted).await?;
         Ok(Taken {
             format,
             wait,
@@ -92,7 +99,7 @@ impl Intake {
         })
     }
 
-    fn make_events(
+    async fn make_events(
         &self,
         routes: &Routes,
         content: Content,
@@ -101,9 +108,9 @@ impl Intake {
         let (wall, steady) = (self.clock.wall(), self.clock.steady());
         let mut events = Vec::with_capacity(posted.len());
         let mut addressed = Vec::with_capacity(posted.len());
+        let is_batch = posted.len() > 1;
         let contents = std::iter::repeat_n(content, posted.len());
         for ((names, body), content) in posted.into_iter().zip(contents) {
-            let (to, deliveries) = routes.address(names.event_type.as_str());
             let random = self.random.take().map_err(Refusal::NoRandomness)?;
             let head = EventHead {
                 id: EventId::new(wall, random),
@@ -116,7 +123,12 @@ impl Intake {
                 headers: content.headers,
                 accepted_at: steady,
             };
+            let (to, deliveries) = routes.address(&Facts::of(&head, &body));
             addressed.push(to);
+            if routes.asks_expressions() && is_batch {
+                // Expressions of a thousand events must not keep the thread from everything else.
+                yield_now().await;
+            }
             events.push(NewEvent {
                 event: Event { head, body },
                 deliveries,

@@ -6,7 +6,7 @@
 //!
 //! In the order of a request: `intake` makes events of it, with `guard` keeping web pages and strangers out, `target`
 //! and `head` reading the request head, `body` the body within its limits, `naming` and `batch` the names; `routes` asks
-//! the index of `matching` who they are for. Then the store makes them durable, and `answer` says so. What is refused on
+//! the index of `matching` who they are for, and keeps what it needs to know. Then the store makes them durable, and `answer` says so. What is refused on
 //! the way is a `Refusal` and leaves nothing in the store. With `Prefer: wait` the answer first waits for what became of
 //! the events (`prefer`, `waiting`). Connections are `http_server`'s.
 //!
@@ -21,6 +21,7 @@ mod head;
 mod intake;
 mod naming;
 mod prefer;
+mod preview;
 mod random;
 mod refusal;
 mod routes;
@@ -40,7 +41,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::domain::Clock;
+use crate::domain::{Clock, DeadReason};
 use crate::http_server::Peer;
 use crate::ingest::answer::Accepted;
 use crate::ingest::intake::{Intake, Taken};
@@ -48,8 +49,10 @@ use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Addressed;
 use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
+use crate::notices::Notices;
 use crate::store::{Receipt, Store};
 
+pub use preview::preview;
 pub use routes::Routes;
 
 /// The events listener, without its socket. Cheap to clone.
@@ -63,16 +66,18 @@ struct Shared {
     intake: Intake,
     store: Store,
     metrics: IngestMetrics,
+    notices: Notices,
     waiting_room: WaitingRoom,
 }
 
 impl Ingest {
-    /// Makes the listener's side of the store. Once `stop` is cancelled no answer waits for attempts any more.
+    /// Makes the listener's side of the store; `notices` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
     pub fn new(
         routes: Routes,
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: IngestMetrics,
+        notices: Notices,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -81,6 +86,7 @@ impl Ingest {
                 intake: Intake::new(clock),
                 store,
                 metrics,
+                notices,
                 waiting_room: WaitingRoom::new(stop),
             }),
         }
@@ -190,7 +196,9 @@ impl Shared {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&routes)
     }
+
     fn count(&self, routes: &Routes, addressed: &[Addressed], receipts: &[Receipt]) {
+        let now = self.intake.now();
         for (addressed, receipt) in addressed.iter().zip(receipts) {
             if receipt.duplicate {
                 self.metrics.duplicate.increment(1);
@@ -200,7 +208,10 @@ impl Shared {
             if addressed.is_unmatched {
                 self.metrics.unmatched.increment(1);
             }
-            routes.count(addressed, &receipt.overflowed);
+            routes.count(addressed, receipt, now);
+            for name in receipt.overflowed.iter().filter_map(|it| routes.name(*it)) {
+                self.notices.dead(name, receipt.id, DeadReason::Overflow);
+            }
         }
     }
 }

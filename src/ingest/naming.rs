@@ -49,7 +49,7 @@ pub(super) fn single(said: Said<'_>, routes: &Routes, body: &Bytes) -> Result<Na
         Default::default()
     };
     let mut errors = FieldErrors::default();
-    resolve(said, found, &mut errors).ok_or(Refusal::Invalid(errors))
+    resolve(said, found, routes, &mut errors).ok_or(Refusal::Invalid(errors))
 }
 
 /// The pointers that have to be followed because nothing else says the name.
@@ -68,26 +68,39 @@ pub(super) fn wanted<'p>(
     ]
 }
 
-/// Makes names of what was said and what was found; none if `errors` got one.
+/// Makes names of what was said and what was found; none if `errors` got one, as for a type that may not be posted.
 pub(super) fn resolve(
     said: Said<'_>,
     [event_type, given_id, key]: [Option<Cow<'_, str>>; 3],
+    routes: &Routes,
     errors: &mut FieldErrors,
 ) -> Option<Names> {
     let event_type = name("type", said.event_type, event_type, errors);
     let given_id = name("id", said.given_id, given_id, errors);
     let key = name("key", said.key, key, errors);
-    if let Ok(None) = event_type {
-        errors.add(
-            "type",
-            "expected a type: in the path, a header, or the body",
-        );
-    }
+    let event_type = match event_type {
+        Ok(None) => {
+            let missing = "expected a type: in the path, a header, or the body";
+            errors.add("type", missing);
+            None
+        }
+        Ok(Some(posted)) if !is_known(&posted, routes) => {
+            errors.add("type", format!("{posted} is none of event_types"));
+            None
+        }
+        Ok(known) => known,
+        Err(()) => None,
+    };
     Some(Names {
-        event_type: event_type.ok()??,
+        event_type: event_type?,
         given_id: given_id.ok()?,
         key: key.ok()?,
     })
+}
+
+fn is_known(event_type: &Label, routes: &Routes) -> bool {
+    let known = routes.event_types();
+    known.is_none_or(|types| types.contains(event_type))
 }
 
 /// The error is in `errors`.

@@ -2,22 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::HeaderName;
+use tracing::{debug, warn};
 
-use crate::config::{Config, WhenDisabled};
-use crate::domain::{DeadReason, SubscriptionName, SubscriptionNumber};
-use crate::matching::Index;
+use crate::config::{Config, Subscription, WhenDisabled};
+use crate::domain::{DeadReason, EventId, Label, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::matching::pointer::Pointer;
+use crate::matching::{Expression, Facts, Failure, Found, Index, NEVER_KEPT, Selector};
 use crate::metrics::{Metrics, SubscriptionMetrics};
-use crate::store::{NewDelivery, Queue, Store};
+use crate::store::{NewDelivery, Queue, Receipt, Store};
 
-/// Headers that are never kept, whatever a subscription names.
-const NEVER_KEPT: [HeaderName; 3] = [
-    http::header::AUTHORIZATION,
-    http::header::PROXY_AUTHORIZATION,
-    http::header::COOKIE,
-];
+/// How long no further line is written about a subscription whose expression fails.
+const QUIET_MS: i64 = 60_000;
 
 /// What one request sees: one immutable value, swapped whole by a reload.
 pub struct Routes {
@@ -27,7 +25,9 @@ pub struct Routes {
     targets: Vec<Target>,
     /// Positions of `targets`.
     by_number: HashMap<SubscriptionNumber, usize>,
-    forwarded: HashSet<HeaderName>,
+    /// Headers that are kept: those that a subscription forwards, or asks for.
+    kept: HashSet<HeaderName>,
+    asks_expressions: bool,
     pointers: Pointers,
 }
 
@@ -42,6 +42,8 @@ struct Target {
     /// It has `when_disabled: skip`: the same while its deliveries are held.
     skip_while_held: Option<Queue>,
     metrics: Arc<SubscriptionMetrics>,
+    /// When a failed expression was last worth a line, in milliseconds of the steady clock.
+    told_at_ms: AtomicI64,
 }
 
 /// Where a JSON body says its names.
@@ -52,19 +54,35 @@ pub(super) struct Pointers {
     pub(super) key: Option<Pointer>,
 }
 
-/// What an event's type led to beside deliveries.
+/// What an event led to beside deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Addressed {
-    /// No subscription's patterns match.
+    /// No subscription matches.
     pub(super) is_unmatched: bool,
     /// Positions of targets that match and are skipped.
     skipped: Vec<usize>,
+    /// Expressions that could not be evaluated.
+    failures: Vec<Failure>,
 }
 
 impl Target {
     /// Whether events that match are only counted now.
     fn skips(&self) -> bool {
         self.skip || self.skip_while_held.as_ref().is_some_and(Queue::is_held)
+    }
+
+    /// Counts an expression that could not be evaluated; in each minute one of them is worth a line.
+    fn tell(&self, failure: &Failure, event_id: EventId, now: Timestamp) {
+        self.metrics.filter_errors.increment(1);
+        let (subscription, error) = (&self.name, &failure.error);
+        let now = now.as_millis();
+        let told = self.told_at_ms.load(Ordering::Relaxed);
+        if told.saturating_add(QUIET_MS) <= now {
+            self.told_at_ms.store(now, Ordering::Relaxed);
+            warn!(%subscription, %event_id, %error, "when cannot be evaluated");
+        } else {
+            debug!(%subscription, %event_id, %error, "when cannot be evaluated");
+        }
     }
 }
 
@@ -97,6 +115,7 @@ impl Routes {
                 skip: !subscription.active && subscription.when_disabled == WhenDisabled::Skip,
                 skip_while_held: None,
                 metrics: metrics.subscription(&subscription.name),
+                told_at_ms: AtomicI64::new(i64::MIN),
             })
             .collect();
         let subscriptions = config.subscriptions.values();
@@ -105,18 +124,15 @@ impl Routes {
             index: Index::new(
                 subscriptions
                     .clone()
-                    .map(|subscription| &subscription.events),
+                    .map(|subscription| subscription.filter()),
             ),
             by_number: targets
                 .iter()
                 .enumerate()
                 .map(|(position, target)| (target.number, position))
                 .collect(),
-            forwarded: subscriptions
-                .flat_map(|subscription| &subscription.forward_headers)
-                .filter(|name| !NEVER_KEPT.contains(name))
-                .cloned()
-                .collect(),
+            asks_expressions: subscriptions.clone().any(|it| it.when.is_some()),
+            kept: subscriptions.flat_map(|it| kept(it)).cloned().collect(),
             pointers: Pointers {
                 event_type: pointer(&config.ingest.type_pointer),
                 given_id: pointer(&config.ingest.id_pointer),
@@ -142,19 +158,31 @@ impl Routes {
         &self.pointers
     }
 
-    /// Whether a header of the request is kept: `ce-*`, and what a subscription forwards.
-    pub(super) fn keeps(&self, name: &HeaderName) -> bool {
-        name.as_str().starts_with("ce-")
-            || (!self.forwarded.is_empty() && self.forwarded.contains(name))
+    /// The types that may be posted, if not all.
+    pub(super) fn event_types(&self) -> Option<&HashSet<Label>> {
+        self.config.event_types.as_deref()
     }
 
-    /// The deliveries that an event of this type gets.
-    pub(super) fn address(&self, event_type: &str) -> (Addressed, Vec<NewDelivery>) {
-        let mut found = Vec::new();
-        self.index.matching(event_type, &mut found);
+    /// Whether finding the subscriptions of an event may take as long as expressions may.
+    pub(super) fn asks_expressions(&self) -> bool {
+        self.asks_expressions
+    }
+
+    /// Whether a header of the request is kept: `ce-*`, and what a subscription forwards or asks for.
+    pub(super) fn keeps(&self, name: &HeaderName) -> bool {
+        name.as_str().starts_with("ce-") || (!self.kept.is_empty() && self.kept.contains(name))
+    }
+
+    /// The deliveries that an event gets.
+    pub(super) fn address(&self, facts: &Facts<'_>) -> (Addressed, Vec<NewDelivery>) {
+        let Found {
+            positions: found,
+            failures,
+        } = self.index.find(facts);
         let mut addressed = Addressed {
             is_unmatched: found.is_empty(),
-            ..Addressed::default()
+            skipped: Vec::new(),
+            failures,
         };
         let mut deliveries = Vec::with_capacity(found.len());
         for position in found {
@@ -175,13 +203,20 @@ impl Routes {
         self.targets.get(*position).map(|target| &target.name)
     }
 
-    /// Counts what became of an accepted event at each subscription, where it was not a pending delivery.
-    pub(super) fn count(&self, addressed: &Addressed, overflowed: &[SubscriptionNumber]) {
+    /// Counts what became of an accepted event at each subscription, where it was not a pending delivery, and what went
+    /// wrong on the way.
+    pub(super) fn count(&self, addressed: &Addressed, receipt: &Receipt, now: Timestamp) {
         let target = |position: &usize| self.targets.get(*position);
         for target in addressed.skipped.iter().filter_map(target) {
             target.metrics.skipped.increment(1);
         }
-        let positions = overflowed
+        for failure in &addressed.failures {
+            if let Some(target) = self.targets.get(failure.position) {
+                target.tell(failure, receipt.id, now);
+            }
+        }
+        let positions = receipt
+            .overflowed
             .iter()
             .filter_map(|number| self.by_number.get(number));
         for target in positions.filter_map(target) {
@@ -192,4 +227,21 @@ impl Routes {
                 .increment(1);
         }
     }
+}
+
+/// The headers that a subscription forwards, or asks for in `match` or `when`. The Content-Type is kept with the body.
+fn kept(subscription: &Subscription) -> impl Iterator<Item = &HeaderName> {
+    let matched = subscription
+        .matches
+        .iter()
+        .filter_map(|condition| match &condition.selector {
+            Selector::Header(name) => Some(name),
+            Selector::Body(_) => None,
+        });
+    let asked = subscription.when.iter().flat_map(Expression::headers);
+    let names = subscription.forward_headers.iter();
+    names
+        .chain(matched)
+        .chain(asked)
+        .filter(|name| !NEVER_KEPT.contains(name) && **name != http::header::CONTENT_TYPE)
 }

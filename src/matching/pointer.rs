@@ -22,6 +22,12 @@ struct Token {
 }
 
 impl Pointer {
+    /// Whether a text is a pointer: RFC 6901, section 3, without the empty one, which is the whole body.
+    pub(crate) fn is_valid(text: &str) -> bool {
+        let mut escapes = text.split('~').skip(1);
+        text.starts_with('/') && escapes.all(|rest| rest.starts_with(['0', '1']))
+    }
+
     /// Takes a pointer whose syntax the configuration has checked: empty, or begun with `/`.
     pub(crate) fn new(text: &str) -> Self {
         Self(text.split('/').skip(1).map(Token::new).collect())
@@ -51,17 +57,43 @@ pub(crate) fn find<'j, const N: usize>(
     pointers: [Option<&Pointer>; N],
 ) -> Result<[Option<Cow<'j, str>>; N], serde_json::Error> {
     let mut found = [None; N];
-    let wanted = pointers.iter().enumerate().filter_map(|(slot, pointer)| {
-        let rest = &*pointer.as_ref()?.0;
-        Some(Wanted { slot, rest })
-    });
-    let wanted: Vec<_> = wanted.collect();
-    if wanted.iter().any(|wanted| wanted.rest.is_empty()) {
-        take(&wanted, serde_json::from_slice(json)?, &mut found)?;
-    } else {
-        seek(&wanted, json, &mut found)?;
-    }
+    let pointers = pointers.iter().enumerate();
+    locate(
+        json,
+        pointers.filter_map(|(slot, pointer)| Some((slot, (*pointer)?))),
+        &mut found,
+    )?;
     Ok(found.map(|value| value.and_then(text)))
+}
+
+/// The values that the pointers lead to, each put into its slot of `found`.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn locate<'j, 'p>(
+    json: &'j [u8],
+    pointers: impl Iterator<Item = (usize, &'p Pointer)>,
+    found: &mut [Option<&'j RawValue>],
+) -> Result<(), serde_json::Error> {
+    let wanted: Vec<_> = pointers
+        .map(|(slot, pointer)| Wanted {
+            slot,
+            rest: &pointer.0,
+        })
+        .collect();
+    if wanted.iter().any(|wanted| wanted.rest.is_empty()) {
+        take(&wanted, serde_json::from_slice(json)?, found)
+    } else {
+        seek(&wanted, json, found)
+    }
+}
+
+/// As text, and `true` and `false` as they are written.
+pub(super) fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value.get() {
+        raw @ ("true" | "false") => Some(Cow::Borrowed(raw)),
+        _ => text(value),
+    }
 }
 
 fn text(value: &RawValue) -> Option<Cow<'_, str>> {
@@ -205,6 +237,16 @@ mod tests {
         let pointer = Pointer::new(pointer);
         let [found] = find(json.as_bytes(), [Some(&pointer)]).unwrap();
         found.map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_pointer_begins_with_a_slash_and_escapes_tildes() {
+        for good in ["/type", "/a/b/0", "/", "/a~0b~1c"] {
+            assert!(Pointer::is_valid(good), "{good}");
+        }
+        for wrong in ["type", "", "$.type", "/a~2", "/a~"] {
+            assert!(!Pointer::is_valid(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct SubscriptionMetrics {
     pub cancelled: Counter,
     /// `deliveries_total`: matched while the subscription was disabled with `when_disabled: skip`.
     pub skipped: Counter,
+    /// `filter_errors_total`: `when` could not be evaluated.
+    pub filter_errors: Counter,
     /// `attempt_duration_seconds`
     pub attempt_duration: Histogram,
     /// `delivery_delay_seconds`: from acceptance to arrival.
@@ -70,6 +72,7 @@ impl SubscriptionMetrics {
             dead: outcome("dead"),
             cancelled: outcome("cancelled"),
             skipped: outcome("skipped"),
+            filter_errors: recorder.counter(families::FILTER_ERRORS, &[own]),
             attempt_duration: histogram(families::ATTEMPT_DURATION, &shared.attempt_duration),
             delivery_delay: histogram(families::DELIVERY_DELAY, &shared.delivery_delay),
             pending: gauge(families::PENDING),

@@ -22,3 +22,55 @@ impl Purpose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+    use crate::domain::SubscriptionName;
+    use crate::store::AcceptError;
+    use crate::store::harness::{Setup, event};
+
+    #[tokio::test]
+    async fn notices_need_no_room_and_their_subscriptions_are_known_after_a_restart() {
+        let folder = tempdir().unwrap();
+        let setup = Setup {
+            max_pending: 1,
+            ..Setup::default()
+        };
+        let running = setup.open(folder.path());
+        let store = &running.store;
+        let number = store.subscription(&"a".parse().unwrap());
+        let own = store.subscription(&SubscriptionName::notifications());
+        running.accept(vec![event("full", &[number])]).await;
+        assert_eq!(store.refused(), 0);
+        let refused = store.accept(vec![event("more", &[number])]).await;
+        assert!(matches!(refused, Err(AcceptError::Pending)));
+        assert_eq!(store.refused(), 1);
+        let notice = vec![event("notice", &[own])];
+        assert_eq!(store.accept_notices(notice).await.unwrap().len(), 1);
+        assert_eq!(store.refused(), 1);
+        running.close().await;
+
+        let running = setup.open(folder.path());
+        let found = running
+            .store
+            .subscription(&SubscriptionName::notifications());
+        assert_eq!(found, own);
+        assert_eq!(running.drain(own).await, ["notice"]);
+        running.close().await;
+        // Also from the journal alone.
+        std::fs::remove_file(folder.path().join("book.sqlite3")).unwrap();
+        let running = setup.open(folder.path());
+        let names = running.store.subscriptions();
+        assert!(names.contains(&(SubscriptionName::notifications(), own)));
+        running.close().await;
+    }
+
+    #[test]
+    fn notices_are_written_as_what_a_full_disk_does_not_refuse() {
+        assert_eq!(Purpose::Notice.durability(), Durability::SyncOutcome);
+        assert_eq!(Purpose::Posted.durability(), Durability::Sync);
+    }
+}

@@ -35,9 +35,10 @@ fn told(request: &Received) -> (String, Value) {
     );
     assert_eq!(verified, Ok(()));
     let body: Value = serde_json::from_slice(&request.body).unwrap();
-    assert!(body["timestamp"].as_str().unwrap().ends_with('Z'));
-    let event_type = body["type"].as_str().unwrap().to_owned();
-    (event_type, body["data"].clone())
+    let member = |name: &str| body.get(name).unwrap();
+    assert!(member("timestamp").as_str().unwrap().ends_with('Z'));
+    let event_type = member("type").as_str().unwrap().to_owned();
+    (event_type, member("data").clone())
 }
 
 /// Waits until so many were told, of any type.
@@ -296,7 +297,7 @@ async fn want_of_room_is_told_although_there_is_none() {
     let endpoint = failing().await;
     let billing = subscription("billing", &endpoint.url("/"), "");
     let relay = Relay::start_with(&format!(
-        "listen: {{events: 127.0.0.1:0, admin: 127.0.0.1:0}}\n\
+        "listen: {{events: 127.0.0.1:0, admin: 127.0.0.1:0, metrics: 127.0.0.1:0}}\n\
          store: {{path: store, max_pending: 1KiB}}\n\
          network: {{allow_private: [127.0.0.1/32]}}\n\
          subscriptions:\n{billing}{}",
@@ -311,4 +312,17 @@ async fn want_of_room_is_told_although_there_is_none() {
     let data = wait_for_one(&operator, "sidehook.store.full").await;
     assert_eq!(data["reason"], "max_pending");
     relay.stop_now().await;
+}
+
+#[tokio::test]
+async fn what_overflows_is_told_as_dead() {
+    let operator = accepting().await;
+    let endpoint = failing().await;
+    let billing = subscription("billing", &endpoint.url("/"), ", max_pending: 1B");
+    let relay = Relay::start(&format!("{billing}{}", notifications(&operator))).await;
+    let answer = relay.post("a", "{}").await;
+    let data = wait_for_one(&operator, "sidehook.delivery.dead").await;
+    assert_eq!(data["reasons"], serde_json::json!({"overflow": 1}));
+    assert_eq!(data["first_event_ids"][0], answer.json()["id"]);
+    relay.stop().await;
 }

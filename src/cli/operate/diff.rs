@@ -70,15 +70,21 @@ pub(crate) struct Removal {
     pub(crate) pending: u64,
 }
 
-/// Those that are gone.
+impl Removal {
+    fn new(subscription: &Value, pending: &str) -> Self {
+        Self {
+            name: plain(text(subscription, "name").unwrap_or("-")),
+            pending: count(subscription, pending).unwrap_or(0),
+        }
+    }
+}
+
+/// Those that a reload would remove, and those that were gone before.
 pub(crate) fn removals(diff: &Value) -> Vec<Removal> {
     let removed = entries(diff, "subscriptions").filter(|it| text(it, "change") == Some("removed"));
-    removed
-        .map(|subscription| Removal {
-            name: plain(text(subscription, "name").unwrap_or("-")),
-            pending: count(subscription, "pending").unwrap_or(0),
-        })
-        .collect()
+    let removed = removed.map(|subscription| Removal::new(subscription, "pending"));
+    let gone = entries(diff, "gone").map(|subscription| Removal::new(subscription, "held"));
+    removed.chain(gone).collect()
 }
 
 fn entries<'v>(diff: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
@@ -93,16 +99,16 @@ fn is_empty(diff: &Value) -> bool {
 
 fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if is_empty(diff) {
-        return Ok(screen.line("nothing differs")?);
+        screen.line("nothing differs")?;
     }
     for subscription in entries(diff, "subscriptions") {
         let name = text(subscription, "name").unwrap_or("-");
         let heading = match text(subscription, "change") {
-            Some("added") => Cell::good(&format!("+ {name}")).and(" is new"),
+            Some("added") => Cell::good(&format!("+ {name}")).and(", new"),
             Some("removed") => {
                 let pending = count(subscription, "pending").unwrap_or(0);
                 let pending = counted(pending, "pending delivery", "pending deliveries");
-                Cell::bad(&format!("- {name}")).and(&format!(" is gone, {pending} would be held"))
+                Cell::bad(&format!("- {name}")).and(&format!(", gone: {pending} would be held"))
             }
             _ => Cell::from(format!("~ {name}").as_str()),
         };
@@ -129,6 +135,11 @@ fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if !settings.is_empty() {
         screen.line("~ other settings")?;
         screen.table(&settings)?;
+    }
+    for gone in entries(diff, "gone") {
+        let Removal { name, pending } = Removal::new(gone, "held");
+        let held = counted(pending, "delivery", "deliveries");
+        screen.line(&format!("  {name}, gone before: {held} held"))?;
     }
     Ok(())
 }
@@ -168,6 +179,7 @@ mod tests {
                 {"name": "c", "change": "removed", "fields": [], "pending": 12},
             ],
             "settings": [{"key": "listen.admin", "from": "a", "to": "b", "hidden": false, "needs_restart": true}],
+            "gone": [{"name": "d", "held": 1}],
         })
     }
 
@@ -183,15 +195,16 @@ mod tests {
         assert_eq!(
             shown(&diff()),
             "\
-+ a is new
++ a, new
     url  https://a/
 ~ b
     timeout  15s → 30s
     events   a.*, b → a.*
     auth     changed, not shown
-- c is gone, 12 pending deliveries would be held
+- c, gone: 12 pending deliveries would be held
 ~ other settings
     listen.admin  a → b (at the next start)
+  d, gone before: 1 delivery held
 "
         );
         assert_eq!(
@@ -202,11 +215,11 @@ mod tests {
 
     #[test]
     fn what_is_gone_says_what_waits() {
-        let gone = Removal {
-            name: "c".to_owned(),
-            pending: 12,
+        let gone = |name: &str, pending| Removal {
+            name: name.to_owned(),
+            pending,
         };
-        assert_eq!(removals(&diff()), [gone]);
+        assert_eq!(removals(&diff()), [gone("c", 12), gone("d", 1)]);
         assert!(!is_empty(&diff()));
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn parts(value: &Value) -> String {
         Value::Array(items) => items.iter().map(simple).collect::<Option<Vec<_>>>(),
         Value::Object(fields) => fields
             .iter()
+            .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| Some(format!("{}={}", plain(name), simple(value)?)))
             .collect(),
         other => simple(other).map(|text| vec![text]),
@@ -87,7 +88,7 @@ mod tests {
     fn fields_are_shown_as_what_they_are() {
         let value = json!({
             "name": "a", "created_at": "1970-01-01T00:00:00.000Z", "none": null, "empty": [], "list": ["a", "b\u{7}"],
-            "flat": {"ca": "x", "n": 1}, "deep": [{"a": 1}], "hidden": 1, "count": 12345, "yes": true, "rate": 0.5,
+            "flat": {"ca": "x", "none": null, "n": 1}, "deep": [{"a": 1}], "hidden": 1, "count": 12345, "yes": true, "rate": 0.5,
         });
         let mut table = Table::pairs();
         pairs(

@@ -1,10 +1,11 @@
 //! Waits for a bulk replay: a bar on a terminal, lines otherwise. Ctrl-C ends the waiting, not the replay.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LINES_APART: Duration = Duration::from_secs(5);
 /// For how long the sidecar may be away, as while it restarts.
 const AWAY_MAX: Duration = Duration::from_secs(60);
-const BAR: &str = "{bar:40} {human_pos} of {human_len}, {per_sec}, {eta} left";
+const BAR: &str = "{bar:40} {human_pos} of {human_len}, {pace}, {eta} left";
 
 /// Waits until the replay ends, and says how.
 ///
@@ -77,7 +78,7 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
     let path = format!("/v1/replays/{}", escaped(id));
     let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template(BAR) {
-        bar.set_style(style);
+        bar.set_style(style.with_key("pace", pace));
     }
     let mut last_line = Instant::now();
     let mut last_seen = last_line;
@@ -105,6 +106,12 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
         }
         sleep(PAUSE).await;
     }
+}
+
+/// `12/s`
+fn pace(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A bar that cannot be drawn is none.
+    write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }
 
 fn is_away(error: &anyhow::Error) -> bool {

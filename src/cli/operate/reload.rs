@@ -56,6 +56,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         } else {
             screen.line(&said(&reloaded))?;
         }
+        if let Some(names) = in_flight(&reloaded) {
+            writeln!(
+                io::stderr(),
+                "error: not cancelled, because an attempt is in flight: {names}; run this again"
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -86,7 +93,7 @@ async fn agreed(client: &Client) -> anyhow::Result<bool> {
 fn listed(removals: &[Removal]) -> String {
     let line = |removal: &Removal| {
         let pending = counted(removal.pending, "pending delivery", "pending deliveries");
-        format!("- {} is gone, {pending} would be cancelled", removal.name)
+        format!("- {}, gone: {pending} would be cancelled", removal.name)
     };
     let lines: Vec<String> = removals.iter().map(line).collect();
     lines.join("\n")
@@ -94,27 +101,24 @@ fn listed(removals: &[Removal]) -> String {
 
 /// How the reload went, in words.
 fn said(reloaded: &Value) -> String {
-    let number = |field: &str| {
-        let list = reloaded.get(field).and_then(Value::as_array);
-        let listed = list.and_then(|list| u64::try_from(list.len()).ok());
-        listed.or_else(|| count(reloaded, field)).unwrap_or(0)
-    };
+    let number = |field: &str| count(reloaded, field).unwrap_or(0);
     let (added, changed, removed) = (number("added"), number("changed"), number("removed"));
     let mut said = format!("reloaded: {added} added, {changed} changed, {removed} removed");
-    match number("cancelled") {
+    match number("cancelled_deliveries") {
         0 => {}
         cancelled => {
             let cancelled = counted(cancelled, "delivery", "deliveries");
             said.push_str(&format!(", {cancelled} cancelled"));
         }
     }
-    if let Some(Value::Array(settings)) = reloaded.get("needs_restart")
-        && !settings.is_empty()
-    {
-        let settings = parts(&Value::Array(settings.clone()));
-        said.push_str(&format!("\nat the next start: {settings}"));
-    }
     said
+}
+
+/// Those whose deliveries could not be cancelled.
+fn in_flight(reloaded: &Value) -> Option<String> {
+    let names = reloaded.get("in_flight")?;
+    let is_empty = names.as_array().is_none_or(Vec::is_empty);
+    (!is_empty).then(|| parts(names))
 }
 
 #[cfg(test)]
@@ -125,11 +129,13 @@ mod tests {
     fn how_a_reload_went_is_said() {
         let counts = json!({"added": 1, "changed": 2, "removed": 0});
         assert_eq!(said(&counts), "reloaded: 1 added, 2 changed, 0 removed");
-        let more = json!({"added": 0, "changed": 0, "removed": 1, "cancelled": 7, "needs_restart": ["listen", "store"]});
+        let more = json!({"added": 0, "changed": 0, "removed": 1, "cancelled_deliveries": 7, "in_flight": ["a", "b"]});
         assert_eq!(
             said(&more),
-            "reloaded: 0 added, 0 changed, 1 removed, 7 deliveries cancelled\nat the next start: listen, store"
+            "reloaded: 0 added, 0 changed, 1 removed, 7 deliveries cancelled"
         );
+        assert_eq!(in_flight(&more).unwrap(), "a, b");
+        assert_eq!(in_flight(&counts), None);
     }
 
     #[test]
@@ -140,7 +146,7 @@ mod tests {
         };
         assert_eq!(
             listed(&[removal("a", 1), removal("b", 2000)]),
-            "- a is gone, 1 pending delivery would be cancelled\n- b is gone, 2,000 pending deliveries would be cancelled"
+            "- a, gone: 1 pending delivery would be cancelled\n- b, gone: 2,000 pending deliveries would be cancelled"
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::operate::deliveries::{self, State, standing};
 use crate::cli::operate::fields::{count, text};
 use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
-use crate::cli::operate::{Common, print_list, with_sidecar};
+use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{age, counted, moment, plain};
 use crate::cli::show::{Cell, Screen, Table};
 use crate::domain::Timestamp;
@@ -114,13 +114,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         match (&args.id, &args.subscription) {
             (Some(id), _) => one(client, screen, id, args.common.json).await,
             (None, Some(name)) => many(client, screen, name, args).await,
-            (None, None) => {
-                let list = ("/v1/replays", Query::default(), usize::MAX);
-                print_list(client, screen, list, args.common.json, table).await?;
-                Ok(ExitCode::SUCCESS)
-            }
+            (None, None) => list(client, screen, args.common.json).await,
         }
     })
+}
+
+/// The bulk replays of late, which are few: their list has one page.
+async fn list(client: &Client, screen: &mut Screen<'_>, json: bool) -> anyhow::Result<ExitCode> {
+    let page = client.get("/v1/replays", &Query::default()).await?;
+    let replays = page.get("data").and_then(Value::as_array);
+    let replays = replays.context("the answer has no list")?;
+    if json {
+        for replay in replays {
+            screen.json(replay)?;
+        }
+    } else if replays.is_empty() {
+        screen.line("nothing found")?;
+    } else {
+        screen.table(&table(replays, screen.now))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn one(

@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::client::{Client, Need, Query, escaped};
+use crate::cli::operate::attempts::why;
 use crate::cli::operate::fields::{count, pairs, text};
 use crate::cli::operate::{Common, with_sidecar};
-use crate::cli::show::text::span;
+use crate::cli::show::text::{moment_and_age, span};
 use crate::cli::show::{Cell, Screen, Table};
+use crate::domain::Timestamp;
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -141,6 +143,11 @@ fn details(subscription: &Value, screen: &Screen<'_>) -> Table {
                     table.pair("oldest pending", age);
                 }
             }
+            "last_failure" => {
+                if let Some(failure) = subscription.get(name).filter(|it| it.is_object()) {
+                    table.pair(name, last_failure(failure, screen.now));
+                }
+            }
             name => {
                 if let Some(value) = subscription.get(name) {
                     let field = serde_json::json!({ name: value });
@@ -152,6 +159,20 @@ fn details(subscription: &Value, screen: &Screen<'_>) -> Table {
     table.pair("", "");
     pairs(subscription, &STATE, screen.now, &mut table);
     table
+}
+
+/// When it was, of what, and why.
+fn last_failure(failure: &Value, now: Timestamp) -> String {
+    let at = text(failure, "at").map(|at| moment_and_age(at, now));
+    let mut parts: Vec<String> = at.into_iter().collect();
+    if let (Some(number), Some(event)) = (count(failure, "attempt"), text(failure, "event_id")) {
+        parts.push(format!("attempt {number} of {event}"));
+    }
+    let code = count(failure, "response_code").map(|code| code.to_string());
+    parts.extend(code);
+    parts.push(why(failure));
+    parts.retain(|part| !part.is_empty());
+    parts.join(", ")
 }
 
 /// `active`, or `disabled` with the reason.
@@ -198,7 +219,8 @@ mod tests {
             "disabled_at": "2026-11-24T10:00:00.000Z", "consecutive_failures": 3,
             "success_rate": {"last_1000": 0.9999, "last_24h": null}, "pending": 12345, "held": 2, "dead": 1,
             "oldest_pending_age_seconds": 42.5, "last_success_at": null,
-            "last_failure": {"status": "failed", "response_code": 410}, "created_at": "2026-11-24T09:00:00.000Z",
+            "last_failure": {"at": "2026-11-24T10:00:00.000Z", "status": "failed", "reason": "http_410", "response_code": 410,
+                "error_message": "Gone", "event_id": "evt_1", "attempt": 2}, "created_at": "2026-11-24T09:00:00.000Z",
         })
     }
 
@@ -228,7 +250,7 @@ a        active                 0     0     0         0   100.0%       -  -
             "disabled_at           2026-11-24T10:00:00.000Z (3m ago)",
             "success               99.9% of the last 1,000 attempts, - of the last 24 h",
             "oldest pending        42s",
-            "last_failure          status=failed, response_code=410",
+            "last_failure          2026-11-24T10:00:00.000Z (3m ago), attempt 2 of evt_1, 410, http_410: Gone",
             "url                   https://partner.example.com:8443/hooks?key=1",
             "secret_set            true",
         ] {

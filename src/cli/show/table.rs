@@ -6,6 +6,11 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
 use crate::cli::show::Style;
 use crate::cli::show::text::plain;
 
+/// Spaces between columns.
+const GAP: u16 = 2;
+/// The fewest characters of a column that is wrapped.
+const WRAPPED_LEAST: u16 = 12;
+
 /// Colours of words that say how something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
@@ -184,12 +189,6 @@ impl Table {
     pub(crate) fn render(&self, style: Style) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
-        if let Some(width) = style.width {
-            table.set_width(width);
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        } else {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
         if !self.headings.is_empty() {
             let names = self.headings.iter();
             table.set_header(names.map(|name| name.trim_start_matches(['>', '*'])));
@@ -199,15 +198,19 @@ impl Table {
         }
         let last = table.column_count().saturating_sub(1);
         for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, if index == last { 0 } else { 2 }));
-            let heading = self.headings.get(index).copied().unwrap_or("");
-            if heading.starts_with('>') {
+            column.set_padding((0, if index == last { 0 } else { GAP }));
+            if self.heading(index).starts_with('>') {
                 column.set_cell_alignment(CellAlignment::Right);
             }
-            let is_name = self.headings.is_empty() && index == 0;
-            if is_name || heading.starts_with(['>', '*']) {
+            if self.is_whole(index) {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
+        }
+        let contents = table.column_max_content_widths();
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        if let Some(width) = style.width.filter(|width| self.fits(&contents, *width)) {
+            table.set_width(width);
+            table.set_content_arrangement(ContentArrangement::Dynamic);
         }
         let mut shown = String::new();
         for line in table.lines() {
@@ -215,6 +218,30 @@ impl Table {
             shown.push('\n');
         }
         shown
+    }
+
+    fn heading(&self, column: usize) -> &str {
+        self.headings.get(column).copied().unwrap_or("")
+    }
+
+    /// Whether a column is never wrapped.
+    fn is_whole(&self, column: usize) -> bool {
+        let is_name = self.headings.is_empty() && column == 0;
+        is_name || self.heading(column).starts_with(['>', '*'])
+    }
+
+    /// Whether enough room is left for what may be wrapped. Columns of a few characters cannot be read: then the terminal
+    /// itself breaks the lines.
+    fn fits(&self, contents: &[u16], width: u16) -> bool {
+        let least = contents.iter().enumerate().map(|(column, content)| {
+            let least = if self.is_whole(column) {
+                *content
+            } else {
+                WRAPPED_LEAST.min(*content)
+            };
+            u32::from(least) + u32::from(GAP)
+        });
+        least.sum::<u32>() <= u32::from(width) + u32::from(GAP)
     }
 }
 
@@ -249,14 +276,23 @@ mod tests {
     fn a_narrow_terminal_wraps_text_and_not_ids() {
         let narrow = Style {
             colour: false,
-            width: Some(28),
+            width: Some(32),
         };
         let shown = table().render(narrow);
         assert!(
-            shown.lines().all(|line| line.chars().count() <= 28),
+            shown.lines().all(|line| line.chars().count() <= 32),
             "{shown}"
         );
-        assert!(shown.contains("long-name      0  one two"), "{shown}");
+        assert!(shown.contains("long-name      0  one two three"), "{shown}");
+    }
+
+    #[test]
+    fn a_terminal_that_is_too_narrow_breaks_the_lines_itself() {
+        let narrow = Style {
+            colour: false,
+            width: Some(20),
+        };
+        assert_eq!(table().render(narrow), table().render(Style::default()));
     }
 
     #[test]

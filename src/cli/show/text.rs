@@ -54,21 +54,28 @@ pub(crate) fn moment_and_age(text: &str, now: Timestamp) -> String {
     let at = plain(text);
     match time(text) {
         Some(when) if when > now => format!("{at} (in {})", span(when.since(now))),
-        Some(when) => format!("{at} ({} ago)", span(now.since(when))),
+        Some(when) => format!("{at} ({} ago)", span(whole_seconds(now.since(when)))),
         None => at,
     }
 }
 
 /// `3m ago`, nothing for what is no time.
 pub(crate) fn age(text: &str, now: Timestamp) -> String {
-    time(text).map_or_else(String::new, |when| format!("{} ago", span(now.since(when))))
+    let ago = |when| format!("{} ago", span(whole_seconds(now.since(when))));
+    time(text).map_or_else(String::new, ago)
+}
+
+/// An age in milliseconds would say more of our own slowness than of the thing.
+fn whole_seconds(age: Duration) -> Duration {
+    Duration::from_secs(age.as_secs())
 }
 
 /// A duration in its largest unit, as for ages: `850ms`, `12s`, `3m`, `5h`, `2d`.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
-        0 => format!("{}ms", duration.as_millis()),
+        0 if !duration.is_zero() => format!("{}ms", duration.as_millis()),
+        0 => "0s".to_owned(),
         1..=119 => format!("{seconds}s"),
         120..=7199 => format!("{}m", seconds / 60),
         7200..=172_799 => format!("{}h", seconds / 3600),
@@ -87,7 +94,7 @@ pub(crate) fn number(count: u64) -> String {
     let digits = count.to_string();
     let mut shown = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);
@@ -123,6 +130,7 @@ mod tests {
         );
         assert_eq!(moment("soon\u{7}"), "soon\\u{7}");
         assert_eq!(age("soon", now), "");
+        assert_eq!(age("2026-11-24T10:02:59.500Z", now), "0s ago");
     }
 
     #[test]
@@ -131,7 +139,7 @@ mod tests {
         let spans = [0, 59, 119, 120, 7199, 7200, 172_799, 172_800].map(span);
         assert_eq!(
             spans,
-            ["0ms", "59s", "119s", "2m", "119m", "2h", "47h", "2d"]
+            ["0s", "59s", "119s", "2m", "119m", "2h", "47h", "2d"]
         );
     }
 

@@ -21,6 +21,7 @@ use crate::config::load::{Loaded, Read, load_with};
 use crate::config::problem::ConfigError;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
+use crate::config::schema::wrong_types;
 use crate::domain::{Secret, SubscriptionName, Timestamp};
 
 const NOT_EDITABLE: &str =
@@ -50,6 +51,8 @@ pub fn prepare(
         draft = target.draft(path, environment, edit, &before, now, &insisted)?;
     }
     let Draft { plan, new, after } = draft;
+    // What the readers say of a value says more, so that they come first.
+    check_types(&edit.change)?;
     check_outcome(edit, &after, plan.expected.as_ref())?;
     let file = target.document.path.clone();
     let write = Write {
@@ -272,6 +275,20 @@ fn in_force(edit: &Edit, before: Before<'_>) -> Vec<String> {
     };
     let in_force = given.iter().filter(is_in_force);
     in_force.map(|(key, _)| key.clone()).collect()
+}
+
+/// Refuses JSON types that the file would not tell from those it takes.
+fn check_types(change: &Change) -> Result<(), EditError> {
+    let fields = match change {
+        Change::Patch(fields) | Change::Replace(fields) | Change::Create(fields) => fields,
+        Change::Delete | Change::RotateSecret { .. } => return Ok(()),
+    };
+    let wrong = wrong_types(fields);
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(EditError::Invalid(wrong))
+    }
 }
 
 /// A whole subscription, in the order in which its fields were given.

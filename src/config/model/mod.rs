@@ -5,7 +5,7 @@
 
 mod operation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +16,11 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::domain::{
-    AutoDisable, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp, WhenStuck,
+    AutoDisable, Label, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp,
+    WhenStuck,
 };
 use crate::egress::{AddressPolicy, TlsVersion};
+use crate::matching::{Condition, Expression, Filter, WhenError};
 use crate::signing::Scheme;
 
 pub use operation::{
@@ -42,6 +44,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// `log`
     pub log: Log,
+    /// `event_types`: those that may be posted; none: all. At most 10,000.
+    pub event_types: Option<Arc<HashSet<Label>>>,
     /// `subscriptions`, those of included files and inactive ones among them.
     pub subscriptions: BTreeMap<SubscriptionName, Arc<Subscription>>,
 }
@@ -195,6 +199,12 @@ pub struct Subscription {
     pub url: Option<Endpoint>,
     /// Which types. Empty only while inactive.
     pub events: Patterns,
+    /// `match`: what the event must be equal to, all of it; each selector once, at most 16.
+    pub matches: Vec<Condition>,
+    /// `when`: what else must be true of the event.
+    pub when: Option<Expression>,
+    /// What an error while `when` is evaluated means.
+    pub when_error: WhenError,
     /// false: disabled, reason `config`.
     pub active: bool,
     /// What happens to events that match while disabled.
@@ -243,6 +253,19 @@ pub struct Subscription {
     pub notify_after: u32,
     /// All its fields as they would stand in the file, defaults filled in, secrets redacted; for the API and `diff`.
     pub definition: Arc<Map<String, Value>>,
+}
+
+impl Subscription {
+    /// What it says of its events.
+    #[must_use]
+    pub fn filter(&self) -> Filter<'_> {
+        Filter {
+            events: &self.events,
+            matches: &self.matches,
+            when: self.when.as_ref(),
+            when_error: self.when_error,
+        }
+    }
 }
 
 /// An endpoint's URL.

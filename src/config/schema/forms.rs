@@ -156,23 +156,24 @@ pub(super) fn take_plain_scalars(schema: &mut Value) {
 }
 
 fn widen(parts: &mut Map<String, Value>) {
-    match parts.get_mut("enum") {
-        Some(Value::Array(words)) => {
-            let numbers = words.iter().filter_map(|word| word.as_str()?.parse().ok());
-            let numbers: Vec<f64> = numbers.collect();
-            if numbers.is_empty() {
-                return;
-            }
-            words.extend(numbers.into_iter().map(|number| json!(number)));
+    if let Some(Value::Array(words)) = parts.get_mut("enum") {
+        let numbers = words.iter().filter_map(|word| word.as_str()?.parse().ok());
+        let numbers: Vec<f64> = numbers.collect();
+        if numbers.is_empty() {
+            return;
         }
-        Some(_) | None => {}
+        words.extend(numbers.into_iter().map(|number| json!(number)));
     }
     if let Some(kind) = parts.get_mut("type") {
         let mut names = match kind.take() {
             Value::Array(names) => names,
             one => vec![one],
         };
-        names.extend([json!("number"), json!("boolean")]);
+        for plain in [json!("number"), json!("boolean")] {
+            if !names.contains(&plain) {
+                names.push(plain);
+            }
+        }
         *kind = Value::Array(names);
     }
 }

@@ -9,12 +9,15 @@ mod sections;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod types;
 mod values;
 
 use serde_json::{Map, Value, json};
 
 use crate::config::schema::forms::{For, described, object, or_null};
 use crate::config::schema::subscription::{own, shared};
+
+pub use types::wrong_types;
 
 /// The schema of the main file. Included files are valid by it as well.
 #[must_use]

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::filter::MAX_TYPES;
 use crate::config::schema::forms::{
     address, boolean, choice, described, duration, email, key, keys, list, object, or_null,
     pointer, require, secret, size, text, whole,
@@ -17,6 +18,14 @@ pub(super) fn sections() -> Map<String, Value> {
         (
             "ingest",
             section("What is accepted on the events listener.", ingest()),
+        ),
+        (
+            "event_types",
+            key(
+                "The types that may be posted; another is answered 422, and a pattern that matches none of them is an error. null: all.",
+                event_types(),
+                Value::Null,
+            ),
         ),
         (
             "store",
@@ -45,6 +54,11 @@ pub(super) fn sections() -> Map<String, Value> {
             section("What is logged. Changes need a restart.", log()),
         ),
     ])
+}
+
+fn event_types() -> Value {
+    let label = json!({"type": "string", "pattern": "^[!-~]{1,256}$"});
+    json!({"type": "array", "items": label, "minItems": 1, "maxItems": MAX_TYPES, "uniqueItems": true})
 }
 
 fn section(description: &str, properties: Map<String, Value>) -> Value {

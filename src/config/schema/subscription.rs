@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::filter::MAX_CONDITIONS;
 use crate::config::notifications::{MAX_ADDRESSES, MAX_NOTIFY_AFTER};
 use crate::config::schema::forms::{
     For, boolean, choice, described, duration, email, key, keys, list, object, or_null, reference,
@@ -10,13 +11,10 @@ use crate::config::schema::forms::{
 use crate::config::schema::values::{
     HEADER_NAME, auto_disable, headers, retry, signature, tls, url,
 };
+use crate::matching::EXPRESSION_BYTES_MAX;
 
-/// The fields that each has of its own, in the order of a definition.
+/// The fields that each has of its own.
 pub(super) fn own(writer: For) -> Map<String, Value> {
-    let until = described(
-        "RFC 3339.",
-        json!({"type": "string", "format": "date-time"}),
-    );
     let mut fields = keys([
         (
             "title",
@@ -44,8 +42,24 @@ pub(super) fn own(writer: For) -> Map<String, Value> {
     }
     fields.extend(keys([
         ("events", key("Which types, needed while active: patterns such as invoice.*, *, and !invoice.draft to exclude.", list(json!({"type": "string", "minLength": 1, "maxLength": 257})), json!([]))),
+        ("match", key("What an event must be equal to, all of it: JSON pointers into the body (/tenant_id) or header: and a header's name, to texts. At most 16.", json!({"type": "object", "propertyNames": {"pattern": "^(/|header:.)"}, "additionalProperties": {"type": ["string", "number", "boolean"], "minLength": 1}, "maxProperties": MAX_CONDITIONS}), json!({}))),
+        ("when", key("What else must be true of an event: a CEL expression over type, id, source, subject, key, headers and data (the JSON body, else null).", json!({"type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX}), Value::Null)),
         ("locked", key("true: nothing but the file edits, disables or rotates it.", boolean(), json!(false))),
     ]));
+    fields.extend(secrets(writer));
+    fields
+}
+
+const ALONG: &str = "Sign along until their time, in schemes that carry several signatures.";
+
+const FINGERPRINT: &str = "The first 8 hexadecimal digits of the secret's SHA-256.";
+
+/// `secret` and `previous_secrets`, and what is told of them.
+fn secrets(writer: For) -> Map<String, Value> {
+    let until = described(
+        "RFC 3339.",
+        json!({"type": "string", "format": "date-time"}),
+    );
     let signs = "Signs deliveries, at least 12 characters; \"\" means none.";
     match writer {
         For::File => {
@@ -55,13 +69,13 @@ pub(super) fn own(writer: For) -> Map<String, Value> {
                 ("until", until),
             ]));
             require(&mut previous, &["secret", "until"]);
-            fields.extend(keys([
+            keys([
                 (
                     "secret",
                     key(signs, json!({"anyOf": [text, reference()]}), Value::Null),
                 ),
                 ("previous_secrets", key(ALONG, list(previous), json!([]))),
-            ]));
+            ])
         }
         For::Api => {
             let fingerprint = described(FINGERPRINT, json!({"type": "string"}));
@@ -70,32 +84,37 @@ pub(super) fn own(writer: For) -> Map<String, Value> {
                 ("until", until),
             ]));
             require(&mut previous, &["secret_fingerprint", "until"]);
-            fields.extend(keys([
-                ("secret", written(signs, json!({"type": "string"}))),
+            keys([
+                (
+                    "secret",
+                    written(
+                        signs,
+                        json!({"type": "string", "pattern": "^([\\s\\S]{12,})?$"}),
+                    ),
+                ),
                 ("secret_set", told("It has a secret.", boolean())),
                 (
                     "secret_fingerprint",
                     told(FINGERPRINT, or_null(json!({"type": "string"}))),
                 ),
                 ("previous_secrets", key(ALONG, list(previous), json!([]))),
-            ]));
+            ])
         }
     }
-    fields
 }
 
-const ALONG: &str = "Sign along until their time, in schemes that carry several signatures.";
-
-const FINGERPRINT: &str = "The first 8 hexadecimal digits of the secret's SHA-256.";
-
-/// The fields that may stand in `defaults`, in the order of a definition.
+/// The fields that may stand in `defaults`.
 pub(super) fn shared(writer: For) -> Map<String, Value> {
-    let statuses = list(whole(300, 599));
-    let rate = json!({"type": "string", "pattern": "^0*[1-9][0-9]{0,6}/[smh]$"});
-    let addresses =
-        json!({"type": "array", "items": email(), "maxItems": MAX_ADDRESSES, "uniqueItems": true});
     let names = list(json!({"type": "string", "pattern": HEADER_NAME}));
-    keys([
+    let mut fields = keys([
+        (
+            "when_error",
+            key(
+                "What an error while when is evaluated means; it is logged and counted either way.",
+                choice(&["skip", "deliver"]),
+                json!("skip"),
+            ),
+        ),
         (
             "active",
             key(
@@ -131,6 +150,17 @@ pub(super) fn shared(writer: For) -> Map<String, Value> {
                 json!([]),
             ),
         ),
+    ]);
+    fields.extend(attempts());
+    fields.extend(limits());
+    fields.extend(care());
+    fields
+}
+
+/// The shared fields that say how and how often is attempted.
+fn attempts() -> Map<String, Value> {
+    let statuses = list(whole(300, 599));
+    keys([
         (
             "method",
             key(
@@ -163,6 +193,13 @@ pub(super) fn shared(writer: For) -> Map<String, Value> {
                 json!([]),
             ),
         ),
+    ])
+}
+
+/// The shared fields that say what waits for what, and how much of it.
+fn limits() -> Map<String, Value> {
+    let rate = json!({"type": "string", "pattern": "^0*[1-9][0-9]{0,6}/[smh]$"});
+    keys([
         (
             "order",
             key(
@@ -199,6 +236,14 @@ pub(super) fn shared(writer: For) -> Map<String, Value> {
                 json!("1GiB"),
             ),
         ),
+    ])
+}
+
+/// The shared fields that say when it is disabled, who is told, and whom it trusts.
+fn care() -> Map<String, Value> {
+    let addresses =
+        json!({"type": "array", "items": email(), "maxItems": MAX_ADDRESSES, "uniqueItems": true});
+    keys([
         (
             "auto_disable",
             key(

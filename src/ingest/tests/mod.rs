@@ -1,10 +1,12 @@
 //! Requests and the events that are made of them, up to the store.
 
 mod batch;
+mod filters;
 mod guard;
 mod limits;
 mod naming;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,12 +14,14 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 
 use crate::config::{self, Environment};
-use crate::domain::{Clock, EventHead, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::domain::{Clock, EventHead, EventId, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::http_server::Peer;
 use crate::ingest::Routes;
 use crate::ingest::intake::Intake;
 use crate::ingest::refusal::Refusal;
+use crate::matching::{Facts, Headers};
 use crate::metrics::Metrics;
+use crate::store::Receipt;
 
 const LOOPBACK: Peer = Peer::Tcp { loopback: true };
 
@@ -39,8 +43,12 @@ fn counted_routes(ingest: &str, subscriptions: &str) -> (Metrics, Routes) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
     let text = format!("ingest: {{{ingest}}}\nsubscriptions: {{{subscriptions}}}\n");
-    std::fs::write(&path, text).unwrap();
-    let loaded = config::load(&path, &Environment::default()).unwrap();
+    routes_of(&path, &text)
+}
+
+fn routes_of(path: &Path, text: &str) -> (Metrics, Routes) {
+    std::fs::write(path, text).unwrap();
+    let loaded = config::load(path, &Environment::default()).unwrap();
     let config = Arc::new(loaded.config);
     let metrics = Metrics::new();
     let names: Vec<_> = config.subscriptions.keys().cloned().collect();
@@ -60,6 +68,38 @@ fn routes_with(ingest: &str, subscriptions: &str) -> Routes {
 fn routes(ingest: &str) -> Routes {
     routes_with(ingest, "")
 }
+
+/// What filters see of an event of this type without anything else.
+fn facts(event_type: &str) -> Facts<'_> {
+    facts_with(event_type, b"")
+}
+
+fn facts_with<'e>(event_type: &'e str, body: &'e [u8]) -> Facts<'e> {
+    Facts {
+        event_type,
+        event_id: EventId::new(NOW, [7; 10]),
+        given_id: None,
+        source: None,
+        subject: None,
+        key: None,
+        headers: Headers {
+            content_type: "application/json",
+            kept: &[],
+        },
+        body,
+    }
+}
+
+fn receipt(overflowed: &[SubscriptionNumber]) -> Receipt {
+    Receipt {
+        id: EventId::new(NOW, [7; 10]),
+        deliveries: 1,
+        duplicate: false,
+        overflowed: overflowed.to_vec(),
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A post to `/events` with these headers beside Host.
 struct Post<'a> {

@@ -194,14 +194,14 @@ async fn an_event_goes_to_those_that_match_and_are_not_skipped() {
          b: {url: 'https://b.example', events: ['*'], active: false, when_disabled: skip}, \
          c: {url: 'https://c.example', events: ['y']}",
     );
-    let (addressed, deliveries) = routes.address("x.1");
+    let (addressed, deliveries) = routes.address(&facts("x.1"));
     let to: Vec<_> = deliveries
         .iter()
         .map(|to| (to.subscription.0, to.max_pending))
         .collect();
     assert_eq!(to, [(100, 1024)]);
     assert!(!addressed.is_unmatched);
-    let (addressed, deliveries) = routes.address("z");
+    let (addressed, deliveries) = routes.address(&facts("z"));
     assert!(
         deliveries.is_empty() && !addressed.is_unmatched,
         "matched by one that skips it"
@@ -215,8 +215,8 @@ async fn what_is_skipped_or_overflows_is_counted_at_its_subscription() {
         "a: {url: 'https://a.example', events: ['*']}, \
          b: {url: 'https://b.example', events: ['*'], active: false, when_disabled: skip}",
     );
-    let (addressed, deliveries) = routes.address("x");
-    routes.count(&addressed, &[deliveries[0].subscription]);
+    let (addressed, deliveries) = routes.address(&facts("x"));
+    routes.count(&addressed, &receipt(&[deliveries[0].subscription]), NOW);
     let text = metrics.render();
     for line in [
         "sidehook_deliveries_total{subscription=\"b\",outcome=\"skipped\"} 1",

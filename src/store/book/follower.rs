@@ -228,8 +228,8 @@ impl<T: Send + 'static> Follower<T> {
             let stopped = self.hub.book.wait(&mut self.commands);
             // What could not be done is not waited for again: nobody announces it a second time.
             while let Err(error) = self.turn() {
-                self.bear(error);
-                if self.hub.book.pause() {
+                let has_room = self.bear(error);
+                if !has_room && self.hub.book.pause() {
                     return;
                 }
             }
@@ -312,8 +312,9 @@ impl<T: Send + 'static> Follower<T> {
         result.map_err(|error| (command, error.into()))
     }
 
-    /// Bears an error: damage is mended by writing the book anew, and the store fails only when nothing helps.
-    fn bear(&mut self, error: BookError) {
+    /// Bears an error: damage is mended by writing the book anew, and the store fails only when nothing helps. Answers
+    /// whether room was given on a full disk, so that trying again at once may help: the reserve has an end.
+    fn bear(&mut self, error: BookError) -> bool {
         error!(
             %error,
             "the book does not work; deliveries go on without it"
@@ -329,14 +330,15 @@ impl<T: Send + 'static> Follower<T> {
         }
         if error.is_full() {
             // Deliveries that are only in the book go on by what is kept for that.
-            self.hub.reserve.give(BOOK_ROOM);
+            let has_room = self.hub.reserve.give(BOOK_ROOM);
             self.book.shrink_log();
-            return;
+            return has_room;
         }
         self.errors += 1;
         if self.errors >= ERRORS_MAX {
             self.hub.fail(StoreError::Book(Arc::new(error)));
         }
+        false
     }
 }
 

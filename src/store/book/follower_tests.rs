@@ -1,6 +1,7 @@
 //! Tests of the book's thread: rounds, commands, and a book that does not work.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 
 use tempfile::{TempDir, tempdir};
 
@@ -10,6 +11,7 @@ use crate::store::book::find;
 use crate::store::dedup::DedupKey;
 use crate::store::harness::{HandClock, NOW, NoRoom, TINY};
 use crate::store::journal::{Committed, Group, JournalError, Options, Place};
+use crate::store::reserve::Room;
 
 /// Nobody appends here.
 struct Deaf;
@@ -22,11 +24,32 @@ impl Committed<()> for Deaf {
     fn failed(&mut self, _error: &JournalError, _waiting: Vec<()>) {}
 }
 
+/// Room for one step.
+struct OneStep(AtomicBool);
+
+impl Room for OneStep {
+    fn give(&self, _bytes: u64) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+
+    fn make_whole(&self) -> bool {
+        false
+    }
+
+    fn is_whole(&self) -> bool {
+        false
+    }
+}
+
 fn follower(folder: &TempDir) -> Follower<()> {
+    follower_with(folder, Arc::new(NoRoom))
+}
+
+fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower<()> {
     let (journal, _) =
         Journal::open(&folder.path().join("journal"), Options::default(), Deaf).unwrap();
     let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
-    let hub = Hub::new(TINY, HandClock::at(NOW), 0, Arc::new(NoRoom));
+    let hub = Hub::new(TINY, HandClock::at(NOW), 0, reserve);
     Follower::new(book, Arc::new(journal), hub)
 }
 
@@ -56,6 +79,15 @@ fn a_full_disk_never_fails_the_store() {
         follower.bear(full());
     }
     assert!(!follower.hub.failure.is_set());
+}
+
+#[test]
+fn what_is_kept_for_a_full_disk_is_used_at_once_and_then_waited_for() {
+    let folder = tempdir().unwrap();
+    let mut follower = follower_with(&folder, Arc::new(OneStep(AtomicBool::new(false))));
+    assert!(follower.bear(full()));
+    assert!(!follower.bear(full()));
+    assert!(!follower.bear(io::Error::other("broken").into()));
 }
 
 #[test]

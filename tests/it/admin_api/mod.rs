@@ -2,6 +2,7 @@
 
 mod access;
 mod configuration;
+mod edits;
 mod history;
 mod stream;
 mod subscriptions;

@@ -4,6 +4,7 @@ mod operate;
 mod run;
 mod scripted;
 mod send;
+mod tour;
 
 use std::path::Path;
 
@@ -110,7 +111,6 @@ fn a_wrong_configuration_is_2_and_every_problem_is_said() {
     assert!(text(&done.stdout).contains("subscriptions.a.colour"));
 }
 
-#[test]
 #[test]
 fn a_missing_configuration_is_2_and_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -369,11 +369,11 @@ fn a_test_that_fails_is_1() {
 #[test]
 fn a_reload_that_cancels_something_wants_a_yes() {
     let diff = json!({"subscriptions": [{"name": "b", "change": "removed", "fields": [], "pending": 12}], "settings": []});
-    let reloaded = json!({"added": 0, "changed": 0, "removed": 1, "cancelled": 12});
+    let reloaded = json!({"added": 0, "changed": 0, "removed": 1, "cancelled_deliveries": 12, "in_flight": []});
     let (done, sidecar) = run(vec![(200, diff.clone())], &["reload", "--cancel-removed"]);
     let said = failed(&done);
     assert!(
-        said.contains("- b is gone, 12 pending deliveries would be cancelled\n"),
+        said.contains("- b, gone: 12 pending deliveries would be cancelled\n"),
         "{said}"
     );
     assert!(said.contains("use --yes"), "{said}");
@@ -392,7 +392,7 @@ fn a_reload_that_cancels_something_wants_a_yes() {
     let (done, _) = run(vec![(200, diff.clone())], &["diff", "--exit-code"]);
     assert_eq!(done.status.code(), Some(1));
     let (done, _) = run(vec![(200, diff)], &["diff"]);
-    assert!(succeeded(&done).starts_with("- b is gone, 12 pending"));
+    assert!(succeeded(&done).starts_with("- b, gone: 12 pending"));
 }
 
 #[test]
@@ -443,12 +443,15 @@ fn following_goes_on_after_the_stream_ends_and_shows_nothing_twice() {
 }
 
 #[test]
-fn pages_and_completions_are_printed() {
+fn pages_completions_and_the_schema_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let page = output(folder.path(), &["man", "replay"]);
     assert!(succeeded(&page).contains("sidehook\\-replay"));
     let page = output(folder.path(), &["man", "fly"]);
     assert!(failed(&page).contains("no command \"fly\""));
+    let schema = output(folder.path(), &["schema"]);
+    let schema: Value = serde_json::from_str(succeeded(&schema)).unwrap();
+    assert!(schema["properties"]["subscriptions"].is_object());
     let script = output(folder.path(), &["completions", "bash"]);
     assert!(succeeded(&script).contains("rotate-secret"));
     let done = output(folder.path(), &["man", "--out", "."]);

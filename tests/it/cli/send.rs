@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use crate::cli::{text, write_config};
 use crate::support::program::{Program, output, sidehook};
 
+#[test]
 fn send_says_every_problem_of_what_it_needs() {
     let folder = tempfile::tempdir().unwrap();
     let config = "listen: {events: here}\ningest: {colour: blue}\nsubscriptions: {}\n";

@@ -153,6 +153,11 @@ fn wrong_values_are_told_in_the_words_of_the_readers() {
             "secret: The webhook secret must be at least 12 characters.",
         ),
         (json!({"secret": 5}), "secret: expected text"),
+        (json!({"title": 5}), "title: expected text, found a number"),
+        (
+            json!({"give_up_on": [404, "410"]}),
+            "give_up_on[1]: expected a whole number, found text",
+        ),
         (
             json!({"timeout": 5}),
             "timeout: a duration needs a unit, such as 30s",
@@ -179,7 +184,7 @@ fn wrong_values_are_told_in_the_words_of_the_readers() {
         ),
         (
             json!({"headers": ["x"]}),
-            "headers[0]: expected a colon separated key value pair in quotes, such as \"X-Team: billing\"",
+            "headers[0]: colon separated key value pair",
         ),
         (
             json!({"retry": {"schedule": ["1m", "x"]}}),

@@ -58,6 +58,7 @@ fn the_definition_has_every_field_with_its_default() {
         "title": null, "description": null,
         "url": "https://a.example.com/h", "url_is_secret": false,
         "events": ["b", "!a.*", "a.*"],
+        "match": {}, "when": null, "when_error": "skip",
         "active": true, "when_disabled": "hold", "locked": false,
         "secret_set": false, "secret_fingerprint": null, "previous_secrets": [],
         "signature": "none", "headers": {}, "forward_headers": [],
@@ -234,6 +235,17 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
             json!(["no", "1.0"])
         ])
         .prop_map(|events| ("events", events)),
+        pick(vec![
+            json!({"/tenant_id": "acme"}),
+            json!({"/a~1b/0": 7, "/live": true, "header:X-Region": "'e\"u"})
+        ])
+        .prop_map(|matches| ("match", matches)),
+        pick(vec![
+            json!("data.amount > 100 && type != 'é: #\\n'"),
+            json!("true")
+        ])
+        .prop_map(|when| ("when", when)),
+        pick(vec![json!("deliver")]).prop_map(|when| ("when_error", when)),
         pick(vec![json!(false)]).prop_map(|active| ("active", active)),
         signature().prop_map(|signature| ("signature", signature)),
         pick(vec![
@@ -258,6 +270,17 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         pick(vec![json!([599, 300, 404])]).prop_map(|statuses| ("give_up_on", statuses)),
         pick(vec![json!("key"), json!("strict")]).prop_map(|order| ("order", order)),
         pick(vec![json!({"min_version": "1.3"})]).prop_map(|tls| ("tls", tls)),
+        pick(vec![
+            json!({"/a": "b", "/n": 7.5, "header:X-A": "no"}),
+            json!({"/x~1y": true}),
+        ])
+        .prop_map(|conditions| ("match", conditions)),
+        pick(vec![
+            json!("data.a > 1 && headers[\"x-a\"] == 'b # c: d'"),
+            json!("type == 'a' ||\n  has(data.b)"),
+        ])
+        .prop_map(|when| ("when", when)),
+        pick(vec![json!("deliver")]).prop_map(|error| ("when_error", error)),
         pick(vec![json!(["a@example.com"])]).prop_map(|notify| ("notify", notify)),
     ];
     prop::collection::vec(one, 0..12)

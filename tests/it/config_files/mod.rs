@@ -7,6 +7,7 @@ use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
 mod definition;
 mod differences;
+mod filters;
 mod outside;
 mod robustness;
 mod values;
@@ -86,6 +87,27 @@ fn each_wrong_file_gives_its_errors_in_order() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What the API answers by field is made of these paths.
+#[test]
+fn each_problem_of_a_subscription_names_its_field() {
+    let mut named = 0;
+    for file in fixtures("invalid") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("sub_") || name == "sub_not_utf8.yaml" {
+            continue;
+        }
+        for problem in load(&file, &environment()).unwrap_err().0 {
+            let field = match problem.path.split('.').collect::<Vec<_>>()[..] {
+                ["subscriptions", _, field, ..] | ["defaults", field, ..] => field,
+                _ => panic!("{problem} names no field"),
+            };
+            assert!(field.starts_with(|first: char| first.is_ascii_lowercase()));
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::*;
 /// What is wrong, and with what the text goes on there.
 fn wrong(text: &str) -> (String, &str) {
     let error = Expression::compile(text).unwrap_err();
-    (error.to_string(), &text[error.offset..])
+    (error.to_string(), text.get(error.offset..).unwrap())
 }
 
 #[test]

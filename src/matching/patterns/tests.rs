@@ -10,7 +10,7 @@ fn patterns(texts: &[&str]) -> Patterns {
 
 fn found(subscriptions: &[Patterns], event_type: &str) -> Vec<usize> {
     let mut found = Vec::new();
-    Index::new(subscriptions).matching(event_type, &mut found);
+    PatternIndex::new(subscriptions).matching(event_type, &mut found);
     found
 }
 
@@ -49,7 +49,7 @@ fn an_exclusion_takes_its_own_subscription_out_and_no_other() {
 
 #[test]
 fn what_stood_in_the_list_before_stays_untouched() {
-    let index = Index::new(&[patterns(&["b"]), patterns(&["a"]), patterns(&["*"])]);
+    let index = PatternIndex::new(&[patterns(&["b"]), patterns(&["a"]), patterns(&["*"])]);
     let mut found = vec![2, 2, 0];
     index.matching("a", &mut found);
     assert_eq!(found, [2, 2, 0, 1, 2]);

@@ -1,0 +1,226 @@
+//! The index over what all subscriptions say of their events.
+
+mod sets;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::Patterns;
+use crate::matching::cel::{EvaluationError, Expression};
+use crate::matching::condition::Condition;
+use crate::matching::document::{self, Json, Wanted};
+use crate::matching::facts::Facts;
+use crate::matching::index::sets::Sets;
+use crate::matching::patterns::{PatternIndex, sort_and_deduplicate};
+
+/// What a subscription says of its events.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter<'s> {
+    /// `events`
+    pub events: &'s Patterns,
+    /// `match`: all must hold; each selector once.
+    pub matches: &'s [Condition],
+    /// `when`
+    pub when: Option<&'s Expression>,
+    /// `when_error`
+    pub when_error: WhenError,
+}
+
+/// `when_error`: what an error while `when` is evaluated means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenError {
+    /// The event is not for the subscription.
+    Skip,
+    /// It is.
+    Deliver,
+}
+
+/// An index over the filters of all subscriptions. Immutable; a subscription is known by its position.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Those without conditions.
+    plain: Members,
+    /// Those with conditions.
+    sets: Sets,
+    /// By position; empty when no subscription has an expression.
+    when: Vec<Option<(usize, WhenError)>>,
+    /// Each text once.
+    expressions: Vec<Expression>,
+    /// What those look at that do not look at the whole body.
+    parts: Wanted,
+}
+
+/// Some subscriptions and their patterns.
+#[derive(Debug, Default)]
+struct Members {
+    patterns: PatternIndex,
+    /// The positions in the index by those in `patterns`; none when they are the same.
+    positions: Option<Box<[usize]>>,
+}
+
+/// The subscriptions that an event is for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Their positions, ascending.
+    pub positions: Vec<usize>,
+    /// Expressions that gave neither true nor false, each of another subscription.
+    pub failures: Vec<Failure>,
+}
+
+/// An expression that could not be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The subscription.
+    pub position: usize,
+    /// Why; of one expression it is shared.
+    pub error: Arc<EvaluationError>,
+}
+
+impl Members {
+    fn new(members: &[(usize, &Patterns)]) -> Self {
+        let is_all = members
+            .iter()
+            .enumerate()
+            .all(|(own, (position, _))| own == *position);
+        Self {
+            patterns: PatternIndex::new(members.iter().map(|(_, patterns)| *patterns)),
+            positions: (!is_all).then(|| members.iter().map(|(position, _)| *position).collect()),
+        }
+    }
+
+    /// Appends the positions of those whose patterns match, ascending.
+    fn find(&self, event_type: &str, found: &mut Vec<usize>) {
+        let start = found.len();
+        self.patterns.matching(event_type, found);
+        if let Some(positions) = &self.positions {
+            for place in found.iter_mut().skip(start) {
+                if let Some(position) = positions.get(*place) {
+                    *place = *position;
+                }
+            }
+        }
+    }
+}
+
+impl Index {
+    /// Builds the index; a subscription is known by its position in the iteration.
+    pub fn new<'a>(filters: impl IntoIterator<Item = Filter<'a>>) -> Self {
+        let mut index = Self::default();
+        let mut plain = Vec::new();
+        let mut sets = sets::Builder::default();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for (position, filter) in filters.into_iter().enumerate() {
+            if filter.matches.is_empty() {
+                plain.push((position, filter.events));
+            } else {
+                sets.add(position, filter.events, filter.matches);
+            }
+            index.when.push(filter.when.map(|expression| {
+                let number = *known.entry(expression.text()).or_insert_with(|| {
+                    index.expressions.push(expression.clone());
+                    index.expressions.len() - 1
+                });
+                (number, filter.when_error)
+            }));
+        }
+        if index.expressions.is_empty() {
+            index.when.clear();
+        }
+        for wanted in index.expressions.iter().filter_map(Expression::wanted) {
+            if *wanted != Wanted::All {
+                index.parts.merge(wanted.clone());
+            }
+        }
+        index.plain = Members::new(&plain);
+        index.sets = sets.build();
+        index
+    }
+
+    /// Finds the subscriptions that an event is for.
+    #[must_use]
+    pub fn find(&self, facts: &Facts<'_>) -> Found {
+        let mut found = Found::default();
+        let positions = &mut found.positions;
+        self.plain.find(facts.event_type, positions);
+        let of_plain = positions.len();
+        self.sets.find(facts, positions);
+        if positions.len() > of_plain {
+            sort_and_deduplicate(positions, 0);
+        }
+        if !self.when.is_empty() {
+            self.ask(facts, &mut found);
+        }
+        found
+    }
+
+    /// Keeps those whose expression is true.
+    fn ask(&self, facts: &Facts<'_>, found: &mut Found) {
+        let mut answers = Answers {
+            index: self,
+            facts,
+            known: HashMap::new(),
+            parts: None,
+            whole: None,
+        };
+        let Found {
+            positions,
+            failures,
+        } = found;
+        positions.retain(|position| {
+            let Some((number, when_error)) = self.when.get(*position).copied().flatten() else {
+                return true;
+            };
+            match answers.of(number) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failures.push(Failure {
+                        position: *position,
+                        error,
+                    });
+                    when_error == WhenError::Deliver
+                }
+            }
+        });
+    }
+}
+
+type Answer = Result<bool, Arc<EvaluationError>>;
+
+/// What expressions say of one event, each asked once, and the body read at most twice: what some look at, and all of it
+/// if one looks at all.
+struct Answers<'i, 'e> {
+    index: &'i Index,
+    facts: &'i Facts<'e>,
+    /// By the number of the expression.
+    known: HashMap<usize, Answer>,
+    parts: Option<Json<'e>>,
+    whole: Option<Json<'e>>,
+}
+
+impl Answers<'_, '_> {
+    fn of(&mut self, number: usize) -> Answer {
+        if let Some(answer) = self.known.get(&number) {
+            return answer.clone();
+        }
+        let answer = self.ask(number);
+        self.known.insert(number, answer.clone());
+        answer
+    }
+
+    fn ask(&mut self, number: usize) -> Answer {
+        let Some(expression) = self.index.expressions.get(number) else {
+            return Ok(true);
+        };
+        let body = self.facts.body;
+        let read = |wanted| move || document::read(body, wanted).unwrap_or(Json::Null);
+        let data = match expression.wanted() {
+            None => &Json::Null,
+            Some(Wanted::All) => &*self.whole.get_or_insert_with(read(&Wanted::All)),
+            Some(Wanted::Keys(_)) => &*self.parts.get_or_insert_with(read(&self.index.parts)),
+        };
+        expression.evaluate_with(self.facts, data).map_err(Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;
