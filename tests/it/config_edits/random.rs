@@ -52,6 +52,8 @@ const VALUES: &str = r##"{
     "rate_limit": ["3/s", "100/m", null],
     "auto_disable": ["never", {"dead": 3}, {"failures": 5, "for": "2d"}, null],
     "signature": ["none", "github", ["stripe", "standard"], [{"hookshot": {"algorithm": "sha1"}}], null],
+    "match": [{"/tenant": "acme"}, {"/tenant": "true", "header:X-Region": "eu: 1"}, {}, null],
+    "when": ["data.amount > 100", "type == 'a' && !has(data.b) || id == '#'", null],
     "tls": [{"min_version": "1.3"}, {"min_version": "1.2"}, null],
     "http2": ["never", "sometimes", null],
     "secret": ["whsec_QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ=", "too short", "", null]
