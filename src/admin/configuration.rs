@@ -285,6 +285,7 @@ pub(super) struct ReloadedView {
 #[expect(dead_code, reason = "describes a body, which is read field by field")]
 pub(super) struct ReloadBody {
     /// Cancel the deliveries of subscriptions that are not in the file; default false: they are held
+    #[schemars(skip_serializing_if = "Option::is_none")]
     cancel_removed: Option<bool>,
 }
 

@@ -92,20 +92,19 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     }
     let security = operation.scope.as_str();
     let security = security.map(|scope| json!({"token": [scope]}));
-    let mut described = json!({
-        "operationId": operation.id,
-        "summary": operation.summary,
-        "parameters": parameters,
-        "responses": responses,
-        "security": security.into_iter().collect::<Vec<_>>(),
-    });
+    let mut described = Map::new();
+    described.insert("operationId".to_owned(), operation.id.into());
+    described.insert("summary".to_owned(), operation.summary.into());
+    described.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = operation.body {
-        described["requestBody"] = json!({
-            "required": true,
-            "content": {"application/json": {"schema": body(generator)}},
-        });
+        let content = json!({"application/json": {"schema": body(generator)}});
+        let body = json!({"required": true, "content": content});
+        described.insert("requestBody".to_owned(), body);
     }
-    described
+    described.insert("responses".to_owned(), responses.into());
+    let security: Vec<_> = security.into_iter().collect();
+    described.insert("security".to_owned(), security.into());
+    described.into()
 }
 
 /// The names in braces of a path.
@@ -148,14 +147,14 @@ fn answered(success: &Success, generator: &mut SchemaGenerator) -> Value {
         Some(schema) => schema(generator).to_value(),
         None => json!({"type": "string"}),
     };
-    let mut answer = json!({
+    let header = || json!({"required": true, "schema": {"type": "string"}});
+    let names = success.headers.iter();
+    let headers: Map<_, _> = names.map(|name| ((*name).to_owned(), header())).collect();
+    json!({
         "description": success.about,
+        "headers": headers,
         "content": {success.media_type: {"schema": schema}},
-    });
-    for name in success.headers {
-        answer["headers"][name] = json!({"required": true, "schema": {"type": "string"}});
-    }
-    answer
+    })
 }
 
 /// The statuses of all refusals of an operation. Of a malformed or overlong request head the connection speaks.

@@ -1,7 +1,5 @@
 //! `/v1/replays`: many deliveries at once, at a pace.
 
-use std::time::Duration;
-
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
@@ -13,7 +11,8 @@ use crate::admin::operation::Call;
 use crate::admin::query::{TIME_EXPECTED, time};
 use crate::admin::refusal::Refusal;
 use crate::admin::views::{List, State, Time};
-use crate::domain::{DeliveryState, RateLimit, Timestamp};
+use crate::config::{RATE_EXPECTED, parse_rate, written_rate};
+use crate::domain::{DeliveryState, Timestamp};
 use crate::store::{ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
 
 const NO_REPLAY: &str = "there is no such bulk replay, or it is no longer kept";
@@ -64,7 +63,7 @@ impl ReplayView {
             since: request.since.map(Time),
             until: request.until.map(Time),
             event_type: request.event_type.map(|it| it.to_string()),
-            rate_limit: request.rate_limit.map(rate_text),
+            rate_limit: request.rate_limit.map(written_rate),
             matched: progress.matched,
             replayed: progress.replayed,
             skipped: progress.skipped,
@@ -86,18 +85,24 @@ pub(super) struct ReplayBody {
     subscription: String,
     /// In this state; default `dead`
     #[schemars(extend("enum" = ["dead", "cancelled", "delivered", null]))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     /// Of events accepted at this time or later
+    #[schemars(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
     /// Of events accepted before this time
+    #[schemars(skip_serializing_if = "Option::is_none")]
     until: Option<Time>,
     /// Of events of this type
     #[schemars(regex(pattern = "^[!-~]{1,256}$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
     /// How fast, such as `100/s`, `5000/m`; default as fast as it goes
-    #[schemars(regex(pattern = "^0{0,3}[1-9][0-9]{0,8}/[smh]$"))]
+    #[schemars(regex(pattern = "^[1-9][0-9]{0,5}/[smh]$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<String>,
     /// Only count; default false
+    #[schemars(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
 }
 
@@ -212,8 +217,7 @@ fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
             .map_err(|error: crate::domain::PatternError| error.to_string())
     });
     let rate_limit = fields.text("rate_limit", |text| {
-        let expected = "expected a whole number, at least 1, and one of /s, /m, /h, such as 100/s";
-        rate(text).ok_or_else(|| expected.to_owned())
+        parse_rate(text).ok_or_else(|| RATE_EXPECTED.to_owned())
     });
     let dry_run = match body.get("dry_run") {
         None | Some(Value::Null) => false,
@@ -265,34 +269,6 @@ impl Fields<'_> {
     }
 }
 
-/// Reads `100/s`.
-fn rate(text: &str) -> Option<RateLimit> {
-    let (number, unit) = text.split_once('/')?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    let attempts = Some(number)
-        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))?
-        .parse()
-        .ok()?;
-    (attempts > 0).then_some(RateLimit {
-        attempts,
-        per: Duration::from_secs(seconds),
-    })
-}
-
-fn rate_text(rate: RateLimit) -> String {
-    let unit = match rate.per.as_secs() {
-        1 => "s",
-        60 => "m",
-        _ => "h",
-    };
-    format!("{}/{unit}", rate.attempts)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -321,7 +297,10 @@ mod tests {
             (request.since, request.until),
             (Some(Timestamp::from_millis(1000)), None)
         );
-        assert_eq!(request.rate_limit.map(rate_text).as_deref(), Some("90/m"));
+        assert_eq!(
+            request.rate_limit.map(written_rate).as_deref(),
+            Some("90/m")
+        );
         assert!(dry_run);
     }
 

@@ -100,10 +100,37 @@ fn pages() -> Vec<(String, Vec<u8>)> {
 }
 
 fn page(command: Command) -> Vec<u8> {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let has_commands = command.get_subcommands().next().is_some();
+    let man = Man::new(command.subcommand_help_heading("Commands"));
     let mut page = Vec::new();
+    let mut render = || -> io::Result<()> {
+        man.render_title(&mut page)?;
+        man.render_name_section(&mut page)?;
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        if has_commands {
+            man.render_subcommands_section(&mut page)?;
+        }
+        writeln!(page, ".SH NOTES\n.nf")?;
+        for line in examples.iter().flat_map(|text| text.lines()) {
+            writeln!(page, "{}", escaped(line))?;
+        }
+        writeln!(page, ".fi")
+    };
     // Writing to memory cannot fail.
-    drop(Man::new(command).render(&mut page));
+    render().unwrap_or_default();
     page
+}
+
+/// A line that is shown as it is. Source: groff(7), "Escape sequences".
+fn escaped(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-");
+    match line.starts_with(['.', '\'']) {
+        true => format!("\\&{line}"),
+        false => line,
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +153,9 @@ mod tests {
             .unwrap();
         let replay = String::from_utf8(replay.clone()).unwrap();
         assert!(replay.contains("dry\\-run"), "{replay}");
-        assert!(replay.contains("Examples:"), "{replay}");
+        let example = "\n  sidehook replay \\-\\-list  ";
+        assert!(replay.contains(example), "{replay}");
+        assert_eq!(escaped(".a \\ '-"), "\\&.a \\e '\\-");
     }
 
     #[test]

@@ -274,7 +274,8 @@ fn number(number: f64) -> Value {
     }
 }
 
-fn rate_limit(limit: RateLimit) -> String {
+/// As the file has it.
+pub(crate) fn rate_limit(limit: RateLimit) -> String {
     let unit = match limit.per.as_secs() {
         3600 => "h",
         60 => "m",

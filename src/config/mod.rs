@@ -46,6 +46,7 @@ mod units;
 mod values;
 mod watch;
 
+pub(crate) use definition::rate_limit as written_rate;
 pub use definition::{READ_ONLY, etag};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
@@ -58,6 +59,7 @@ pub use model::{
     StoreConfig, Subscription, WhenDisabled,
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
+pub(crate) use policy::{RATE as RATE_EXPECTED, rate as parse_rate};
 pub use problem::{ConfigError, Problem};
 pub use schema::{schema, subscription_properties, wrong_types};
 pub(crate) use units::duration as parse_duration;

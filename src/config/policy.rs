@@ -14,7 +14,8 @@ const MAX_COUNT: u64 = 1_000_000;
 /// The keys of `auto_disable`.
 pub(super) const AUTO_DISABLE: [&str; 3] = ["failures", "for", "dead"];
 
-const RATE: &str = "expected a whole number from 1 to 1000000 and one of /s, /m, /h, such as 100/s";
+pub(crate) const RATE: &str =
+    "expected a whole number from 1 to 1000000 and one of /s, /m, /h, such as 100/s";
 
 const STATUS: &str = "expected a status from 300 to 599, such as 404 (2xx is a success)";
 
@@ -27,7 +28,8 @@ pub(super) fn rate_limit(node: &Node, context: &mut Context<'_>) -> Option<RateL
     limit
 }
 
-fn rate(text: &str) -> Option<RateLimit> {
+/// Reads a rate; none if it is none.
+pub(crate) fn rate(text: &str) -> Option<RateLimit> {
     let (attempts, unit) = text.split_once('/')?;
     let seconds = match unit {
         "s" => 1,

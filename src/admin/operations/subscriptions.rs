@@ -141,8 +141,10 @@ fn edited() -> Vec<Operation> {
 struct Rotation {
     /// How long the old secret signs along; default `24h`
     #[schemars(regex(pattern = "^[1-9][0-9]{0,3}(ms|s|m|h)$"))]
+    #[schemars(skip_serializing_if = "Option::is_none")]
     grace: Option<String>,
     /// The new secret; default: one is made, and told this once
+    #[schemars(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
 }
 

@@ -1,13 +1,13 @@
 //! What a subscription looks like.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::admin::Admin;
 use crate::admin::openapi::NAME;
 use crate::admin::views::{Disabled, Ended, Failure, Time};
-use crate::config::Subscription;
+use crate::config::{Subscription, subscription_properties};
 use crate::domain::{Secret, SubscriptionName};
 use crate::store::Tally;
 
@@ -192,25 +192,32 @@ impl StateView {
 /// The schema of what is shown: one flat object.
 pub(in crate::admin) fn schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = StateView::json_schema(generator);
-    schema.insert(
-        "description".to_owned(),
-        "The fields as they would stand in the file, secrets redacted, and the state".into(),
-    );
+    let about = "The fields as they would stand in the file, secrets redacted, and the state";
+    schema.insert("description".to_owned(), about.into());
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        for field in properties.values_mut() {
-            // A reference may have siblings since OpenAPI 3.1.
-            if let Value::Object(field) = field {
-                field.insert("readOnly".to_owned(), true.into());
+        let state = std::mem::take(properties);
+        put(
+            properties,
+            "name",
+            json!({"type": "string", "pattern": NAME, "description": "Its name"}),
+        );
+        properties.extend(fields("writeOnly"));
+        for (name, mut field) in state {
+            if let Value::Object(field) = &mut field {
+                put(field, "readOnly", true.into());
             }
+            properties.insert(name, field);
         }
-        let own = json!({
-            "name": {"type": "string", "pattern": NAME, "description": "Its name"},
-            "secret": {"type": "string", "description": "The secret that was made for it; told this once"},
-            "cancelled_deliveries": {"type": "integer", "minimum": 0, "description": "What its deletion took back", "readOnly": true},
-        });
-        if let Value::Object(own) = own {
-            properties.extend(own);
-        }
+        let about = "The secret that was made for it; told this once";
+        put(
+            properties,
+            "secret",
+            json!({"type": "string", "readOnly": true, "description": about}),
+        );
+        let about = "What its deletion took back";
+        let count =
+            json!({"type": "integer", "minimum": 0, "readOnly": true, "description": about});
+        put(properties, "cancelled_deliveries", count);
     }
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.push("name".into());
@@ -220,24 +227,55 @@ pub(in crate::admin) fn schema(generator: &mut SchemaGenerator) -> Schema {
     Schema::new_ref("#/components/schemas/Subscription".to_owned())
 }
 
-/// The schema of a change: fields of the file, and `status`.
-pub(in crate::admin) fn body_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "properties": {"status": {"type": "string", "enum": ["active", "disabled"]}}
-    })
+/// The fields of a definition, without those that are marked so.
+fn fields(without: &str) -> impl Iterator<Item = (String, Value)> + use<'_> {
+    let is_marked = move |field: &Value| field.get(without) == Some(&Value::Bool(true));
+    subscription_properties()
+        .into_iter()
+        .filter(move |(_, field)| !is_marked(field))
 }
 
-/// The schema of a new one.
-pub(in crate::admin) fn new_body_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
+fn put(properties: &mut Map<String, Value>, name: &str, field: Value) {
+    properties.insert(name.to_owned(), field);
+}
+
+/// The schema of a change: fields of the file, and `status`.
+pub(in crate::admin) fn body_schema(generator: &mut SchemaGenerator) -> Schema {
+    body("SubscriptionChange", generator)
+}
+
+/// The schema of a new one: with its name.
+pub(in crate::admin) fn new_body_schema(generator: &mut SchemaGenerator) -> Schema {
+    body("NewSubscription", generator)
+}
+
+fn body(name: &str, generator: &mut SchemaGenerator) -> Schema {
+    let about = "Whether its deliveries are attempted; judged by the definition after the change";
+    let words = ["active", "disabled"];
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    if name == "NewSubscription" {
+        put(
+            &mut properties,
+            "name",
+            json!({"type": "string", "pattern": NAME}),
+        );
+        required.push("name");
+    }
+    properties.extend(fields("readOnly"));
+    put(
+        &mut properties,
+        "status",
+        json!({"type": "string", "enum": words, "description": about}),
+    );
+    let schema = json!({
         "type": "object",
-        "required": ["name"],
-        "properties": {
-            "name": {"type": "string", "pattern": NAME},
-            "status": {"type": "string", "enum": ["active", "disabled"]}
-        }
-    })
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    });
+    generator.definitions_mut().insert(name.to_owned(), schema);
+    Schema::new_ref(format!("#/components/schemas/{name}"))
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@
 //! the next edit removes it if it is one of them. If it is neither, it is what a hand wrote at just that moment: it
 //! stays, and is told in the log.
 //!
-//! What is not noticed: a program that opened the file before the exchange and writes into it, without a new one, after the last
-//! look at it. Between the two is a sync of the folder.
+//! A program that writes into the file itself may have opened it before the exchange and write after it, into what is
+//! in our hands then. So that is looked at for another 50 ms. Who takes longer between opening and writing is not
+//! noticed.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hasher as _};
@@ -34,6 +35,10 @@ const CHANGED: &str = "the file was changed meanwhile: look at it again";
 /// How often the lock of a folder is tried, and the pause between: 5 s in all.
 const LOCK_TRIES: usize = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often what was replaced is looked at before it is let go, and the pause before each: 50 ms in all.
+const LOOKS: usize = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often files change places at most until what was written last is in place.
 const EXCHANGES_MAX: usize = 8;
@@ -124,7 +129,13 @@ fn exchange_checked(
     }
     let is_old = || Version::read(&temporary.path).is_ok_and(|version| version.bytes == *old);
     let outcome = if is_old() { folder.sync_all() } else { Ok(()) };
-    if outcome.is_ok() && is_old() {
+    let stays_old = || {
+        (0..LOOKS).all(|_| {
+            std::thread::sleep(LOOK_PAUSE);
+            is_old()
+        })
+    };
+    if outcome.is_ok() && stays_old() {
         return Ok(());
     }
     let back = change_back(&temporary.path, target, ours).and_then(|()| folder.sync_all());

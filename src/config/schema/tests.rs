@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::{schema, subscription_properties};
 use crate::config::definition::{READ_ONLY, Written, definition};
 use crate::config::{
-    Config, Subscription, admin, ingest, keys, listen, load, network, notifications, policy, retry,
-    secrets, settings, signature, store, tls,
+    Config, Environment, Subscription, admin, ingest, keys, listen, load, network, notifications,
+    policy, retry, secrets, settings, signature, store, tls,
 };
 
 /// The schemas of the keys of a mapping, wherever its forms have them.
@@ -165,6 +165,39 @@ fn files_that_are_right_fit() {
         let value: Value = serde_yaml::from_str(text.trim_start_matches('\u{feff}')).unwrap();
         assert_eq!(violation(&value, &schema), None, "{}", file.display());
     }
+}
+
+/// What the API shows fits what its document says of it.
+#[test]
+fn definitions_fit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
+    let variables = [
+        (
+            "SECRET",
+            "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ),
+        ("URL", "https://partner.example.com/capability"),
+        ("TOKEN", "0123456789abcdef0123456789abcdef"),
+        ("SHORT", "short"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let environment = Environment {
+        variables: variables.into_iter().map(owned).collect(),
+    };
+    let properties = subscription_properties();
+    let mut fit = 0;
+    for file in ["everything.yaml", "filters.yaml", "operation.yaml"] {
+        let loaded = load(&root.join(file), &environment).unwrap();
+        let config = loaded.config;
+        for subscription in config.subscriptions.values() {
+            for (key, value) in subscription.definition.iter() {
+                let schema = properties.get(key).unwrap();
+                assert_eq!(violation(value, schema), None, "{file}: {key}");
+                fit += 1;
+            }
+        }
+    }
+    assert!(fit > 200, "{fit}");
 }
 
 #[test]

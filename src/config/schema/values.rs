@@ -10,7 +10,7 @@ use crate::config::schema::forms::{
 pub(super) const HEADER_NAME: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 
 pub(super) fn url(writer: For) -> Value {
-    let url = json!({"type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://[^\\s#\\\\]+$"});
+    let url = json!({"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?://[^\\s#\\\\]+$"});
     match writer {
         For::File => json!({"anyOf": [url, reference()]}),
         For::Api => url,

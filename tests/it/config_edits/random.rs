@@ -11,7 +11,7 @@ use sidehook::domain::{Secret, SubscriptionName};
 
 use super::{Place, environment, fields};
 
-const EDITS_PER_FILE: usize = 12;
+const EDITS_PER_FILE: usize = 10;
 
 /// Numbers that are the same in each run (xorshift64*).
 struct Numbers(u64);
