@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::matching::cel::evaluate::Evaluated;
-use crate::matching::cel::fuel::Fuel;
+use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::node::Operator;
 use crate::matching::cel::value::{List, Text, Value};
 use crate::matching::cel::{EvaluationError, EvaluationError::NoOverload};
@@ -24,11 +24,13 @@ pub(super) fn add<'a>(left: &Value<'a>, right: &Value<'a>, fuel: &mut Fuel) -> E
     match (left, right) {
         (Value::String(left), Value::String(right)) => {
             let (left, right) = (left.as_str(), right.as_str());
+            fuel.take(MADE)?;
             fuel.take_bytes(left.len().saturating_add(right.len()))?;
             let joined: Rc<str> = [left, right].concat().into();
             Ok(Value::String(Text::Made(joined)))
         }
         (Value::List(left), Value::List(right)) => {
+            fuel.take(MADE)?;
             fuel.take_many(left.len().saturating_add(right.len()))?;
             let items = |list: &List<'a>| {
                 let list = list.clone();

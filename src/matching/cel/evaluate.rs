@@ -1,7 +1,7 @@
 //! Evaluates a compiled expression over an event. Every node, element and stretch of text takes a step of the fuel.
 
 use crate::matching::cel::arithmetic;
-use crate::matching::cel::fuel::Fuel;
+use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::functions;
 use crate::matching::cel::node::{Literal, Loop, LoopKind, Node, Operator, Variable};
 use crate::matching::cel::value::{List, Map, Text, Value, known, truncated};
@@ -73,6 +73,7 @@ impl<'a> Evaluation<'a> {
                 self.binary(*operator, &left, &right)
             }
             Node::List(items) => {
+                self.fuel.take(MADE)?;
                 let items = items.iter().map(|item| self.value(item));
                 let items: Vec<_> = items.collect::<Result<_, _>>()?;
                 Ok(Value::List(List::Made(items.into())))
@@ -186,6 +187,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn map(&mut self, entries: &'a [[Node; 2]]) -> Evaluated<'a> {
+        self.fuel.take(MADE)?;
         let mut made: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
         for [key, value] in entries {
             let key = self.value(key)?;

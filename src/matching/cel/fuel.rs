@@ -3,8 +3,12 @@
 use crate::matching::cel::EvaluationError;
 
 /// Steps of one evaluation at most. A step is a node of the expression, an element that is looked at, or up to
-/// [`BYTES_A_STEP`] bytes of a text that are; it takes some 10 to 50 ns.
-pub(super) const STEPS_MAX: u64 = 100_000;
+/// [`BYTES_A_STEP`] bytes of a text that are; it takes some 20 to 100 ns. What is made
+/// anew takes [`MADE`] more.
+pub(super) const STEPS_MAX: u64 = 50_000;
+
+/// Steps for making a list, map or text, beside those for what is in it.
+pub(super) const MADE: u64 = 8;
 
 /// Bytes of a text that one step reads or writes.
 const BYTES_A_STEP: usize = 64;

@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::matching::cel::compile::Compiler;
 use crate::matching::cel::evaluate::Evaluated;
-use crate::matching::cel::fuel::Fuel;
+use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::node::{Function, Node};
 use crate::matching::cel::value::{Map, Text, Value, nearest, truncated};
 use crate::matching::cel::{
@@ -192,7 +192,7 @@ pub(super) fn call<'a>(
         (Function::Int, [operand]) => int(operand),
         (Function::Uint, [operand]) => uint(operand),
         (Function::Double, [operand]) => double(operand),
-        (Function::String, [operand]) => string(operand),
+        (Function::String, [operand]) => string(operand, fuel),
         (Function::Bool, [operand]) => boolean(operand),
         (Function::Dyn, [operand]) => Ok(operand.clone()),
         (Function::Type, [operand]) => Ok(Value::Type(operand.type_of())),
@@ -272,7 +272,8 @@ fn double<'a>(operand: &Value<'a>) -> Evaluated<'a> {
     value.map(Value::Double).ok_or(Conversion("a double"))
 }
 
-fn string<'a>(operand: &Value<'a>) -> Evaluated<'a> {
+fn string<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
+    fuel.take(MADE)?;
     let text = match operand {
         Value::String(_) => return Ok(operand.clone()),
         Value::Int(value) => value.to_string(),

@@ -158,7 +158,7 @@ impl Index {
         let mut answers = Answers {
             index: self,
             facts,
-            known: HashMap::new(),
+            known: vec![None; self.expressions.len()],
             parts: None,
             whole: None,
         };
@@ -192,18 +192,20 @@ struct Answers<'i, 'e> {
     index: &'i Index,
     facts: &'i Facts<'e>,
     /// By the number of the expression.
-    known: HashMap<usize, Answer>,
+    known: Vec<Option<Answer>>,
     parts: Option<Json<'e>>,
     whole: Option<Json<'e>>,
 }
 
 impl Answers<'_, '_> {
     fn of(&mut self, number: usize) -> Answer {
-        if let Some(answer) = self.known.get(&number) {
+        if let Some(Some(answer)) = self.known.get(number) {
             return answer.clone();
         }
         let answer = self.ask(number);
-        self.known.insert(number, answer.clone());
+        if let Some(place) = self.known.get_mut(number) {
+            *place = Some(answer.clone());
+        }
         answer
     }
 
