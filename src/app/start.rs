@@ -17,7 +17,8 @@ use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
-use crate::delivery::Lanes;
+use crate::delivery::{Lanes, SettingsError, Tidings};
+use crate::domain::Clock;
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
@@ -40,47 +41,46 @@ const MEMORY_BUDGET: usize = 32 << 20;
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
     let config = Arc::new(loaded.config);
-    let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
+    let metrics = Metrics::new();
+    let clock = Arc::clone(&options.clock);
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
     // Before any attempt: a port in use must not cut attempts short at each of many restarts.
     let bound = bind(&config, &mut options).await?;
     let addresses = bound.addresses.clone();
-    let (shutdown, feed) = (Shutdown::default(), Feed::default());
+    let shutdown = Shutdown::default();
+    let feed = Feed::default();
     let (in_force, seen) = watch::channel(Arc::clone(&config));
     let announcer = Announcing::start(&store, &clock, seen.clone());
-    let lanes = Lanes::start(
-        &config,
-        store.clone(),
-        Egress::new(),
-        metrics.clone(),
-        announcer.tidings(&feed),
-        Arc::clone(&clock),
-        shutdown.clone(),
-    )?;
+    let parts = Parts {
+        config: &config,
+        store: &store,
+        metrics: &metrics,
+        clock: &clock,
+        shutdown: &shutdown,
+    };
+    let lanes = parts.lanes(announcer.tidings(&feed))?;
     metrics.set_configured(&names(&config));
     metrics.config_loaded(clock.wall());
-    let ingest = ingest(
-        &config,
-        &store,
-        &metrics,
-        announcer.notices(),
-        &options,
-        &shutdown,
-    );
+    let ingest = parts.ingest(announcer.notices());
+    let readiness = Readiness::default();
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
-    let admin = admin(
-        &config,
-        &store,
-        &metrics,
-        (control, feed),
-        &options,
-        &stop_admin,
-    )?;
-    let (events, operators) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let admin = Admin {
+        exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
+        store: store.clone(),
+        readiness: readiness.clone(),
+        control,
+        feed,
+        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
+        clock: Arc::clone(&options.clock),
+        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
+        streams: Streams::default(),
+        stop: stop_admin.clone(),
+    };
+    let (events, admin) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
-    admin.readiness.set(true);
+    readiness.set(true);
     let running = Running {
         watcher: watcher(&options, &loaded.files),
         options,
@@ -92,10 +92,10 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         ingest,
         lanes,
         events,
-        admin: operators,
+        admin,
         stop_admin,
         addresses,
-        readiness: admin.readiness,
+        readiness,
         in_force,
         commands,
         announcer,
@@ -107,29 +107,6 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     };
     running.say_that_it_started();
     Ok(running)
-}
-
-/// The admin API.
-fn admin(
-    config: &Config,
-    store: &Store,
-    metrics: &Metrics,
-    (control, feed): (Control, Feed),
-    options: &Options,
-    stop: &CancellationToken,
-) -> Result<Admin, AppError> {
-    Ok(Admin {
-        exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
-        store: store.clone(),
-        readiness: Readiness::default(),
-        control,
-        feed,
-        tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
-        clock: Arc::clone(&options.clock),
-        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
-        streams: Streams::default(),
-        stop: stop.clone(),
-    })
 }
 
 /// Binds what `listen` names, unless others could reach it without a token.
@@ -152,26 +129,40 @@ fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> 
     Ok(())
 }
 
-/// What takes events, until it is told to stop.
-fn ingest(
-    config: &Arc<Config>,
-    store: &Store,
-    metrics: &Metrics,
-    notices: &Notices,
-    options: &Options,
-    shutdown: &Shutdown,
-) -> Ingest {
-    let routes = Routes::new(Arc::clone(config), store, metrics);
-    let stop = shutdown.stop_accepting.clone();
-    let (clock, notices) = (Arc::clone(&options.clock), notices.clone());
-    Ingest::new(
-        routes,
-        store.clone(),
-        clock,
-        metrics.ingest(),
-        notices,
-        stop,
-    )
+/// What both ends of the store are made of.
+struct Parts<'a> {
+    config: &'a Arc<Config>,
+    store: &'a Store,
+    metrics: &'a Metrics,
+    clock: &'a Arc<dyn Clock>,
+    shutdown: &'a Shutdown,
+}
+
+impl Parts<'_> {
+    /// What takes events, until it is told to stop.
+    fn ingest(&self, notices: &Notices) -> Ingest {
+        Ingest::new(
+            Routes::new(Arc::clone(self.config), self.store, self.metrics),
+            self.store.clone(),
+            Arc::clone(self.clock),
+            self.metrics.ingest(),
+            notices.clone(),
+            self.shutdown.stop_accepting.clone(),
+        )
+    }
+
+    /// What delivers them.
+    fn lanes(&self, tidings: Tidings) -> Result<Lanes, SettingsError> {
+        Lanes::start(
+            self.config,
+            self.store.clone(),
+            Egress::new(),
+            self.metrics.clone(),
+            tidings,
+            Arc::clone(self.clock),
+            self.shutdown.clone(),
+        )
+    }
 }
 
 /// The task that hands on what the store commits.

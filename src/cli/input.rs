@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -30,6 +30,21 @@ pub(crate) struct SecretSources {
 }
 
 impl SecretSources {
+    /// Warns of a secret among the arguments.
+    ///
+    /// # Errors
+    /// `err` takes no text.
+    pub(crate) fn warn(&self, err: &mut dyn Write) -> io::Result<()> {
+        if self.secret.is_empty() {
+            return Ok(());
+        }
+        let keepers = "--secret-env and --secret-file keep it";
+        writeln!(
+            err,
+            "warning: other users can see a secret on the command line; {keepers}"
+        )
+    }
+
     /// Reads all of them.
     ///
     /// # Errors

@@ -59,6 +59,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// # Errors
 /// When a secret cannot be read or does not fit the scheme, or the port cannot be listened on.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.secrets.warn(&mut io::stderr())?;
     let secrets = args.secrets.read(&Environment::of_process())?;
     for secret in &secrets {
         args.scheme.check_secret(secret)?;

@@ -5,6 +5,7 @@ mod arrival;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod help;
 mod input;
 mod listen;
@@ -51,6 +52,7 @@ enum Command {
     Deliveries(operate::deliveries::Args),
     Replay(operate::replay::Args),
     Cancel(operate::cancel::Args),
+    Explain(explain::Args),
     /// Enable a subscription and deliver what was held
     #[command(after_help = operate::toggle::ENABLE)]
     Enable(operate::toggle::Args),
@@ -113,6 +115,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Deliveries(args) => operate::deliveries::run(args),
         Command::Replay(args) => operate::replay::run(args),
         Command::Cancel(args) => operate::cancel::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Enable(args) => operate::toggle::run(args, true),
         Command::Disable(args) => operate::toggle::run(args, false),
         Command::RotateSecret(args) => operate::rotate::run(args),

@@ -63,14 +63,14 @@ pub(crate) struct Args {
 
 /// Where the body comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Data {
+pub(super) enum Data {
     Inline(String),
     File(PathBuf),
     Stdin,
 }
 
 impl Data {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "-" {
             return Ok(Self::Stdin);
         }
@@ -83,7 +83,7 @@ impl Data {
         Err("not JSON: use @FILE or - for other bytes")
     }
 
-    fn read(&self) -> anyhow::Result<Bytes> {
+    pub(super) fn read(&self) -> anyhow::Result<Bytes> {
         match self {
             Self::Inline(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
             Self::File(path) => Ok(read_file(path)?.into()),
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn is_json(bytes: &[u8]) -> bool {
+pub(super) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
 }
 

@@ -91,12 +91,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    if !args.secrets.secret.is_empty() {
-        writeln!(
-            err,
-            "warning: other users can see a secret on the command line; --secret-env and --secret-file keep it"
-        )?;
-    }
+    args.secrets.warn(err)?;
     match judge(args, environment, now, input) {
         Ok(verdict) => report(args, &verdict, out),
         Err(error) => {

@@ -13,7 +13,10 @@ use crate::signing::Scheme;
 /// The most static headers of a subscription.
 const MAX_HEADERS: usize = 32;
 
-const PAIR: &str =
+/// Of a text that is none, in the words of Hookshot, which its customers know.
+const PAIR: &str = "colon separated key value pair";
+/// Of what YAML takes for something else without quotes.
+const QUOTED_PAIR: &str =
     "expected a colon separated key value pair in quotes, such as \"X-Team: billing\"";
 
 /// A header's name with its place, as the same name may still clash with a signature scheme.
@@ -120,7 +123,8 @@ fn pair(item: &Node, context: &mut Context<'_>) -> Option<Header> {
     let split = split.map(|(name, value)| (name.trim(), value.trim()));
     let Some((name, written)) = split.filter(|(name, value)| !name.is_empty() && !value.is_empty())
     else {
-        context.error(item, PAIR);
+        let is_text = matches!(item.value, Value::Scalar(_));
+        context.error(item, if is_text { PAIR } else { QUOTED_PAIR });
         return None;
     };
     let named = named(item, name, context);

@@ -78,8 +78,9 @@ fn smtp(node: &Node, context: &mut Context<'_>) -> Option<Smtp> {
     let host = host?;
     let tls = tls.unwrap_or(SmtpTls::StartTls);
     if tls == SmtpTls::None && has_password && !is_this_machine(&host) {
-        let message = "the password goes over the network unencrypted, better starttls or implicit";
-        context.report.warning(node.mark, message);
+        let message =
+            "the password would go over the network unencrypted: expected tls starttls or implicit";
+        context.error(node, message);
     }
     let port = port.unwrap_or(match tls {
         SmtpTls::StartTls => 587,

@@ -8,7 +8,7 @@ use http::Request;
 use http_body::Body;
 use tokio::task::yield_now;
 
-use crate::domain::{Clock, Event, EventHead, EventId, Label, Timestamp};
+use crate::domain::{Clock, Event, EventHead, EventId, Timestamp};
 use crate::http_server::Peer;
 use crate::ingest::body::{BodyReader, Budget};
 use crate::ingest::head::{Content, Format, RequestHead};
@@ -18,7 +18,7 @@ use crate::ingest::random::RandomBytes;
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::{Addressed, Routes};
 use crate::ingest::{batch, guard, target};
-use crate::matching::{Facts, Headers};
+use crate::matching::Facts;
 use crate::store::NewEvent;
 
 /// Makes events of requests.
@@ -123,7 +123,7 @@ impl Intake {
                 headers: content.headers,
                 accepted_at: steady,
             };
-            let (to, deliveries) = routes.address(&facts(&head, &body));
+            let (to, deliveries) = routes.address(&Facts::of(&head, &body));
             addressed.push(to);
             if routes.asks_expressions() && is_batch {
                 // Expressions of a thousand events must not keep the thread from everything else.
@@ -135,22 +135,5 @@ impl Intake {
             });
         }
         Ok((events, addressed))
-    }
-}
-
-/// What filters see of an event.
-fn facts<'e>(head: &'e EventHead, body: &'e [u8]) -> Facts<'e> {
-    Facts {
-        event_type: head.event_type.as_str(),
-        event_id: head.id,
-        given_id: head.given_id.as_ref().map(Label::as_str),
-        source: head.source.as_deref(),
-        subject: head.subject.as_deref(),
-        key: head.key.as_ref().map(Label::as_str),
-        headers: Headers {
-            content_type: &head.content_type,
-            kept: &head.headers,
-        },
-        body,
     }
 }

@@ -21,6 +21,7 @@ mod head;
 mod intake;
 mod naming;
 mod prefer;
+mod preview;
 mod random;
 mod refusal;
 mod routes;
@@ -51,6 +52,7 @@ use crate::metrics::IngestMetrics;
 use crate::notices::Notices;
 use crate::store::{Receipt, Store};
 
+pub use preview::preview;
 pub use routes::Routes;
 
 /// The events listener, without its socket. Cheap to clone.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
-use crate::domain::{EventId, KeptHeader};
+use crate::domain::{EventHead, EventId, KeptHeader, Label};
 
 /// Headers that are never kept, so no filter can look at them.
 pub const NEVER_KEPT: [HeaderName; 3] = [
@@ -32,6 +32,26 @@ pub struct Facts<'e> {
     pub headers: Headers<'e>,
     /// The body, byte for byte.
     pub body: &'e [u8],
+}
+
+impl<'e> Facts<'e> {
+    /// Those of an event.
+    #[must_use]
+    pub fn of(head: &'e EventHead, body: &'e [u8]) -> Self {
+        Self {
+            event_type: head.event_type.as_str(),
+            event_id: head.id,
+            given_id: head.given_id.as_ref().map(Label::as_str),
+            source: head.source.as_deref(),
+            subject: head.subject.as_deref(),
+            key: head.key.as_ref().map(Label::as_str),
+            headers: Headers {
+                content_type: &head.content_type,
+                kept: &head.headers,
+            },
+            body,
+        }
+    }
 }
 
 /// The headers of the application's request that are kept, Content-Type among them. Of a header that was there several

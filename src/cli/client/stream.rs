@@ -159,8 +159,10 @@ mod tests {
         let mut parser = Parser::default();
         parser.unread.extend_from_slice(b"data: x\n\n");
         assert!(parser.next().is_err());
-        let mut parser = Parser::default();
-        parser.unread = vec![b'a'; EVENT_BYTES_MAX + 1];
+        let mut parser = Parser {
+            unread: vec![b'a'; EVENT_BYTES_MAX + 1],
+            ..Parser::default()
+        };
         assert!(parser.next().is_err());
     }
 }

@@ -20,15 +20,19 @@ pub(crate) mod test;
 pub(crate) mod toggle;
 mod when;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::Value;
 
 use crate::cli::client::{Client, Need, Query, SidecarArgs};
+use crate::cli::show::text::number;
 use crate::cli::show::{Screen, Style, Table};
 use crate::config::Environment;
 use crate::domain::{Clock, SystemClock, Timestamp};
+
+/// The most rows of a table, which is put together in memory.
+const ROWS_MAX: usize = 10_000;
 
 /// What all of these commands know.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -75,10 +79,18 @@ async fn print_list(
         let print = |entry| Ok(screen.json(&entry)?);
         return client.list(path, query, limit, print).await;
     }
-    let entries = client.listed(path, query, limit).await?;
+    let entries = client.listed(path, query, limit.min(ROWS_MAX)).await?;
     if entries.is_empty() {
         return Ok(screen.line("nothing found")?);
     }
     let table = table(&entries, screen.now);
-    Ok(screen.table(&table)?)
+    screen.table(&table)?;
+    if entries.len() == ROWS_MAX && limit > ROWS_MAX {
+        let rows = number(u64::try_from(ROWS_MAX).unwrap_or(u64::MAX));
+        writeln!(
+            io::stderr(),
+            "only the first {rows} are shown; --json prints more"
+        )?;
+    }
+    Ok(())
 }

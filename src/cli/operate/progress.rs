@@ -111,7 +111,7 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
 /// `12/s`
 fn pace(state: &ProgressState, out: &mut dyn fmt::Write) {
     // A bar that cannot be drawn is none.
-    drop(write!(out, "{:.0}/s", state.per_sec()));
+    write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
 }
 
 fn is_away(error: &anyhow::Error) -> bool {

@@ -1,14 +1,18 @@
 //! Writes an edit: first the files of new secrets, then the configuration, last goes what nothing names any more.
 //!
-//! Invariant: whatever fails, no new secret's file is left behind, and the configuration is what it was.
+//! Invariant: whatever fails, no new secret's file is left behind, and the configuration is what it was. After a kill the
+//! next edit removes such a file: a note in the folder, `.sidehook-…`, has the names of those that an edit makes and
+//! gives up, as long as it is under way.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::edit::secrets::is_of_ours;
-use crate::config::edit::swap::replace;
+use crate::config::edit::swap::{TEMPORARY, replace};
 use crate::config::edit::{EditError, Edited};
 use crate::config::load::Loaded;
 use crate::domain::Secret;
@@ -26,7 +30,9 @@ pub(super) struct Write {
     /// New files with secrets, which come first.
     pub(super) secrets: Vec<(PathBuf, Secret)>,
     pub(super) secrets_dir: PathBuf,
-    /// Files that the configuration named before and does not name any more.
+    /// Files that the configuration named before.
+    pub(super) named: Vec<PathBuf>,
+    /// Those among them that it does not name any more.
     pub(super) unnamed: Vec<PathBuf>,
 }
 
@@ -39,36 +45,122 @@ impl Edited {
     /// [`EditError::Refused`]: the file changed since it was read, cannot be replaced, or the disk fails.
     pub fn commit(self) -> Result<Loaded, EditError> {
         let write = self.write;
-        if write.old.as_ref() != Some(&write.new) {
-            let mut made = Made::default();
-            for (path, secret) in &write.secrets {
-                made.write(path, secret)
-                    .map_err(|error| refused(path, &error))?;
-            }
-            replace(&write.file, write.old.as_ref(), &write.new, &write.like)?;
-            made.keep();
-            write.remove_unnamed();
+        if write.old.as_ref() == Some(&write.new) {
+            return Ok(self.loaded);
+        }
+        let note = Note::new(&write.secrets_dir, &write.like);
+        let told = |error: io::Error| refused(&note.path, &error);
+        let settled = note.settle(&write).map_err(told);
+        let given_up = write.given_up();
+        let made = write
+            .secrets
+            .iter()
+            .filter_map(|(path, _)| path.file_name());
+        let names: Vec<&OsStr> = made
+            .chain(given_up.iter().filter_map(|path| path.file_name()))
+            .collect();
+        if !names.is_empty() {
+            // An edit without secrets does not fail for what is the matter in their folder.
+            settled?;
+            note.write(&names).map_err(told)?;
+        }
+        let mut made = Made::default();
+        for (path, secret) in &write.secrets {
+            made.write(path, secret)
+                .map_err(|error| refused(path, &error))?;
+        }
+        replace(&write.file, write.old.as_ref(), &write.new, &write.like)?;
+        made.keep();
+        for path in given_up {
+            // The next edit tries again, by the note.
+            std::fs::remove_file(path).ok();
         }
         Ok(self.loaded)
     }
 }
 
 impl Write {
-    /// Secrets that were put into the folder by earlier edits. Others are not ours to remove.
-    fn remove_unnamed(&self) {
-        let folder = std::path::absolute(&self.secrets_dir).ok();
-        for path in &self.unnamed {
-            let is_there = path
-                .parent()
-                .and_then(|parent| std::path::absolute(parent).ok())
-                == folder;
-            let name = path.file_name().map(|name| name.to_string_lossy());
-            if is_there && name.is_some_and(|name| is_of_ours(&name)) {
-                // A file that stays is of no harm: nothing names it.
-                std::fs::remove_file(path).ok();
-            }
+    /// Files of secrets that earlier edits made, and that nothing names any more. Others are not ours to remove.
+    fn given_up(&self) -> Vec<&PathBuf> {
+        let is_ours = |path: &&PathBuf| {
+            let name = path.file_name().map(OsStr::to_string_lossy);
+            self.is_in_folder(path) && name.is_some_and(|name| is_of_ours(&name))
+        };
+        self.unnamed.iter().filter(is_ours).collect()
+    }
+
+    fn is_in_folder(&self, path: &Path) -> bool {
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        path.parent().and_then(absolute) == absolute(&self.secrets_dir)
+    }
+}
+
+/// The names of the files that an edit of one configuration makes and gives up, in the folder of secrets. Others may
+/// have theirs there.
+struct Note {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl Note {
+    fn new(folder: &Path, config: &Path) -> Self {
+        let mut hasher = DefaultHasher::new();
+        config.canonicalize().unwrap_or_default().hash(&mut hasher);
+        Self {
+            folder: folder.to_path_buf(),
+            path: folder.join(format!("{TEMPORARY}{:016x}", hasher.finish())),
         }
     }
+
+    /// Removes what an edit that was killed has left, if the configuration does not name it.
+    fn settle(&self, write: &Write) -> io::Result<()> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let is_named = |name: &str| {
+            let mut named = write.named.iter().filter(|path| write.is_in_folder(path));
+            named.any(|path| path.file_name() == Some(OsStr::new(name)))
+        };
+        for name in text
+            .lines()
+            .filter(|name| is_of_ours(name) && !is_named(name))
+        {
+            match std::fs::remove_file(self.folder.join(name)) {
+                Err(error) if !is_absent(&error) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        std::fs::remove_file(&self.path)
+    }
+
+    fn write(&self, names: &[&OsStr]) -> io::Result<()> {
+        make_folder(&self.folder)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&self.path)?;
+        for name in names {
+            file.write_all(name.as_encoded_bytes())?;
+            file.write_all(b"\n")?;
+        }
+        file.sync_all()?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // Mostly there is none; one that stays is settled by the next edit.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Files that go again unless they are kept.

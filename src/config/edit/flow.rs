@@ -55,6 +55,9 @@ struct Pieces<'n> {
 
 impl Pieces<'_> {
     fn joined(&self, steps: &[Step]) -> String {
+        if self.parts.is_empty() {
+            return self.filled(steps);
+        }
         let mut text = String::new();
         // What stands after the last piece that was written, up to where the next one begins.
         let mut gap = self.gap(0).to_owned();
@@ -71,13 +74,10 @@ impl Pieces<'_> {
                     next = index + 1;
                 }
                 Step::New(name, want) => {
-                    let new = match name {
-                        Some(name) => format!("{}: {}", key(name), inline(want, self.quotes)),
-                        None => inline(want, self.quotes_here),
-                    };
+                    let new = self.new(name.as_deref(), want);
                     let old = |step: &Step| matches!(step, Step::Old(..));
                     let is_last = !steps.iter().skip(number).any(old);
-                    if is_last {
+                    if is_last && number > 0 {
                         gap = self.without(gap, next..self.parts.len());
                         next = self.parts.len();
                     }
@@ -90,6 +90,29 @@ impl Pieces<'_> {
         }
         text.push_str(&self.without(gap, next..self.parts.len()));
         text
+    }
+
+    /// An empty collection with its first parts, before the bracket that closes it.
+    fn filled(&self, steps: &[Step]) -> String {
+        let new: Vec<String> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::New(name, want) => Some(self.new(name.as_deref(), want)),
+                Step::Old(..) => None,
+            })
+            .collect();
+        let whole = self.places.slice(self.node.mark.start..self.node.end);
+        let (open, close) = whole
+            .split_at_checked(whole.len().saturating_sub(1))
+            .unwrap_or((whole, ""));
+        format!("{open}{}{close}", new.join(", "))
+    }
+
+    fn new(&self, name: Option<&str>, want: &Want) -> String {
+        match name {
+            Some(name) => format!("{}: {}", key(name), inline(want, self.quotes)),
+            None => inline(want, self.quotes_here),
+        }
     }
 
     /// A gap after parts that stood behind it are gone.

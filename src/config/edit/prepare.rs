@@ -65,6 +65,7 @@ pub fn prepare(
             .map(|file| (file.path, with_newline(&file.secret)))
             .collect(),
         secrets_dir: before.config.admin.secrets_dir.clone(),
+        named: before.files.clone(),
         unnamed: before
             .files
             .iter()

@@ -30,7 +30,7 @@ pub(super) enum Step {
     New(Option<String>, Want),
 }
 
-/// The parts of a collection after a change; none when the change is no other than to write it anew.
+/// The parts of a collection after a change; none when it becomes something else.
 pub(super) fn steps(node: &Node, alter: &Alter, reading: Reading) -> Option<Vec<Step>> {
     let steps = match (&node.value, alter) {
         (Value::Mapping(entries), Alter::Fields(fields)) => {
@@ -68,8 +68,7 @@ pub(super) fn steps(node: &Node, alter: &Alter, reading: Reading) -> Option<Vec<
         (Value::Sequence(items), Alter::Set(Want::List(wants))) => list(items, wants, reading),
         (Value::Mapping(_) | Value::Sequence(_) | Value::Scalar(_), _) => return None,
     };
-    let has_old = steps.iter().any(|step| matches!(step, Step::Old(..)));
-    has_old.then_some(steps)
+    Some(steps)
 }
 
 /// What stands where nothing was; none for nothing.

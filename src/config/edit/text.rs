@@ -168,7 +168,7 @@ impl Editor<'_> {
             Alter::Set(_) | Alter::Fields(_) => as_new(alter)?,
         };
         if let Some(steps) = steps(part.value, alter, reading) {
-            if self.places.is_flow(part.value) {
+            if self.places.is_flow(part.value) && self.has_content(part.value) {
                 let new = flow::edited(self.places, part.value, alter, self.quotes, reading);
                 self.splices
                     .replace(part.value.mark.start..part.value.end, new);
@@ -185,6 +185,11 @@ impl Editor<'_> {
         self.write(part, &want, indent)
     }
 
+    /// Whether a collection in flow style has parts or comments.
+    fn has_content(&self, node: &Node) -> bool {
+        !is_empty(node) || self.places.slice(node.mark.start..node.end).contains('#')
+    }
+
     /// Whether a change of fields names all that there are.
     fn has_no_other(&self, node: &Node, alter: &Alter) -> bool {
         match (&node.value, alter) {
@@ -196,9 +201,10 @@ impl Editor<'_> {
         }
     }
 
-    /// Whether [`Editor::block`] can do it.
+    /// Whether [`Editor::block`] can do it; where nothing stays, it is written anew.
     fn can_edit(&self, node: &Node, steps: &[Step]) -> bool {
-        let Some(parts) = self.places.parts(node) else {
+        let has_old = steps.iter().any(|step| matches!(step, Step::Old(..)));
+        let Some(parts) = self.places.parts(node).filter(|_| has_old) else {
             return false;
         };
         let begins_old = matches!(steps.first(), Some(Step::Old(..)));

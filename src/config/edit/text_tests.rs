@@ -324,6 +324,21 @@ fn of_a_mapping_only_the_keys_that_differ_change() {
 }
 
 #[test]
+fn a_flow_collection_of_which_nothing_stays_is_filled_anew() {
+    for (before, after) in [
+        ("{ X-A: 1, X-B: 2 } # c", "{ X-C: \"3\", X-D: d } # c"),
+        (
+            "{ # one\n      X-A: 1, # two\n      # three\n    } # four",
+            "{ # one\n      X-C: \"3\", # two\n      X-D: d,\n      # three\n    } # four",
+        ),
+    ] {
+        let text = |headers: &str| format!("subscriptions:\n  a:\n    headers: {headers}\n");
+        let headers = json!({"headers": {"X-C": "3", "X-D": "d"}});
+        becomes(&text(before), &patch(&headers), &text(after));
+    }
+}
+
+#[test]
 fn long_values_are_written_in_block_style() {
     let events: Vec<String> = (0..12)
         .map(|number| format!("invoice.{number}.created"))
@@ -348,6 +363,10 @@ fn a_new_subscription_comes_last() {
         ("subscriptions:\n  a:\n    url: x", format!("subscriptions:\n  a:\n    url: x\n{}", block.trim_end())),
         ("subscriptions: {} # none\nlog:\n", format!("subscriptions: # none\n{block}log:\n")),
         ("subscriptions:", format!("subscriptions:\n{}", block.trim_end())),
+        (
+            "subscriptions: { # none\n  }\n",
+            "subscriptions: { # none\n  new: {url: https://a.example.com/, events: [a.*, \"!a.b\"], headers: {X-A: b}}}\n".to_owned(),
+        ),
         ("subscriptions: ~\n", format!("subscriptions:\n{block}")),
         ("", format!("subscriptions:\n{block}")),
         ("# nothing yet\n", format!("# nothing yet\nsubscriptions:\n{block}")),
@@ -378,6 +397,10 @@ fn a_subscription_goes_with_its_lines() {
             "subscriptions: {b: {}}\n",
         ),
         ("subscriptions: {a: {url: x}}\n", "subscriptions: {}\n"),
+        (
+            "subscriptions: { # one\n  # two\n  a: {url: x}, # its own\n  # three\n  }\n",
+            "subscriptions: { # one\n  # two\n  # three\n  }\n",
+        ),
         (
             "subscriptions:\n  ? a\n  : active: false\n  b: {}\n",
             "subscriptions:\n  b: {}\n",

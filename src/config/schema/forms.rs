@@ -169,7 +169,11 @@ fn widen(parts: &mut Map<String, Value>) {
             Value::Array(names) => names,
             one => vec![one],
         };
-        names.extend([json!("number"), json!("boolean")]);
+        for plain in [json!("number"), json!("boolean")] {
+            if !names.contains(&plain) {
+                names.push(plain);
+            }
+        }
         *kind = Value::Array(names);
     }
 }

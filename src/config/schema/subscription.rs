@@ -42,7 +42,7 @@ pub(super) fn own(writer: For) -> Map<String, Value> {
     }
     fields.extend(keys([
         ("events", key("Which types, needed while active: patterns such as invoice.*, *, and !invoice.draft to exclude.", list(json!({"type": "string", "minLength": 1, "maxLength": 257})), json!([]))),
-        ("match", key("What an event must be equal to, all of it: JSON pointers into the body (/tenant_id) or header: and a header's name, to texts. At most 16.", json!({"type": "object", "propertyNames": {"pattern": "^(/|header:.)"}, "additionalProperties": text(), "maxProperties": MAX_CONDITIONS}), json!({}))),
+        ("match", key("What an event must be equal to, all of it: JSON pointers into the body (/tenant_id) or header: and a header's name, to texts. At most 16.", json!({"type": "object", "propertyNames": {"pattern": "^(/|header:.)"}, "additionalProperties": {"type": ["string", "number", "boolean"], "minLength": 1}, "maxProperties": MAX_CONDITIONS}), json!({}))),
         ("when", key("What else must be true of an event: a CEL expression over type, id, source, subject, key, headers and data (the JSON body, else null).", json!({"type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX}), Value::Null)),
         ("locked", key("true: nothing but the file edits, disables or rotates it.", boolean(), json!(false))),
     ]));

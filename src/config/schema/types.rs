@@ -145,7 +145,7 @@ mod tests {
             "title": 123, "description": true, "url": 1, "events": ["a", 2], "secret": 123_456_789_012_u64,
             "headers": {"X-A": "b", "X-B": 1}, "give_up_on": [404, "410"], "concurrency": "5",
             "signature": {"standard": {"prefix": 1}}, "tls": {"min_version": 1.2}, "timeout": 5,
-            "rate_limit": false, "method": "POST",
+            "rate_limit": false, "method": "POST", "when": true,
         });
         assert_eq!(
             found(&wrong),
@@ -162,6 +162,7 @@ mod tests {
                 "tls.min_version: expected text, found a number",
                 "timeout: expected text, found a number",
                 "rate_limit: expected text, found a boolean",
+                "when: expected text, found a boolean",
             ]
         );
     }
@@ -171,7 +172,7 @@ mod tests {
         let right = json!({
             "title": null, "url": "x", "events": [], "headers": ["a: b"], "signature": ["github", {"hookshot": {"algorithm": "sha1"}}],
             "retry": {"initial": "1s", "factor": 2, "jitter": 0}, "auto_disable": {"dead": 3}, "concurrency": -1, "active": "x",
-            "nonsense": 1, "previous_secrets": {}, "tls": {"ca_file": null}, "notify_after": 5,
+            "nonsense": 1, "match": {"/live": true, "/n": 7, "/a": "b"}, "previous_secrets": {}, "tls": {"ca_file": null}, "notify_after": 5,
         });
         assert_eq!(found(&right), Vec::<String>::new());
         let redacted = json!({"headers": {"X-A": {"redacted": true}}, "signature": "none", "retry": {"schedule": ["1s"]}});

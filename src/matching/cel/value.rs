@@ -56,7 +56,7 @@ pub(super) enum Type {
     String,
     List,
     Map,
-    OfType,
+    Meta,
 }
 
 impl Type {
@@ -199,7 +199,7 @@ impl Value<'_> {
             Self::String(_) => Type::String,
             Self::List(_) => Type::List,
             Self::Map(_) => Type::Map,
-            Self::Type(_) => Type::OfType,
+            Self::Type(_) => Type::Meta,
         }
     }
 

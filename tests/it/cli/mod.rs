@@ -4,6 +4,7 @@ mod operate;
 mod run;
 mod scripted;
 mod send;
+mod tour;
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! Edits on their way to the disk: races, what cannot be written, and what is kept of the file.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -178,4 +179,35 @@ fn an_edit_that_changes_nothing_writes_nothing() {
         (before.ino(), before.mtime_nsec()),
         (after.ino(), after.mtime_nsec())
     );
+}
+
+#[test]
+fn files_of_secrets_of_a_killed_edit_go_with_the_next() {
+    let place = Place::with_secrets("  a: {url: https://a.example.com/, events: [x]}\n");
+    place
+        .edit("a", patch(json!({"secret": super::SECRET})))
+        .unwrap();
+    let named = place.others();
+    // As a kill leaves it: the note, a file that nothing names, and names that an edit would never give.
+    let orphan = "b-0123456789abcdef";
+    for name in [orphan, "c-0123456789abcdef", "mine"] {
+        std::fs::write(place.path("secrets").join(name), "x").unwrap();
+    }
+    let mut hasher = DefaultHasher::new();
+    place.path.canonicalize().unwrap().hash(&mut hasher);
+    let note = format!(".sidehook-{:016x}", hasher.finish());
+    let names = format!(
+        "{orphan}\n{}\nmine\n../config.yaml\ngone-0123456789abcdef\n",
+        named[0]
+    );
+    std::fs::write(place.path("secrets").join(note), names).unwrap();
+    place.edit("a", title("x")).unwrap();
+    let mut left = vec![
+        named[0].clone(),
+        "c-0123456789abcdef".to_owned(),
+        "mine".to_owned(),
+    ];
+    left.sort();
+    assert_eq!(place.others(), left);
+    place.load();
 }

@@ -270,6 +270,17 @@ fn fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         pick(vec![json!([599, 300, 404])]).prop_map(|statuses| ("give_up_on", statuses)),
         pick(vec![json!("key"), json!("strict")]).prop_map(|order| ("order", order)),
         pick(vec![json!({"min_version": "1.3"})]).prop_map(|tls| ("tls", tls)),
+        pick(vec![
+            json!({"/a": "b", "/n": 7.5, "header:X-A": "no"}),
+            json!({"/x~1y": true}),
+        ])
+        .prop_map(|conditions| ("match", conditions)),
+        pick(vec![
+            json!("data.a > 1 && headers[\"x-a\"] == 'b # c: d'"),
+            json!("type == 'a' ||\n  has(data.b)"),
+        ])
+        .prop_map(|when| ("when", when)),
+        pick(vec![json!("deliver")]).prop_map(|error| ("when_error", error)),
         pick(vec![json!(["a@example.com"])]).prop_map(|notify| ("notify", notify)),
     ];
     prop::collection::vec(one, 0..12)

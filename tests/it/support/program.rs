@@ -21,6 +21,7 @@ pub(crate) fn sidehook(folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(folder)
         .env_remove("SIDEHOOK_CONFIG")
+        .env_remove("SIDEHOOK_TOKEN")
         .env_remove("STATE_DIRECTORY")
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null());
