@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Command;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use crate::cli::Cli;
 use crate::cli::help::command;
 
 /// What stands below the help of `completions`.
@@ -87,12 +88,11 @@ fn write(path: &Path, page: &[u8]) -> anyhow::Result<()> {
 
 /// Every page with its name, that of the program first.
 fn pages() -> Vec<(String, Vec<u8>)> {
-    let program = command();
+    // `help` has no page that it could refer to.
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
     let mut pages = vec![("sidehook".to_owned(), page(program.clone()))];
     for known in program.get_subcommands() {
-        if known.get_name() == "help" {
-            continue;
-        }
         let name = format!("sidehook-{}", known.get_name());
         pages.push((name, page(known.clone())));
     }

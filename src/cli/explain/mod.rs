@@ -36,7 +36,7 @@ Examples:
 Nothing is posted, stored or sent: the configuration file alone is asked.
 Exit codes: 0 explained; 1 the event would be refused; 2 usage or configuration error.";
 
-/// Explain which subscriptions an event is for, which not and why, and the request that each endpoint would get
+/// Explain which subscriptions an event is for, which not and why, and what each endpoint would get
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

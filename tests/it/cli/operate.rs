@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::cli::scripted::Scripted;
 use crate::cli::text;
 use crate::support::program::{Program, output, sidehook};
+use crate::support::until;
 
 const TOKEN: &str = "canary-token-of-thirty-two-characters";
 
@@ -269,25 +270,16 @@ fn many_are_counted_begun_and_waited_for() {
     assert_eq!(text(&done.stdout), "1 delivery replayed; it was stopped\n");
 }
 
-#[test]
-fn ctrl_c_ends_the_waiting_and_says_how_to_end_the_replay() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_the_waiting_and_says_how_to_end_the_replay() {
     let running =
         json!({"id": "7", "status": "running", "matched": 2, "replayed": 1, "skipped": 0});
-    let sidecar = Scripted::start(vec![
-        (202, json!({"id": "7", "matched": 2})),
-        (200, running),
-    ]);
+    let begun = json!({"id": "7", "matched": 2});
+    let sidecar = Scripted::start(vec![(202, begun), (200, running)]);
     let folder = tempfile::tempdir().unwrap();
-    let waiting = Program::start(command(
-        &sidecar,
-        &folder,
-        &["replay", "--subscription", "a"],
-    ));
-    let end = std::time::Instant::now() + crate::support::DEADLINE;
-    while sidecar.asked().len() < 3 {
-        assert!(std::time::Instant::now() < end, "it does not wait");
-        std::thread::yield_now();
-    }
+    let arguments = ["replay", "--subscription", "a"];
+    let waiting = Program::start(command(&sidecar, &folder, &arguments));
+    until("it waits", async || sidecar.asked().len() >= 3).await;
     waiting.signal(rustix::process::Signal::INT);
     waiting.complained("to stop it: sidehook cancel 7");
     assert_eq!(waiting.end().0, Some(1));

@@ -53,10 +53,11 @@ impl Scripted {
                 if let Some(question) = read(&mut stream) {
                     heard.lock().unwrap().push(question);
                 }
-                let answer = match answers.len() {
-                    1 => answers[0].clone(),
-                    _ => answers.pop_front().unwrap(),
-                };
+                let last = answers.len() == 1;
+                let answer = answers.pop_front().unwrap();
+                if last {
+                    answers.push_back(answer.clone());
+                }
                 // The command may be gone.
                 drop(stream.write_all(answer.as_bytes()));
             }
@@ -93,7 +94,7 @@ fn read(stream: &mut TcpStream) -> Option<Asked> {
         }
         match stream.read(&mut buffer).unwrap_or(0) {
             0 => return None,
-            count => bytes.extend_from_slice(&buffer[..count]),
+            count => bytes.extend_from_slice(buffer.get(..count).unwrap()),
         }
     }
 }

@@ -24,10 +24,11 @@ impl Tour {
         let folder = tempfile::tempdir().unwrap();
         crate::cli::write_config(folder.path(), subscriptions);
         let (relay, line) = Program::relay(folder.path());
+        let address = |listener| line.get(listener).unwrap().as_str().unwrap().to_owned();
         Self {
             _relay: relay,
-            events: line["events"].as_str().unwrap().to_owned(),
-            admin: format!("http://{}", line["admin"].as_str().unwrap()),
+            events: address("events"),
+            admin: format!("http://{}", address("admin")),
             folder,
         }
     }
