@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per topic.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test that cannot go on fails"
