@@ -30,7 +30,11 @@ pub(super) async fn of_subscription(call: Call) -> Result<Answer, Refusal> {
     if !call.admin.knows(&name) {
         return Err(Refusal::not_found(NO_SUBSCRIPTION));
     }
-    let found = call.admin.store.attempts(&name, filter, page).await?;
+    let mut found = call.admin.store.attempts(&name, filter, page).await?;
+    // Kept in the order in which they ended; attempts side by side may have begun in another.
+    found
+        .items
+        .sort_by_key(|it| std::cmp::Reverse(it.attempt.started_at));
     Ok(list(found, |it| {
         AttemptView::new(&it.delivery, &it.event_type, &it.attempt)
     }))

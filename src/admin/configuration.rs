@@ -273,6 +273,8 @@ pub(super) struct ReloadedView {
     changed: usize,
     /// Those that are gone
     removed: usize,
+    /// Keys whose change since the start takes effect at the next one
+    at_next_start: Vec<&'static str>,
     /// Deliveries of those that are gone which were cancelled
     cancelled_deliveries: u64,
     /// Those that are gone whose deliveries are not cancelled because an attempt of them is in flight
@@ -306,6 +308,7 @@ pub(super) async fn reload(call: Call) -> Result<Answer, Refusal> {
         added: reloaded.added,
         changed: reloaded.changed,
         removed: reloaded.removed,
+        at_next_start: reloaded.at_next_start,
         cancelled_deliveries: 0,
         in_flight: Vec::new(),
     };

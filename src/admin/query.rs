@@ -104,9 +104,9 @@ impl Query {
         }
     }
 
-    /// A subscription's name.
+    /// A subscription's name, one of our own included.
     pub(super) fn name(&self, name: &str) -> Result<Option<SubscriptionName>, Refusal> {
-        let parsed = self.get(name).map(str::parse).transpose();
+        let parsed = self.get(name).map(SubscriptionName::known).transpose();
         parsed.map_err(|error: NameError| Refusal::invalid_at(name, error.to_string()))
     }
 

@@ -12,7 +12,7 @@ use crate::admin::query::{TIME_EXPECTED, time};
 use crate::admin::refusal::Refusal;
 use crate::admin::views::{List, State, Time};
 use crate::config::{RATE_EXPECTED, parse_rate, written_rate};
-use crate::domain::{DeliveryState, Timestamp};
+use crate::domain::{DeliveryState, SubscriptionName, Timestamp};
 use crate::store::{ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
 
 const NO_REPLAY: &str = "there is no such bulk replay, or it is no longer kept";
@@ -197,8 +197,7 @@ fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
         fields.errors.push((name.clone(), message));
     }
     let subscription = fields.text("subscription", |text| {
-        text.parse()
-            .map_err(|error: crate::domain::NameError| error.to_string())
+        SubscriptionName::known(text).map_err(|error| error.to_string())
     });
     if subscription.is_none() && !fields.has_error("subscription") {
         fields.error("subscription", "expected the name of a subscription");

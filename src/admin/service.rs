@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
@@ -64,8 +64,19 @@ impl Admin {
                 let admin = self.clone();
                 // On the heap: handlers differ in size, and most calls need little.
                 Box::pin(async move {
+                    let has_body = !request.body().is_end_stream();
                     let answered = admin.answer(surface, peer, request).await;
-                    Ok::<Answer, Infallible>(answered.unwrap_or_else(Refusal::into_answer))
+                    let answer = answered.unwrap_or_else(|refusal| {
+                        let mut answer = refusal.into_answer();
+                        // What is left of a body that was not read ends the connection: said, so that nobody uses it again.
+                        if has_body {
+                            answer
+                                .headers_mut()
+                                .insert(CONNECTION, HeaderValue::from_static("close"));
+                        }
+                        answer
+                    });
+                    Ok::<Answer, Infallible>(answer)
                 })
             }))
     }

@@ -23,9 +23,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::answer::Answer;
+use crate::admin::control::Control;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::views::{Disabled, Ended, Failure, State, Time, millis};
+use crate::config::Config;
 use crate::domain::{Status, SubscriptionName};
 use crate::feed::{AttemptEnded, Happening};
 
@@ -56,6 +58,8 @@ pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
         happenings: call.admin.feed.listen(),
         subscription,
         stop: call.admin.stop.clone(),
+        admitted_by: call.admin.control.config(),
+        control: call.admin.control.clone(),
         begun: false,
         _place: place,
     };
@@ -76,6 +80,9 @@ struct Listener {
     /// Only what concerns this one.
     subscription: Option<SubscriptionName>,
     stop: CancellationToken,
+    control: Control,
+    /// The configuration whose tokens let this one in.
+    admitted_by: Arc<Config>,
     begun: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -88,13 +95,19 @@ impl Listener {
             return Some(Bytes::from_static(b": listening\n\n"));
         }
         let stop = self.stop.clone();
-        tokio::select! {
+        let text = tokio::select! {
             biased;
             () = stop.cancelled() => None,
             text = timeout(HEARTBEAT, self.heard()) => {
                 text.unwrap_or(Some(Bytes::from_static(b": nothing\n\n")))
             }
-        }
+        };
+        text.filter(|_| self.is_let_in())
+    }
+
+    /// Other tokens, and everybody has to show theirs again: one that was taken away must not go on listening.
+    fn is_let_in(&self) -> bool {
+        self.control.config().admin.tokens == self.admitted_by.admin.tokens
     }
 
     async fn heard(&mut self) -> Option<Bytes> {
@@ -194,7 +207,10 @@ impl AttemptTold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DeliveryId, DeliveryState, EventId, Timestamp};
+    use tokio::sync::watch;
+
+    use crate::config::{AdminToken, Scopes};
+    use crate::domain::{DeliveryId, DeliveryState, EventId, Secret, Timestamp};
     use crate::feed::Feed;
 
     fn cancelled(subscription: &str) -> Happening {
@@ -207,12 +223,42 @@ mod tests {
         }
     }
 
+    fn control(config: Config) -> (watch::Sender<Arc<Config>>, Control) {
+        let (in_force, seen) = watch::channel(Arc::new(config));
+        let (control, _) = Control::new(seen);
+        (in_force, control)
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_taken_away_hears_nothing_more() {
+        let (feed, stop) = (Feed::default(), CancellationToken::new());
+        let mut revoked = listener(&feed, None, &stop);
+        let (in_force, control) = control(Config::default());
+        revoked.control = control;
+        feed.tell(|| cancelled("a"));
+        assert!(heard(&mut revoked).await.contains("cancelled"));
+        let mut changed = Config::default();
+        changed.admin.tokens.push(AdminToken {
+            name: "new".to_owned(),
+            token: Secret::new(vec![b'x'; 32]),
+            scopes: Scopes {
+                read: true,
+                manage: false,
+            },
+        });
+        in_force.send_replace(Arc::new(changed));
+        feed.tell(|| cancelled("a"));
+        assert_eq!(revoked.next().await, None);
+    }
+
     fn listener(feed: &Feed, subscription: Option<&str>, stop: &CancellationToken) -> Listener {
         let places = Streams::default();
         Listener {
             happenings: feed.listen(),
             subscription: subscription.map(|name| name.parse().unwrap()),
             stop: stop.clone(),
+            control: control(Config::default()).1,
+            admitted_by: Arc::default(),
             begun: true,
             _place: places.0.try_acquire_owned().unwrap(),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::admin::{Command, EditDone, EditRefusal, EditRequest, TestAttempt};
 use crate::app::Running;
 use crate::app::loading::{EditAnswer, Prepared, Written};
-use crate::config::{self, Config, ConfigError, Edit, EditError, Subscription};
+use crate::config::{self, Change, Config, ConfigError, Edit, EditError, Subscription};
 use crate::domain::StatusError;
 
 impl Running {
@@ -103,7 +103,14 @@ impl Running {
             self.announcer.notices().reload_failed(problems);
         }
         result.map_err(EditRefusal::NotInForce)?;
-        self.set_status(request)?;
+        match (&request.change, request.enable) {
+            // What disabled one of this name that was there before is of no concern to a new one.
+            (Some(Change::Create(_)), None) => match self.lanes.enable(&request.name) {
+                Ok(()) | Err(StatusError::Inactive) => {}
+                Err(error) => return Err(error.into()),
+            },
+            _ => self.set_status(request)?,
+        }
         Ok(EditDone {
             generated_secret: written.generated_secret,
         })

@@ -21,7 +21,10 @@ const EVENTS_DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same for operators, who can ask again.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// Connections of operators at the same time.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
+const ADMIN_CONNECTIONS_MAX: usize = 512;
+/// Connections of operators on which nothing is asked are closed after this: probes and scrapers must find a place. More than a
+/// heartbeat of the stream.
+const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a listener can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +140,7 @@ impl Bound {
         }
         let limits = Limits {
             connections: ADMIN_CONNECTIONS_MAX,
+            idle_timeout: ADMIN_IDLE_TIMEOUT,
             drain_timeout: ADMIN_DRAIN_TIMEOUT,
             ..Limits::default()
         };

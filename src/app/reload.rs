@@ -41,6 +41,7 @@ impl Running {
                 added,
                 changed,
                 removed,
+                at_next_start: _,
             }) => {
                 tracing::info!(added, changed, removed, "configuration reloaded");
             }
@@ -68,8 +69,13 @@ impl Running {
             watcher.watch(&prepared.files);
         }
         log_warnings(&prepared.warnings);
-        self.say_what_needs_a_restart(&config);
-        let reloaded = Reloaded::between(&self.config, &config);
+        let reloaded = Reloaded {
+            at_next_start: at_next_start(&self.started_with, &config),
+            ..Reloaded::between(&self.config, &config)
+        };
+        for key in &reloaded.at_next_start {
+            tracing::warn!(key, "a change of this key takes effect at the next start");
+        }
         self.in_force.send_replace(Arc::clone(&config));
         self.config = config;
         Ok(reloaded)
@@ -94,12 +100,6 @@ impl Running {
             ));
         }
         Ok(())
-    }
-
-    fn say_what_needs_a_restart(&self, new: &Config) {
-        for key in at_next_start(&self.started_with, new) {
-            tracing::warn!(key, "a change of this key takes effect at the next start");
-        }
     }
 
     fn problem(&self, path: &str, message: &str) -> ConfigError {

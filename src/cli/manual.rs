@@ -64,6 +64,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     let pages = pages();
     if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         for (name, page) in &pages {
             write(&folder.join(format!("{name}.1")), page)?;
         }

@@ -27,7 +27,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{FromArgMatches, Parser, Subcommand};
+use http::StatusCode;
 
+use crate::cli::client::CallError;
 use crate::config::{self, ConfigError, Environment, Loaded};
 use crate::domain::{Clock, SystemClock};
 
@@ -167,7 +169,10 @@ fn failure(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     drop(writeln!(stderr, "error: {error:#}"));
-    ExitCode::FAILURE
+    // What the sidecar finds wrong with values, or with its configuration.
+    let refused: Option<&CallError> = error.downcast_ref();
+    let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY);
+    ExitCode::from(if is_wrong { 2 } else { 1 })
 }
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.

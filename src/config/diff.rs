@@ -23,7 +23,7 @@ const AT_START: [&str; 5] = [
 ];
 
 /// What a reload changes, in numbers of subscriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reloaded {
     /// New in the file.
     pub added: usize,
@@ -31,6 +31,8 @@ pub struct Reloaded {
     pub changed: usize,
     /// Gone from the file.
     pub removed: usize,
+    /// Keys whose change takes effect at the next start.
+    pub at_next_start: Vec<&'static str>,
 }
 
 impl Reloaded {

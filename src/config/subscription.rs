@@ -17,6 +17,9 @@ use crate::egress::AddressPolicy;
 /// The most characters of a title.
 const MAX_TITLE: usize = 64;
 
+/// The most patterns of one subscription.
+const MAX_PATTERNS: usize = 1000;
+
 const BLANK: &str = "can't be blank";
 
 const NO_MAIL: &str = "without effect, as notifications.smtp is not set";
@@ -61,6 +64,11 @@ pub(super) fn subscription(
         subscription.min_tls_version = tls.min_version;
     }
     subscription.url = fields.read("url", context, |node, context| {
+        // One that is blank is reported below.
+        let is_reported = subscription.active && is_blank(node);
+        if is_reported {
+            return None;
+        }
         endpoint(node, around.policy, context)
     });
     subscription.events = fields.read("events", context, events).unwrap_or_default();
@@ -116,12 +124,24 @@ fn report_blank(entry: &Entry, fields: Fields<'_>, context: &mut Context<'_>) {
 }
 
 fn is_blank(node: &Node) -> bool {
-    let is_empty = matches!(&node.value, Value::Sequence(items) if items.is_empty());
+    let is_empty = match &node.value {
+        Value::Sequence(items) => items.is_empty(),
+        Value::Scalar(scalar) => scalar.text.is_empty(),
+        Value::Mapping(_) => false,
+    };
     node.is_null() || is_empty
 }
 
 fn events(node: &Node, context: &mut Context<'_>) -> Option<Patterns> {
     let nodes = list(node, "a list of patterns such as [\"invoice.*\"]", context)?;
+    if nodes.len() > MAX_PATTERNS {
+        let found = nodes.len();
+        context.error(
+            node,
+            format!("expected at most {MAX_PATTERNS} patterns, found {found}"),
+        );
+        return None;
+    }
     let mut patterns = Patterns::default();
     for node in nodes {
         let Some(written) = text(node, context) else {

@@ -23,6 +23,13 @@ pub(super) struct SyntaxError {
     pub(super) is_ambiguous: bool,
 }
 
+/// Line and column of the end of a text, from 1: where it is wrong that nothing more comes.
+fn end(text: &str) -> (usize, usize) {
+    let text = text.trim_end();
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    (text.matches('\n').count() + 1, last.chars().count() + 1)
+}
+
 /// Fills in the text of all scalars of the first document of `text`.
 pub(super) fn fill(root: &mut Node, text: &str) -> Result<(), SyntaxError> {
     let Some(document) = serde_yaml::Deserializer::from_str(text).next() else {
@@ -30,9 +37,10 @@ pub(super) fn fill(root: &mut Node, text: &str) -> Result<(), SyntaxError> {
     };
     Fill(root).deserialize(document).map_err(|error| {
         let problem = syntax_problem(text);
-        let (line, column) = error
-            .location()
-            .map_or((1, 1), |location| (location.line(), location.column()));
+        let (line, column) = error.location().map_or_else(
+            || end(text),
+            |location| (location.line(), location.column()),
+        );
         SyntaxError {
             line,
             column,

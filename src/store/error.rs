@@ -83,7 +83,9 @@ pub enum VerbError {
     #[error("an attempt of it is in flight: try again when it has ended")]
     InFlight,
     /// Its subscription is disabled or gone from the file.
-    #[error("its subscription is disabled: enable it first")]
+    #[error(
+        "its subscription is disabled or gone from the file: deliveries are held until it is enabled or back"
+    )]
     Disabled,
     /// It was delivered, which cannot be taken back.
     #[error("it was delivered")]

@@ -24,7 +24,7 @@ POINTS = [("pwrite64", "journal/+"), ("fdatasync", "journal/+"), ("fsync", "jour
           ("unlink", "book.sqlite3-wal"), ("unlink", "book.sqlite3-shm"),
           ("pwrite64", "book.sqlite3-journal"), ("fsync", "book.sqlite3-journal"), ("unlink", "book.sqlite3-journal"),
           ("fallocate", "reserve"), ("ftruncate", "reserve"), ("fsync", "reserve"),
-          ("fsync", "."), ("mkdir", None), ("write", None), ("writev", None), ("sendto", None)]
+          ("fsync", "."), ("mkdir", None), ("rename", None), ("write", None), ("writev", None), ("sendto", None)]
 # Every call that changes files or tells a peer: one that the relay makes and POINTS lacks is a failure of this suite.
 WRITING = ("write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,msync,ftruncate,truncate,fallocate,rename,renameat,"
            "renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,sendto,sendmsg,sendmmsg,copy_file_range,sendfile,splice,io_uring_enter")

@@ -22,6 +22,9 @@ use crate::config::{Change, EditError, READ_ONLY, parse_duration};
 use crate::domain::{Secret, StatusError, SubscriptionName, SubscriptionNumber};
 use crate::store::VerbError;
 
+/// The most bytes of a secret that is given, as of one in a file.
+const SECRET_BYTES_MAX: usize = 64 * 1024;
+
 /// How long an old secret signs along if nobody says.
 const GRACE: &str = "24h";
 /// Random bytes of a secret that is made.
@@ -67,7 +70,7 @@ pub(in crate::admin) async fn put(mut call: Call) -> Result<Answer, Refusal> {
 
 /// `POST`: a new one.
 pub(in crate::admin) async fn create(mut call: Call) -> Result<Answer, Refusal> {
-    let name: SubscriptionName = match call.body.remove("name") {
+    let name: SubscriptionName = match call.body.shift_remove("name") {
         Some(Value::String(text)) => text.parse().map_err(|error: crate::domain::NameError| {
             Refusal::invalid_at("name", error.to_string())
         })?,
@@ -160,6 +163,13 @@ pub(in crate::admin) async fn rotate(call: Call) -> Result<Answer, Refusal> {
     let grace = grace.map_err(|error| Refusal::invalid_at("grace", error.to_string()))?;
     let (secret, is_made) = match call.body.get("secret") {
         None | Some(Value::Null) => (make_secret()?, true),
+        Some(Value::String(text)) if text.is_empty() => {
+            let message = "The webhook secret must be at least 12 characters.";
+            return Err(Refusal::invalid_at("secret", message));
+        }
+        Some(Value::String(text)) if text.len() > SECRET_BYTES_MAX => {
+            return Err(Refusal::invalid_at("secret", "expected at most 64 KiB"));
+        }
         Some(Value::String(text)) => (Secret::new(text.clone().into_bytes()), false),
         Some(_) => return Err(Refusal::invalid_at("secret", "expected a text")),
     };
@@ -194,7 +204,7 @@ fn known(call: &Call) -> Result<SubscriptionName, Refusal> {
 
 /// Takes `status` out: whether to enable it.
 fn status(body: &mut Map<String, Value>) -> Result<Option<bool>, Refusal> {
-    match body.remove("status") {
+    match body.shift_remove("status") {
         None => Ok(None),
         Some(Value::String(text)) if text == "active" => Ok(Some(true)),
         Some(Value::String(text)) if text == "disabled" => Ok(Some(false)),
@@ -204,7 +214,7 @@ fn status(body: &mut Map<String, Value>) -> Result<Option<bool>, Refusal> {
 
 /// Takes `name` out, which must be the one in the path.
 fn same_name(body: &mut Map<String, Value>, name: &SubscriptionName) -> Result<(), Refusal> {
-    match body.remove("name") {
+    match body.shift_remove("name") {
         None => Ok(()),
         Some(Value::String(text)) if text == name.as_str() => Ok(()),
         Some(_) => Err(Refusal::invalid_at("name", "a name cannot be changed")),

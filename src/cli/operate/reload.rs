@@ -111,6 +111,13 @@ fn said(reloaded: &Value) -> String {
             said.push_str(&format!(", {cancelled} cancelled"));
         }
     }
+    let waiting = reloaded.get("at_next_start").filter(|keys| {
+        let keys = keys.as_array();
+        keys.is_some_and(|keys| !keys.is_empty())
+    });
+    if let Some(keys) = waiting {
+        said.push_str(&format!("; at the next start: {}", parts(keys)));
+    }
     said
 }
 
@@ -136,6 +143,12 @@ mod tests {
         );
         assert_eq!(in_flight(&more).unwrap(), "a, b");
         assert_eq!(in_flight(&counts), None);
+        let later =
+            json!({"added": 0, "changed": 0, "removed": 0, "at_next_start": ["listen", "store"]});
+        assert_eq!(
+            said(&later),
+            "reloaded: 0 added, 0 changed, 0 removed; at the next start: listen, store"
+        );
     }
 
     #[test]

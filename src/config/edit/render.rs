@@ -40,7 +40,7 @@ pub(super) fn reads_as_text(plain: &str) -> bool {
 /// Whether a text can stand without quotes, in a line of its own and within a flow collection, and stays a text.
 fn can_be_plain(text: &str) -> bool {
     let is_safe = |character: char| {
-        character.is_alphanumeric() || " -_./:@%+=~*!?$&^();'#<>|\\".contains(character)
+        character.is_alphanumeric() || " -_./:@%+=~*!$&^();'#<>|\\".contains(character)
     };
     let first = text.chars().next();
     first.is_some_and(|first| first.is_alphanumeric() || "/._$(^".contains(first))

@@ -17,6 +17,9 @@ use crate::domain::{Secret, Timestamp};
 /// Bytes of the key of a generated secret.
 const KEY_BYTES: usize = 32;
 
+/// Previous secrets that a rotation leaves at most: each makes signature headers longer, and receivers take only so much.
+const PREVIOUS_MAX: usize = 8;
+
 const MANAGED: &str = "the secret comes from the environment or a credential: change it there";
 
 /// A file to be written before the configuration names it.
@@ -144,6 +147,12 @@ impl<'e> Vault<'e> {
                 .collect(),
             Some(Value::Scalar(_) | Value::Mapping(_)) | None => Vec::new(),
         };
+        if old.is_some() && previous.len() >= PREVIOUS_MAX {
+            let message = format!(
+                "{PREVIOUS_MAX} previous secrets sign along already: wait until one is over, or cut previous_secrets down"
+            );
+            return Err(EditError::Refused(message));
+        }
         previous.extend(old.map(|old| {
             Want::Map(vec![
                 ("secret".to_owned(), old),

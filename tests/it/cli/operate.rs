@@ -38,6 +38,12 @@ fn failed(done: &Output) -> &str {
     text(&done.stderr)
 }
 
+/// As what is wrong with values, or with the configuration.
+fn wrong(done: &Output) -> &str {
+    assert_eq!(done.status.code(), Some(2), "{}", text(&done.stdout));
+    text(&done.stderr)
+}
+
 fn page(data: Value) -> Value {
     json!({"data": data, "next_cursor": null})
 }
@@ -111,7 +117,7 @@ fn nothing_that_came_from_outside_steers_the_terminal() {
     }
     let nasty = json!({"detail": "\u{1b}[2J", "errors": {"\u{1b}": ["\u{1b}"]}});
     let (done, _) = run(vec![(422, nasty)], &["enable", "a"]);
-    assert!(!failed(&done).contains('\u{1b}'));
+    assert!(!wrong(&done).contains('\u{1b}'));
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn a_refusal_is_said_with_every_field() {
     let arguments = ["replay", "--subscription", "a", "--rate", "fast"];
     let (done, _) = run(vec![(422, problem)], &arguments);
     assert_eq!(
-        failed(&done),
+        wrong(&done),
         "error: some values are not valid\n  rate_limit: expected a whole number\n"
     );
 }

@@ -52,6 +52,13 @@ impl Tour {
         text(&done.stderr).to_owned()
     }
 
+    /// As what is wrong with values, or with the configuration.
+    fn wrong(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.status.code(), Some(2), "{arguments:?}");
+        text(&done.stderr).to_owned()
+    }
+
     /// The objects of a list.
     fn listed(&self, arguments: &[&str]) -> Vec<Value> {
         let lines = self.ok(&[arguments, &["--json"]].concat());
@@ -221,7 +228,7 @@ async fn an_operator_rotates_a_secret_and_reloads_what_changed() {
     assert!(tour.ok(&["status"]).contains("\nc     active"));
 
     crate::cli::write_config(tour.folder.path(), "  c: {url: 7}\n");
-    let refused = tour.refused(&["reload"]);
+    let refused = tour.wrong(&["reload"]);
     assert!(refused.contains("subscriptions.c.url: "), "{refused}");
 }
 
