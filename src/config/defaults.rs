@@ -24,11 +24,14 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The configuration of a file that says nothing, without subscriptions.
 impl Default for Config {
     fn default() -> Self {
+        let listen = Listen::default();
+        let mut network = network();
+        network.own_ports = listen.ports();
         Self {
-            listen: Listen::default(),
+            listen,
             ingest: Ingest::default(),
             store: StoreConfig::default(),
-            network: network(),
+            network,
             admin: AdminConfig::default(),
             notifications: Notifications::default(),
             log: Log::default(),
@@ -110,6 +113,7 @@ impl Default for Log {
 /// `network` when it is left out: public addresses on the ports of HTTPS.
 pub(super) fn network() -> AddressPolicy {
     AddressPolicy {
+        own_ports: Vec::new(),
         allow_private: Vec::new(),
         allow_metadata: false,
         ports: vec![443, 8443],

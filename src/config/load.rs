@@ -221,7 +221,8 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     let settings = fields.read("defaults", context, Settings::read_defaults);
     let store = store(fields, context);
     let admin = admin(fields, &store.path, context);
-    let network = network.unwrap_or_else(defaults::network);
+    let mut network = network.unwrap_or_else(defaults::network);
+    network.own_ports = listen.ports();
     let notifications = fields.read("notifications", context, |node, context| {
         notifications(node, &network, context)
     });

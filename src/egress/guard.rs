@@ -20,6 +20,9 @@ pub struct AddressPolicy {
     pub allow_metadata: bool,
     /// Ports that may be dialled, besides any port of addresses inside `allow_private`.
     pub ports: Vec<u16>,
+    /// Ports that sidehook itself listens on: not dialled on this machine, where an event would be posted to the relay
+    /// that delivers it, again and again.
+    pub own_ports: Vec<u16>,
 }
 
 /// Why an address may not be dialled.
@@ -30,6 +33,9 @@ pub enum Denied {
         "{0} is a cloud metadata address: it needs network.allow_metadata beside network.allow_private"
     )]
     Metadata(IpAddr),
+    /// Sidehook itself listens there.
+    #[error("{0} is a listener of sidehook itself")]
+    Own(SocketAddr),
     /// It is not a public address.
     #[error("{0} is not a public address and not in network.allow_private")]
     NotPublic(IpAddr),
@@ -54,6 +60,9 @@ impl AddressPolicy {
             .any(|network| network.contains(&ip));
         if is_metadata(ip) && !(allowed && self.allow_metadata) {
             return Err(Denied::Metadata(ip));
+        }
+        if ip.is_loopback() && self.own_ports.contains(&address.port()) {
+            return Err(Denied::Own(SocketAddr::new(ip, address.port())));
         }
         if allowed {
             return Ok(());

@@ -309,3 +309,27 @@ proptest! {
         prop_assert!(mapped || bits >> 125 == 1 || verdict.is_err());
     }
 }
+
+#[test]
+fn the_relays_own_listeners_are_never_dialled_on_this_machine() {
+    let policy = AddressPolicy {
+        allow_private: vec![
+            "127.0.0.0/8".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        ],
+        allow_metadata: false,
+        ports: vec![443],
+        own_ports: vec![8780],
+    };
+    let check = |address: &str| policy.check(address.parse().unwrap(), false);
+    for own in [
+        "127.0.0.1:8780",
+        "127.9.9.9:8780",
+        "[::ffff:127.0.0.1]:8780",
+        "[::1]:8780",
+    ] {
+        assert!(matches!(check(own), Err(Denied::Own(_))), "{own}");
+    }
+    assert_eq!(check("127.0.0.1:8790"), Ok(()));
+    assert_eq!(check("10.0.0.1:8780"), Ok(()));
+}

@@ -61,6 +61,21 @@ pub struct Listen {
     pub metrics: Option<ListenAddress>,
 }
 
+impl Listen {
+    /// The ports that it names; not those that the system or systemd chooses.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let addresses = self.events.iter().chain([&self.admin]).chain(&self.metrics);
+        let port = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(text) => text.rsplit_once(':')?.1.parse().ok(),
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
+        };
+        addresses
+            .filter_map(port)
+            .filter(|port| *port != 0)
+            .collect()
+    }
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {

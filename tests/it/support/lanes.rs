@@ -268,6 +268,7 @@ fn configuration(subscriptions: &[Subscription]) -> Config {
         .map(|subscription| (subscription.name.clone(), Arc::new(subscription.clone())));
     Config {
         network: AddressPolicy {
+            own_ports: Vec::new(),
             allow_private: vec!["127.0.0.0/8".parse().unwrap()],
             allow_metadata: false,
             ports: vec![443],
