@@ -92,7 +92,7 @@ pub(super) fn list<T, V: Serialize>(found: Listing<T>, view: impl FnMut(T) -> V)
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Attempt")]
 pub(super) struct AttemptView {
-    /// `<event id>.<subscription>.<attempt>`
+    /// `EVENT_ID.SUBSCRIPTION.ATTEMPT`
     id: String,
     /// Of which event
     event_id: String,

@@ -22,7 +22,7 @@ A cancelled delivery can be replayed.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The delivery (<event id>.<subscription>), or the number of a bulk replay
+    /// The delivery (EVENT_ID.SUBSCRIPTION), or the number of a bulk replay
     id: String,
     #[command(flatten)]
     common: Common,

@@ -28,7 +28,7 @@ const RESPONSE_CHARS_MAX: usize = 1000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only this delivery (<event id>.<subscription>), with its attempts and the beginning of each response
+    /// Only this delivery (EVENT_ID.SUBSCRIPTION), with its attempts and the beginning of each response
     #[arg(conflicts_with_all = ["subscription", "state", "since", "until", "limit"])]
     id: Option<String>,
     /// Only those for this subscription

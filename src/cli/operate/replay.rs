@@ -33,7 +33,7 @@ sidehook cancel with its number.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// This delivery (<event id>.<subscription>). A pending one is attempted now
+    /// This delivery (EVENT_ID.SUBSCRIPTION). A pending one is attempted now
     // Said here, too: what an option requires does not count when it conflicts with what is there.
     #[arg(
         required_unless_present_any = ["subscription", "list"],

@@ -1,6 +1,6 @@
 //! Edits of subscriptions that are edits of the file: only the lines concerned change.
 //!
-//! [`prepare`] reads the files, puts the edit into the text, and validates the whole configuration with it; nothing is
+//! [`prepare()`] reads the files, puts the edit into the text, and validates the whole configuration with it; nothing is
 //! written yet. [`Edited::commit`] writes. Who calls them sees to it that one edit is under way at a time; edits by other
 //! hands are noticed and never overwritten.
 

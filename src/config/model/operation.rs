@@ -16,7 +16,7 @@ pub struct AdminConfig {
     pub write_to: Option<PathBuf>,
     /// Where secrets made or set by the API are kept, resolved; by default `secrets` in the folder of the store.
     pub secrets_dir: PathBuf,
-    /// `Host` names besides localhost, 127.0.0.1 and [::1], for the events and admin listeners; lower case, without port.
+    /// `Host` names besides localhost, 127.0.0.1 and `[::1]`, for the events and admin listeners; lower case, without port.
     pub allowed_hosts: Vec<String>,
 }
 
