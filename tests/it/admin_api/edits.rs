@@ -387,3 +387,21 @@ async fn edits_of_many_at_once_are_all_made() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_that_is_made_again_is_new_and_written_in_the_order_given() {
+    let relay = Relay::start(LINES).await;
+    let made = json!({"name": "again", "url": "https://again.example/", "events": ["a"], "title": "Again", "signature": "none"});
+    let posted = edit(&relay, "POST", "/v1/subscriptions", made.clone()).await;
+    assert_eq!(posted.status, 201, "{}", posted.body);
+    let lines = "  again:\n    url: https://again.example/\n    events: [a]\n    title: Again\n    signature: none\n";
+    assert!(file(&relay).contains(lines), "{}", file(&relay));
+    let path = "/v1/subscriptions/again";
+    let disabled = edit(&relay, "PATCH", path, json!({"status": "disabled"})).await;
+    assert_eq!(disabled.json()["status"], "disabled");
+    assert_eq!(call(&relay, "DELETE", path, "").await.status, 200);
+    let posted = edit(&relay, "POST", "/v1/subscriptions", made).await;
+    assert_eq!(posted.json()["status"], "active", "{}", posted.body);
+    let blank = errors(&edit(&relay, "PATCH", path, json!({"url": ""})).await);
+    assert_eq!(blank, json!({"url": ["can't be blank"]}));
+}
