@@ -26,7 +26,7 @@ use crate::admin::answer::Answer;
 use crate::admin::control::Control;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::admin::views::{Disabled, Ended, Failure, State, Time, millis};
+use crate::admin::views::{AttemptView, Disabled, State, Time};
 use crate::config::Config;
 use crate::domain::{Status, SubscriptionName};
 use crate::feed::{AttemptEnded, Happening};
@@ -169,16 +169,8 @@ fn piece(name: &str, data: &impl Serialize) -> Bytes {
 /// An attempt: as in the list of attempts, and what it means for its delivery.
 #[derive(Serialize)]
 struct AttemptTold {
-    id: String,
-    event_id: String,
-    event: String,
-    attempt: u32,
-    status: Ended,
-    reason: Option<Failure>,
-    response_code: Option<u16>,
-    error_message: Option<String>,
-    duration_ms: u64,
-    created_at: Time,
+    #[serde(flatten)]
+    attempt: AttemptView,
     subscription: String,
     delivery_id: String,
     delivery_state: State,
@@ -187,16 +179,7 @@ struct AttemptTold {
 impl AttemptTold {
     fn new(told: &AttemptEnded) -> Self {
         Self {
-            id: format!("{}.{}", told.delivery, told.number),
-            event_id: told.delivery.event.to_string(),
-            event: told.event_type.to_string(),
-            attempt: told.number,
-            status: Ended(told.status),
-            reason: told.reason.map(Failure),
-            response_code: told.response_code,
-            error_message: told.error_message.as_deref().map(str::to_owned),
-            duration_ms: millis(told.duration),
-            created_at: Time(told.started_at),
+            attempt: AttemptView::told(told),
             subscription: told.delivery.subscription.to_string(),
             delivery_id: told.delivery.to_string(),
             delivery_state: State(told.state),

@@ -11,6 +11,7 @@ use crate::domain::{
     AttemptStatus, DeadReason, DeliveryId, DeliveryState, DisabledReason, FailureReason, Label,
     Timestamp,
 };
+use crate::feed::AttemptEnded;
 use crate::store::{Attempt, DeliverySummary, EventSummary, Listing};
 
 /// A point in time: RFC 3339 UTC with milliseconds.
@@ -127,6 +128,24 @@ impl AttemptView {
             error_message: attempt.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(attempt.duration),
             created_at: Time(attempt.started_at),
+        }
+    }
+}
+
+impl AttemptView {
+    /// The same of one that ended just now.
+    pub(super) fn told(ended: &AttemptEnded) -> Self {
+        Self {
+            id: format!("{}.{}", ended.delivery, ended.number),
+            event_id: ended.delivery.event.to_string(),
+            event: ended.event_type.to_string(),
+            attempt: ended.number,
+            status: Ended(ended.status),
+            reason: ended.reason.map(Failure),
+            response_code: ended.response_code,
+            error_message: ended.error_message.as_deref().map(str::to_owned),
+            duration_ms: millis(ended.duration),
+            created_at: Time(ended.started_at),
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn head_too_large() -> SendError {
 }
 
 /// The first error of type `E` in the chain of causes. An `io::Error` hides the error inside it from the chain.
-fn source_of<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(crate) fn source_of<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Client};
 pub use failure::SendError;
+pub(crate) use failure::source_of;
 pub use guard::{AddressPolicy, Denied};
 pub use tls::{ClientError, TlsVersion};
 

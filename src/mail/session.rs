@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::config::{Smtp, SmtpTls};
 use crate::domain::FailureReason;
+use crate::egress::source_of;
 use crate::mail::{MailFailure, Mailed, printable};
 
 /// Connecting to one address may take this long.
@@ -229,7 +230,7 @@ fn failed(error: &Error, otherwise: FailureReason, what: &str) -> MailFailure {
             ..MailFailure::new(FailureReason::Protocol, message)
         };
     }
-    if let Some(error) = cause::<rustls::Error>(error) {
+    if let Some(error) = source_of::<rustls::Error>(error) {
         let message = format!("{what}: {error}");
         return MailFailure::new(FailureReason::Tls, message);
     }
@@ -237,7 +238,7 @@ fn failed(error: &Error, otherwise: FailureReason, what: &str) -> MailFailure {
         let message = format!("{what}: the answer is not SMTP");
         return MailFailure::new(FailureReason::Protocol, message);
     }
-    if let Some(error) = cause::<io::Error>(error) {
+    if let Some(error) = source_of::<io::Error>(error) {
         let message = format!("{what}: {}", error.kind());
         return MailFailure::new(otherwise, message);
     }
@@ -246,24 +247,6 @@ fn failed(error: &Error, otherwise: FailureReason, what: &str) -> MailFailure {
         None => what.to_owned(),
     };
     MailFailure::new(otherwise, message)
-}
-
-/// The first error of type `E` in the chain of causes. An `io::Error` hides the error inside it from the chain.
-fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 fn code(reply: &Response) -> u16 {

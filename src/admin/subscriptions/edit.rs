@@ -62,8 +62,7 @@ pub(in crate::admin) async fn put(mut call: Call) -> Result<Answer, Refusal> {
     let is_active = call.admin.store.state(number).status().is_active();
     // A status as it is was most likely shown by GET, and nobody asks for a change of it.
     let enable = enable.filter(|enable| *enable != is_active);
-    let mut fields = std::mem::take(&mut call.body);
-    fields.retain(|name, _| !is_read_only(name));
+    let fields = definition(&mut call.body);
     perform(&call, &name, Some(Change::Replace(fields)), enable).await?;
     shown(&call, &name, None).await
 }
@@ -83,7 +82,7 @@ pub(in crate::admin) async fn create(mut call: Call) -> Result<Answer, Refusal> 
         }
     };
     let enable = status(&mut call.body)?;
-    let fields = std::mem::take(&mut call.body);
+    let fields = definition(&mut call.body);
     let done = perform(&call, &name, Some(Change::Create(fields)), enable).await?;
     let mut answer = shown(&call, &name, done.generated_secret.as_ref()).await?;
     *answer.status_mut() = StatusCode::CREATED;
@@ -219,6 +218,13 @@ fn same_name(body: &mut Map<String, Value>, name: &SubscriptionName) -> Result<(
         Some(Value::String(text)) if text == name.as_str() => Ok(()),
         Some(_) => Err(Refusal::invalid_at("name", "a name cannot be changed")),
     }
+}
+
+/// Takes out what can be set of a whole definition; what `GET` shows beside it only tells.
+fn definition(body: &mut Map<String, Value>) -> Map<String, Value> {
+    let mut fields = std::mem::take(body);
+    fields.retain(|name, _| !is_read_only(name));
+    fields
 }
 
 fn is_read_only(name: &str) -> bool {

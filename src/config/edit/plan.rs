@@ -14,25 +14,6 @@ use crate::config::edit::want::{Reading, Want};
 use crate::config::settings::{OWN, SHARED};
 use crate::config::similar::similar;
 
-/// What the API shows of a subscription besides its definition.
-const STATE: [&str; 15] = [
-    "status",
-    "disabled_at",
-    "disabled_reason",
-    "consecutive_failures",
-    "success_rate",
-    "pending",
-    "held",
-    "dead",
-    "oldest_pending_age_seconds",
-    "last_success_at",
-    "last_failure",
-    "created_at",
-    "updated_at",
-    "paused_until",
-    "in_flight",
-];
-
 pub(super) const ONLY_IN_FILE: &str = "can be set only in the file";
 
 /// What is wrong with a value: its path in the subscription, and a message.
@@ -114,7 +95,7 @@ fn one(
     is_whole: bool,
     before: Before<'_>,
 ) -> Result<Option<Alter>, Wrong> {
-    if READ_ONLY.contains(&key) || STATE.contains(&key) || is_secret(key) {
+    if READ_ONLY.contains(&key) || is_secret(key) {
         return Ok(None);
     }
     if key == "name" {
