@@ -174,7 +174,7 @@ class Scene:
             came = self.endpoint.between(start, start + 2)
             self.expect(came <= most, f"{came} came in the 2 s after a kill at a pace of {self.chosen.pace}/s")
         start = time.monotonic()
-        await self.watch(replay, lambda seen: time.monotonic() >= start + 3 or seen["status"] == "done", 20)
+        await self.watch(replay, lambda seen: time.monotonic() >= start + self.chosen.seconds or seen["status"] == "done", self.chosen.seconds + 20)
         self.judge_pace("after the kills", start, time.monotonic())
         seen = await self.watch(replay, lambda seen: seen["status"] == "done", 30 + left / self.chosen.pace * 2)
         self.expect((seen["matched"], seen["replayed"], seen["skipped"]) == (left, left, 0), f"at its end it is {seen}, expected {left}")
