@@ -167,8 +167,11 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     }
     let mut stderr = gate::stderr();
     if let Some(ConfigError(problems)) = error.downcast_ref() {
-        for problem in problems {
+        for problem in problems.iter() {
             drop(writeln!(stderr, "error: {problem}"));
+        }
+        if let Some(rest) = problems.rest() {
+            drop(writeln!(stderr, "error: {rest}"));
         }
         return ExitCode::from(2);
     }
