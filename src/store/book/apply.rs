@@ -13,6 +13,7 @@ use std::mem;
 
 use super::tallies::Tallied;
 use super::verbs::Verb;
+use super::wide::Wide;
 use crate::domain::{
     EventSeq, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
@@ -66,24 +67,6 @@ pub(super) struct Stretch {
     pub(super) jobs: Vec<(u64, Vec<u8>)>,
     pub(super) tally: Tally,
     pub(super) verbs: Vec<Verb>,
-}
-
-/// Pending deliveries of events with very many.
-#[derive(Debug, Default)]
-pub(super) struct Wide {
-    /// Entries without and with their keys.
-    pub(super) events: Vec<(Entry, Entry)>,
-    /// For which subscription, of which event, and whether with its key.
-    pub(super) deliveries: Vec<(SubscriptionNumber, u32, bool)>,
-}
-
-impl Wide {
-    /// Whether it has deliveries of this event, or may have.
-    fn spans(&self, seq: EventSeq) -> bool {
-        let seq_of = |event: Option<&(Entry, Entry)>| event.map(|(entry, _)| entry.seq);
-        let (first, last) = (seq_of(self.events.first()), seq_of(self.events.last()));
-        first.is_some_and(|first| first <= seq) && last.is_some_and(|last| seq <= last)
-    }
 }
 
 /// What changes in the counters of subscriptions and segments.
@@ -283,29 +266,8 @@ impl Round {
         self.records += 1;
         self.bytes += 256;
         match record {
-            Record::Accepted(accepted) => {
-                let head = &accepted.event.head;
-                self.last_seq = self.last_seq.max(accepted.seq);
-                self.last_time = self.last_time.max(head.accepted_at);
-                let (key, count) = (self.key, accepted.deliveries.len());
-                self.bytes += if count > NARROW_MAX {
-                    count.saturating_mul(WIDE_BYTES)
-                } else {
-                    count.saturating_mul(NARROW_BYTES)
-                };
-                self.stretch(|stretch| stretch.accepted(&accepted, place, key));
-            }
-            Record::Attempted(attempted) => {
-                self.last_time = self.last_time.max(attempted.recorded_at);
-                self.bytes += attempted.outcome.response_prefix.len();
-                if let Some(last) = self.stretches.last()
-                    && last.wide.spans(attempted.seq)
-                {
-                    // It changes a row, which the stretch until here has to write first.
-                    self.stretches.push(Stretch::default());
-                }
-                self.stretch(|stretch| stretch.attempted(attempted, place.segment));
-            }
+            Record::Accepted(accepted) => self.accepted(&accepted, place),
+            Record::Attempted(attempted) => self.attempted(attempted, place.segment),
             Record::SubscriptionNamed { number, name } => {
                 self.stretch(|stretch| stretch.names.push((number, name)));
             }
@@ -360,6 +322,31 @@ impl Round {
                 at,
             ),
         }
+    }
+
+    fn accepted(&mut self, accepted: &Accepted, place: Place) {
+        let (key, count) = (self.key, accepted.deliveries.len());
+        self.last_seq = self.last_seq.max(accepted.seq);
+        self.last_time = self.last_time.max(accepted.event.head.accepted_at);
+        let each = if count > NARROW_MAX {
+            WIDE_BYTES
+        } else {
+            NARROW_BYTES
+        };
+        self.bytes += count.saturating_mul(each);
+        self.stretch(|stretch| stretch.accepted(accepted, place, key));
+    }
+
+    fn attempted(&mut self, attempted: Attempted, segment: u32) {
+        self.last_time = self.last_time.max(attempted.recorded_at);
+        self.bytes += attempted.outcome.response_prefix.len();
+        if let Some(last) = self.stretches.last()
+            && last.wide.spans(attempted.seq)
+        {
+            // It changes a row, which the stretch until here has to write first.
+            self.stretches.push(Stretch::default());
+        }
+        self.stretch(|stretch| stretch.attempted(attempted, segment));
     }
 
     /// Adds to the stretch that is gathered; verbs end one.

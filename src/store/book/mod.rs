@@ -25,6 +25,7 @@ mod schema;
 pub(super) mod segments;
 pub(super) mod tallies;
 mod verbs;
+mod wide;
 mod write;
 
 use std::fs;

@@ -3,8 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, Wide, due};
+use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, due};
 use super::schema::{create_segment, seal_segment};
+use super::wide::Wide;
 use super::{int, millis, query};
 use crate::domain::{Next, SubscriptionNumber, Timestamp};
 use crate::store::journal::{Position, encode_state};
