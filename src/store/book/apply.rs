@@ -29,7 +29,7 @@ const RECORDS_MAX: usize = 16_384;
 const BYTES_MAX: usize = if cfg!(test) { 2 << 10 } else { 4 << 20 };
 /// What a delivery counts of these: an entry in a map, …
 const NARROW_BYTES: usize = 128;
-/// … or one in the list of those of wide events. That takes 8 bytes, but rows in the order of their key are written the
+/// … or one in the list of those of wide events. That takes 12 bytes, but rows in the order of their key are written the
 /// faster the more of them there are.
 const WIDE_BYTES: usize = 2;
 /// With more deliveries than this an event is wide; few in tests.

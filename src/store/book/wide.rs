@@ -1,4 +1,4 @@
-//! Deliveries of wide events, which a round keeps in 8 bytes each instead of an entry of a map.
+//! Deliveries of wide events, which a round keeps in 12 bytes each instead of an entry of a map.
 
 use crate::domain::{EventSeq, SubscriptionNumber};
 use crate::store::queue::Entry;
