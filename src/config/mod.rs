@@ -49,7 +49,7 @@ mod walk;
 mod watch;
 
 pub(crate) use definition::rate_limit as written_rate;
-pub use definition::{READ_ONLY, etag};
+pub use definition::{Definition, READ_ONLY, etag};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("notices", 1),
     ("mail", 1),
     ("shutdown", 1),
+    ("private", 1),
     ("systemd", 1),
     ("request", 1),
     ("config", 1),
