@@ -8,6 +8,9 @@ use crate::app::loading::Prepared;
 use crate::config::{self, Config, ConfigError, Problem, Reloaded, at_next_start};
 use crate::domain::SubscriptionName;
 
+/// Warnings of one load that are logged one by one.
+const WARNINGS_MAX: usize = 20;
+
 impl Running {
     /// Begins to load the configuration again, on a thread that ends with it.
     pub(super) fn begin_reload(&mut self, answer: ReloadRequest) {
@@ -118,18 +121,25 @@ pub(super) fn names(config: &Config) -> Vec<SubscriptionName> {
     config.subscriptions.keys().cloned().collect()
 }
 
-/// Logs what is questionable in a configuration.
+/// Logs what is questionable in a configuration: the first of it.
 pub(super) fn log_warnings(warnings: &[Problem]) {
+    let count = warnings.len().saturating_sub(WARNINGS_MAX);
     for Problem {
         file,
         line,
         column,
         path,
         message,
-    } in warnings
+    } in warnings.iter().take(WARNINGS_MAX)
     {
         let file = file.display();
         tracing::warn!(%file, line, column, path, problem = message, "the configuration is questionable");
+    }
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "more of the configuration is questionable: `sidehook check` shows all"
+        );
     }
 }
 

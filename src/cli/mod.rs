@@ -32,6 +32,7 @@ use http::StatusCode;
 use crate::cli::client::CallError;
 use crate::config::{self, ConfigError, Environment, Loaded};
 use crate::domain::{Clock, SystemClock};
+use crate::logs;
 
 /// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
 /// and retried.
@@ -103,7 +104,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    execute(&cli.command).unwrap_or_else(|error| failure(&error))
+    let error = match execute(&cli.command) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let (text, code) = failure(&error);
+    match cli.command {
+        // It ends whether somebody reads why or not.
+        Command::Run(_) => logs::say(text, run::LOG_END_LIMIT),
+        _ => drop(io::stderr().write_all(text.as_bytes())),
+    }
+    code
 }
 
 fn execute(command: &Command) -> anyhow::Result<ExitCode> {
@@ -156,23 +167,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Says what went wrong, and which exit code that is.
-fn failure(error: &anyhow::Error) -> ExitCode {
+/// What went wrong, in lines for standard error, and which exit code that is.
+fn failure(error: &anyhow::Error) -> (String, ExitCode) {
     if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+        return (String::new(), ExitCode::SUCCESS);
     }
-    let mut stderr = io::stderr().lock();
     if let Some(ConfigError(problems)) = error.downcast_ref() {
-        for problem in problems {
-            drop(writeln!(stderr, "error: {problem}"));
-        }
-        return ExitCode::from(2);
+        let lines = problems.iter().map(|problem| format!("error: {problem}\n"));
+        return (lines.collect(), ExitCode::from(2));
     }
-    drop(writeln!(stderr, "error: {error:#}"));
     // What the sidecar finds wrong with values, or with its configuration.
     let refused: Option<&CallError> = error.downcast_ref();
     let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY);
-    ExitCode::from(if is_wrong { 2 } else { 1 })
+    let code = ExitCode::from(if is_wrong { 2 } else { 1 });
+    (format!("error: {error:#}\n"), code)
 }
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.
