@@ -183,7 +183,8 @@ mod tests {
         assert_eq!(queue.push(false, &line), 1);
         dropped += push(true, 2_000);
         let lines = all(&queue);
-        assert_eq!(lines.len() as u64, 5_000 + 1 + 2_000 - dropped);
+        let kept = u64::try_from(lines.len()).unwrap();
+        assert_eq!(kept, 5_000 + 1 + 2_000 - dropped);
         assert_eq!(lines.first().unwrap(), "error");
         assert_eq!(queue.state().bytes, 0);
     }

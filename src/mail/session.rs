@@ -123,7 +123,9 @@ impl Server {
             SmtpTls::Implicit => Wire::new(self.secured(stream, &what).await?),
             SmtpTls::StartTls | SmtpTls::None => Wire::new(stream),
         };
-        let greeting = wire.reply().await.map_err(failed)?;
+        let what = format!("{peer} did not greet as a mail server");
+        let greeting = wire.reply().await;
+        let greeting = greeting.map_err(|error| broken(&error, FailureReason::Connect, &what))?;
         accepted(greeting, &what)?;
         let hello = hello(own.ip());
         let offers = introduce(&mut wire, &hello).await?;
