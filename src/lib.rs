@@ -10,6 +10,7 @@ pub mod egress;
 pub mod feed;
 pub mod http_server;
 pub mod ingest;
+mod logs;
 pub mod mail;
 pub mod matching;
 pub mod metrics;

@@ -10,6 +10,9 @@ use crate::config::{
 };
 use crate::domain::SubscriptionName;
 
+/// Warnings of one load that are logged one by one.
+const WARNINGS_MAX: usize = 20;
+
 impl Running {
     /// Begins to load the configuration again, on a thread that ends with it.
     pub(super) fn begin_reload(&mut self, answer: ReloadRequest) {
@@ -125,22 +128,26 @@ pub(super) fn names(config: &Config) -> Vec<SubscriptionName> {
     config.subscriptions.keys().cloned().collect()
 }
 
-/// Logs what is questionable in a configuration.
+/// Logs what is questionable in a configuration: the first of it.
 pub(super) fn log_warnings(warnings: &Problems) {
+    let shown = warnings.iter().take(WARNINGS_MAX);
+    let count = warnings.more() + warnings.iter().len() - shown.len();
     for Problem {
         file,
         line,
         column,
         path,
         message,
-    } in warnings.iter()
+    } in shown
     {
         let file = file.display();
         tracing::warn!(%file, line, column, path, problem = message, "the configuration is questionable");
     }
-    if warnings.more() > 0 {
-        let count = warnings.more();
-        tracing::warn!(count, "more of the configuration is questionable");
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "more of the configuration is questionable: `sidehook check` shows it"
+        );
     }
 }
 

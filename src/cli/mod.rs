@@ -33,6 +33,7 @@ use crate::cli::client::CallError;
 use crate::cli::show::gate;
 use crate::config::{self, ConfigError, Environment, Loaded};
 use crate::domain::{Clock, SystemClock, conceal};
+use crate::logs;
 
 /// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
 /// and retried.
@@ -104,7 +105,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    execute(&cli.command).unwrap_or_else(|error| failure(&error))
+    let error = match execute(&cli.command) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let (text, code) = failure(&error);
+    match cli.command {
+        // It ends whether somebody reads why or not.
+        Command::Run(_) => logs::say(gate::lines(&text), run::LOG_END_LIMIT),
+        _ => drop(gate::stderr().write_all(text.as_bytes())),
+    }
+    code
 }
 
 fn execute(command: &Command) -> anyhow::Result<ExitCode> {
@@ -160,26 +171,24 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Says what went wrong, and which exit code that is.
-fn failure(error: &anyhow::Error) -> ExitCode {
+/// What went wrong, in lines for standard error, and which exit code that is.
+fn failure(error: &anyhow::Error) -> (String, ExitCode) {
     if is_broken_pipe(error) {
-        return ExitCode::SUCCESS;
+        return (String::new(), ExitCode::SUCCESS);
     }
-    let mut stderr = gate::stderr();
     if let Some(ConfigError(problems)) = error.downcast_ref() {
-        for problem in problems.iter() {
-            drop(writeln!(stderr, "error: {problem}"));
-        }
-        if let Some(rest) = problems.rest() {
-            drop(writeln!(stderr, "error: {rest}"));
-        }
-        return ExitCode::from(2);
+        let lines = problems
+            .iter()
+            .map(ToString::to_string)
+            .chain(problems.rest());
+        let lines = lines.map(|line| format!("error: {line}\n"));
+        return (lines.collect(), ExitCode::from(2));
     }
-    drop(writeln!(stderr, "error: {error:#}"));
     // What the sidecar finds wrong with values, or with its configuration.
     let refused: Option<&CallError> = error.downcast_ref();
     let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY);
-    ExitCode::from(if is_wrong { 2 } else { 1 })
+    let code = ExitCode::from(if is_wrong { 2 } else { 1 });
+    (format!("error: {error:#}\n"), code)
 }
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("signing", 1),
     ("egress", 1),
     ("matching", 1),
+    ("logs", 1),
     ("metrics", 1),
     ("http_server", 1),
     ("feed", 1),

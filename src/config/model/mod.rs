@@ -23,6 +23,7 @@ use crate::egress::{AddressPolicy, TlsVersion};
 use crate::matching::{Condition, Expression, Filter, WhenError};
 use crate::signing::Scheme;
 
+pub(super) use operation::name_and_address;
 pub use operation::{
     AdminConfig, AdminToken, NotificationWebhook, Notifications, Scopes, Smtp, SmtpTls,
 };
