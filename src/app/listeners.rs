@@ -26,6 +26,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 512;
 /// heartbeat of the stream.
 const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Operators' programs that take nothing of an answer are cut off after this.
+const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Where a listener can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -141,6 +144,7 @@ impl Bound {
         let limits = Limits {
             connections: ADMIN_CONNECTIONS_MAX,
             idle_timeout: ADMIN_IDLE_TIMEOUT,
+            answer_timeout: ADMIN_ANSWER_TIMEOUT,
             drain_timeout: ADMIN_DRAIN_TIMEOUT,
             ..Limits::default()
         };

@@ -41,6 +41,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// A connection on which no request begins, or whose answer is not taken, is closed after this. Default 75 s.
     pub idle_timeout: Duration,
+    /// An answer of which the other side takes less than 16 KiB in this time is cut off. Default 10 s.
+    pub answer_timeout: Duration,
     /// Bytes of a request head at most; beyond it the answer is 431. At most 64 KiB. Default 16 KiB.
     pub head_bytes: usize,
     /// How long requests under way may take once stopping; then they are cut. Default 25 s.
@@ -53,6 +55,7 @@ impl Default for Limits {
             connections: 1024,
             head_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
+            answer_timeout: Duration::from_secs(10),
             head_bytes: 16 << 10,
             drain_timeout: Duration::from_secs(25),
         }

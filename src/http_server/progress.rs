@@ -152,14 +152,18 @@ impl Progress {
 
     /// When the phase has taken too long; none if it has no limit.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let (since, limit) = match self.phase() {
-            Phase::Idle | Phase::Sent => {
-                (self.since_ms.load(Ordering::Relaxed), limits.idle_timeout)
-            }
-            Phase::Head => (self.since_ms.load(Ordering::Relaxed), limits.head_timeout),
-            Phase::Request | Phase::Answer => (self.stalled_since()?, limits.idle_timeout),
-        };
-        Some(self.opened + Duration::from_millis(since) + limit)
+        let at = |since, limit| self.opened + Duration::from_millis(since) + limit;
+        let since = self.since_ms.load(Ordering::Relaxed);
+        let stalled = self.stalled_since();
+        let unread = stalled.map(|since| at(since, limits.answer_timeout));
+        match self.phase() {
+            Phase::Idle => Some(at(since, limits.idle_timeout)),
+            Phase::Head => Some(at(since, limits.head_timeout)),
+            // How long a body may take is the service's to say.
+            Phase::Request => None,
+            Phase::Answer => unread,
+            Phase::Sent => unread.or(Some(at(since, limits.idle_timeout))),
+        }
     }
 
     fn stalled_since(&self) -> Option<u64> {
