@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
-use crate::app::listeners::{Addresses, Bound};
+use crate::app::listeners::{Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
@@ -41,6 +41,7 @@ const MEMORY_BUDGET: usize = 32 << 20;
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
     let config = Arc::new(loaded.config);
+    let files = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
@@ -71,7 +72,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &options,
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let (events, operators) = bound.serve(
+        &ingest,
+        &admin,
+        &shutdown.stop_accepting,
+        &stop_admin,
+        files,
+    );
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {

@@ -13,6 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::descriptors::Client;
 use crate::http_server::connection::{self, Closing};
 use crate::http_server::places::{Caller, Place, Places};
 use crate::http_server::progress::Progress;
@@ -128,7 +129,12 @@ where
     fn spawn(&mut self, stream: Stream, caller: Caller) {
         let (progress, leave) = (Arc::new(Progress::new()), self.stop.child_token());
         let task = (self.serve)(stream, Arc::clone(&progress), leave.clone());
-        let id = self.tasks.spawn(task).id();
+        let client = Client::new();
+        let counted = async move {
+            task.await;
+            drop(client);
+        };
+        let id = self.tasks.spawn(counted).id();
         self.places.add(id, Place::new(caller, progress, leave));
     }
 

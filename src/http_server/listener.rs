@@ -13,8 +13,8 @@ use crate::http_server::Peer;
 use crate::http_server::places::Caller;
 use crate::http_server::watched::Stream;
 
-/// Connections that may wait in a unix socket's backlog.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait in the backlog; the system may allow fewer.
+const BACKLOG: i32 = 4096;
 
 /// Connections of the backlog that are served when listening ends.
 const BACKLOG_MAX: usize = 128;
@@ -67,10 +67,11 @@ impl Listener {
     /// # Errors
     /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted.
     pub async fn tcp(address: &str) -> Result<Self, BindError> {
-        TcpListener::bind(address)
-            .await
-            .map(Self::Tcp)
-            .map_err(|error| BindError::new(address, error))
+        let failed = |error| BindError::new(address, error);
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
+        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
+        Ok(Self::Tcp(listener))
     }
 
     /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
