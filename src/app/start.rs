@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
-use crate::app::listeners::{Addresses, Bound};
+use crate::app::listeners::{Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
@@ -42,6 +42,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     log_warnings(&loaded.warnings);
     let watcher = watcher(&options, &loaded);
     let config = Arc::new(loaded.config);
+    let files = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
@@ -72,7 +73,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &options,
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let (events, operators) = bound.serve(
+        &ingest,
+        &admin,
+        &shutdown.stop_accepting,
+        &stop_admin,
+        files,
+    );
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {

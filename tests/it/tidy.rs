@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// Every room with its layer. A room that is missing here fails the test, so that adding one is a decision.
 const LAYERS: &[(&str, u8)] = &[
     ("domain", 0),
+    ("descriptors", 0),
     ("signing", 1),
     ("egress", 1),
     ("matching", 1),
