@@ -15,6 +15,7 @@ pub mod matching;
 pub mod metrics;
 pub mod notices;
 pub mod notify;
+pub mod private;
 pub mod request;
 pub mod shutdown;
 pub mod signing;

@@ -30,8 +30,9 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use http::StatusCode;
 
 use crate::cli::client::CallError;
+use crate::cli::show::gate;
 use crate::config::{self, ConfigError, Environment, Loaded};
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, SystemClock, conceal};
 
 /// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
 /// and retried.
@@ -129,12 +130,12 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
             let now = SystemClock::new().steady();
-            let code = check::run(args, &path, &environment, now, &mut io::stdout())?;
+            let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))
         }
         Command::Verify(args) => {
             let environment = Environment::of_process();
-            let (input, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            let (input, out, err) = (&mut io::stdin(), &mut gate::stdout(), &mut gate::stderr());
             let now = SystemClock::new().wall();
             let code = verify::run(args, &environment, now, input, out, err)?;
             Ok(ExitCode::from(code))
@@ -142,18 +143,21 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
-        Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut io::stdout())?)),
+        Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut gate::stdout())?)),
     }
 }
 
 /// Prints help and version to standard output, usage errors to standard error.
 fn usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when the stream is closed.
-    drop(error.print());
-    match error.exit_code() {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(2),
+    if error.exit_code() == 0 {
+        drop(error.print());
+        return ExitCode::SUCCESS;
     }
+    // It quotes arguments, which may be anything.
+    let said = error.render().to_string();
+    drop(write!(gate::stderr(), "{}", conceal(&said)));
+    ExitCode::from(2)
 }
 
 /// Says what went wrong, and which exit code that is.
@@ -161,10 +165,13 @@ fn failure(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let mut stderr = io::stderr().lock();
+    let mut stderr = gate::stderr();
     if let Some(ConfigError(problems)) = error.downcast_ref() {
-        for problem in problems {
+        for problem in problems.iter() {
             drop(writeln!(stderr, "error: {problem}"));
+        }
+        if let Some(rest) = problems.rest() {
+            drop(writeln!(stderr, "error: {rest}"));
         }
         return ExitCode::from(2);
     }

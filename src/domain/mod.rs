@@ -5,6 +5,7 @@
 //! The one exception is [`SystemClock`], the only place that reads the wall clock.
 
 mod attempt;
+mod conceal;
 mod event;
 mod ids;
 mod pattern;
@@ -15,6 +16,7 @@ mod status;
 mod time;
 
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
+pub use conceal::{CONCEALED, conceal, looks_secret};
 pub use event::{Event, EventHead, KeptHeader};
 pub use ids::{
     DeliveryId, EventId, EventSeq, IdError, Label, LabelError, NameError, SubscriptionName,

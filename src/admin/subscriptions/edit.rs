@@ -324,7 +324,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::ConfigError;
+    use crate::config::{ConfigError, Problems};
 
     fn tags(values: &[&'static str]) -> Option<Vec<String>> {
         let mut headers = HeaderMap::new();
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_status() {
-        let broken = || ConfigError(Vec::new());
+        let broken = || ConfigError(Problems::default());
         let refusals = [
             (EditRefusal::Precondition, 412),
             (EditError::Unknown.into(), 404),
