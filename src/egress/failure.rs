@@ -55,13 +55,21 @@ impl SendError {
             return Self::new(FailureReason::Protocol, "the answer is not HTTP");
         }
         if let Some(error) = source_of::<io::Error>(error) {
-            let message = format!(
-                "the connection broke before a response head: {}",
-                error.kind()
-            );
-            return Self::new(FailureReason::Reset, message);
+            return Self::broken(error);
         }
         let message = "the endpoint closed the connection before a response head";
+        Self::new(FailureReason::Reset, message)
+    }
+
+    /// Reading or writing an open connection failed.
+    pub(super) fn broken(error: &io::Error) -> Self {
+        if let Some(error) = source_of::<rustls::Error>(error) {
+            return Self::new(FailureReason::Tls, tls::failure_name(error));
+        }
+        let message = format!(
+            "the connection broke before a response head: {}",
+            error.kind()
+        );
         Self::new(FailureReason::Reset, message)
     }
 }

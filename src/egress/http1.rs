@@ -13,11 +13,11 @@ use http::header::HOST;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::egress::connection::Unsent;
 use crate::egress::dial::Stream;
 use crate::egress::origin::Origin;
 
@@ -51,7 +51,7 @@ impl Connection {
         &mut self,
         mut request: Request<Full<Bytes>>,
         origin: &Origin,
-    ) -> Result<Response<Incoming>, Unsent> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
         if let Some(path) = request.uri().path_and_query() {
             *request.uri_mut() = Uri::from(path.clone());
         }
