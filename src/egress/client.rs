@@ -11,21 +11,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::Timestamp;
-use crate::egress::connection::Connection;
+use crate::egress::connection::{AnswerBody, Connection};
 use crate::egress::dial::Dialer;
-use crate::egress::failure::{SendError, head_too_large};
+use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
 use crate::egress::pool::Pool;
 use crate::egress::{http1, http2};
 
-/// Headers of a response, at most.
-const HEADERS_MAX: usize = 64;
 /// Bytes of a response body that are read, at most.
 const BODY_READ_MAX: usize = 16 * 1024;
+/// Parts of a response body that are read, at most: each costs time, however small it is.
+const BODY_FRAMES_MAX: usize = 1024;
 /// Bytes of a response body that are kept, at most.
 const BODY_KEPT_MAX: usize = 4 * 1024;
 /// The longest time to wait for one answer.
@@ -36,7 +35,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The response headers, at most 64.
+    /// The response headers, as far as they can be read.
     pub headers: HeaderMap,
     /// At most the first 4 KiB of the body.
     pub body_prefix: Bytes,
@@ -84,9 +83,6 @@ impl Client {
         };
         let (response, mut connection) = exchange?;
         let (head, body) = response.into_parts();
-        if head.headers.len() > HEADERS_MAX {
-            return Err(head_too_large());
-        }
         let mut prefix = Vec::new();
         if body.is_end_stream()
             || matches!(
@@ -118,13 +114,13 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
         origin: &Arc<Origin>,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
+    ) -> Result<(Response<AnswerBody>, Connection), SendError> {
         while let Some(mut connection) = self.0.pool.take(origin) {
             match connection.send(request, origin).await {
                 Ok(response) => return Ok((response, connection)),
-                Err(mut error) => match error.take_message() {
-                    Some(unwritten) => request = unwritten,
-                    None => return Err(SendError::exchange(error.error())),
+                Err(unanswered) => match unanswered.unprocessed {
+                    Some(unprocessed) => request = unprocessed,
+                    None => return Err(unanswered.error),
                 },
             }
         }
@@ -132,7 +128,7 @@ impl Client {
         let mut connection = Box::pin(self.connect(origin)).await?;
         match connection.send(request, origin).await {
             Ok(response) => Ok((response, connection)),
-            Err(error) => Err(SendError::exchange(error.error())),
+            Err(unanswered) => Err(unanswered.error),
         }
     }
 
@@ -169,9 +165,10 @@ impl fmt::Debug for Client {
 }
 
 /// Reads a body up to the limit and keeps its beginning. True when it was read to its end.
-async fn read(mut body: Incoming, prefix: &mut Vec<u8>) -> bool {
-    let mut read = 0;
+async fn read(mut body: AnswerBody, prefix: &mut Vec<u8>) -> bool {
+    let (mut read, mut frames) = (0, 0);
     while let Some(frame) = body.frame().await {
+        frames += 1;
         let Ok(frame) = frame else { return false };
         let Some(data) = frame.data_ref() else {
             continue;
@@ -180,7 +177,7 @@ async fn read(mut body: Incoming, prefix: &mut Vec<u8>) -> bool {
         let kept = data.len().min(BODY_KEPT_MAX - prefix.len());
         prefix.extend_from_slice(data.get(..kept).unwrap_or_default());
         read += data.len();
-        if read > BODY_READ_MAX {
+        if read > BODY_READ_MAX || frames > BODY_FRAMES_MAX {
             return false;
         }
     }

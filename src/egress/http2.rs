@@ -8,11 +8,11 @@ use http::header::HOST;
 use http::{Request, Response, Uri, uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::egress::connection::Unsent;
 use crate::egress::dial::Stream;
 use crate::egress::origin::Origin;
 
@@ -54,7 +54,7 @@ impl Connection {
         &self,
         mut request: Request<Full<Bytes>>,
         origin: &Origin,
-    ) -> Result<Response<Incoming>, Unsent> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
         // `:authority` takes the place of Host (RFC 9113 section 8.3.1).
         request.headers_mut().remove(HOST);
         let mut parts = uri::Parts::default();
