@@ -8,6 +8,7 @@ mod attempt;
 mod conceal;
 mod event;
 mod ids;
+mod list;
 mod pattern;
 mod policy;
 mod retry;
@@ -22,6 +23,7 @@ pub use ids::{
     DeliveryId, EventId, EventSeq, IdError, Label, LabelError, NameError, SubscriptionName,
     SubscriptionNumber,
 };
+pub(crate) use list::{list_elements, split_unquoted};
 pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision, RetryForm};

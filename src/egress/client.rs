@@ -16,15 +16,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::Timestamp;
 use crate::egress::connection::{AnswerBody, Connection};
 use crate::egress::dial::Dialer;
-use crate::egress::failure::{SendError, head_too_large};
+use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
 use crate::egress::pool::Pool;
 use crate::egress::{http1, http2};
 
-/// Headers of a response, at most.
-const HEADERS_MAX: usize = 64;
 /// Bytes of a response body that are read, at most.
 const BODY_READ_MAX: usize = 16 * 1024;
+/// Parts of a response body that are read, at most: each costs time, however small it is.
+const BODY_FRAMES_MAX: usize = 1024;
 /// Bytes of a response body that are kept, at most.
 const BODY_KEPT_MAX: usize = 4 * 1024;
 /// How often a request that an HTTP/2 endpoint did not process is sent again within one attempt.
@@ -39,7 +39,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The response headers, of 32 KiB at most. None of them if the rest of the head could not be read.
+    /// The response headers, of 32 KiB at most, as far as they can be read.
     pub headers: HeaderMap,
     /// At most the first 4 KiB of the body.
     pub body_prefix: Bytes,
@@ -90,10 +90,6 @@ impl Client {
         };
         let (response, mut connection) = exchange?;
         let (head, body) = response.into_parts();
-        // Over HTTP/2 the size of the list is the bound.
-        if matches!(connection, Connection::Http1(_)) && head.headers.len() > HEADERS_MAX {
-            return Err(head_too_large());
-        }
         let mut prefix = Vec::new();
         if body.is_end_stream()
             || matches!(
@@ -216,8 +212,9 @@ impl fmt::Debug for Client {
 
 /// Reads a body up to the limit and keeps its beginning. True when it was read to its end.
 async fn read(mut body: AnswerBody, prefix: &mut Vec<u8>) -> bool {
-    let mut read = 0;
+    let (mut read, mut frames) = (0, 0);
     while let Some(frame) = body.frame().await {
+        frames += 1;
         let Ok(frame) = frame else { return false };
         let Some(data) = frame.data_ref() else {
             continue;
@@ -226,7 +223,7 @@ async fn read(mut body: AnswerBody, prefix: &mut Vec<u8>) -> bool {
         let kept = data.len().min(BODY_KEPT_MAX - prefix.len());
         prefix.extend_from_slice(data.get(..kept).unwrap_or_default());
         read += data.len();
-        if read > BODY_READ_MAX {
+        if read > BODY_READ_MAX || frames > BODY_FRAMES_MAX {
             return false;
         }
     }

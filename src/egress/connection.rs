@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
@@ -37,13 +36,10 @@ impl Connection {
         origin: &Origin,
     ) -> Result<Response<AnswerBody>, Unanswered> {
         match self {
-            Self::Http1(connection) => match connection.send(request, origin).await {
-                Ok(response) => Ok(response.map(AnswerBody::Http1)),
-                Err(mut error) => Err(Unanswered {
-                    unprocessed: error.take_message(),
-                    error: SendError::exchange(error.error()),
-                }),
-            },
+            Self::Http1(connection) => {
+                let response = connection.send(request, origin).await?;
+                Ok(response.map(AnswerBody::Http1))
+            }
             Self::Http2(connection) => match connection.send(&request, origin).await {
                 Ok(response) => Ok(response.map(AnswerBody::Http2)),
                 Err(http2::Unanswered::NotProcessed(error)) => Err(Unanswered {
@@ -69,7 +65,7 @@ impl Connection {
 
 /// The body of a response.
 pub(super) enum AnswerBody {
-    Http1(Incoming),
+    Http1(http1::Body),
     Http2(http2::Body),
 }
 

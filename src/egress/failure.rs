@@ -74,9 +74,9 @@ impl SendError {
     }
 }
 
-/// The response head is beyond 32 KiB or 64 headers.
-pub(super) fn head_too_large() -> SendError {
-    let message = "the response head is larger than 32 KiB or 64 headers";
+/// What should be a response head is beyond 32 KiB, without a status line.
+fn head_too_large() -> SendError {
+    let message = "the response head is larger than 32 KiB";
     SendError::new(FailureReason::Protocol, message)
 }
 
