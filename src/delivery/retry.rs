@@ -129,8 +129,8 @@ fn other_date(value: &str) -> Option<Duration> {
         let date = format!("{} {zone}", date.trim());
         let formats = [
             "%d %b %Y %H:%M:%S %z",
-            "%d-%b-%Y %H:%M:%S %z",
             "%d-%b-%y %H:%M:%S %z",
+            "%d-%b-%Y %H:%M:%S %z",
             "%a %b %d %H:%M:%S %Y %z",
             "%Y-%m-%d %H:%M:%S %z",
         ];

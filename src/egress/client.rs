@@ -24,7 +24,7 @@ use crate::egress::{http1, http2};
 /// Bytes of a response body that are read, at most.
 const BODY_READ_MAX: usize = 16 * 1024;
 /// Parts of a response body that are read, at most: each costs time, however small it is.
-const BODY_FRAMES_MAX: usize = 1024;
+const BODY_FRAMES_MAX: usize = 2048;
 /// Bytes of a response body that are kept, at most.
 const BODY_KEPT_MAX: usize = 4 * 1024;
 /// How often a request that an HTTP/2 endpoint did not process is sent again within one attempt.

@@ -130,7 +130,9 @@ impl Head {
         for line in lines {
             if line.starts_with(b" ") || line.starts_with(b"\t") {
                 if let Some((_, value)) = &mut current {
-                    value.push(b' ');
+                    if !value.is_empty() {
+                        value.push(b' ');
+                    }
                     value.extend_from_slice(line.trim_ascii());
                 }
             } else if let Some((name, value)) = std::mem::replace(&mut current, header(line)) {
