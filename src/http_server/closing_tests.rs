@@ -72,6 +72,21 @@ async fn who_keeps_us_waiting_leaves_for_a_fresh_client() {
 }
 
 #[tokio::test]
+async fn who_was_refused_and_goes_on_sending_keeps_no_place() {
+    let server = crowded(1).await;
+    let early = b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nx";
+    let began = tokio::time::Instant::now();
+    let mut refused = Vec::new();
+    for _ in 0..30 {
+        let mut stream = sent(&server, early, false).await;
+        read_until(&mut stream, "early").await;
+        refused.push(stream);
+    }
+    // Each would keep the place for a second.
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
 async fn a_trickle_is_no_progress() {
     let server = crowded(2).await;
     let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n";

@@ -102,7 +102,16 @@ pub(super) async fn serve<S, B>(
         }
     };
     let watched = connection.into_parts().io.into_inner();
-    finish(watched, ended.err(), ending.linger()).await;
+    let mut finishing = pin!(finish(watched, ended.err(), ending.linger()));
+    tokio::select! {
+        biased;
+        () = &mut finishing => return,
+        () = closing.leave.cancelled(), if ending == Ending::Open => {}
+    }
+    // Who wants its place waits for nobody's last bytes; a stop does.
+    if closing.stop.is_cancelled() {
+        finishing.await;
+    }
 }
 
 /// Follows an answer from now on, and says that it is the last one if it is.

@@ -4,6 +4,7 @@
 //! keeps us waiting longest, be it for a request, for the rest of one, or for its answer to be taken. On a loopback
 //! address all callers are one, so this alone decides. A connection that waits for us never has to leave.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::http_server::progress::Progress;
 /// A connection may keep us waiting this long whatever others want: a head in two packets is no fault, and who just
 /// connected must get to say something.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Of so many connections one leaves at a time.
+const BATCH_SHARE: usize = 64;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,16 +93,21 @@ impl Places {
         }
     }
 
-    /// Asks a connection to leave, unless one is about to.
+    /// Asks a connection to leave, or some where there are many: a crowd comes and goes fast. Does nothing while one is
+    /// about to leave.
     pub(super) fn make_room(&mut self) {
         let (now, callers) = (Instant::now(), &self.callers);
+        let batch = (self.places.len() / BATCH_SHARE).max(1);
         let candidates = self.places.values_mut().filter_map(|place| {
             let waited = place.progress.waited(now).filter(|it| *it >= PATIENCE)?;
-            let rank = (place.is_leaving, callers.get(&place.caller), waited);
-            Some((rank, place))
+            Some(((callers.get(&place.caller), waited), place))
         });
-        let first = candidates.max_by_key(|(rank, _)| *rank);
-        if let Some(((false, ..), place)) = first {
+        let mut candidates: Vec<_> = candidates.collect();
+        if candidates.iter().any(|(_, place)| place.is_leaving) {
+            return;
+        }
+        candidates.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
+        for (_, place) in candidates.into_iter().take(batch) {
             place.is_leaving = true;
             place.leave.cancel();
         }
