@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::app::{self, Handle, Options, Running};
 use crate::cli::runtime::{Request, Signals, block_on};
@@ -37,6 +38,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When the configuration is wrong; what happens later is in the log.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // A core dump would have secrets in it, as would memory that another process of this user reads.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("the process cannot be kept from being dumped")?;
     let environment = Environment::of_process();
     let (path, loaded) = args.config.load(&environment)?;
     let clock = Arc::new(SystemClock::new());

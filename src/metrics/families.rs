@@ -41,11 +41,11 @@ macro_rules! families {
 }
 
 /// 5 ms to 60 s.
-const ATTEMPT_BUCKETS: &[f64] = &[
+pub(super) const ATTEMPT_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 /// 5 ms to 5 days.
-const DELAY_BUCKETS: &[f64] = &[
+pub(super) const DELAY_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0,
     3_600.0, 21_600.0, 86_400.0, 432_000.0,
 ];
