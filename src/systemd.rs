@@ -14,6 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use listenfd::ListenFd;
+use rustix::net::{SendFlags, send};
 use sd_notify::NotifyState;
 
 use crate::http_server::Listener;
@@ -70,7 +71,7 @@ impl Notifier {
 
     /// STATUS: one line for `systemctl status`.
     pub fn status(&self, text: &str) {
-        self.send(&[NotifyState::Status(&text.replace('\n', " "))]);
+        self.send_now(&[NotifyState::Status(&text.replace('\n', " "))]);
     }
 
     /// How often [`Notifier::alive`] is to be called: twice in the watchdog's interval; none without a watchdog.
@@ -81,18 +82,28 @@ impl Notifier {
 
     /// WATCHDOG: the relay makes progress.
     pub fn alive(&self) {
-        self.send(&[NotifyState::Watchdog]);
+        self.send_now(&[NotifyState::Watchdog]);
+    }
+
+    /// Waits for a service manager that is slow, but not long.
+    fn send(&self, states: &[NotifyState<'_>]) {
+        self.send_with(states, SendFlags::NOSIGNAL);
+    }
+
+    /// Waits for nobody: it is said again.
+    fn send_now(&self, states: &[NotifyState<'_>]) {
+        self.send_with(states, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
     /// A message that cannot be sent is logged: the relay works without.
-    fn send(&self, states: &[NotifyState<'_>]) {
+    fn send_with(&self, states: &[NotifyState<'_>], flags: SendFlags) {
         let Some(socket) = &self.socket else { return };
         let mut message = String::new();
         for state in states {
             let written = writeln!(message, "{state}");
             debug_assert!(written.is_ok(), "a String takes whatever is written");
         }
-        if let Err(error) = socket.send(message.as_bytes()) {
+        if let Err(error) = send(socket, message.as_bytes(), flags) {
             tracing::warn!(%error, "the service manager could not be told");
         }
     }
@@ -240,6 +251,21 @@ mod tests {
         let notifier = manager.notifier();
         drop(manager);
         notifier.ready();
+    }
+
+    #[test]
+    fn a_service_manager_that_reads_nothing_takes_no_time_of_what_is_said_often() {
+        let manager = Manager::new();
+        let notifier = manager.notifier();
+        let socket = notifier.socket.as_ref().unwrap();
+        // Whatever waits for it would wait as long as this test may take.
+        socket
+            .set_write_timeout(Some(Duration::from_secs(3600)))
+            .unwrap();
+        for _ in 0..10_000 {
+            notifier.alive();
+            notifier.status("serving");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::{Map, Number, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::refusal::Refusal;
+use crate::domain::list_elements;
 
 /// The most bytes of a body.
 const BYTES_MAX: usize = 1 << 20;
@@ -89,7 +90,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     let essence = value.as_bytes().split(|byte| *byte == b';').next();
     let essence = essence.unwrap_or_default().trim_ascii();
-    let is_plain = !headers.contains_key(http::header::CONTENT_ENCODING);
+    let codings = headers.get_all(http::header::CONTENT_ENCODING).iter();
+    let is_plain = codings
+        .flat_map(|value| list_elements(value.as_bytes()))
+        .all(|coding| coding.eq_ignore_ascii_case(b"identity"));
     is_plain && essence.eq_ignore_ascii_case(b"application/json")
 }
 

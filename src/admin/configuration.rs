@@ -18,7 +18,8 @@ use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::config::{
-    Config, ConfigError, Diff, DiffKind, Environment, Loaded, Problem, SubscriptionDiff, load,
+    Config, ConfigError, Diff, DiffKind, Environment, Loaded, Problem, Problems, SubscriptionDiff,
+    load,
 };
 use crate::domain::{SubscriptionName, SubscriptionNumber};
 use crate::store::VerbError;
@@ -78,10 +79,14 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
 pub(super) struct Checked {
     /// Whether a reload would take it
     valid: bool,
-    /// What is wrong
+    /// What is wrong, the first 100
     errors: Vec<Finding>,
-    /// What is allowed and most likely not meant
+    /// What is allowed and most likely not meant, the first 100
     warnings: Vec<Finding>,
+    /// How many more errors there are
+    more_errors: usize,
+    /// How many more warnings there are
+    more_warnings: usize,
 }
 
 /// Something in a file.
@@ -115,14 +120,17 @@ impl Finding {
 pub(super) async fn check(call: Call) -> Result<Answer, Refusal> {
     only(&call.body, &[])?;
     let read = call.admin.source.read().await?;
+    let none = Problems::default();
     let (errors, warnings) = match &read {
-        Ok(loaded) => (&[][..], &loaded.warnings[..]),
-        Err(ConfigError(problems)) => (&problems[..], &[][..]),
+        Ok(loaded) => (&none, &loaded.warnings),
+        Err(ConfigError(problems)) => (problems, &none),
     };
     Ok(json(&Checked {
         valid: read.is_ok(),
         errors: errors.iter().map(Finding::new).collect(),
         warnings: warnings.iter().map(Finding::new).collect(),
+        more_errors: errors.more(),
+        more_warnings: warnings.more(),
     }))
 }
 
@@ -336,6 +344,8 @@ fn invalid(ConfigError(problems): ConfigError) -> Refusal {
         })
         .collect();
     errors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    // Of the configuration as a whole.
+    errors.extend(problems.rest().map(|rest| (String::new(), rest)));
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     let detail = "the configuration on the disk is not valid: the one in force stays";
     Refusal::new(status, "invalid_config", detail).with_errors(errors)

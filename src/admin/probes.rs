@@ -1,8 +1,10 @@
 //! What orchestrators and scrapers ask: `/healthz`, `/readyz`, `/metrics`. They say nothing secret and change nothing.
 
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body_util::BodyExt;
 
-use crate::admin::answer::{Answer, respond, text};
+use crate::admin::answer::{Answer, text};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::store::Health;
@@ -33,13 +35,16 @@ pub(super) async fn readyz(call: Call) -> Result<Answer, Refusal> {
 
 /// `GET /metrics`
 pub(super) async fn metrics(call: Call) -> Result<Answer, Refusal> {
-    call.admin.control.refreshed().await;
-    match call.admin.exporter.text().await {
-        Some(text) => Ok(respond(StatusCode::OK, METRICS_TYPE, text)),
-        None => Err(Refusal::unavailable(
+    let (exporter, control) = (&call.admin.exporter, &call.admin.control);
+    let Some(text) = exporter.text(control.refreshed()).await else {
+        return Err(Refusal::unavailable(
             "overloaded",
-            "too many scrapes at once",
+            "the metrics cannot be rendered now",
             1,
-        )),
-    }
+        ));
+    };
+    let mut answer = Answer::new(text.boxed_unsync());
+    let media_type = HeaderValue::from_static(METRICS_TYPE);
+    answer.headers_mut().insert(CONTENT_TYPE, media_type);
+    Ok(answer)
 }

@@ -7,6 +7,7 @@ use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE
 use http_body_util::BodyExt;
 
 use crate::admin::answer::Answer;
+use crate::domain::conceal;
 use crate::http_server::Problem;
 use crate::store::{QueryError, StoreError, VerbError};
 
@@ -41,7 +42,12 @@ impl Refusal {
 
     /// The same with what is wrong, by path.
     pub(super) fn with_errors(mut self, errors: Vec<(String, String)>) -> Self {
-        self.0.problem = self.0.problem.with_errors(errors);
+        // They quote what was sent.
+        let concealed = |text: String| conceal(&text).into_owned();
+        let errors = errors
+            .into_iter()
+            .map(|(path, message)| (concealed(path), concealed(message)));
+        self.0.problem = self.0.problem.with_errors(errors.collect());
         self
     }
 

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{AdminToken, Scopes};
 use crate::domain::Secret;
+use crate::private;
 
 /// The name of the file.
 const FILE: &str = "admin.token";
@@ -30,7 +30,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file cannot be read or made.
-    #[error("the token file {} cannot be used: expected a file that this user may read and make", path.display())]
+    #[error("the token file {} cannot be used: expected a file of this user that nobody else may write", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -124,7 +124,7 @@ impl Tokens {
 
 /// What the file holds; none if there is no file.
 fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let file = match File::open(path) {
+    let file = match private::open(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -145,11 +145,7 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
+    let mut file = private::open(&new, OpenOptions::new().create_new(true).write(true))?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;

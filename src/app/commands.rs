@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::admin::{Command, EditDone, EditRefusal, EditRequest, TestAttempt};
 use crate::app::Running;
 use crate::app::loading::{EditAnswer, Prepared, Written};
-use crate::config::{self, Change, Config, ConfigError, Edit, EditError, Subscription};
+use crate::config::{self, Change, Config, ConfigError, Edit, EditError, Subscription, Watcher};
 use crate::domain::StatusError;
 
 impl Running {
@@ -54,6 +54,7 @@ impl Running {
         let environment = self.options.environment.clone();
         let now = self.options.clock.wall();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let looker = self.watcher.as_ref().map(Watcher::looker);
         let write = move || {
             let mut edited = config::prepare(&path, &environment, &edit, now)?;
             let after = edited.loaded.config.subscriptions.get(&edit.name);
@@ -61,7 +62,7 @@ impl Running {
             let generated_secret = edited.generated_secret.take();
             let loaded = edited.commit()?;
             Ok(Written {
-                prepared: Prepared::new(loaded, &store, &metrics),
+                prepared: Prepared::new(loaded, looker.as_ref(), &store, &metrics),
                 generated_secret,
             })
         };

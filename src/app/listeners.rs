@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Surface};
 use crate::app::AppError;
-use crate::config::{Listen, ListenAddress};
+use crate::config::{Config, Listen, ListenAddress};
+use crate::descriptors::{self, Limit};
 use crate::http_server::{Limits, Listener, serve_each};
 use crate::ingest::Ingest;
 use crate::systemd::ActivatedSockets;
@@ -25,6 +26,9 @@ const ADMIN_CONNECTIONS_MAX: usize = 512;
 /// Connections of operators on which nothing is asked are closed after this: probes and scrapers must find a place. More than a
 /// heartbeat of the stream.
 const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Operators' programs that take nothing of an answer are cut off after this.
+const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a listener can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +129,11 @@ impl Bound {
         admin: &Admin,
         stop_events: &CancellationToken,
         stop_admin: &CancellationToken,
+        files: usize,
     ) -> (Listeners, Listeners) {
+        let (event_places, admin_places) = descriptors::client_places(files, self.events.len());
         let limits = Limits {
+            connections: Limits::default().connections.min(event_places),
             drain_timeout: EVENTS_DRAIN_TIMEOUT,
             ..Limits::default()
         };
@@ -139,8 +146,9 @@ impl Bound {
                 .spawn(serve_each(listener, service, limits, stop));
         }
         let limits = Limits {
-            connections: ADMIN_CONNECTIONS_MAX,
+            connections: ADMIN_CONNECTIONS_MAX.min(admin_places),
             idle_timeout: ADMIN_IDLE_TIMEOUT,
+            answer_timeout: ADMIN_ANSWER_TIMEOUT,
             drain_timeout: ADMIN_DRAIN_TIMEOUT,
             ..Limits::default()
         };
@@ -154,6 +162,26 @@ impl Bound {
         }
         (for_events, for_operators)
     }
+}
+
+/// Raises the limit of open files, and says when it is small for the configuration.
+pub(super) fn raise_limit(config: &Config) -> usize {
+    let Limit { files, refused } = descriptors::raise_limit();
+    if let Some(error) = refused {
+        tracing::warn!(%error, files, "the limit of open files cannot be raised");
+    }
+    let active = config.subscriptions.values().filter(|it| it.active);
+    let deliveries: usize = active.map(|it| it.concurrency).sum();
+    let clients = config.listen.events.len() * Limits::default().connections;
+    let wanted = 2 * (clients + 2 * ADMIN_CONNECTIONS_MAX).max(deliveries);
+    if files < wanted {
+        tracing::warn!(
+            files,
+            wanted,
+            "the limit of open files is small for the configuration: raise it (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+    files
 }
 
 /// Binds one address, or takes what systemd bound; also gives where it can be reached.

@@ -2,14 +2,13 @@
 //! time, reloads and edits alike: so an edit sees what the one before it wrote.
 
 use std::future::pending;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::admin::{EditDone, EditRefusal, EditRequest};
 use crate::app::handle::ReloadRequest;
-use crate::config::{Config, ConfigError, Loaded, Problem};
+use crate::config::{Config, ConfigError, Loaded, Looker, Problems, Survey};
 use crate::domain::Secret;
 use crate::ingest::Routes;
 use crate::metrics::Metrics;
@@ -19,19 +18,26 @@ use crate::store::Store;
 pub(super) struct Prepared {
     pub(super) config: Arc<Config>,
     pub(super) routes: Routes,
-    pub(super) warnings: Vec<Problem>,
-    pub(super) files: Vec<PathBuf>,
+    pub(super) warnings: Problems,
+    /// Where a watcher looks from now on.
+    pub(super) survey: Option<Survey>,
 }
 
 impl Prepared {
     /// Makes of a configuration what can be made without touching the running one.
-    pub(super) fn new(loaded: Loaded, store: &Store, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        loaded: Loaded,
+        looker: Option<&Looker>,
+        store: &Store,
+        metrics: &Metrics,
+    ) -> Self {
+        let survey = looker.map(|looker| looker.survey(&loaded));
         let config = Arc::new(loaded.config);
         Self {
             routes: Routes::new(Arc::clone(&config), store, metrics),
             config,
             warnings: loaded.warnings,
-            files: loaded.files,
+            survey,
         }
     }
 }

@@ -5,22 +5,28 @@ use std::sync::Arc;
 use crate::app::Running;
 use crate::app::handle::ReloadRequest;
 use crate::app::loading::Prepared;
-use crate::config::{self, Config, ConfigError, Problem, Reloaded, at_next_start};
+use crate::config::{
+    self, Config, ConfigError, Problem, Problems, Reloaded, Watcher, at_next_start,
+};
 use crate::domain::SubscriptionName;
+
+/// Warnings of one load that are logged one by one.
+const WARNINGS_MAX: usize = 20;
 
 impl Running {
     /// Begins to load the configuration again, on a thread that ends with it.
     pub(super) fn begin_reload(&mut self, answer: ReloadRequest) {
         self.options.notifier.reloading();
-        if let Some(watcher) = &mut self.watcher {
-            watcher.look();
-        }
+        let looker = self.watcher.as_ref().map(Watcher::looker);
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         self.loading.reload(answer, move || {
+            if let Some(looker) = &looker {
+                looker.look();
+            }
             let loaded = config::load(&path, &environment)?;
-            Ok(Prepared::new(loaded, &store, &metrics))
+            Ok(Prepared::new(loaded, looker.as_ref(), &store, &metrics))
         });
     }
 
@@ -31,7 +37,10 @@ impl Running {
         answer: ReloadRequest,
     ) {
         let result = match prepared {
-            Some(prepared) => prepared.and_then(|prepared| self.put_in_force(prepared)),
+            Some(Ok(prepared)) => self.put_in_force(prepared),
+            // Copied, so that nothing that stays is among what the loader's thread has allocated: the allocator gives
+            // the memory of a thread back from its end only.
+            Some(Err(error)) => Err(error.clone()),
             None => Err(self.problem("", "could not be loaded: the loader ended by itself")),
         };
         self.metrics
@@ -65,8 +74,8 @@ impl Running {
             .map_err(|error| self.problem("subscriptions", &error.to_string()))?;
         self.ingest.replace(prepared.routes);
         self.metrics.set_configured(&names(&config));
-        if let Some(watcher) = &mut self.watcher {
-            watcher.watch(&prepared.files);
+        if let (Some(watcher), Some(survey)) = (&mut self.watcher, prepared.survey) {
+            watcher.watch(survey);
         }
         log_warnings(&prepared.warnings);
         let reloaded = Reloaded {
@@ -103,13 +112,14 @@ impl Running {
     }
 
     fn problem(&self, path: &str, message: &str) -> ConfigError {
-        ConfigError(vec![Problem {
+        let problem = Problem {
             file: self.options.config_path.clone(),
             line: 1,
             column: 1,
             path: path.to_owned(),
             message: message.to_owned(),
-        }])
+        };
+        ConfigError(vec![problem].into())
     }
 }
 
@@ -118,32 +128,44 @@ pub(super) fn names(config: &Config) -> Vec<SubscriptionName> {
     config.subscriptions.keys().cloned().collect()
 }
 
-/// Logs what is questionable in a configuration.
-pub(super) fn log_warnings(warnings: &[Problem]) {
+/// Logs what is questionable in a configuration: the first of it.
+pub(super) fn log_warnings(warnings: &Problems) {
+    let shown = warnings.iter().take(WARNINGS_MAX);
+    let count = warnings.more() + warnings.iter().len() - shown.len();
     for Problem {
         file,
         line,
         column,
         path,
         message,
-    } in warnings
+    } in shown
     {
         let file = file.display();
         tracing::warn!(%file, line, column, path, problem = message, "the configuration is questionable");
     }
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "more of the configuration is questionable: `sidehook check` shows it"
+        );
+    }
 }
 
-fn log_problems(problems: &[Problem]) {
+fn log_problems(problems: &Problems) {
     for Problem {
         file,
         line,
         column,
         path,
         message,
-    } in problems
+    } in problems.iter()
     {
         let file = file.display();
         tracing::error!(%file, line, column, path, problem = message, "the configuration is wrong");
+    }
+    if problems.more() > 0 {
+        let count = problems.more();
+        tracing::error!(count, "more of the configuration is wrong");
     }
     tracing::error!("configuration not reloaded: the running one stays in place");
 }

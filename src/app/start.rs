@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
-use crate::app::listeners::{Addresses, Bound};
+use crate::app::listeners::{Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
@@ -40,7 +40,9 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// Outside a tokio runtime with time and I/O.
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
+    let watcher = watcher(&options, &loaded);
     let config = Arc::new(loaded.config);
+    let files = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
@@ -71,11 +73,17 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &options,
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(&ingest, &admin, &shutdown.stop_accepting, &stop_admin);
+    let (events, operators) = bound.serve(
+        &ingest,
+        &admin,
+        &shutdown.stop_accepting,
+        &stop_admin,
+        files,
+    );
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {
-        watcher: watcher(&options, &loaded.files),
+        watcher,
         options,
         started_with: Arc::clone(&config),
         config,
@@ -208,14 +216,14 @@ fn store_options(config: &Config) -> StoreOptions {
 }
 
 /// A watcher of the configuration, if one is wanted and the system gives one: without it SIGHUP still reloads.
-fn watcher(options: &Options, files: &[std::path::PathBuf]) -> Option<Watcher> {
+fn watcher(options: &Options, loaded: &Loaded) -> Option<Watcher> {
     if !options.watch {
         return None;
     }
     let complain = |error: &io::Error| {
         tracing::warn!(%error, "changes of the configuration are not noticed: reload with SIGHUP");
     };
-    Watcher::new(files).inspect_err(complain).ok()
+    Watcher::new(loaded).inspect_err(complain).ok()
 }
 
 impl Running {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::ConfigArg;
-use crate::config::{Config, Environment, Problem, load};
+use crate::config::{Config, Environment, Problems, load};
 use crate::domain::Timestamp;
 use crate::store::{self, BookState, StoreReport};
 
@@ -75,7 +75,11 @@ fn check(
             let label = if strict { "error" } else { "warning" };
             write_problems(label, &loaded.warnings, out)?;
             if strict && !loaded.warnings.is_empty() {
-                writeln!(out, "{shown}: {}", counted(loaded.warnings.len(), "error"))?;
+                writeln!(
+                    out,
+                    "{shown}: {}",
+                    counted(loaded.warnings.total(), "error")
+                )?;
                 return Ok(None);
             }
             let subscriptions = counted(loaded.config.subscriptions.len(), "subscription");
@@ -84,7 +88,7 @@ fn check(
         }
         Err(error) => {
             write_problems("error", &error.0, out)?;
-            writeln!(out, "{shown}: {}", counted(error.0.len(), "error"))?;
+            writeln!(out, "{shown}: {}", counted(error.0.total(), "error"))?;
             Ok(None)
         }
     }
@@ -197,9 +201,12 @@ fn counted_pending(count: u64) -> String {
     }
 }
 
-fn write_problems(label: &str, problems: &[Problem], out: &mut dyn Write) -> io::Result<()> {
-    for problem in problems {
+fn write_problems(label: &str, problems: &Problems, out: &mut dyn Write) -> io::Result<()> {
+    for problem in problems.iter() {
         writeln!(out, "{label}: {problem}")?;
+    }
+    if let Some(rest) = problems.rest() {
+        writeln!(out, "{label}: {rest}")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, ensure};
 
 use crate::config::Environment;
-use crate::domain::Secret;
+use crate::domain::{Secret, conceal};
 
 /// The most that is read of a body, headers or a secret.
 const INPUT_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -55,7 +55,7 @@ impl SecretSources {
             let value = environment
                 .variables
                 .get(name)
-                .ok_or_else(|| anyhow!("the environment has no variable {name}"))?;
+                .ok_or_else(|| anyhow!("the environment has no variable {}", conceal(name)))?;
             secrets.push(Secret::new(value.as_bytes().to_vec()));
         }
         for path in &self.secret_file {
@@ -79,7 +79,7 @@ fn literal_secret(text: &str) -> Result<Secret, Infallible> {
 /// It cannot be read, or is longer than 64 MiB.
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || read_bounded(&mut File::open(path)?);
-    read().with_context(|| path.display().to_string())
+    read().with_context(|| conceal(&path.display().to_string()).into_owned())
 }
 
 /// Reads a stream to its end.

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::cli::arrival::{Arrival, Verdict};
 use crate::cli::input::SecretSources;
 use crate::cli::receiver::{Answer, serve};
+use crate::cli::show::gate;
 use crate::config::Environment;
 use crate::domain::{Clock, Secret, SystemClock};
 use crate::signing::Scheme;
@@ -59,7 +60,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// # Errors
 /// When a secret cannot be read or does not fit the scheme, or the port cannot be listened on.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    args.secrets.warn(&mut io::stderr())?;
+    args.secrets.warn(&mut gate::stderr())?;
     let secrets = args.secrets.read(&Environment::of_process())?;
     for secret in &secrets {
         args.scheme.check_secret(secret)?;
@@ -76,7 +77,7 @@ async fn listen(args: &Args, secrets: Vec<Secret>) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on 127.0.0.1:{}", args.port))?;
     let url = format!("http://{}", listener.local_addr()?);
-    writeln!(io::stderr(), "listening on {url}, until Ctrl-C")?;
+    writeln!(gate::stderr(), "listening on {url}, until Ctrl-C")?;
     let (failed, mut failure) = tokio::sync::mpsc::channel(1);
     let (scheme, fail, json) = (args.scheme.clone(), args.fail, args.json);
     let answer: Answer = Arc::new(move |head, body| {
@@ -113,11 +114,11 @@ fn status(fail: f64) -> StatusCode {
 
 fn print(arrival: &Arrival<'_>, json: bool) -> io::Result<()> {
     let shown = if json {
-        format!("{}\n", arrival.to_json())
+        format!("{}\n", gate::json(&arrival.to_json()))
     } else {
         arrival.to_string()
     };
-    let mut stdout = io::stdout().lock();
+    let mut stdout = gate::stdout();
     stdout.write_all(shown.as_bytes())?;
     stdout.flush()
 }

@@ -1,7 +1,10 @@
 //! Where log lines go and how they look: fixed lower-case texts with fields, on standard error, as `log` of the
-//! configuration says. `RUST_LOG` is not read: the file is the truth.
+//! configuration says. `RUST_LOG` is not read: the file is the truth. How they get there is the concern of [`crate::logs`].
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -9,16 +12,29 @@ use tracing_subscriber::registry;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::domain::Clock;
+use crate::logs::{Limit, Logs};
 
-/// Starts logging for the whole process. Later calls change nothing.
-pub(crate) fn init(log: &Log) {
+/// The longest text of a panic that is logged, bytes.
+const PANIC_TEXT_MAX: usize = 1024;
+
+/// Starts logging for the whole process, panics too. Later calls change nothing.
+///
+/// # Errors
+/// The system gives no thread for it.
+pub(crate) fn init(log: &Log, clock: Arc<dyn Clock>) -> io::Result<Logs> {
+    let limit = Limit::new(Arc::clone(&clock));
+    let logs = Logs::start(io::stderr(), limit.clone(), clock)?;
     let terminal = io::stderr().is_terminal();
     let pretty = match log.format {
         LogFormat::Auto => terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = fmt::layer()
+        .with_writer(logs.clone())
+        .with_target(false)
+        .log_internal_errors(false);
     let lines = if pretty {
         lines.with_ansi(terminal && colour_wanted()).boxed()
     } else {
@@ -29,8 +45,23 @@ pub(crate) fn init(log: &Log) {
             .with_span_list(false)
             .boxed()
     };
-    let subscriber = registry().with(lines.with_filter(levels(log.level)));
+    let subscriber = registry().with(lines).with(limit).with(levels(log.level));
     drop(tracing::subscriber::set_global_default(subscriber));
+    panic::set_hook(Box::new(log_panic));
+    Ok(logs)
+}
+
+/// The usual hook waits for whoever reads standard error.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let text = info.payload_as_str().unwrap_or("no text");
+    let text = text.get(..text.floor_char_boundary(PANIC_TEXT_MAX));
+    let place = info.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = match backtrace.status() {
+        BacktraceStatus::Captured => Some(backtrace.to_string()),
+        _ => None,
+    };
+    tracing::error!(text, place, backtrace, "a thread panicked");
 }
 
 /// Whether colours are wanted: not when `NO_COLOR` is set to anything. Source: no-color.org.

@@ -30,8 +30,10 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use http::StatusCode;
 
 use crate::cli::client::CallError;
+use crate::cli::show::gate;
 use crate::config::{self, ConfigError, Environment, Loaded};
-use crate::domain::{Clock, SystemClock};
+use crate::domain::{Clock, SystemClock, conceal};
+use crate::logs;
 
 /// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
 /// and retried.
@@ -103,7 +105,17 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    execute(&cli.command).unwrap_or_else(|error| failure(&error))
+    let error = match execute(&cli.command) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    let (text, code) = failure(&error);
+    match cli.command {
+        // It ends whether somebody reads why or not.
+        Command::Run(_) => logs::say(gate::lines(&text), run::LOG_END_LIMIT),
+        _ => drop(gate::stderr().write_all(text.as_bytes())),
+    }
+    code
 }
 
 fn execute(command: &Command) -> anyhow::Result<ExitCode> {
@@ -129,12 +141,12 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
             let now = SystemClock::new().steady();
-            let code = check::run(args, &path, &environment, now, &mut io::stdout())?;
+            let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))
         }
         Command::Verify(args) => {
             let environment = Environment::of_process();
-            let (input, out, err) = (&mut io::stdin(), &mut io::stdout(), &mut io::stderr());
+            let (input, out, err) = (&mut io::stdin(), &mut gate::stdout(), &mut gate::stderr());
             let now = SystemClock::new().wall();
             let code = verify::run(args, &environment, now, input, out, err)?;
             Ok(ExitCode::from(code))
@@ -142,37 +154,41 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => manual::completions(args),
         Command::Man(args) => manual::man(args),
-        Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut io::stdout())?)),
+        Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut gate::stdout())?)),
     }
 }
 
 /// Prints help and version to standard output, usage errors to standard error.
 fn usage(error: &clap::Error) -> ExitCode {
     // Nobody is left to tell when the stream is closed.
-    drop(error.print());
-    match error.exit_code() {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(2),
-    }
-}
-
-/// Says what went wrong, and which exit code that is.
-fn failure(error: &anyhow::Error) -> ExitCode {
-    if is_broken_pipe(error) {
+    if error.exit_code() == 0 {
+        drop(error.print());
         return ExitCode::SUCCESS;
     }
-    let mut stderr = io::stderr().lock();
-    if let Some(ConfigError(problems)) = error.downcast_ref() {
-        for problem in problems {
-            drop(writeln!(stderr, "error: {problem}"));
-        }
-        return ExitCode::from(2);
+    // It quotes arguments, which may be anything.
+    let said = error.render().to_string();
+    drop(write!(gate::stderr(), "{}", conceal(&said)));
+    ExitCode::from(2)
+}
+
+/// What went wrong, in lines for standard error, and which exit code that is.
+fn failure(error: &anyhow::Error) -> (String, ExitCode) {
+    if is_broken_pipe(error) {
+        return (String::new(), ExitCode::SUCCESS);
     }
-    drop(writeln!(stderr, "error: {error:#}"));
+    if let Some(ConfigError(problems)) = error.downcast_ref() {
+        let lines = problems
+            .iter()
+            .map(ToString::to_string)
+            .chain(problems.rest());
+        let lines = lines.map(|line| format!("error: {line}\n"));
+        return (lines.collect(), ExitCode::from(2));
+    }
     // What the sidecar finds wrong with values, or with its configuration.
     let refused: Option<&CallError> = error.downcast_ref();
     let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY);
-    ExitCode::from(if is_wrong { 2 } else { 1 })
+    let code = ExitCode::from(if is_wrong { 2 } else { 1 });
+    (format!("error: {error:#}\n"), code)
 }
 
 /// Whether the reader of our output went away, as `head` does: no failure of ours.

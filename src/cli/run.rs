@@ -3,8 +3,10 @@
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::app::{self, Handle, Options, Running};
 use crate::cli::runtime::{Request, Signals, block_on};
@@ -12,6 +14,9 @@ use crate::cli::{ConfigArg, logging};
 use crate::config::{Environment, Loaded};
 use crate::domain::SystemClock;
 use crate::systemd::{ActivatedSockets, Notifier};
+
+/// The last log lines have so long to be written: nobody may be reading them.
+pub(crate) const LOG_END_LIMIT: Duration = Duration::from_secs(1);
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -33,25 +38,31 @@ pub(crate) struct Args {
 /// # Errors
 /// When the configuration is wrong; what happens later is in the log.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // A core dump would have secrets in it, as would memory that another process of this user reads.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("the process cannot be kept from being dumped")?;
     let environment = Environment::of_process();
     let (path, loaded) = args.config.load(&environment)?;
-    logging::init(&loaded.config.log);
+    let clock = Arc::new(SystemClock::new());
+    let logs = logging::init(&loaded.config.log, clock.clone()).context("no thread for the log")?;
     let options = Options {
         config_path: path,
         environment,
-        clock: Arc::new(SystemClock::new()),
+        clock,
         watch: true,
         sockets: Some(ActivatedSockets::from_environment()),
         notifier: Notifier::new(|name| std::env::var_os(name))
             .context("the socket in $NOTIFY_SOCKET cannot be reached")?,
     };
-    match block_on(relay(loaded, options)) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+    let code = match block_on(relay(loaded, options)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "sidehook ends");
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
-    }
+    };
+    logs.finish(LOG_END_LIMIT);
+    Ok(code)
 }
 
 async fn relay(loaded: Loaded, options: Options) -> anyhow::Result<()> {

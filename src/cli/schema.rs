@@ -1,6 +1,8 @@
 //! `sidehook schema`: the JSON Schema of the configuration, for editors and other checks.
 
-use std::io::{self, Write};
+use std::io::Write;
+
+use crate::cli::show::gate;
 use std::process::ExitCode;
 
 /// What stands below the help.
@@ -22,6 +24,6 @@ pub(crate) struct Args {}
 /// Standard output takes nothing.
 pub(crate) fn run(_: &Args) -> anyhow::Result<ExitCode> {
     let schema = serde_json::to_string_pretty(&crate::config::schema())?;
-    writeln!(io::stdout(), "{schema}")?;
+    writeln!(gate::stdout(), "{schema}")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::cli::ConfigArg;
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
+use crate::cli::show::gate;
 use crate::config::{Environment, load_intake};
 use crate::domain::Secret;
 
@@ -119,7 +121,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<&serde_json::value::RawValue>(bytes).is_ok()
+    serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
 /// Where the sidecar is and the token it asks for: as the configuration says. With `--url` alone no configuration is read.
@@ -167,19 +169,22 @@ fn headers(args: &Args, body: &[u8], token: Option<&Secret>) -> anyhow::Result<H
 /// Prints an acceptance to standard output, a refusal to standard error; with `--json` either to standard output.
 fn print(args: &Args, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
     if args.json {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(answer.trim_ascii())?;
+        let mut stdout = gate::stdout();
+        match serde_json::from_slice::<&RawValue>(answer) {
+            Ok(answer) => stdout.write_all(gate::escaped_json(answer.get()).as_bytes())?,
+            Err(_) => stdout.write_all(answer.trim_ascii())?,
+        }
         return Ok(writeln!(stdout)?);
     }
     if status.is_success() {
         let receipt =
             serde_json::from_slice(answer).context("the answer is not that of a sidecar")?;
         let said = accepted(&receipt, args.wait.is_some());
-        return Ok(writeln!(io::stdout(), "{said}")?);
+        return Ok(writeln!(gate::stdout(), "{said}")?);
     }
     let problem: Refusal = serde_json::from_slice(answer).unwrap_or_default();
     Ok(writeln!(
-        io::stderr(),
+        gate::stderr(),
         "refused with {status}: {}",
         refused(&problem)
     )?)

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
+use crate::config::definition::Definition;
 use crate::config::model::{
     AdminConfig, Config, Durability, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel,
     Notifications, Retention, StoreConfig, Subscription, WhenDisabled,
@@ -162,7 +162,7 @@ impl Subscription {
             min_tls_version: TlsVersion::Tls12,
             notify: Vec::new(),
             notify_after: 5,
-            definition: Arc::default(),
+            definition: Definition::default(),
         }
     }
 }

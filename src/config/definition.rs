@@ -5,6 +5,7 @@
 //! Invariant: no secret is in it. Of a secret it tells that it is set and the fingerprint, of a secret URL scheme and
 //! host, of a secret header value nothing. Those keys that only tell ([`READ_ONLY`]) are no fields of the file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -25,6 +26,25 @@ use crate::signing::{CustomHmacOptions, Scheme};
 
 /// The keys of a definition that only tell, and cannot be set.
 pub const READ_ONLY: [&str; 3] = ["url_is_secret", "secret_set", "secret_fingerprint"];
+
+/// All fields of a subscription, kept as JSON text: as a map they would take ten times the memory, for every subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Definition(Arc<str>);
+
+impl Definition {
+    /// The fields, in the order of their documentation.
+    #[must_use]
+    pub fn fields(&self) -> Map<String, Value> {
+        // It was made from a map; only that of the default is none.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<Map<String, Value>> for Definition {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self(Value::Object(fields).to_string().into())
+    }
+}
 
 /// What stands in the file and is not kept elsewhere in these words.
 #[derive(Debug, Default)]
@@ -118,7 +138,7 @@ fn conditions(conditions: &[Condition]) -> Value {
 /// as long as nothing in the files changes it, over restarts too.
 #[must_use]
 pub fn etag(subscription: &Subscription) -> String {
-    let mut bytes = Value::Object((*subscription.definition).clone())
+    let mut bytes = Value::Object(subscription.definition.fields())
         .to_string()
         .into_bytes();
     for (kind, hidden) in hidden(subscription) {

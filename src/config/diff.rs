@@ -193,8 +193,9 @@ fn built_in(name: &SubscriptionName) -> Subscription {
 
 fn fields(old: &Subscription, new: &Subscription) -> Vec<FieldDiff> {
     let mut found = Vec::new();
-    for (key, to) in new.definition.iter() {
-        let from = old.definition.get(key).unwrap_or(&Value::Null);
+    let before = old.definition.fields();
+    for (key, to) in &new.definition.fields() {
+        let from = before.get(key).unwrap_or(&Value::Null);
         let (field, is_hidden) = match key.as_str() {
             // Told by the fields they belong to.
             "url_is_secret" | "secret_set" => continue,

@@ -1,9 +1,30 @@
 //! Reads whole files of bounded size: configurations, secrets, CA certificates.
+//!
+//! Invariant: nothing that a path can name blocks or swells the reader. Only regular files are opened, those of the
+//! kernel's own file systems are refused, and at most the limit is read, also of a file that grows meanwhile.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
+
+use rustix::fs::{FsWord, OFlags, PROC_SUPER_MAGIC, StatFs};
+
+/// File systems whose files are answers of the kernel: they have no size, and reading one may block or change something.
+/// Source: linux/magic.h.
+const OF_KERNEL: [FsWord; 10] = [
+    PROC_SUPER_MAGIC,
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0x1980_0202, // mqueue
+];
 
 /// Says why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -11,12 +32,18 @@ pub(super) enum FileError {
     /// The system says no.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A folder, a pipe, a device.
+    /// A folder, a pipe, a device, a file of the kernel.
     #[error("cannot be read: expected a regular file")]
     NotRegular,
     /// More bytes than it may have; carries the limit in bytes, whole KiB.
     #[error("is too large, expected at most {}", shown(*.0))]
     TooLarge(usize),
+    /// One of many that have too many bytes together; carries the limit in bytes, whole KiB.
+    #[error(
+        "is too much, expected at most {} of a configuration and all files and variables that it names",
+        shown(*.0)
+    )]
+    TooMuch(usize),
 }
 
 /// A file's bytes.
@@ -29,22 +56,67 @@ pub(super) struct Content {
 
 /// Reads a regular file of at most `limit` bytes. Symbolic links are followed.
 pub(super) fn read(path: &Path, limit: usize) -> Result<Content, FileError> {
-    // Looked at before it is opened, as opening a pipe waits for a writer.
+    let (file, metadata) = open(path)?;
+    let bytes = read_open(file, &metadata, limit)?;
+    Ok(Content {
+        bytes,
+        is_open_to_others: others_may(&metadata),
+    })
+}
+
+/// Opens a regular file for reading, without waiting for anything.
+pub(super) fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    // Looked at before, as opening a device may do something already.
     if !std::fs::metadata(path)?.is_file() {
         return Err(FileError::NotRegular);
     }
-    let file = File::open(path)?;
-    let is_open_to_others = others_may(&file.metadata()?);
-    let mut bytes = Vec::new();
+    // Another may be in its place by now: opening a pipe would wait for a writer.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && !is_of_kernel(&file)? {
+        Ok((file, metadata))
+    } else {
+        Err(FileError::NotRegular)
+    }
+}
+
+/// Reads a file that is open.
+pub(super) fn read_open(
+    file: File,
+    metadata: &Metadata,
+    limit: usize,
+) -> Result<Vec<u8>, FileError> {
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(FileError::TooLarge(limit));
+    }
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    // One more byte, so that the end is seen without growing.
+    let mut bytes = Vec::with_capacity(length.saturating_add(1));
     file.take(most).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         return Err(FileError::TooLarge(limit));
     }
-    Ok(Content {
-        bytes,
-        is_open_to_others,
-    })
+    Ok(bytes)
+}
+
+/// Whether a file or folder that is open is one of the kernel's own.
+fn is_of_kernel(file: impl AsFd) -> io::Result<bool> {
+    Ok(says_kernel(&rustix::fs::fstatfs(file)?))
+}
+
+/// Whether a folder is in a file system of the kernel's own, or cannot be looked at.
+pub(super) fn is_kernel_folder(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).map_or(true, |it| says_kernel(&it))
+}
+
+fn says_kernel(of: &StatFs) -> bool {
+    OF_KERNEL.contains(&of.f_type)
 }
 
 /// A size in the largest unit that fits.
@@ -103,5 +175,65 @@ mod tests {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             assert_eq!(read(&path, 10).unwrap().is_open_to_others, open, "{mode:o}");
         }
+    }
+
+    /// Each is refused at once: pipes without a writer, endless devices, sockets, folders, files of the kernel.
+    #[test]
+    fn nothing_that_a_path_can_name_blocks_or_swells() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        let loops = folder.path().join("loops");
+        std::os::unix::fs::symlink(&loops, &loops).unwrap();
+        let named = [
+            "/dev/zero",
+            "/dev/random",
+            "/dev/null",
+            "/dev/tty",
+            "/proc/self/environ",
+            "/proc/kmsg",
+            "/proc/kcore",
+            "/proc/self/mem",
+            "/proc/self/fd",
+            "/sys/kernel/uevent_seqnum",
+            "/",
+        ];
+        let named = named.iter().map(std::path::PathBuf::from);
+        for path in named.chain([pipe, socket, link, loops]) {
+            assert!(
+                matches!(
+                    read(&path, 1 << 20),
+                    Err(FileError::NotRegular | FileError::Io(_))
+                ),
+                "{}",
+                path.display()
+            );
+        }
+        let real = folder.path().join("real");
+        std::fs::write(&real, "x").unwrap();
+        let open = File::open(&real).unwrap();
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        assert_eq!(read(Path::new(&through), 10).unwrap().bytes, b"x");
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_cut_off_at_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "x").unwrap();
+        let (file, metadata) = open(&path).unwrap();
+        std::fs::write(&path, [b'x'; 4096]).unwrap();
+        assert!(matches!(
+            read_open(file, &metadata, 1024),
+            Err(FileError::TooLarge(1024))
+        ));
+        // One without bytes on the disk, of any size.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(read(&path, 1024), Err(FileError::TooLarge(1024))));
     }
 }

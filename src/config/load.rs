@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::admin::admin;
 use crate::config::defaults;
-use crate::config::document::{Document, Entry, Mark, Node, Root};
+use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::filter::event_types;
 use crate::config::include::included;
@@ -15,7 +15,7 @@ use crate::config::listen::{Guarded, listen};
 use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
 use crate::config::network::network;
 use crate::config::notifications::notifications;
-use crate::config::problem::{ConfigError, Problem};
+use crate::config::problem::{ConfigError, Problem, Problems};
 use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
 use crate::config::settings::Settings;
 use crate::config::store::store;
@@ -24,6 +24,9 @@ use crate::domain::SubscriptionName;
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes that all subscriptions together take from `defaults`: 32 MiB.
+const MAX_BY_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// The keys of the main file.
 pub(super) const SECTIONS: [&str; 11] = [
@@ -65,10 +68,12 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// What is allowed and most likely not meant; `check --strict` makes errors of it.
-    pub warnings: Vec<Problem>,
-    /// Every file it was read from (configuration, includes, secrets, CA files) and the folders in which a new file
-    /// would be included: what a [`Watcher`](crate::config::Watcher) watches.
+    pub warnings: Problems,
+    /// Every file it was read from (configuration, includes, secrets, CA files), as a
+    /// [`Watcher`](crate::config::Watcher) watches them.
     pub files: Vec<PathBuf>,
+    /// The globs of `include`, for files that come and go.
+    pub globs: Vec<PathBuf>,
 }
 
 /// Reads, validates and completes the configuration in `path`.
@@ -107,6 +112,7 @@ pub(super) fn load_with(
             config,
             warnings,
             files: context.files.into_iter().collect(),
+            globs: context.globs.into_iter().collect(),
         })
     } else {
         Err(ConfigError(errors))
@@ -139,13 +145,14 @@ pub(super) fn main_document(
     context: &mut Context<'_>,
 ) -> Result<Document, ConfigError> {
     let content = context.read_file(path, MAX_BYTES).map_err(|error| {
-        ConfigError(vec![Problem {
+        let problem = Problem {
             file: path.to_path_buf(),
             line: 1,
             column: 1,
             path: String::new(),
             message: format!("the file {error}"),
-        }])
+        };
+        ConfigError(vec![problem].into())
     })?;
     Ok(context.parse(path, content.bytes))
 }
@@ -165,6 +172,9 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
         };
         if file == 0 {
             (config, settings) = sections(fields, context);
+            if is_too_much_by_default(fields, documents, context) {
+                settings = Settings::default();
+            }
         }
         let around = Around {
             defaults: &settings,
@@ -178,11 +188,55 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
             {
                 named.add(subscription, entry);
             }
+            if context.report.has_errors() {
+                // Nothing will be made of them: a wrong file takes no memory for what is right in it.
+                named.give_up();
+            }
         }
     }
     named.report_shared_secrets(context);
     config.subscriptions = named.subscriptions;
     config
+}
+
+/// Whether what `defaults` says is too much for all the subscriptions that take it, which is reported.
+fn is_too_much_by_default(
+    fields: Fields<'_>,
+    documents: &[Document],
+    context: &mut Context<'_>,
+) -> bool {
+    let Some(node) = fields.node("defaults") else {
+        return false;
+    };
+    let names = documents.iter().map(|document| match &document.root {
+        Root::Node(root) => names_in(root),
+        Root::Broken | Root::Empty => 0,
+    });
+    let count: usize = names.sum();
+    let bytes = node.end.saturating_sub(node.mark.start);
+    let is_too_much = bytes.saturating_mul(count) > MAX_BY_DEFAULT;
+    if is_too_much {
+        let most = MAX_BY_DEFAULT / count;
+        let message = format!("expected at most {most} bytes for {count} subscriptions");
+        context.error(node, message);
+    }
+    is_too_much
+}
+
+/// How many subscriptions a file has.
+fn names_in(root: &Node) -> usize {
+    let entries = |node: &Node| match &node.value {
+        Value::Mapping(entries) => entries.len(),
+        Value::Scalar(_) | Value::Sequence(_) => 0,
+    };
+    match &root.value {
+        Value::Mapping(sections) => {
+            let mut sections = sections.iter();
+            let subscriptions = sections.find(|entry| entry.name() == "subscriptions");
+            subscriptions.map_or(0, |entry| entries(&entry.value))
+        }
+        Value::Scalar(_) | Value::Sequence(_) => 0,
+    }
 }
 
 /// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
@@ -307,6 +361,12 @@ impl Named {
             );
         }
         (first == mark).then_some(name)
+    }
+
+    /// Keeps the names only.
+    fn give_up(&mut self) {
+        self.subscriptions.clear();
+        self.secrets.clear();
     }
 
     fn add(&mut self, subscription: Subscription, entry: &Entry) {

@@ -41,13 +41,15 @@ mod signature;
 mod similar;
 mod store;
 mod subscription;
+mod survey;
 mod tls;
 mod units;
 mod values;
+mod walk;
 mod watch;
 
 pub(crate) use definition::rate_limit as written_rate;
-pub use definition::{READ_ONLY, etag};
+pub use definition::{Definition, READ_ONLY, etag};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
@@ -60,7 +62,8 @@ pub use model::{
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub(crate) use policy::{RATE as RATE_EXPECTED, rate as parse_rate};
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, MAX_PROBLEMS, Problem, Problems};
 pub use schema::{schema, subscription_properties, wrong_types};
+pub use survey::Survey;
 pub(crate) use units::duration as parse_duration;
-pub use watch::Watcher;
+pub use watch::{Looker, Watcher};

@@ -3,9 +3,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use url::Host;
+
 use crate::config::document::{Mark, Node};
 use crate::config::endpoint::endpoint;
-use crate::config::model::{NotificationWebhook, Notifications, Smtp, SmtpTls, is_localhost};
+use crate::config::model::{
+    NotificationWebhook, Notifications, Smtp, SmtpTls, is_localhost, name_and_address,
+};
 use crate::config::reader::{Context, Fields, choice, items, mapping, text, whole};
 use crate::config::secrets;
 use crate::domain::Secret;
@@ -67,7 +71,7 @@ fn smtp(node: &Node, context: &mut Context<'_>) -> Option<Smtp> {
     });
     let username = fields.read("username", context, text).map(str::to_owned);
     let password = fields.read("password", context, secrets::secret);
-    let from = fields.read("from", context, address);
+    let from = fields.read("from", context, sender);
     let (names_user, has_password) = (
         fields.node("username").is_some(),
         fields.node("password").is_some(),
@@ -201,19 +205,42 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<String> {
     fits.then(|| address.to_owned())
 }
 
+/// The longest name of a sender, bytes.
+const MAX_NAME: usize = 128;
+
+/// Reads an address that may have a name.
+fn sender(node: &Node, context: &mut Context<'_>) -> Option<String> {
+    let text = text(node, context)?;
+    let (name, address) = name_and_address(text);
+    let is_name = |name: &str| name.len() <= MAX_NAME && !name.contains(char::is_control);
+    let fits = is_address(address) && name.is_none_or(is_name);
+    if !fits {
+        let message =
+            "expected an e-mail address such as ops@example.com or Operations <ops@example.com>";
+        context.error(node, message);
+    }
+    fits.then(|| text.to_owned())
+}
+
 /// `local@domain` as mail is sent to: a dot-atom, `@`, and a host name. Neither comments nor quoted local parts, which
-/// nobody has. Source: RFC 5322, sections 3.2.3 and 3.4.1.
+/// nobody has. Letters and digits of any script. Source: RFC 5322, sections 3.2.3 and 3.4.1; RFC 6531, section 3.3.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return false;
     };
-    let is_atom_byte =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
-    let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atom_byte);
+    let is_atom_char = |char: char| char.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char);
+    let is_atom = |atom: &str| !atom.is_empty() && atom.chars().all(is_atom_char);
     text.len() <= MAX_ADDRESS
         && local.len() <= MAX_LOCAL
         && local.split('.').all(is_atom)
-        && is_domain(domain)
+        && is_mail_domain(domain)
+}
+
+/// A host name, also of another script.
+fn is_mail_domain(name: &str) -> bool {
+    name.is_ascii() && is_domain(name)
+        || !name.is_ascii()
+            && matches!(Host::parse(name), Ok(Host::Domain(ascii)) if is_domain(&ascii))
 }
 
 /// Labels of letters, digits and inner hyphens. Source: RFC 1123, section 2.1.
@@ -240,6 +267,8 @@ mod tests {
             "a.b+c_d@sub.example.com",
             "root@localhost",
             "o'neil@x-y.example",
+            "jürgen@grün.example",
+            "用户@例え.jp",
         ] {
             assert!(is_address(good), "{good}");
         }
@@ -258,6 +287,9 @@ mod tests {
             "Ops <ops@example.com>",
             "a@b@example.com",
             "ops@example.com\nBcc: x@example.com",
+            "ops@gr\u{fc}n\u{200b}\u{2028}.example",
+            "o\u{a0}ps@example.com",
+            "o\u{202e}ps@example.com",
             &long,
         ] {
             assert!(!is_address(wrong), "{wrong}");

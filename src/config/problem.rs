@@ -1,6 +1,7 @@
 //! What is wrong in a configuration, as people and programs see it.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 /// One thing wrong in a file. Display is `file:line:column: path: message`, without `path: ` for the file as a whole.
@@ -36,9 +37,65 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All the errors of a configuration, in the order of its files and lines. Display is one problem per line.
+/// The most problems of one kind that are kept and shown.
+pub const MAX_PROBLEMS: usize = 100;
+
+/// What is wrong, or questionable: the first [`MAX_PROBLEMS`] in the order of files and lines, and how many more there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems {
+    pub(super) list: Vec<Problem>,
+    pub(super) more: usize,
+}
+
+impl Problems {
+    /// How many there are in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.list.len() + self.more
+    }
+
+    /// How many are not shown.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// Says that there are more: `and 19,900 more`.
+    #[must_use]
+    pub fn rest(&self) -> Option<String> {
+        (self.more > 0).then(|| format!("and {} more", with_commas(self.more)))
+    }
+}
+
+impl Deref for Problems {
+    type Target = [Problem];
+
+    fn deref(&self) -> &[Problem] {
+        &self.list
+    }
+}
+
+impl From<Vec<Problem>> for Problems {
+    fn from(list: Vec<Problem>) -> Self {
+        Self { list, more: 0 }
+    }
+}
+
+fn with_commas(count: usize) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// The errors of a configuration. Display is one problem per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(pub Vec<Problem>);
+pub struct ConfigError(pub Problems);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +105,10 @@ impl fmt::Display for ConfigError {
             }
             problem.fmt(f)?;
         }
-        Ok(())
+        match self.0.rest() {
+            Some(rest) => write!(f, "\n{rest}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -67,10 +127,24 @@ mod tests {
             path: path.to_owned(),
             message: "wrong".to_owned(),
         };
-        let error = ConfigError(vec![problem("log.level"), problem("")]);
+        let error = ConfigError(vec![problem("log.level"), problem("")].into());
         assert_eq!(
             error.to_string(),
             "a.yaml:3:7: log.level: wrong\na.yaml:3:7: wrong"
         );
+    }
+
+    #[test]
+    fn how_many_more_there_are_is_said() {
+        let more = |more| {
+            Problems {
+                list: Vec::new(),
+                more,
+            }
+            .rest()
+        };
+        assert_eq!(more(0), None);
+        assert_eq!(more(1).unwrap(), "and 1 more");
+        assert_eq!(more(1_234_567).unwrap(), "and 1,234,567 more");
     }
 }

@@ -4,13 +4,14 @@
 //! found in one run. A node that was refused before is passed over in silence. A null is as if its key were left out;
 //! the few fields where it means more ask for [`Fields::given`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::document::{Document, Entry, Mark, Node, Value};
+use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::report::{Report, quoted};
@@ -28,15 +29,30 @@ pub(super) struct Context<'e> {
     pub(super) event_types: Option<Arc<HashSet<Label>>>,
     /// The expressions read so far, as many subscriptions often share one; or why one is none.
     pub(super) expressions: HashMap<String, Result<Expression, ExpressionError>>,
-    /// Every file that was read, and the folders in which includes are looked for.
+    /// Every file that was read.
     pub(super) files: BTreeSet<PathBuf>,
+    /// The globs of `include`, resolved.
+    pub(super) globs: BTreeSet<PathBuf>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
     pub(super) ca_files: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
     /// What is read from memory instead.
     pub(super) overlay: Overlay,
     /// The folder of each file, by its number in a [`Mark`].
     folders: Vec<PathBuf>,
+    /// Bytes that were read.
+    read: Cell<usize>,
+    /// Words and signs of all files.
+    pieces: usize,
 }
+
+/// The most bytes of a configuration and everything that it names, files and variables: 32 MiB.
+const MAX_READ: usize = 32 * 1024 * 1024;
+
+/// The most words and signs of all files of a configuration. Its trees take some 100 bytes for each while it is read.
+const MAX_PIECES: usize = 1_000_000;
+
+const TOO_MANY_PIECES: &str =
+    "the configuration is too large, expected at most 1,000,000 words and signs in all files";
 
 impl<'e> Context<'e> {
     pub(super) fn new(environment: &'e Environment) -> Self {
@@ -46,9 +62,12 @@ impl<'e> Context<'e> {
             event_types: None,
             expressions: HashMap::new(),
             files: BTreeSet::new(),
+            globs: BTreeSet::new(),
             ca_files: BTreeMap::new(),
             overlay: Overlay::default(),
             folders: Vec::new(),
+            read: Cell::new(0),
+            pieces: 0,
         }
     }
 
@@ -58,7 +77,28 @@ impl<'e> Context<'e> {
         self.folders
             .push(path.parent().map(Path::to_path_buf).unwrap_or_default());
         self.files.insert(path.to_path_buf());
-        Document::parse(file, path.to_path_buf(), bytes, &mut self.report)
+        self.pieces = self.pieces.saturating_add(pieces(&bytes));
+        if self.pieces <= MAX_PIECES {
+            return Document::parse(file, path.to_path_buf(), bytes, &mut self.report);
+        }
+        drop(bytes);
+        let mut document =
+            Document::parse(file, path.to_path_buf(), Vec::new(), &mut Report::default());
+        document.root = Root::Broken;
+        let (start, depth) = (0, 0);
+        self.report
+            .error(Mark { file, start, depth }, TOO_MANY_PIECES);
+        document
+    }
+
+    /// Counts bytes that are kept, of a variable or file; not before there are too many.
+    pub(super) fn spend(&self, bytes: usize) -> Result<(), FileError> {
+        let read = self.read.get().saturating_add(bytes);
+        self.read.set(read);
+        if read > MAX_READ {
+            return Err(FileError::TooMuch(MAX_READ));
+        }
+        Ok(())
     }
 
     /// Makes a path of the file at `mark` one that can be opened.
@@ -70,6 +110,12 @@ impl<'e> Context<'e> {
 
     /// Reads a file, or what stands for it in memory.
     pub(super) fn read_file(&self, path: &Path, limit: usize) -> Result<Content, FileError> {
+        let content = self.content(path, limit)?;
+        self.spend(content.bytes.len())?;
+        Ok(content)
+    }
+
+    fn content(&self, path: &Path, limit: usize) -> Result<Content, FileError> {
         match self.overlay.0.get(path) {
             Some(bytes) if bytes.expose().len() > limit => Err(FileError::TooLarge(limit)),
             Some(bytes) => Ok(Content {
@@ -88,6 +134,19 @@ impl<'e> Context<'e> {
     fn expected(&mut self, node: &Node, what: &str) {
         self.error(node, format!("expected {what}, found {}", node.kind()));
     }
+}
+
+/// How many words and signs a text has: what its trees are made of.
+fn pieces(bytes: &[u8]) -> usize {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    let mut before = b' ';
+    let mut count = 0;
+    for byte in bytes {
+        let goes_on = (is_word(*byte) && is_word(before)) || (*byte == b' ' && before == b' ');
+        count += usize::from(!goes_on);
+        before = *byte;
+    }
+    count
 }
 
 /// Files by their paths, as they are named when they are read, whose bytes are in memory; they need not exist.

@@ -23,7 +23,7 @@ impl Config {
         let mut shown = self.sections();
         let subscriptions = self.subscriptions.iter();
         let subscriptions = subscriptions
-            .map(|(name, one)| (name.to_string(), Value::Object((*one.definition).clone())));
+            .map(|(name, one)| (name.to_string(), Value::Object(one.definition.fields())));
         shown.insert(
             "subscriptions".to_owned(),
             Value::Object(subscriptions.collect()),

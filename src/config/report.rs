@@ -1,24 +1,51 @@
 //! Collects what is found wrong while a configuration is read, and puts it in order with line, column and path.
 
-use std::collections::HashSet;
+use std::collections::{BinaryHeap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::config::document::{Document, Mark, Node, Root, Value};
-use crate::config::problem::Problem;
+use crate::config::problem::{MAX_PROBLEMS, Problem, Problems};
+use crate::config::secrets;
+use crate::domain::{CONCEALED, conceal, looks_secret};
 
 /// The most characters of a key that a path shows.
 const KEY_SHOWN: usize = 64;
 
+/// The most characters of a message, as some quote a text of any length.
+const MESSAGE_SHOWN: usize = 1000;
+
+/// The fields whose values are secrets, or may be.
+const SECRET_FIELDS: [&str; 4] = ["secret", "password", "token", "url"];
+
+/// The keys that are shown where a secret is expected; others may be the secret itself.
+const KEYS_OF_SECRETS: [&str; 3] = secrets::SOURCES;
+
+/// How many findings are told apart from those found before; further ones are counted each time they are found.
+const MAX_SEEN: usize = 100_000;
+
 /// What was found so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    errors: Vec<Finding>,
-    warnings: Vec<Finding>,
+    errors: Findings,
+    warnings: Findings,
 }
 
-/// Shown in the order of places. Of equal ones, such as those of a default that many subscriptions take, one is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// The first findings in the order of places, and how many there are in all: a file with any number of faults costs no more
+/// memory than one with a few. Of equal ones, such as those of a default that many subscriptions take, one is kept.
+#[derive(Debug, Default)]
+struct Findings {
+    /// The last one on top.
+    kept: BinaryHeap<Finding>,
+    /// Digests of all.
+    seen: HashSet<u64>,
+    total: usize,
+}
+
+/// Shown in the order of places, and at one place in that in which they were found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Finding {
     mark: Mark,
+    number: usize,
     /// The text of a scalar up to the place inside it that is meant.
     inside: Option<String>,
     /// A field that is missing at this place.
@@ -26,26 +53,59 @@ struct Finding {
     message: String,
 }
 
+impl Findings {
+    fn add(
+        &mut self,
+        mark: Mark,
+        inside: Option<&str>,
+        field: Option<&'static str>,
+        message: String,
+    ) {
+        let message = cut(&conceal(&message), MESSAGE_SHOWN);
+        let mut hasher = DefaultHasher::new();
+        (mark, inside, field, &message).hash(&mut hasher);
+        let is_known = self.seen.contains(&hasher.finish());
+        if is_known {
+            return;
+        }
+        if self.seen.len() < MAX_SEEN {
+            self.seen.insert(hasher.finish());
+        }
+        self.total += 1;
+        self.kept.push(Finding {
+            mark,
+            number: self.total,
+            inside: inside.map(str::to_owned),
+            field,
+            message,
+        });
+        if self.kept.len() > MAX_PROBLEMS {
+            self.kept.pop();
+        }
+    }
+
+    fn located(self, documents: &[Document]) -> Problems {
+        let list: Vec<Problem> = self
+            .kept
+            .into_sorted_vec()
+            .into_iter()
+            .filter_map(|finding| located(finding, documents))
+            .collect();
+        let more = self.total.saturating_sub(list.len());
+        Problems { list, more }
+    }
+}
+
 impl Report {
     /// Says what is wrong with the node at this place.
     pub(super) fn error(&mut self, mark: Mark, message: impl Into<String>) {
-        self.errors.push(Finding {
-            mark,
-            inside: None,
-            field: None,
-            message: message.into(),
-        });
+        self.errors.add(mark, None, None, message.into());
     }
 
     /// Says what is wrong inside the scalar at this place, behind `before` of its text. Where the file does not have just
     /// that text there (a block scalar, escapes), the scalar itself is meant.
     pub(super) fn error_inside(&mut self, mark: Mark, before: &str, message: impl Into<String>) {
-        self.errors.push(Finding {
-            mark,
-            inside: Some(before.to_owned()),
-            field: None,
-            message: message.into(),
-        });
+        self.errors.add(mark, Some(before), None, message.into());
     }
 
     /// Says what is wrong with a field that the mapping at this place does not have.
@@ -55,65 +115,54 @@ impl Report {
         field: &'static str,
         message: impl Into<String>,
     ) {
-        self.errors.push(Finding {
-            mark,
-            inside: None,
-            field: Some(field),
-            message: message.into(),
-        });
+        self.errors.add(mark, None, Some(field), message.into());
+    }
+
+    /// Whether anything is wrong.
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors.total > 0
     }
 
     /// Says what is allowed and most likely not meant.
     pub(super) fn warning(&mut self, mark: Mark, message: impl Into<String>) {
-        self.warnings.push(Finding {
-            mark,
-            inside: None,
-            field: None,
-            message: message.into(),
-        });
+        self.warnings.add(mark, None, None, message.into());
     }
 
     /// The errors and the warnings, each in the order of the files; `documents` are those that the marks speak of.
-    pub(super) fn into_problems(self, documents: &[Document]) -> (Vec<Problem>, Vec<Problem>) {
+    pub(super) fn into_problems(self, documents: &[Document]) -> (Problems, Problems) {
         (
-            located(self.errors, documents),
-            located(self.warnings, documents),
+            self.errors.located(documents),
+            self.warnings.located(documents),
         )
     }
 }
 
-fn located(mut findings: Vec<Finding>, documents: &[Document]) -> Vec<Problem> {
-    let mut seen = HashSet::new();
-    findings.retain(|finding| seen.insert(finding.clone()));
-    findings.sort_by_key(|finding| finding.mark);
-    findings
-        .into_iter()
-        .filter_map(|finding| {
-            let document = documents.get(finding.mark.file)?;
-            let inside = finding.inside.as_deref();
-            let within = inside.map(|before| document.offset_inside(finding.mark.start, before));
-            let start = finding.mark.start + within.unwrap_or_default();
-            let (line, column) = document.position(start);
-            let mut path = String::new();
-            if let Root::Node(root) = &document.root {
-                write_path(root, finding.mark, &mut path);
-            }
-            if let Some(field) = finding.field {
-                push_key(&mut path, field);
-            }
-            Some(Problem {
-                file: document.path.clone(),
-                line,
-                column,
-                path,
-                message: finding.message,
-            })
-        })
-        .collect()
+fn located(finding: Finding, documents: &[Document]) -> Option<Problem> {
+    let document = documents.get(finding.mark.file)?;
+    let inside = finding.inside.as_deref();
+    let within = inside.map(|before| document.offset_inside(finding.mark.start, before));
+    let start = finding.mark.start + within.unwrap_or_default();
+    let (line, column) = document.position(start);
+    let mut path = String::new();
+    if let Root::Node(root) = &document.root {
+        write_path(root, finding.mark, [""; 2], &mut path);
+    }
+    if let Some(field) = finding.field {
+        push_key(&mut path, field);
+    }
+    Some(Problem {
+        file: document.path.clone(),
+        line,
+        column,
+        path,
+        message: finding.message,
+    })
 }
 
 /// The path of the node with this mark: on each level the last key or item that begins at or before it.
-fn write_path(node: &Node, mark: Mark, path: &mut String) {
+///
+/// `above` are the keys that lead to it, the last one first.
+fn write_path(node: &Node, mark: Mark, above: [&str; 2], path: &mut String) {
     if node.mark.depth >= mark.depth {
         return;
     }
@@ -126,19 +175,31 @@ fn write_path(node: &Node, mark: Mark, path: &mut String) {
                 .and_then(|index| Some((index, items.get(index)?)))
             {
                 path.push_str(&format!("[{index}]"));
-                write_path(item, mark, path);
+                write_path(item, mark, above, path);
             }
         }
         Value::Mapping(entries) => {
             let after = entries.partition_point(|entry| entry.key.mark.start <= mark.start);
             if let Some(entry) = after.checked_sub(1).and_then(|index| entries.get(index)) {
-                push_key(path, entry.name());
+                let name = entry.name();
+                if is_for_secret(above) && !KEYS_OF_SECRETS.contains(&name) {
+                    path.push('.');
+                    path.push_str(CONCEALED);
+                } else {
+                    push_key(path, name);
+                }
                 if entry.value.mark.start <= mark.start {
-                    write_path(&entry.value, mark, path);
+                    let [last, _] = above;
+                    write_path(&entry.value, mark, [name, last], path);
                 }
             }
         }
     }
+}
+
+/// Whether a mapping below these keys refers to a secret.
+fn is_for_secret([last, before]: [&str; 2]) -> bool {
+    SECRET_FIELDS.contains(&last) || before == "headers" || last == "tokens" && before == "ingest"
 }
 
 /// Adds a key to a path, in quotes unless it is a plain word, and not more of it than a line bears.
@@ -151,16 +212,27 @@ pub(super) fn push_key(path: &mut String, key: &str) {
         && key
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if is_plain {
+    if looks_secret(key) {
+        path.push_str(CONCEALED);
+    } else if is_plain {
         path.push_str(key);
     } else {
         path.push_str(&quoted(key));
     }
 }
 
-/// A text of the file in quotes, escaped and cut, for a message. Not for anything that could be a secret.
+/// A text of the file in quotes, escaped and cut, for a message. Not for anything that is a secret by its place.
 pub(super) fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(KEY_SHOWN).collect();
-    let rest = if shown.len() < text.len() { "…" } else { "" };
-    format!("{:?}", format!("{shown}{rest}"))
+    if looks_secret(text) {
+        return CONCEALED.to_owned();
+    }
+    format!("{:?}", cut(text, KEY_SHOWN))
+}
+
+fn cut(text: &str, max: usize) -> String {
+    let mut shown: String = text.chars().take(max).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }

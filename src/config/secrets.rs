@@ -1,12 +1,13 @@
 //! Secrets: `{env: NAME}`, `{file: path}`, `{credential: name}` or a literal text.
 //!
-//! No message of this file contains a secret: names of variables and paths of files are as far as it goes.
+//! No message of this file contains a secret. Names of variables and paths of files are shown only where they look like
+//! such: many a secret is put in their place.
 
 use std::path::PathBuf;
 
 use crate::config::document::{Node, Value};
 use crate::config::reader::{Context, mapping, text};
-use crate::domain::Secret;
+use crate::domain::{Secret, looks_secret};
 
 /// Where a secret may be found.
 pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
@@ -52,7 +53,15 @@ pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>
         "env" => variable(&entry.value, named, context),
         "file" => {
             let path = context.resolve(entry.value.mark, named);
-            in_file(&entry.value, path, context)
+            // A name that has nothing of a path may be the secret itself.
+            let is_path = named.contains(['/', '.']);
+            let shown = is_path.then(|| path.display().to_string());
+            in_file(
+                &entry.value,
+                path,
+                shown.as_deref().unwrap_or("the file"),
+                context,
+            )
         }
         "credential" => credential(&entry.value, named, context),
         _ => None,
@@ -64,13 +73,30 @@ fn variable(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8
         .environment
         .get(name)
         .map(|value| value.as_bytes().to_vec());
+    if let Some(value) = &value
+        && let Err(error) = context.spend(value.len())
+    {
+        context.error(node, format!("the environment variable {error}"));
+        return None;
+    }
     if value.is_none() {
+        let named = if is_usual(name) {
+            name
+        } else {
+            "that is named"
+        };
         context.error(
             node,
-            format!("the environment variable {name} is not set, or empty"),
+            format!("the environment variable {named} is not set, or empty"),
         );
     }
     value
+}
+
+/// Whether a name is one as variables have, and hardly a secret that stands in its place.
+fn is_usual(name: &str) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    name.bytes().all(is_usual) && !looks_secret(name)
 }
 
 fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8>> {
@@ -86,16 +112,16 @@ fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<
         return None;
     };
     let path = PathBuf::from(folder).join(name);
-    in_file(node, path, context)
+    in_file(node, path, "the credential", context)
 }
 
 /// A file's content without one newline at its end.
-fn in_file(node: &Node, path: PathBuf, context: &mut Context<'_>) -> Option<Vec<u8>> {
+fn in_file(node: &Node, path: PathBuf, shown: &str, context: &mut Context<'_>) -> Option<Vec<u8>> {
     context.files.insert(path.clone());
     let content = match context.read_file(&path, MAX_BYTES) {
         Ok(content) => content,
         Err(error) => {
-            context.error(node, format!("{} {error}", path.display()));
+            context.error(node, format!("{shown} {error}"));
             return None;
         }
     };
@@ -114,10 +140,7 @@ fn in_file(node: &Node, path: PathBuf, context: &mut Context<'_>) -> Option<Vec<
         }
     }
     if bytes.is_empty() {
-        context.error(
-            node,
-            format!("{} is empty, expected a secret", path.display()),
-        );
+        context.error(node, format!("{shown} is empty, expected a secret"));
         return None;
     }
     Some(bytes)

@@ -1,7 +1,5 @@
 //! One entry of `subscriptions`: its fields over the defaults, and what must hold between them.
 
-use std::sync::Arc;
-
 use crate::config::definition::{Written, definition};
 use crate::config::document::{Entry, Node, Value};
 use crate::config::endpoint::endpoint;
@@ -96,7 +94,7 @@ pub(super) fn subscription(
     subscription.secret = keys.secret;
     subscription.previous_secrets = keys.previous;
     subscription.signature = keys.schemes;
-    subscription.definition = Arc::new(definition(&subscription, &written));
+    subscription.definition = definition(&subscription, &written).into();
     Some(subscription)
 }
 

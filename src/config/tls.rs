@@ -45,7 +45,11 @@ fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Arc<[u8]>> {
     let read = match context.ca_files.get(&path) {
         Some(known) => known.clone(),
         None => {
-            let read = certificates(&path);
+            let read = certificates(&path).and_then(|read| {
+                let spent = context.spend(read.len());
+                spent.map_err(|error| format!("{} {error}", path.display()))?;
+                Ok(read)
+            });
             context.files.insert(path.clone());
             context.ca_files.insert(path, read.clone());
             read

@@ -1,5 +1,7 @@
 //! Watching real files: every way in which editors, people and Kubernetes change one.
 
+use std::fs;
+
 use super::*;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
@@ -9,6 +11,18 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long nothing must be told: longer than the time of quiet.
 const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Watches these files.
+fn watching(files: &[PathBuf]) -> Watcher {
+    Watcher::of(of_files(files)).unwrap()
+}
+
+fn of_files(files: &[PathBuf]) -> Sources {
+    Sources {
+        files: files.to_vec(),
+        globs: Vec::new(),
+    }
+}
 
 struct Folder(TempDir);
 
@@ -48,7 +62,7 @@ async fn assert_silent(watcher: &mut Watcher) {
 async fn a_file_that_is_written_is_told_once() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    let mut watcher = watching(std::slice::from_ref(&file));
     for text in ["b", "bc", "bcd"] {
         fs::write(&file, text).unwrap();
     }
@@ -60,14 +74,14 @@ async fn a_file_that_is_written_is_told_once() {
 async fn a_change_while_the_files_are_read_is_told_and_one_before_is_not() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    let mut watcher = watching(std::slice::from_ref(&file));
     fs::write(&file, "ab").unwrap();
-    watcher.look();
-    watcher.watch(&[file.clone(), folder.path("secret")]);
+    watcher.looker().look();
+    watcher.watch(Survey::of(of_files(&[file.clone(), folder.path("secret")])));
     assert_silent(&mut watcher).await;
-    watcher.look();
+    watcher.looker().look();
     fs::write(&file, "abc").unwrap();
-    watcher.watch(std::slice::from_ref(&file));
+    watcher.watch(Survey::of(of_files(std::slice::from_ref(&file))));
     assert_told(&mut watcher).await;
 }
 
@@ -75,7 +89,7 @@ async fn a_change_while_the_files_are_read_is_told_and_one_before_is_not() {
 async fn a_file_that_an_editor_renames_into_place_is_told() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    let mut watcher = watching(std::slice::from_ref(&file));
     for text in ["b", "c"] {
         let new = folder.write("config.yaml.new", text);
         fs::rename(new, &file).unwrap();
@@ -91,7 +105,7 @@ async fn a_link_that_is_swapped_as_kubernetes_does_is_told() {
     folder.write("..3/config.yaml", "a");
     symlink("..1", folder.path("..data")).unwrap();
     symlink("..data/config.yaml", folder.path("config.yaml")).unwrap();
-    let mut watcher = Watcher::new(&[folder.path("config.yaml")]).unwrap();
+    let mut watcher = watching(&[folder.path("config.yaml")]);
     for target in ["..2", "..3"] {
         symlink(target, folder.path("..tmp")).unwrap();
         fs::rename(folder.path("..tmp"), folder.path("..data")).unwrap();
@@ -116,7 +130,7 @@ async fn a_link_in_another_folder_that_is_swapped_is_told() {
         folder.path("etc/config.yaml"),
     )
     .unwrap();
-    let mut watcher = Watcher::new(&[folder.path("etc/config.yaml")]).unwrap();
+    let mut watcher = watching(&[folder.path("etc/config.yaml")]);
     symlink("..2", folder.path("mount/..tmp")).unwrap();
     fs::rename(folder.path("mount/..tmp"), folder.path("mount/..data")).unwrap();
     assert_told(&mut watcher).await;
@@ -126,7 +140,7 @@ async fn a_link_in_another_folder_that_is_swapped_is_told() {
 async fn other_files_in_the_folder_wake_nobody() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    let mut watcher = watching(std::slice::from_ref(&file));
     folder.write("other.log", "a");
     fs::read(&file).unwrap();
     assert_silent(&mut watcher).await;
@@ -136,17 +150,103 @@ async fn other_files_in_the_folder_wake_nobody() {
 async fn files_that_come_and_go_in_a_watched_folder_are_told() {
     let folder = Folder::new();
     folder.write("conf.d/a.yaml", "a");
-    let mut watcher = Watcher::new(&[folder.path("conf.d")]).unwrap();
+    let mut watcher = Watcher::of(Sources {
+        files: Vec::new(),
+        globs: vec![folder.path("conf.d/*.yaml")],
+    })
+    .unwrap();
     let new = folder.write("conf.d/b.yaml", "b");
     assert_told(&mut watcher).await;
     fs::remove_file(new).unwrap();
+    assert_told(&mut watcher).await;
+    // What the glob does not match, or an edit puts there for a moment, is of no concern.
+    folder.write("conf.d/app.log", "b");
+    folder.write("conf.d/.sidehook-part-1.yaml", "b");
+    assert_silent(&mut watcher).await;
+}
+
+/// Writes a file again and again until it is dropped.
+struct Storm(Arc<std::sync::atomic::AtomicBool>);
+
+impl Storm {
+    fn new(pause: Duration, write: impl Fn(u64) + Send + 'static) -> Self {
+        let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let storm = Self(Arc::clone(&ended));
+        std::thread::spawn(move || {
+            for number in 0.. {
+                if ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                write(number);
+                std::thread::sleep(pause);
+            }
+        });
+        storm
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A log that is written and rotated, and files that come and go, in the folder of the configuration.
+#[tokio::test]
+async fn a_storm_of_other_files_delays_no_change() {
+    let folder = Folder::new();
+    let file = folder.write("config.yaml", "a");
+    let mut watcher = Watcher::of(Sources {
+        files: vec![file.clone()],
+        globs: vec![folder.path("*.yml")],
+    })
+    .unwrap();
+    let root = folder.0.path().to_path_buf();
+    let storm = Storm::new(Duration::ZERO, move |number| {
+        let log = root.join(format!("app-{}.log", number % 7));
+        fs::write(&log, "x").unwrap_or_default();
+        fs::rename(&log, root.join("app.log.1")).unwrap_or_default();
+    });
+    assert_silent(&mut watcher).await;
+    fs::write(&file, "b").unwrap();
+    assert_told(&mut watcher).await;
+    folder.write("new.yml", "b");
+    assert_told(&mut watcher).await;
+    drop(storm);
+}
+
+/// Each write is a step of a change that never ends.
+#[tokio::test]
+async fn a_file_that_never_rests_is_told_all_the_same() {
+    let folder = Folder::new();
+    let file = folder.write("config.yaml", "a");
+    let mut watcher = watching(std::slice::from_ref(&file));
+    let storm = Storm::new(QUIET / 10, move |number| {
+        fs::write(&file, number.to_string()).unwrap_or_default();
+    });
+    let before = Instant::now();
+    assert_told(&mut watcher).await;
+    assert!(before.elapsed() >= LONGEST, "the writer still writes");
+    drop(storm);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_made_anew_is_watched() {
+    let folder = Folder::new();
+    let file = folder.write("etc/config.yaml", "a");
+    let mut watcher = watching(std::slice::from_ref(&file));
+    fs::remove_dir_all(folder.path("etc")).unwrap();
+    assert_told(&mut watcher).await;
+    folder.write("etc/config.yaml", "b");
+    assert_told(&mut watcher).await;
+    fs::write(&file, "c").unwrap();
     assert_told(&mut watcher).await;
 }
 
 #[tokio::test]
 async fn a_file_that_is_missing_at_first_is_told_when_it_comes() {
     let folder = Folder::new();
-    let mut watcher = Watcher::new(&[folder.path("config.yaml")]).unwrap();
+    let mut watcher = watching(&[folder.path("config.yaml")]);
     folder.write("config.yaml", "a");
     assert_told(&mut watcher).await;
     fs::remove_file(folder.path("config.yaml")).unwrap();
@@ -158,8 +258,8 @@ async fn only_the_files_of_the_last_call_are_watched() {
     let folder = Folder::new();
     let first = folder.write("one/config.yaml", "a");
     let second = folder.write("two/config.yaml", "a");
-    let mut watcher = Watcher::new(&[first]).unwrap();
-    watcher.watch(&[second]);
+    let mut watcher = watching(&[first]);
+    watcher.watch(Survey::of(of_files(&[second])));
     folder.write("one/config.yaml", "b");
     assert_silent(&mut watcher).await;
     folder.write("two/config.yaml", "b");
@@ -170,10 +270,10 @@ async fn only_the_files_of_the_last_call_are_watched() {
 async fn a_change_is_told_by_the_next_call_when_one_was_cancelled() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::new(std::slice::from_ref(&file)).unwrap();
+    let mut watcher = watching(std::slice::from_ref(&file));
     fs::write(&file, "b").unwrap();
     let stirred = async {
-        while !watcher.is_stirred {
+        while watcher.stirred.is_none() {
             // Less than the time of quiet, so that every call is cancelled.
             let call = tokio::time::timeout(QUIET / 5, watcher.changed());
             assert!(call.await.is_err());

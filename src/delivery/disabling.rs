@@ -5,7 +5,7 @@
 use http::HeaderMap;
 
 use crate::delivery::settings::Settings;
-use crate::domain::{AutoDisable, DisabledReason, FailureReason, Timestamp};
+use crate::domain::{AutoDisable, DisabledReason, FailureReason, Timestamp, list_elements};
 use crate::store::SubscriptionState;
 
 /// The response header with which an endpoint steers its deliveries.
@@ -21,14 +21,12 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    /// Reads the header: each of its values may be one of the two words, in any case; anything else is ignored.
+    /// Reads the header, a list: its elements may be the two words, in any case; anything else is ignored.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let asks_for = |word: &str| {
-            let mut values = headers.get_all(STEERING).iter();
-            values.any(|value| {
-                let value = value.as_bytes().trim_ascii();
-                value.eq_ignore_ascii_case(word.as_bytes())
-            })
+            let values = headers.get_all(STEERING).iter();
+            let mut elements = values.flat_map(|value| list_elements(value.as_bytes()));
+            elements.any(|element| element.eq_ignore_ascii_case(word.as_bytes()))
         };
         Self {
             abort: asks_for("abort-message"),
@@ -105,10 +103,10 @@ mod tests {
         assert_eq!(asked(&["abort-message"]), Steering { abort, ..none });
         assert_eq!(asked(&["\t Abort-Message "]), Steering { abort, ..none });
         assert_eq!(asked(&["DISABLE"]), Steering { disable, ..none });
-        assert_eq!(
-            asked(&["disable", "abort-message"]),
-            Steering { abort, disable }
-        );
+        let both = Steering { abort, disable };
+        assert_eq!(asked(&["disable", "abort-message"]), both);
+        assert_eq!(asked(&["abort-message, disable"]), both);
+        assert_eq!(asked(&[",x,DISABLE\t,, Abort-Message,"]), both);
     }
 
     #[test]

@@ -166,16 +166,19 @@ impl Lane {
         let mut stop_leasing = pin!(shutdown.stop_leasing.cancelled());
         let mut is_draining = false;
         let mut work = Work::new(self.follow(orders), self.clock.steady());
-        let mut attempts = FuturesUnordered::new();
+        // None while there are none: even an empty one has room for an attempt, some KiB.
+        let mut attempts: Option<FuturesUnordered<_>> = None;
         loop {
-            let turn = self.turn(&mut work, attempts.len());
-            if let Some(settings) = &work.settings {
+            attempts = attempts.filter(|attempts| !attempts.is_empty());
+            let in_flight = attempts.as_ref().map_or(0, FuturesUnordered::len);
+            let turn = self.turn(&mut work, in_flight);
+            if let Some(settings) = work.settings.as_ref().filter(|_| !work.leases.is_empty()) {
                 let begun = work.leases.drain(..);
-                attempts.extend(
+                attempts.get_or_insert_default().extend(
                     begun.map(|lease| attempt(self, Arc::clone(settings), lease, turn.epoch)),
                 );
             }
-            let is_idle = work.settings.is_none() && attempts.is_empty();
+            let is_idle = work.settings.is_none() && attempts.is_none();
             self.is_idle.store(is_idle, Ordering::Relaxed);
             if is_draining && is_idle {
                 return Ok(());
@@ -192,10 +195,10 @@ impl Lane {
                     // It is dismissed, or its owner is gone and this task is about to be dropped.
                     Err(_) => return Ok(()),
                 },
-                Some(written) = attempts.next() => {
+                Some(written) = next(&mut attempts) => {
                     written?;
                     // Outcomes are written in groups: one turn for all of a group.
-                    while let Some(Some(written)) = attempts.next().now_or_never() {
+                    while let Some(Some(written)) = next(&mut attempts).now_or_never() {
                         written?;
                     }
                 }
@@ -356,6 +359,11 @@ struct Turn {
 /// A number as a gauge shows it; beyond four billion it shows that.
 fn gauge(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// The next that ends; none when there are none.
+async fn next<T: Future>(attempts: &mut Option<FuturesUnordered<T>>) -> Option<T::Output> {
+    attempts.as_mut()?.next().await
 }
 
 async fn wake(after: Option<Duration>) {

@@ -10,7 +10,8 @@ use crate::domain::{AutoDisable, SubscriptionName};
 use crate::mail::{Mailer, MailerError};
 use crate::signing::Scheme;
 
-/// Attempts in flight to `notifications.webhook`.
+/// Attempts in flight to `notifications.webhook`, and to the mail server: one recipient that makes it wait does not keep the
+/// others waiting.
 const CONCURRENCY: usize = 2;
 
 /// The subscriptions that `notifications` asks for.
@@ -24,7 +25,7 @@ pub(super) fn subscriptions(notifications: &Notifications) -> Vec<Subscription> 
     });
     let smtp = notifications.smtp.as_ref();
     let mail = smtp.map(|_| Subscription {
-        concurrency: 1,
+        concurrency: CONCURRENCY,
         ..named(SubscriptionName::mail())
     });
     webhook.into_iter().chain(mail).collect()

@@ -64,7 +64,7 @@ pub(super) fn next(
     }
 }
 
-/// How long the endpoint asks to be left alone: `Retry-After` of a 429 or 503, in seconds or as a date, at most
+/// How long the endpoint asks to be left alone: `Retry-After` of a 429 or 503, in seconds or as a date, the longest of several, at most
 /// [`RETRY_AFTER_MAX`]. A date that has passed is zero; anything else is ignored. `wall` is the wall clock.
 ///
 /// Source: RFC 9110, section 10.2.3.
@@ -76,21 +76,71 @@ pub(super) fn retry_after(
     if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let pause = seconds(value).or_else(|| until(value, wall))?;
-    Some(pause.min(RETRY_AFTER_MAX))
+    let values = headers.get_all(RETRY_AFTER).iter();
+    let pauses = values.filter_map(|value| {
+        let value = value.to_str().ok()?.trim();
+        seconds(value).or_else(|| until(value, wall))
+    });
+    Some(pauses.max()?.min(RETRY_AFTER_MAX))
 }
 
+/// Seconds, also with a fraction; of a list the most.
 fn seconds(value: &str) -> Option<Duration> {
-    let digits_only = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    // More digits than a number holds is a long time, not junk.
-    digits_only.then(|| Duration::from_secs(value.parse().unwrap_or(u64::MAX)))
+    let mut longest = None;
+    for element in value.split(',').map(str::trim) {
+        let (whole, fraction) = element.split_once('.').unwrap_or((element, "0"));
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) {
+            return None;
+        }
+        // More digits than a number holds is a long time, not junk.
+        let seconds: f64 = element.parse().ok()?;
+        let pause = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        longest = longest.max(Some(pause));
+    }
+    longest
 }
 
 fn until(value: &str, wall: Timestamp) -> Option<Duration> {
-    let date = httpdate::parse_http_date(value).ok()?;
-    let date = Timestamp::default().plus(date.duration_since(UNIX_EPOCH).ok()?);
+    let since_1970 = match httpdate::parse_http_date(value) {
+        Ok(date) => date.duration_since(UNIX_EPOCH).ok()?,
+        Err(_) => other_date(value)?,
+    };
+    let date = Timestamp::default().plus(since_1970);
     Some(date.since(wall))
+}
+
+/// Dates that HTTP does not know, but endpoints send: HTTP's own with another name for UTC or an offset, and those of
+/// ISO 8601, which are in UTC where they have no offset. Time since 1970.
+fn other_date(value: &str) -> Option<Duration> {
+    let iso = || {
+        let instant: Option<jiff::Timestamp> = value.parse().ok();
+        let civil = || value.parse::<jiff::civil::DateTime>().ok();
+        instant.or_else(|| Some(civil()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
+    };
+    let written = || {
+        // The weekday says nothing that the date does not.
+        let date = value.split_once(',').map_or(value, |(_, date)| date).trim();
+        let (date, zone) = date.rsplit_once(' ')?;
+        let zone = match zone {
+            "GMT" | "UTC" | "UT" | "Z" | "utc" | "gmt" => "+0000".to_owned(),
+            offset => offset.replace(':', ""),
+        };
+        let date = format!("{} {zone}", date.trim());
+        let formats = [
+            "%d %b %Y %H:%M:%S %z",
+            "%d-%b-%y %H:%M:%S %z",
+            "%d-%b-%Y %H:%M:%S %z",
+            "%a %b %d %H:%M:%S %Y %z",
+            "%Y-%m-%d %H:%M:%S %z",
+        ];
+        formats
+            .iter()
+            .find_map(|format| jiff::Timestamp::strptime(format, &date).ok())
+    };
+    let instant = iso().or_else(written)?;
+    let millis = u64::try_from(instant.as_millisecond()).ok()?;
+    Some(Duration::from_millis(millis))
 }
 
 #[cfg(test)]
@@ -124,7 +174,7 @@ mod tests {
         }
     }
 
-    fn asked(status: u16, value: &'static [u8]) -> Option<Duration> {
+    fn asked(status: u16, value: &[u8]) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_bytes(value).unwrap());
         // 1994-11-06T08:49:37Z
@@ -233,6 +283,34 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_is_read_in_every_form_that_is_sent() {
+        for date in [
+            "Sun, 06 Nov 1994 08:50:37 UTC",
+            "Sun, 06 Nov 1994 08:50:37 +0000",
+            "Sun, 06 Nov 1994 09:50:37 +0100",
+            "Sun, 06 Nov 1994 08:50:37 Z",
+            "06 Nov 1994 08:50:37 GMT",
+            "Sunday, 06-Nov-94 08:50:37 GMT",
+            "Sunday, 06-Nov-94 08:50:37 UTC",
+            "Sun, 06-Nov-1994 08:50:37 GMT",
+            "Sun Nov  6 08:50:37 1994",
+            "Sun Nov  6 08:50:37 1994 UTC",
+            "1994-11-06T08:50:37Z",
+            "1994-11-06T08:50:37.000+00:00",
+            "1994-11-06T09:50:37+01:00",
+            "1994-11-06T08:50:37",
+            "1994-11-06 08:50:37",
+            "1994-11-06 08:50:37 UTC",
+            "60.0",
+            "60, 60",
+            "\t060 ",
+        ] {
+            assert_eq!(asked(503, date.as_bytes()), Some(MINUTE), "{date}");
+        }
+        assert_eq!(asked(429, b"1.5"), Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
     fn retry_after_is_at_most_a_day() {
         assert_eq!(asked(429, b"1000000000000000000"), Some(RETRY_AFTER_MAX));
         assert_eq!(
@@ -247,7 +325,18 @@ mod tests {
 
     #[test]
     fn junk_in_retry_after_is_ignored() {
-        for junk in [&b"-1"[..], b"", b"soon", b"1.5", b"+3", b"5s", b"\xff"] {
+        for junk in [
+            &b"-1"[..],
+            b"",
+            b"soon",
+            b"1.",
+            b".5",
+            b"1e3",
+            b"1,",
+            b"+3",
+            b"5s",
+            b"\xff",
+        ] {
             assert_eq!(asked(429, junk), None, "{junk:?}");
         }
     }

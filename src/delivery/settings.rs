@@ -174,7 +174,7 @@ pub(super) fn digest_of(subscription: &Subscription) -> u64 {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     };
-    for (name, value) in &*subscription.definition {
+    for (name, value) in &subscription.definition.fields() {
         add(name.as_bytes());
         add(value.to_string().as_bytes());
     }

@@ -5,8 +5,10 @@
 //! The one exception is [`SystemClock`], the only place that reads the wall clock.
 
 mod attempt;
+mod conceal;
 mod event;
 mod ids;
+mod list;
 mod pattern;
 mod policy;
 mod retry;
@@ -15,11 +17,13 @@ mod status;
 mod time;
 
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
+pub use conceal::{CONCEALED, conceal, looks_secret};
 pub use event::{Event, EventHead, KeptHeader};
 pub use ids::{
     DeliveryId, EventId, EventSeq, IdError, Label, LabelError, NameError, SubscriptionName,
     SubscriptionNumber,
 };
+pub(crate) use list::{list_elements, split_unquoted};
 pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision, RetryForm};

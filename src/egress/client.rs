@@ -1,7 +1,7 @@
 //! Sends requests of one subscription over its pooled connections.
 //!
-//! A request is written at most once: it goes to another connection only when hyper hands it back unwritten, because the
-//! endpoint had closed an idle connection. Redirects are never followed, bodies never decoded.
+//! A request goes to another connection only when the endpoint cannot have processed it: over HTTP/1.1 because nothing of
+//! it was written, over HTTP/2 also because the endpoint says so. Redirects are never followed, bodies never decoded.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,23 +11,26 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::Timestamp;
-use crate::egress::connection::Connection;
+use crate::egress::connection::{AnswerBody, Connection};
 use crate::egress::dial::Dialer;
-use crate::egress::failure::{SendError, head_too_large};
+use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
 use crate::egress::pool::Pool;
 use crate::egress::{http1, http2};
 
-/// Headers of a response, at most.
-const HEADERS_MAX: usize = 64;
 /// Bytes of a response body that are read, at most.
 const BODY_READ_MAX: usize = 16 * 1024;
+/// Parts of a response body that are read, at most: each costs time, however small it is.
+const BODY_FRAMES_MAX: usize = 2048;
 /// Bytes of a response body that are kept, at most.
 const BODY_KEPT_MAX: usize = 4 * 1024;
+/// How often a request that an HTTP/2 endpoint did not process is sent again within one attempt.
+const RESENT_MAX: u32 = 6;
+/// How often of these over a connection that other requests use. Then it has one of its own, on which it is the first.
+const RESENT_SHARED_MAX: u32 = 4;
 /// The longest time to wait for one answer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -36,7 +39,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The response headers, at most 64.
+    /// The response headers, of 32 KiB at most, as far as they can be read.
     pub headers: HeaderMap,
     /// At most the first 4 KiB of the body.
     pub body_prefix: Bytes,
@@ -49,6 +52,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     dialer: Dialer,
     pool: Arc<Pool>,
+    /// Held while a connection is opened that others wait for; with the last failure of that.
+    opening: tokio::sync::Mutex<Option<(Instant, SendError)>>,
     certificate_expires: Mutex<Option<Timestamp>>,
 }
 
@@ -57,6 +62,7 @@ impl Client {
         Self(Arc::new(Inner {
             dialer,
             pool: Arc::new(Pool::new(idle_connections)),
+            opening: tokio::sync::Mutex::default(),
             certificate_expires: Mutex::default(),
         }))
     }
@@ -84,9 +90,6 @@ impl Client {
         };
         let (response, mut connection) = exchange?;
         let (head, body) = response.into_parts();
-        if head.headers.len() > HEADERS_MAX {
-            return Err(head_too_large());
-        }
         let mut prefix = Vec::new();
         if body.is_end_stream()
             || matches!(
@@ -113,30 +116,72 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request over a pooled connection, else a new one, and reads the response head.
+    /// Sends a request over a pooled connection, else a new one, and reads the response head. A request that the
+    /// endpoint did not process goes to another connection at once.
     async fn exchange(
         &self,
         mut request: Request<Full<Bytes>>,
         origin: &Arc<Origin>,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
-        while let Some(mut connection) = self.0.pool.take(origin) {
-            match connection.send(request, origin).await {
+    ) -> Result<(Response<AnswerBody>, Connection), SendError> {
+        let mut resent = 0;
+        loop {
+            let is_shared = resent <= RESENT_SHARED_MAX;
+            let pooled = if is_shared {
+                self.0.pool.take(origin)
+            } else {
+                None
+            };
+            let is_pooled = pooled.is_some();
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                // Boxed: most requests find a connection, and need not carry the space for a handshake.
+                None => Box::pin(self.open(origin, is_shared)).await?,
+            };
+            let unanswered = match connection.send(request, origin).await {
                 Ok(response) => return Ok((response, connection)),
-                Err(mut error) => match error.take_message() {
-                    Some(unwritten) => request = unwritten,
-                    None => return Err(SendError::exchange(error.error())),
-                },
+                Err(unanswered) => unanswered,
+            };
+            let may_send_again = match connection {
+                Connection::Http1(_) => is_pooled,
+                Connection::Http2(_) => {
+                    resent += 1;
+                    resent <= RESENT_MAX
+                }
+            };
+            match unanswered.unprocessed {
+                Some(unprocessed) if may_send_again => request = unprocessed,
+                _ => return Err(unanswered.error),
             }
-        }
-        // Boxed: most requests find a connection, and need not carry the space for a handshake.
-        let mut connection = Box::pin(self.connect(origin)).await?;
-        match connection.send(request, origin).await {
-            Ok(response) => Ok((response, connection)),
-            Err(error) => Err(SendError::exchange(error.error())),
         }
     }
 
-    async fn connect(&self, origin: &Arc<Origin>) -> Result<Connection, SendError> {
+    /// Opens a connection. Where the endpoint speaks HTTP/2, one request does so for all that wait for it.
+    async fn open(&self, origin: &Arc<Origin>, is_shared: bool) -> Result<Connection, SendError> {
+        let pool = &self.0.pool;
+        if !is_shared || !pool.expects_http2(origin) {
+            return self.connect(origin, is_shared).await;
+        }
+        let began = Instant::now();
+        let mut failure = self.0.opening.lock().await;
+        if let Some(connection) = pool.take(origin) {
+            return Ok(connection);
+        }
+        if let Some((_, error)) = failure.as_ref().filter(|(at, _)| *at > began) {
+            return Err(error.clone());
+        }
+        let opened = self.connect(origin, true).await;
+        *failure = opened
+            .as_ref()
+            .err()
+            .map(|error| (Instant::now(), error.clone()));
+        opened
+    }
+
+    async fn connect(
+        &self,
+        origin: &Arc<Origin>,
+        is_shared: bool,
+    ) -> Result<Connection, SendError> {
         let dialled = self.0.dialer.dial(origin).await?;
         if let Some(expires) = dialled.certificate_expires {
             *self
@@ -145,19 +190,16 @@ impl Client {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(expires);
         }
-        let failed = |error: hyper::Error| SendError::exchange(&error);
         if dialled.is_http2 {
-            let connection = Arc::new(
-                http2::Connection::open(dialled.stream)
-                    .await
-                    .map_err(failed)?,
-            );
-            self.0.pool.share(origin, &connection);
+            let connection = Arc::new(http2::Connection::open(dialled.stream).await?);
+            if is_shared {
+                self.0.pool.share(origin, &connection);
+            }
             return Ok(Connection::Http2(connection));
         }
         let connection = http1::Connection::open(dialled.stream)
             .await
-            .map_err(failed)?;
+            .map_err(|error| SendError::exchange(&error))?;
         Ok(Connection::Http1(Box::new(connection)))
     }
 }
@@ -169,9 +211,10 @@ impl fmt::Debug for Client {
 }
 
 /// Reads a body up to the limit and keeps its beginning. True when it was read to its end.
-async fn read(mut body: Incoming, prefix: &mut Vec<u8>) -> bool {
-    let mut read = 0;
+async fn read(mut body: AnswerBody, prefix: &mut Vec<u8>) -> bool {
+    let (mut read, mut frames) = (0, 0);
     while let Some(frame) = body.frame().await {
+        frames += 1;
         let Ok(frame) = frame else { return false };
         let Some(data) = frame.data_ref() else {
             continue;
@@ -180,7 +223,7 @@ async fn read(mut body: Incoming, prefix: &mut Vec<u8>) -> bool {
         let kept = data.len().min(BODY_KEPT_MAX - prefix.len());
         prefix.extend_from_slice(data.get(..kept).unwrap_or_default());
         read += data.len();
-        if read > BODY_READ_MAX {
+        if read > BODY_READ_MAX || frames > BODY_FRAMES_MAX {
             return false;
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use crate::descriptors;
 use crate::domain::{FailureReason, Timestamp};
 use crate::egress::failure::SendError;
 use crate::egress::guard::AddressPolicy;
@@ -111,6 +112,7 @@ async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStrea
 
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
+    descriptors::admit_delivery(&stream)?;
     // A request is one write: waiting for more to send would only delay it.
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -55,20 +55,28 @@ impl SendError {
             return Self::new(FailureReason::Protocol, "the answer is not HTTP");
         }
         if let Some(error) = source_of::<io::Error>(error) {
-            let message = format!(
-                "the connection broke before a response head: {}",
-                error.kind()
-            );
-            return Self::new(FailureReason::Reset, message);
+            return Self::broken(error);
         }
         let message = "the endpoint closed the connection before a response head";
         Self::new(FailureReason::Reset, message)
     }
+
+    /// Reading or writing an open connection failed.
+    pub(super) fn broken(error: &io::Error) -> Self {
+        if let Some(error) = source_of::<rustls::Error>(error) {
+            return Self::new(FailureReason::Tls, tls::failure_name(error));
+        }
+        let message = format!(
+            "the connection broke before a response head: {}",
+            error.kind()
+        );
+        Self::new(FailureReason::Reset, message)
+    }
 }
 
-/// The response head is beyond 32 KiB or 64 headers.
-pub(super) fn head_too_large() -> SendError {
-    let message = "the response head is larger than 32 KiB or 64 headers";
+/// What should be a response head is beyond 32 KiB, without a status line.
+fn head_too_large() -> SendError {
+    let message = "the response head is larger than 32 KiB";
     SendError::new(FailureReason::Protocol, message)
 }
 

@@ -127,17 +127,14 @@ async fn a_connection_closed_before_the_head_is_a_reset() {
     assert_eq!(reason(outcome(after_request).await), FailureReason::Reset);
     let within_head = |mut stream: TcpStream| async move {
         read_request(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-le")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 O").await.unwrap();
     };
     assert_eq!(reason(outcome(within_head).await), FailureReason::Reset);
 }
 
 #[tokio::test]
 async fn a_connection_reset_before_the_head_ends_is_a_reset() {
-    for begin in ["", "HTTP/1.1 200 OK\r\nserver: x"] {
+    for begin in ["", "HTTP/1.1 200 O"] {
         let reset = move |mut stream: TcpStream| async move {
             read_request(&mut stream).await;
             stream.write_all(begin.as_bytes()).await.unwrap();
@@ -154,10 +151,6 @@ async fn what_is_not_http_is_a_protocol_failure() {
         "HTTP/1.1 000 Nothing\r\n\r\n",
         "HTTP/1.1 2x0 OK\r\n\r\n",
         "HTTP/9.1 200 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nx: a\0b\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let error = answered(answer).await.unwrap_err();
@@ -166,33 +159,11 @@ async fn what_is_not_http_is_a_protocol_failure() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_a_protocol_failure() {
+async fn a_head_without_end_ends_at_its_bound() {
     let headers = |stream| endlessly(stream, "HTTP/1.1 200 OK\r\n", b"x-more: and more\r\n");
-    assert_eq!(reason(outcome(headers).await), FailureReason::Protocol);
+    assert_eq!(status(outcome(headers).await), 200);
     let interim = |stream| endlessly(stream, "", b"HTTP/1.1 100 Continue\r\n\r\n");
-    assert_eq!(reason(outcome(interim).await), FailureReason::Timeout);
-}
-
-#[tokio::test]
-async fn a_header_of_a_megabyte_is_a_protocol_failure() {
-    let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(1 << 20));
-    let error = answered(head).await.unwrap_err();
-    assert_eq!(error.reason, FailureReason::Protocol);
-    assert_eq!(
-        error.message,
-        "the response head is larger than 32 KiB or 64 headers"
-    );
-}
-
-#[tokio::test]
-async fn up_to_64_headers_are_accepted() {
-    let head = |headers: usize| {
-        let lines: String = (1..headers).map(|n| format!("x-{n}: y\r\n")).collect();
-        format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{lines}\r\n")
-    };
-    assert_eq!(status(answered(head(64)).await), 200);
-    assert_eq!(reason(answered(head(65)).await), FailureReason::Protocol);
-    assert_eq!(reason(answered(head(101)).await), FailureReason::Protocol);
+    assert_eq!(reason(outcome(interim).await), FailureReason::Protocol);
 }
 
 #[tokio::test]
@@ -432,42 +403,5 @@ async fn what_takes_the_time_of_connecting_is_named() {
         let began = Instant::now();
         assert_eq!(reason(client.send(post(url), TIMEOUT).await), expected);
         assert!((limit..TIMEOUT).contains(&began.elapsed()));
-    }
-}
-
-/// One HTTP/2 frame (RFC 9113 section 4.1).
-fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, 0, 0, 0, 0, stream][..], payload].concat()
-}
-
-#[tokio::test]
-async fn http2_that_breaks_off_or_stalls_is_named() {
-    let settings = frame(4, 0, &[]);
-    let reset_stream = [settings.clone(), frame(3, 1, &[0, 0, 0, 7])].concat();
-    let go_away = [settings.clone(), frame(7, 0, &[0; 8])].concat();
-    let junk = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
-    for (written, expected) in [
-        (settings, FailureReason::Timeout),
-        (reset_stream, FailureReason::Reset),
-        (go_away, FailureReason::Reset),
-        (junk, FailureReason::Reset),
-    ] {
-        let authority = Authority::new("ours");
-        let acceptor = authority.acceptor("localhost", &["h2"], |_| {});
-        let address = listen(move |stream, _| {
-            let (acceptor, written) = (acceptor.clone(), written.clone());
-            async move {
-                let mut stream = acceptor.accept(stream).await.unwrap();
-                let mut request = Vec::new();
-                while !request.ends_with(br#"{"a":1}"#) {
-                    assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-                }
-                stream.write_all(&written).await.unwrap();
-                while stream.read(&mut [0; 1024]).await.unwrap_or(0) > 0 {}
-            }
-        })
-        .await;
-        assert_eq!(reason(send_secured(&authority, address).await), expected);
     }
 }

@@ -12,6 +12,7 @@ mod failure;
 mod guard;
 mod http1;
 mod http2;
+mod mail_tls;
 mod origin;
 mod pool;
 mod resolver;
@@ -29,8 +30,8 @@ use std::time::Duration;
 
 pub use client::{Answer, Client};
 pub use failure::SendError;
-pub(crate) use failure::source_of;
 pub use guard::{AddressPolicy, Denied};
+pub(crate) use mail_tls::MailTls;
 pub use tls::{ClientError, TlsVersion};
 
 use dial::{CONNECT_LIMIT, Dialer};

@@ -34,6 +34,8 @@ struct State {
     /// Oldest first.
     idle: Vec<Idle>,
     shared: Option<Shared>,
+    /// The last connection spoke HTTP/2.
+    expects_http2: bool,
     sweeper: Option<AbortOnDropHandle<()>>,
 }
 
@@ -88,6 +90,12 @@ impl Pool {
         Some(Connection::Http1(idle.connection))
     }
 
+    /// Whether a new connection will be one to share, as far as is known.
+    pub(super) fn expects_http2(&self, origin: &Arc<Origin>) -> bool {
+        let state = self.lock();
+        state.leads_to(origin) && state.expects_http2
+    }
+
     /// Takes back a connection after its answer was read whole.
     pub(super) fn give_back(self: &Arc<Self>, origin: &Arc<Origin>, connection: Connection) {
         let Connection::Http1(mut connection) = connection else {
@@ -99,7 +107,11 @@ impl Pool {
             return;
         }
         let mut state = self.lock();
-        if state.leads_to(origin) && state.idle.len() < self.idle_max {
+        if !state.leads_to(origin) {
+            return;
+        }
+        state.expects_http2 = false;
+        if state.idle.len() < self.idle_max {
             state.idle.push(Idle {
                 connection,
                 since: now,
@@ -115,7 +127,15 @@ impl Pool {
         connection: &Arc<http2::Connection>,
     ) {
         let mut state = self.lock();
-        if state.leads_to(origin) && state.shared.is_none() {
+        if !state.leads_to(origin) {
+            return;
+        }
+        state.expects_http2 = true;
+        let is_taken = state
+            .shared
+            .as_ref()
+            .is_some_and(|shared| shared.connection.is_reusable());
+        if !is_taken {
             let now = Instant::now();
             state.shared = Some(Shared {
                 connection: Arc::clone(connection),

@@ -65,7 +65,7 @@ pub(super) struct SystemRoots(OnceLock<Arc<RootCertStore>>);
 
 impl SystemRoots {
     /// The roots; tried again at the next call when there were none.
-    fn get(&self) -> Result<Arc<RootCertStore>, SendError> {
+    pub(super) fn get(&self) -> Result<Arc<RootCertStore>, SendError> {
         if let Some(roots) = self.0.get() {
             return Ok(Arc::clone(roots));
         }
@@ -176,7 +176,7 @@ fn read_roots(pem: &[u8]) -> Result<Arc<RootCertStore>, ClientError> {
 }
 
 /// A handshake that failed. rustls puts its errors into I/O errors.
-fn failure(error: &io::Error) -> SendError {
+pub(super) fn failure(error: &io::Error) -> SendError {
     let inner = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -3,21 +3,28 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::descriptors::Client;
+use crate::http_server::connection::{self, Closing};
+use crate::http_server::places::{Caller, Place, Places};
+use crate::http_server::progress::Progress;
 use crate::http_server::watched::Stream;
-use crate::http_server::{Limits, Listener, connection};
+use crate::http_server::{Limits, Listener, RequestBody};
 
 /// How long nothing is accepted after an error that the next connection would meet too.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often it is tried to find a place for who waits, when nothing else happens.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Serves the listener until `stop`, then drains.
 pub(super) async fn run<S, B>(
@@ -26,67 +33,118 @@ pub(super) async fn run<S, B>(
     limits: Limits,
     stop: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     S: Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut connections = JoinSet::new();
-    let spawn = |stream, connections: &mut JoinSet<()>| {
-        connections.spawn(connection::serve(
-            stream,
-            service.clone(),
-            limits,
-            stop.clone(),
-        ));
+    let serve = |stream, progress, leave| {
+        let (service, stop) = (service.clone(), stop.clone());
+        let closing = Closing { leave, stop };
+        connection::serve(stream, service, limits, progress, closing)
     };
-    accept_until(
-        &listener,
-        spawn,
-        &mut connections,
-        limits.connections,
-        &stop,
-    )
-    .await;
-    drop(listener);
-    drain(connections, limits.drain_timeout).await;
+    let mut crowd = Crowd {
+        serve,
+        limit: limits.connections,
+        stop: stop.clone(),
+        tasks: JoinSet::new(),
+        places: Places::default(),
+        waiting: None,
+    };
+    crowd.accept_until_stopped(&listener).await;
+    crowd.accept_backlog(listener);
+    drain(crowd.tasks, limits.drain_timeout).await;
 }
 
 /// Where connections come from; a seam for errors that a real socket gives only to a process out of resources.
 trait Accept {
-    async fn accept(&self) -> io::Result<Stream>;
+    async fn accept(&self) -> io::Result<(Stream, Caller)>;
 }
 
 impl Accept for Listener {
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<(Stream, Caller)> {
         self.accept().await
     }
 }
 
-async fn accept_until(
-    listener: &impl Accept,
-    mut spawn: impl FnMut(Stream, &mut JoinSet<()>),
-    connections: &mut JoinSet<()>,
+/// The connections of a listener, and the one that waits for a place.
+struct Crowd<F> {
+    /// Makes the task of a connection.
+    serve: F,
     limit: usize,
-    stop: &CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept(), if connections.len() < limit => match accepted {
-                Ok(stream) => spawn(stream, connections),
-                Err(error) if is_of_one_connection(&error) => {
-                    tracing::debug!(%error, "a connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections, trying again");
-                    pause(stop).await;
-                }
-            },
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    places: Places,
+    waiting: Option<(Stream, Caller)>,
+}
+
+impl<F, T> Crowd<F>
+where
+    F: Fn(Stream, Arc<Progress>, CancellationToken) -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    async fn accept_until_stopped(&mut self, listener: &impl Accept) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                () = tokio::time::sleep(RETRY), if self.waiting.is_some() => self.seat(),
+                accepted = listener.accept(), if self.waiting.is_none() => match accepted {
+                    Ok(accepted) => {
+                        self.waiting = Some(accepted);
+                        self.seat();
+                    }
+                    Err(error) if is_of_one_connection(&error) => {
+                        tracing::debug!(%error, "a connection was gone before it was accepted");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections, trying again");
+                        self.places.make_room();
+                        pause(&self.stop).await;
+                    }
+                },
+            }
         }
+    }
+
+    /// Serves who had connected before the end.
+    fn accept_backlog(&mut self, listener: Listener) {
+        let waiting = self.waiting.take();
+        for (stream, caller) in waiting.into_iter().chain(listener.into_backlog()) {
+            self.spawn(stream, caller);
+        }
+    }
+
+    /// Gives who waits a place, or makes room for it.
+    fn seat(&mut self) {
+        if self.tasks.len() >= self.limit {
+            self.places.make_room();
+        } else if let Some((stream, caller)) = self.waiting.take() {
+            self.spawn(stream, caller);
+        }
+    }
+
+    fn spawn(&mut self, stream: Stream, caller: Caller) {
+        let (progress, leave) = (Arc::new(Progress::new()), self.stop.child_token());
+        let task = (self.serve)(stream, Arc::clone(&progress), leave.clone());
+        let client = Client::new();
+        let counted = async move {
+            task.await;
+            drop(client);
+        };
+        let id = self.tasks.spawn(counted).id();
+        self.places.add(id, Place::new(caller, progress, leave));
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        match &ended {
+            Ok((id, ())) => self.places.remove(*id),
+            Err(error) => self.places.remove(error.id()),
+        }
+        report(ended);
+        self.seat();
     }
 }
 
@@ -125,7 +183,7 @@ async fn drain(mut connections: JoinSet<()>, drain_timeout: Duration) {
     }
 }
 
-fn report(ended: Result<(), JoinError>) {
+fn report<T>(ended: Result<T, JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
@@ -147,7 +205,7 @@ mod tests {
     }
 
     impl Accept for Failing {
-        async fn accept(&self) -> io::Result<Stream> {
+        async fn accept(&self) -> io::Result<(Stream, Caller)> {
             let next = self.next.replace(self.next.get() + 1);
             match self.errors.get(next) {
                 Some(code) => Err(io::Error::from_raw_os_error(*code)),
@@ -167,7 +225,15 @@ mod tests {
             stop: stop.clone(),
         };
         let started = tokio::time::Instant::now();
-        accept_until(&listener, |_, _| {}, &mut JoinSet::new(), 8, &stop).await;
+        let mut crowd = Crowd {
+            serve: |_, _, _| async {},
+            limit: 8,
+            stop,
+            tasks: JoinSet::new(),
+            places: Places::default(),
+            waiting: None,
+        };
+        crowd.accept_until_stopped(&listener).await;
         assert_eq!(listener.next.get(), errors.len() + 1);
         started.elapsed()
     }

@@ -2,15 +2,14 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::error::Error;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,7 +23,9 @@ use tower_http::body::UnsyncBoxBody;
 use tower_http::catch_panic::CatchPanic;
 use tower_service::Service;
 
-use crate::http_server::watched::{Phase, Progress, Stream, Watched};
+use crate::http_server::body::{AnswerBody, BoxError, RequestBody};
+use crate::http_server::progress::{Phase, Progress};
+use crate::http_server::watched::{Stream, Watched};
 use crate::http_server::{Limits, Problem};
 
 /// Bytes that hyper holds of one connection at most.
@@ -34,55 +35,150 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// would reset the connection, and with it the answer on its way to somebody who is still sending.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The same when the listener stops: clients may keep their side of an idle connection open for long.
+const STOP_LINGER: Duration = Duration::from_millis(250);
+
+/// How long a connection stays open for requests once the listener stops: those that are on their way, and those of
+/// clients that cannot know yet. Each is answered, and its answer says that it is the last one.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// How often a connection that is about to end is looked at.
+const LAST_PAUSE: Duration = Duration::from_millis(20);
+
 /// Bytes thrown away at most while lingering.
 const LINGER_BYTES: u64 = 16 << 20;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+/// What tells a connection to end.
+pub(super) struct Closing {
+    /// When its place is wanted by another, and when `stop` is.
+    pub(super) leave: CancellationToken,
+    /// When the listener stops.
+    pub(super) stop: CancellationToken,
+}
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S, B>(stream: Stream, service: S, limits: Limits, stop: CancellationToken)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+pub(super) async fn serve<S, B>(
+    stream: Stream,
+    service: S,
+    limits: Limits,
+    progress: Arc<Progress>,
+    closing: Closing,
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let progress = Arc::new(Progress::new());
+    let opened = Instant::now();
     let socket = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
     let handler = {
         let progress = Arc::clone(&progress);
         let service = CatchPanic::custom(service, answer_panic);
-        service_fn(move |request| {
+        service_fn(move |request: Request<Incoming>| {
             progress.enter(Phase::Request);
+            let request = request.map(|body| RequestBody::new(body, Arc::clone(&progress)));
             let answer = service.clone().oneshot(request);
             let progress = Arc::clone(&progress);
-            async move {
-                let answer = answer.await;
-                progress.enter(Phase::Answer);
-                answer.map(|answer| answer.map(|body| AnswerBody { body, progress }))
-            }
+            async move { answer.await.map(|answer| watch(answer, progress)) }
         })
     };
     let mut connection = http(&limits).serve_connection(socket, handler);
-
-    let first_check = Instant::now() + limits.head_timeout.min(limits.idle_timeout);
-    let mut check = std::pin::pin!(tokio::time::sleep_until(first_check));
-    let mut stopping = false;
+    let first_check = opened + limits.head_timeout.min(limits.idle_timeout);
+    let mut check = pin!(tokio::time::sleep_until(first_check));
+    let mut ending = Ending::Open;
     let ended = loop {
         tokio::select! {
             biased;
             ended = &mut connection => break ended.map_err(End::of_error),
-            () = check.as_mut() => match next_check(&progress, &limits) {
-                Some(next) => check.as_mut().reset(next),
-                None => break Err(End::of_timeout(progress.phase())),
+            () = check.as_mut() => match ending.next_check(&progress, &limits) {
+                Ok(next) => check.as_mut().reset(next),
+                Err(end) => break Err(end),
             },
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
+            () = closing.leave.cancelled(), if ending == Ending::Open => {
+                progress.close_after_answer();
+                ending = Ending::begin(closing.stop.is_cancelled(), &limits);
+                // At once, but after another look at what has arrived.
+                check.as_mut().reset(opened);
             }
         }
     };
     let watched = connection.into_parts().io.into_inner();
-    finish(watched, ended.err(), stopping).await;
+    finish(watched, ended.err(), ending.linger()).await;
+}
+
+/// Follows an answer from now on, and says that it is the last one if it is.
+fn watch(
+    mut answer: Response<UnsyncBoxBody<Bytes, BoxError>>,
+    progress: Arc<Progress>,
+) -> Response<AnswerBody> {
+    progress.enter(Phase::Answer);
+    if progress.closes_after_answer() {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer.map(|body| AnswerBody::new(body, progress))
+}
+
+/// Whether a connection is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is not.
+    Open,
+    /// The listener stops: the connection ends when it is idle from `idle_from` on, or kept waiting from `any_from` on.
+    Stopping {
+        idle_from: Instant,
+        any_from: Instant,
+    },
+    /// Its place is wanted: it ends when it is idle or kept waiting.
+    Leaving,
+}
+
+impl Ending {
+    fn begin(is_stop: bool, limits: &Limits) -> Self {
+        let now = Instant::now();
+        if is_stop {
+            Self::Stopping {
+                idle_from: now + STOP_GRACE.min(limits.drain_timeout / 2),
+                any_from: now + limits.drain_timeout / 4 * 3,
+            }
+        } else {
+            Self::Leaving
+        }
+    }
+
+    /// When to look at the connection again, or how it ends if its time is up. Never later than a head could be overdue
+    /// that begins right now.
+    fn next_check(self, progress: &Progress, limits: &Limits) -> Result<Instant, End> {
+        let now = Instant::now();
+        let (idle_from, any_from, pause) = match self {
+            Self::Open => (None, None, limits.head_timeout),
+            Self::Stopping {
+                idle_from,
+                any_from,
+            } => (Some(idle_from), Some(any_from), LAST_PAUSE),
+            Self::Leaving => (Some(now), Some(now), LAST_PAUSE),
+        };
+        let is_over = |from: Option<Instant>| from.is_some_and(|from| from <= now);
+        let deadline = progress.deadline(limits);
+        let phase = progress.phase();
+        let ends = match phase {
+            Phase::Idle => is_over(idle_from) && progress.is_idle(),
+            _ => is_over(any_from) && progress.waited(now).is_some(),
+        };
+        if ends || is_over(deadline) {
+            return Err(End::of_wait(phase));
+        }
+        let latest = now + pause;
+        Ok(deadline.map_or(latest, |deadline| deadline.min(latest)))
+    }
+
+    /// How long the end of the connection may take.
+    fn linger(self) -> Duration {
+        match self {
+            Self::Open => LINGER,
+            Self::Stopping { .. } => STOP_LINGER,
+            Self::Leaving => Duration::ZERO,
+        }
+    }
 }
 
 fn http(limits: &Limits) -> http1::Builder {
@@ -96,25 +192,13 @@ fn http(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// When to look at the connection again; none if its time is up. Never later than a head could be overdue that begins
-/// right now.
-fn next_check(progress: &Progress, limits: &Limits) -> Option<Instant> {
-    let now = Instant::now();
-    let latest = now + limits.head_timeout;
-    match progress.deadline(limits) {
-        Some(deadline) if deadline <= now => None,
-        Some(deadline) => Some(deadline.min(latest)),
-        None => Some(latest),
-    }
-}
-
 /// Why a connection ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// What came was no request head.
     Malformed,
-    /// A request head did not come to its end in time.
-    SlowHead,
+    /// A request did not come to its end in time.
+    Slow,
     /// Nothing is to be said: it was idle, or broke.
     Silent,
 }
@@ -129,11 +213,11 @@ impl End {
         }
     }
 
-    fn of_timeout(phase: Phase) -> Self {
-        if phase == Phase::Head {
-            Self::SlowHead
-        } else {
-            Self::Silent
+    /// The other side was waited for too long.
+    fn of_wait(phase: Phase) -> Self {
+        match phase {
+            Phase::Head | Phase::Request => Self::Slow,
+            Phase::Idle | Phase::Answer | Phase::Sent => Self::Silent,
         }
     }
 
@@ -141,11 +225,11 @@ impl End {
     fn problem(self, refused: Option<StatusCode>) -> Option<Problem> {
         let status = match self {
             Self::Malformed => refused.unwrap_or(StatusCode::BAD_REQUEST),
-            Self::SlowHead => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Silent => return None,
         };
         let (code, detail) = match status {
-            StatusCode::REQUEST_TIMEOUT => ("slow_request", "the request head took too long"),
+            StatusCode::REQUEST_TIMEOUT => ("slow_request", "the request took too long to arrive"),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 ("head_too_large", "the request head is too large")
             }
@@ -157,9 +241,10 @@ impl End {
 }
 
 /// Ends a connection: a last answer if one is due, the end of our side, and a moment for the other side to take it.
-async fn finish(watched: Watched, end: Option<End>, stopping: bool) {
+async fn finish(watched: Watched, end: Option<End>, linger: Duration) {
+    let end = end.or(watched.is_ambiguous().then_some(End::Malformed));
     let problem = end.and_then(|end| end.problem(watched.refused()));
-    let lingers = !watched.at_end() && !stopping;
+    let lingers = !watched.at_end() && !linger.is_zero();
     let mut stream = watched.into_stream();
     let closing = async {
         if let Some(problem) = problem {
@@ -172,7 +257,7 @@ async fn finish(watched: Watched, end: Option<End>, stopping: bool) {
         }
         Ok::<(), std::io::Error>(())
     };
-    if let Ok(Err(error)) = tokio::time::timeout(LINGER, closing).await {
+    if let Ok(Err(error)) = tokio::time::timeout(linger, closing).await {
         tracing::debug!(%error, "connection broke while it was closed");
     }
 }
@@ -181,36 +266,4 @@ async fn finish(watched: Watched, end: Option<End>, stopping: bool) {
 fn answer_panic(_panic: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
     tracing::error!("the handler of a request panicked");
     Problem::internal().into_response()
-}
-
-/// An answer's body that says when all of it was taken.
-struct AnswerBody {
-    body: UnsyncBoxBody<Bytes, BoxError>,
-    progress: Arc<Progress>,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        self.progress.enter_timed(Phase::Sent);
-    }
 }

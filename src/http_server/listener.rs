@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::http_server::Peer;
+use crate::http_server::places::Caller;
 use crate::http_server::watched::Stream;
 
-/// Connections that may wait in a unix socket's backlog.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait in the backlog; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// Connections of the backlog that are served when listening ends.
+const BACKLOG_MAX: usize = 128;
 
 /// Who may connect to a unix socket: its user and group.
 const SOCKET_MODE: u32 = 0o660;
@@ -63,10 +67,11 @@ impl Listener {
     /// # Errors
     /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted.
     pub async fn tcp(address: &str) -> Result<Self, BindError> {
-        TcpListener::bind(address)
-            .await
-            .map(Self::Tcp)
-            .map_err(|error| BindError::new(address, error))
+        let failed = |error| BindError::new(address, error);
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
+        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
+        Ok(Self::Tcp(listener))
     }
 
     /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
@@ -126,16 +131,59 @@ impl Listener {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Caller)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                let (stream, address) = listener.accept().await?;
+                of_tcp(stream, address)
             }
-            Self::Unix(_, listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(_, listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(of_unix(stream))
+            }
         }
     }
+
+    /// Ends listening, and gives those who have connected and were not accepted yet: closing alone would cut them off. The
+    /// system is asked, as the runtime may not know of them yet.
+    pub(super) fn into_backlog(self) -> Vec<(Stream, Caller)> {
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                let accept = || {
+                    let (stream, address) = listener.accept().ok()?;
+                    stream.set_nonblocking(true).ok()?;
+                    of_tcp(TcpStream::from_std(stream).ok()?, address).ok()
+                };
+                std::iter::from_fn(accept).take(BACKLOG_MAX).collect()
+            }
+            Self::Unix(file, listener) => {
+                drop(file);
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                let accept = || {
+                    let (stream, _) = listener.accept().ok()?;
+                    stream.set_nonblocking(true).ok()?;
+                    Some(of_unix(UnixStream::from_std(stream).ok()?))
+                };
+                std::iter::from_fn(accept).take(BACKLOG_MAX).collect()
+            }
+        }
+    }
+}
+
+fn of_tcp(stream: TcpStream, address: SocketAddr) -> io::Result<(Stream, Caller)> {
+    stream.set_nodelay(true)?;
+    Ok((Stream::Tcp(stream), Caller::of_address(address.ip())))
+}
+
+fn of_unix(stream: UnixStream) -> (Stream, Caller) {
+    let credentials = stream.peer_cred();
+    let caller = credentials.map_or(Caller::Unknown, |it| Caller::User(it.uid()));
+    (Stream::Unix(stream), caller)
 }
 
 /// The file of a unix socket of ours; removed when dropped.

@@ -8,9 +8,13 @@
 //! read buffer before a request is complete; every connection task belongs to the future that [`serve`] returns.
 
 mod accept;
+mod body;
 mod connection;
+mod framing;
 mod listener;
+mod places;
 mod problem;
+mod progress;
 mod watched;
 
 use std::convert::Infallible;
@@ -21,22 +25,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+pub use body::RequestBody;
 pub use listener::{BindError, Listener, SocketFile};
 pub use problem::Problem;
 
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time, 1 or more; the next one waits in the backlog. Default 1,024.
+    /// Connections at the same time, 1 or more; for a further one another must leave, or it waits. Default 1,024.
     pub connections: usize,
     /// From the first byte of a request head to its end; then the answer is 408. Default 5 s.
     pub head_timeout: Duration,
     /// A connection on which no request begins, or whose answer is not taken, is closed after this. Default 75 s.
     pub idle_timeout: Duration,
+    /// An answer of which the other side takes less than 16 KiB in this time is cut off. Default 10 s.
+    pub answer_timeout: Duration,
     /// Bytes of a request head at most; beyond it the answer is 431. At most 64 KiB. Default 16 KiB.
     pub head_bytes: usize,
     /// How long requests under way may take once stopping; then they are cut. Default 25 s.
@@ -49,6 +55,7 @@ impl Default for Limits {
             connections: 1024,
             head_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
+            answer_timeout: Duration::from_secs(10),
             head_bytes: 16 << 10,
             drain_timeout: Duration::from_secs(25),
         }
@@ -69,14 +76,15 @@ pub enum Peer {
 
 /// Serves connections until `stop` is cancelled; each request has its [`Peer`] in its extensions.
 ///
-/// Once stopping, nothing more is accepted, idle connections are closed, and requests under way are answered with
-/// `Connection: close`, for [`Limits::drain_timeout`] at most.
+/// Once stopping, only those who connected before are accepted; requests under way, and those that arrive within half a
+/// second, are answered with `Connection: close`; then connections without a request are closed. All of it takes
+/// [`Limits::drain_timeout`] at most.
 ///
 /// # Cancel safety
 /// Dropping the future cuts every connection.
 pub async fn serve<S, B>(listener: Listener, service: S, limits: Limits, stop: CancellationToken)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     S: Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -99,7 +107,7 @@ pub async fn serve_each<S, B>(
     limits: Limits,
     stop: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     S: Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -134,5 +142,7 @@ where
     }
 }
 
+#[cfg(test)]
+mod closing_tests;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,17 @@
-//! A connection's socket, and how far its request has come.
-//!
-//! [`Progress`] is what the parts of one connection know of each other: the socket sees bytes, the service sees
-//! requests, and the connection's timer asks whether something takes too long. All of them belong to one task.
+//! A connection's socket, which tells [`Progress`] of bytes and keeps ambiguous requests from hyper.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::StatusCode;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 
-use crate::http_server::Limits;
+use crate::http_server::framing::Framing;
+use crate::http_server::progress::{Phase, Progress};
 
 /// The socket of a connection.
 #[derive(Debug)]
@@ -24,95 +20,28 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// How far the current request of a connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No byte of a request has come.
-    Idle,
-    /// Part of a request head has come.
-    Head,
-    /// The service has the request.
-    Request,
-    /// The service has answered; its body is being taken.
-    Answer,
-    /// The whole answer waits to be written.
-    Sent,
-}
-
-impl Phase {
-    const ALL: [Self; 5] = [
-        Self::Idle,
-        Self::Head,
-        Self::Request,
-        Self::Answer,
-        Self::Sent,
-    ];
-
-    const fn number(self) -> u8 {
-        match self {
-            Self::Idle => 0,
-            Self::Head => 1,
-            Self::Request => 2,
-            Self::Answer => 3,
-            Self::Sent => 4,
-        }
-    }
-}
-
-/// How far a connection has come, shared by its parts. Atomics only because it travels with its task between threads.
-#[derive(Debug)]
-pub(super) struct Progress {
-    opened: Instant,
-    phase: AtomicU8,
-    /// When the phase began, in milliseconds since `opened`; kept for phases that have a limit.
-    since_ms: AtomicU64,
-}
-
-impl Progress {
-    pub(super) fn new() -> Self {
-        Self {
-            opened: Instant::now(),
-            phase: AtomicU8::new(Phase::Idle.number()),
-            since_ms: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        let number = self.phase.load(Ordering::Relaxed);
-        *Phase::ALL.get(usize::from(number)).unwrap_or(&Phase::Idle)
-    }
-
-    /// A phase without limit begins.
-    pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(phase.number(), Ordering::Relaxed);
-    }
-
-    /// A phase begins whose time is limited.
-    pub(super) fn enter_timed(&self, phase: Phase) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since_ms.store(since, Ordering::Relaxed);
-        self.enter(phase);
-    }
-
-    /// When the phase has taken too long; none if it has no limit.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let limit = match self.phase() {
-            Phase::Idle | Phase::Sent => limits.idle_timeout,
-            Phase::Head => limits.head_timeout,
-            Phase::Request | Phase::Answer => return None,
+impl Stream {
+    /// Whether bytes have arrived that nobody has read: asks the system, as the runtime may not know yet.
+    fn has_unread(&self) -> bool {
+        let (mut byte, flags) = ([0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = match self {
+            Self::Tcp(stream) => recv(stream, &mut byte, flags),
+            Self::Unix(stream) => recv(stream, &mut byte, flags),
         };
-        let since = Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
-        Some(self.opened + since + limit)
+        peeked.is_ok_and(|(_, length)| length > 0)
     }
 }
 
 /// A socket that reports to [`Progress`], and keeps back the bare refusals that hyper writes by itself when it cannot
-/// read a request head, so that a problem document can be sent instead.
+/// read a request head, so that a problem document can be sent instead. An ambiguous request is the end for hyper, which
+/// answers those before it.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: Stream,
     progress: Arc<Progress>,
+    framing: Framing,
     refused: Option<StatusCode>,
+    is_ambiguous: bool,
     at_end: bool,
 }
 
@@ -121,7 +50,9 @@ impl Watched {
         Self {
             stream,
             progress,
+            framing: Framing::default(),
             refused: None,
+            is_ambiguous: false,
             at_end: false,
         }
     }
@@ -129,6 +60,11 @@ impl Watched {
     /// The status with which hyper wanted to refuse the request head, if it did.
     pub(super) fn refused(&self) -> Option<StatusCode> {
         self.refused
+    }
+
+    /// Whether the last request can be read in more than one way; it was kept from hyper.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
     }
 
     /// Whether the other side has said that it sends nothing more.
@@ -153,12 +89,26 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_ambiguous {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() == before {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_pending() && self.progress.closes_after_answer() {
+            self.progress.set_unread(self.stream.has_unread());
+        }
+        ready!(polled)?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
             self.at_end = true;
-        } else if self.progress.phase() == Phase::Idle {
+            return Poll::Ready(Ok(()));
+        }
+        if self.progress.phase() == Phase::Idle {
             self.progress.enter_timed(Phase::Head);
+        }
+        if let Some(good) = self.framing.follow(read) {
+            self.is_ambiguous = true;
+            buffer.set_filled(before + good);
         }
         Poll::Ready(Ok(()))
     }
@@ -174,12 +124,19 @@ impl AsyncWrite for Watched {
             self.refused.get_or_insert(status_of(bytes));
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        match &polled {
+            Poll::Ready(Ok(length)) => self.progress.advance(*length),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.progress.stall(),
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.progress.phase() == Phase::Sent {
             self.progress.enter(Phase::Idle);
+            self.progress.resume();
         }
         Pin::new(&mut self.stream).poll_flush(context)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::domain::KeptHeader;
+use crate::domain::{KeptHeader, list_elements};
 use crate::ingest::prefer::{self, Wait};
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Routes;
@@ -84,12 +84,12 @@ impl<'a> RequestHead<'a> {
                 return Ok(());
             }
             "content-encoding" => {
-                self.has_coding |= !value.as_bytes().eq_ignore_ascii_case(b"identity");
+                self.has_coding |= has_other_than(value, b"identity");
                 return Ok(());
             }
             // Of a transfer coding only the chunks are undone, which have to be its last.
             "transfer-encoding" => {
-                self.has_coding |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                self.has_coding |= has_other_than(value, b"chunked");
                 return Ok(());
             }
             "prefer" => {
@@ -98,6 +98,8 @@ impl<'a> RequestHead<'a> {
             }
             "sec-fetch-site" => &mut self.fetch_site,
             "authorization" => &mut self.authorization,
+            // Without a media type it says nothing.
+            "content-type" if media_type(value).is_empty() => return Ok(()),
             "content-type" => &mut self.content_type,
             "ce-type" => &mut self.ce_type,
             "sidehook-type" => &mut self.sidehook_type,
@@ -164,8 +166,7 @@ impl<'a> RequestHead<'a> {
         let Some(value) = self.content_type else {
             return Ok(Format::Event);
         };
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next();
-        let media_type = media_type.unwrap_or_default().trim_ascii();
+        let media_type = media_type(value);
         if media_type.eq_ignore_ascii_case(b"application/x-ndjson") {
             Ok(Format::Batch)
         } else if is_other_batch(media_type) {
@@ -199,6 +200,17 @@ impl<'a> RequestHead<'a> {
             headers: std::mem::take(&mut self.kept),
         })
     }
+}
+
+/// Whether a list of codings has another one than this.
+fn has_other_than(value: &HeaderValue, coding: &[u8]) -> bool {
+    list_elements(value.as_bytes()).any(|element| !element.eq_ignore_ascii_case(coding))
+}
+
+/// The media type of a Content-Type, without its parameters.
+fn media_type(value: &HeaderValue) -> &[u8] {
+    let media_type = value.as_bytes().split(|byte| *byte == b';').next();
+    media_type.unwrap_or_default().trim_ascii()
 }
 
 /// Batches of other kinds than ours: taken as one event, they would reach endpoints in one piece.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::domain::{list_elements, split_unquoted};
+
 /// Seconds that an answer waits at most; more is taken for this.
 pub(super) const SECONDS_MAX: u8 = 60;
 
@@ -29,9 +31,9 @@ pub(super) fn wait<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Wai
 
 /// The value of the first `wait` in a header, empty if it has none.
 fn first_wait(header: &[u8]) -> Option<&[u8]> {
-    split(header, b',').find_map(|element| {
+    list_elements(header).find_map(|element| {
         // What follows the first semicolon are parameters; `wait` has none.
-        let preference = split(element, b';').next()?;
+        let preference = split_unquoted(element, b';').next()?;
         let (name, value) = match preference.iter().position(|byte| *byte == b'=') {
             Some(position) => (preference.get(..position)?, preference.get(position + 1..)?),
             None => (preference, &[][..]),
@@ -52,23 +54,6 @@ fn seconds(value: &[u8]) -> Option<u8> {
     }
     let add = |sum: u8, digit: &u8| sum.saturating_mul(10).saturating_add(digit - b'0');
     Some(digits.iter().fold(0, add).min(SECONDS_MAX))
-}
-
-/// Splits at separators that do not stand in a quoted string.
-fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |byte| {
-        if is_escaped {
-            is_escaped = false;
-        } else if *byte == b'"' {
-            is_quoted = !is_quoted;
-        } else if is_quoted {
-            is_escaped = *byte == b'\\';
-        } else {
-            return *byte == separator;
-        }
-        false
-    })
 }
 
 #[cfg(test)]

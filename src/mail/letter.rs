@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use lettre::Message;
 use lettre::message::Mailbox;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Event;
@@ -19,9 +19,41 @@ pub struct Letter {
     pub subject: String,
     /// The text.
     pub text: String,
+    /// Who gets this copy; none, as in those of earlier versions: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+}
+
+/// One of those who were to be told when a letter was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// All of them.
+    pub of: Vec<String>,
+    /// The place among them.
+    pub place: usize,
 }
 
 impl Letter {
+    /// Who gets it, of those that are configured now. Who is not configured any more is replaced by one that was not at that
+    /// time, so that nobody gets it twice.
+    pub(super) fn recipients<'a>(&self, configured: &'a [String]) -> Vec<&'a str> {
+        let Some(Recipient { of, place }) = &self.recipient else {
+            return configured.iter().map(String::as_str).collect();
+        };
+        let Some(named) = of.get(*place) else {
+            return Vec::new();
+        };
+        let known = configured.iter().find(|address| *address == named);
+        let replacement = || {
+            let before = of.iter().take(*place);
+            let gone = before.filter(|address| !configured.contains(address));
+            let mut new = configured.iter().filter(|address| !of.contains(address));
+            new.nth(gone.count())
+        };
+        let address = known.or_else(replacement);
+        address.map(String::as_str).into_iter().collect()
+    }
+
     /// Reads the body of an event.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
@@ -47,6 +79,7 @@ impl Letter {
             .date(UNIX_EPOCH + Duration::from_millis(millis))
             .message_id(Some(format!("<{id}@{}>", from.email.domain())))
             .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
+            .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN);
         for recipient in to {
             builder = builder.to(recipient.clone());
@@ -84,6 +117,7 @@ mod tests {
             subscription: "billing".to_owned(),
             subject: "[sidehook] billing is failing".to_owned(),
             text: "first line\nsecond: grün\n".to_owned(),
+            recipient: None,
         }
     }
 
@@ -113,6 +147,7 @@ mod tests {
             "Subject: [sidehook] billing is failing",
             "Date: Tue, 14 Nov 2023 22:13:20 +0000",
             "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
             &format!("Message-ID: <{id}@example.com>"),
         ] {
@@ -123,6 +158,61 @@ mod tests {
             "{body}"
         );
         assert!(text.is_ascii());
+    }
+
+    #[test]
+    fn a_name_of_the_sender_is_encoded_where_it_has_to_be() {
+        let event = event(letter().body().unwrap());
+        let to = ["a@example.org".parse().unwrap()];
+        for (name, shown) in [
+            ("Relay", "From: Relay <relay@example.com>"),
+            ("The Relay", "From: \"The Relay\" <relay@example.com>"),
+            (
+                "Doe, John",
+                "From: =?utf-8?b?RG9lLCBKb2hu?= <relay@example.com>",
+            ),
+            ("Büro", "From: =?utf-8?b?QsO8cm8=?= <relay@example.com>"),
+            (
+                "a \"b\" <c@d>",
+                "From: =?utf-8?b?YSAiYiIgPGNAZD4=?= <relay@example.com>",
+            ),
+        ] {
+            let from = Mailbox::new(Some(name.into()), "relay@example.com".parse().unwrap());
+            let text = letter().compose(&event, &from, &to).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.lines().any(|line| line == shown), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_for_one_recipient_and_for_who_takes_its_place() {
+        let who = |place, configured: &[&str]| {
+            let of = ["a", "b", "c"].map(str::to_owned).to_vec();
+            let letter = Letter {
+                recipient: Some(Recipient { of, place }),
+                ..letter()
+            };
+            let configured: Vec<_> = configured.iter().map(|it| (*it).to_owned()).collect();
+            letter.recipients(&configured).concat()
+        };
+        let all = |configured: &[&str]| [0, 1, 2].map(|place| who(place, configured));
+        assert_eq!(all(&["a", "b", "c"]), ["a", "b", "c"]);
+        assert_eq!(all(&["c", "b", "a"]), ["a", "b", "c"]);
+        assert_eq!(all(&["c"]), ["", "", "c"]);
+        assert_eq!(all(&["x", "c"]), ["x", "", "c"]);
+        assert_eq!(all(&["x", "c", "y", "z"]), ["x", "y", "c"]);
+        assert_eq!(all(&[]), ["", "", ""]);
+        assert_eq!(who(7, &["a"]), "");
+    }
+
+    #[test]
+    fn a_letter_of_an_earlier_version_is_for_all() {
+        let old = br#"{"subscription":"billing","subject":"s","text":"t"}"#;
+        let configured = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            Letter::read(old).unwrap().recipients(&configured),
+            ["a", "b"]
+        );
     }
 
     #[test]

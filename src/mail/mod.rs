@@ -2,15 +2,17 @@
 //!
 //! - `letter`: what an e-mail says, as an event of sidehook's own carries it
 //! - `session`: the exchange with the server
+//! - `wire`: lines to it and replies from it, bounded
 //!
 //! Leaves to `delivery` when it is attempted, and to `notify` what it says. The server is named in the file, which the
 //! API cannot change here, so `network.allow_private` does not bind it. Invariants: no password goes over a connection
 //! without TLS, except to this machine; with `starttls` nothing but the greeting does; who gets a letter is what the
-//! configuration in force says at the attempt; what the server says is shown cut and printable, and nothing of what it says
+//! configuration in force says at the attempt; what the server can make us keep is bounded; what the server says is shown cut and printable, and nothing of what it says
 //! to a password.
 
 mod letter;
 mod session;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +22,12 @@ use std::time::Duration;
 use lettre::Address;
 use lettre::message::Mailbox;
 use tokio::time::timeout;
+use url::Host;
 
 use crate::config::Smtp;
 use crate::domain::{Event, FailureReason, SubscriptionName};
 
-pub use letter::Letter;
+pub use letter::{Letter, Recipient};
 
 use session::Server;
 
@@ -90,7 +93,9 @@ impl Mailer {
         smtp: &Smtp,
         addresses: BTreeMap<SubscriptionName, Vec<String>>,
     ) -> Result<Self, MailerError> {
-        let from = smtp.from.parse().map_err(|_| MailerError::From)?;
+        let (name, address) = smtp.sender();
+        let address = mailable(address).ok_or(MailerError::From)?;
+        let from = Mailbox::new(name.map(str::to_owned), address);
         Ok(Self(Arc::new(Inner {
             smtp: smtp.clone(),
             addresses,
@@ -99,9 +104,10 @@ impl Mailer {
         })))
     }
 
-    /// Sends the letter that is the body of `event`, within `limit`, to those who are to get it now. The server has it
-    /// when it has taken it for at least one of them and refused the others for good; a refusal for now fails the attempt
-    /// before anybody gets it.
+    /// Sends the letter that is the body of `event`, within `limit`, to who is to get it now: one recipient, so that what a
+    /// server says of one concerns no other. A letter of an earlier version is for all: the server has it when it has taken
+    /// it for at least one of them and refused the others for good; a refusal for now fails the attempt before anybody gets
+    /// it.
     ///
     /// # Errors
     /// Says why the server has not taken it.
@@ -136,10 +142,9 @@ impl Mailer {
     fn recipients(&self, letter: &Letter) -> Vec<Mailbox> {
         let name = SubscriptionName::known(&letter.subscription).ok();
         let addresses = name.and_then(|name| self.0.addresses.get(&name));
-        let addresses = addresses.into_iter().flatten();
-        addresses
-            .filter_map(|address| address.parse().ok())
-            .collect()
+        let configured = addresses.map_or(&[][..], Vec::as_slice);
+        let addresses = letter.recipients(configured).into_iter();
+        addresses.filter_map(mailable).map(Mailbox::from).collect()
     }
 }
 
@@ -156,6 +161,15 @@ impl fmt::Debug for Mailer {
             .field("host", &self.0.smtp.host)
             .field("port", &self.0.smtp.port)
             .finish_non_exhaustive()
+    }
+}
+
+/// The address as servers know it: the name of its host in ASCII. Source: RFC 5890.
+fn mailable(address: &str) -> Option<Address> {
+    let (local, host) = address.rsplit_once('@')?;
+    match Host::parse(host) {
+        Ok(Host::Domain(host)) => Address::new(local, host).ok(),
+        Ok(Host::Ipv4(_) | Host::Ipv6(_)) | Err(_) => Address::new(local, host).ok(),
     }
 }
 

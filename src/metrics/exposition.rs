@@ -4,8 +4,10 @@
 //! the samples of all of them together, in the order of the table, and leaves out families that have none.
 
 use std::collections::HashMap;
+use std::fmt::{Display, Write as _};
 
-use crate::metrics::families::{self, Kind};
+use crate::metrics::cells::Buckets;
+use crate::metrics::families;
 
 /// The samples of each family so far, as lines.
 #[derive(Debug, Default)]
@@ -16,19 +18,12 @@ pub(super) struct Exposition {
 impl Exposition {
     /// Adds what a recorder rendered.
     pub(super) fn add(&mut self, rendered: &str) {
-        self.add_if(rendered, |_| true);
-    }
-
-    /// Adds of what a recorder rendered the families of which `wanted` is true.
-    pub(super) fn add_if(&mut self, rendered: &str, wanted: impl Fn(Kind) -> bool) {
         let mut samples = None;
         for line in rendered.lines() {
             if let Some(comment) = line.strip_prefix("# TYPE ") {
                 let name = comment.split(' ').next().unwrap_or_default();
                 let family = families::ALL.iter().find(|family| family.name == name);
-                samples = family
-                    .filter(|family| wanted(family.kind))
-                    .map(|family| self.samples.entry(family.name).or_default());
+                samples = family.map(|family| self.samples.entry(family.name).or_default());
             } else if !line.is_empty()
                 && let Some(samples) = &mut samples
             {
@@ -39,9 +34,15 @@ impl Exposition {
     }
 
     /// Adds one sample. `labels` is empty or written out with its braces.
-    pub(super) fn sample(&mut self, name: &'static str, labels: &str, value: f64) {
+    pub(super) fn sample(&mut self, name: &'static str, labels: impl Display, value: impl Display) {
         let samples = self.samples.entry(name).or_default();
-        samples.push_str(&format!("{name}{labels} {value}\n"));
+        // Writing to a string does not fail.
+        writeln!(samples, "{name}{labels} {value}").ok();
+    }
+
+    /// Adds a histogram. `labels` is empty or written out, without braces.
+    pub(super) fn histogram(&mut self, name: &'static str, labels: &str, buckets: &Buckets) {
+        buckets.render(name, labels, self.samples.entry(name).or_default());
     }
 
     /// The whole text.

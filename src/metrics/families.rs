@@ -41,11 +41,11 @@ macro_rules! families {
 }
 
 /// 5 ms to 60 s.
-const ATTEMPT_BUCKETS: &[f64] = &[
+pub(super) const ATTEMPT_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 /// 5 ms to 5 days.
-const DELAY_BUCKETS: &[f64] = &[
+pub(super) const DELAY_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0,
     3_600.0, 21_600.0, 86_400.0, 432_000.0,
 ];
@@ -90,6 +90,7 @@ families! {
     CONFIG_RELOADS = "sidehook_config_reloads_total", Kind::Counter, "Reloads of the configuration, by outcome.";
     CONFIG_LAST_SUCCESSFUL = "sidehook_config_last_reload_successful", Kind::Gauge, "1 if the last load or reload of the configuration succeeded, else 0.";
     CONFIG_LAST_SUCCESS = "sidehook_config_last_reload_success_timestamp_seconds", Kind::Gauge, "When the configuration was last loaded or reloaded with success, in unix seconds.";
+    LOG_LINES_DROPPED = "sidehook_log_lines_dropped_total", Kind::Counter, "Log lines lost: not read in time, or not writable.";
     BUILD_INFO = "sidehook_build_info", Kind::Gauge, "Always 1; the labels say what runs.";
     PROCESS_CPU = "process_cpu_seconds_total", Kind::Counter, "Total user and system CPU time spent in seconds.";
     PROCESS_RESIDENT = "process_resident_memory_bytes", Kind::Gauge, "Resident memory size in bytes.";

@@ -1,10 +1,12 @@
-//! The usual `process_*` metrics, read from `/proc/self` when they are asked for. What cannot be read, as on systems
+//! What is counted of the process, whatever runs in it: log lines lost, and the usual `process_*` metrics, read from
+//! `/proc/self` when they are asked for. What cannot be read, as on systems
 //! without `/proc`, is left out.
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::logs;
 use crate::metrics::exposition::Exposition;
 use crate::metrics::families;
 
@@ -18,6 +20,7 @@ pub(super) fn render(exposition: &mut Exposition) {
     let stat = read("/proc/self/stat");
     let status = read("/proc/self/status");
     let samples = [
+        (families::LOG_LINES_DROPPED, dropped()),
         (families::PROCESS_CPU, cpu_seconds(&stat)),
         (families::PROCESS_RESIDENT, kibibytes(&status, "VmRSS:")),
         (families::PROCESS_VIRTUAL, kibibytes(&status, "VmSize:")),
@@ -37,6 +40,11 @@ pub(super) fn render(exposition: &mut Exposition) {
             exposition.sample(name, "", value);
         }
     }
+}
+
+/// Log lines that were lost; more than a u32 holds are no more telling.
+fn dropped() -> Option<f64> {
+    count(u32::try_from(logs::dropped()).unwrap_or(u32::MAX))
 }
 
 fn open_files() -> Option<f64> {

@@ -1,125 +1,97 @@
 //! The metrics of one subscription.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use metrics::{Counter, Gauge, Histogram, HistogramFn};
+use metrics::IntoF64;
 
 use crate::domain::{AttemptStatus, DeadReason, FailureReason, SubscriptionName, Timestamp};
+use crate::metrics::cells::{Buckets, Count, Level};
 use crate::metrics::exposition::Exposition;
-use crate::metrics::families::{self, Kind};
-use crate::metrics::recorder::Recorder;
+use crate::metrics::families;
 use crate::metrics::seconds;
 
-/// Handles of one subscription's metrics; every series exists, at 0, from the start.
+/// Metrics of one subscription; every series exists, at 0, from the start.
 pub struct SubscriptionMetrics {
     /// `deliveries_total`: arrived.
-    pub delivered: Counter,
+    pub delivered: Count,
     /// `deliveries_total`: given up.
-    pub dead: Counter,
+    pub dead: Count,
     /// `deliveries_total`: cancelled.
-    pub cancelled: Counter,
+    pub cancelled: Count,
     /// `deliveries_total`: matched while the subscription was disabled with `when_disabled: skip`.
-    pub skipped: Counter,
+    pub skipped: Count,
     /// `filter_errors_total`: `when` could not be evaluated.
-    pub filter_errors: Counter,
+    pub filter_errors: Count,
     /// `attempt_duration_seconds`
-    pub attempt_duration: Histogram,
+    pub attempt_duration: OwnOrShared,
     /// `delivery_delay_seconds`: from acceptance to arrival.
-    pub delivery_delay: Histogram,
+    pub delivery_delay: OwnOrShared,
     /// `pending_deliveries`, without held ones.
-    pub pending: Gauge,
+    pub pending: Level,
     /// `oldest_pending_age_seconds`, without held ones.
-    pub oldest_pending_age: Gauge,
+    pub oldest_pending_age: Level,
     /// `held_deliveries`
-    pub held: Gauge,
+    pub held: Level,
     /// `blocked_deliveries`: behind a dead one.
-    pub blocked: Gauge,
+    pub blocked: Level,
     /// `dead_deliveries`: dead letters that can be replayed.
-    pub dead_deliveries: Gauge,
+    pub dead_deliveries: Level,
     /// `in_flight_attempts`
-    pub in_flight: Gauge,
+    pub in_flight: Level,
     /// `consecutive_failures`
-    pub consecutive_failures: Gauge,
+    pub consecutive_failures: Level,
     /// `subscription_enabled`: 1 or 0.
-    pub enabled: Gauge,
+    pub enabled: Level,
     attempts: ByCode,
     failures: ByCode,
     dead_letters: ByCode,
     secret_expiry: Expiry,
     certificate_expiry: Expiry,
-    label: String,
-    recorder: Recorder,
+    /// The label `subscription`, written out.
+    label: Box<str>,
 }
 
 impl SubscriptionMetrics {
-    pub(super) fn new(name: &SubscriptionName, shared: &SharedHistograms) -> Self {
-        let recorder = Recorder::new();
-        let own = ("subscription", name.as_str());
-        let counter = |family, label, value| recorder.counter(family, &[own, (label, value)]);
-        let gauge = |family| recorder.gauge(family, &[own]);
-        let histogram = |family, common: &Histogram| {
-            Histogram::from_arc(Arc::new(OwnOrShared {
-                own: recorder.histogram(family, &[own]),
-                shared: common.clone(),
-                use_shared: Arc::clone(&shared.in_use),
-            }))
-        };
-        let outcome = |outcome| counter(families::DELIVERIES, "outcome", outcome);
+    pub(super) fn new(name: &SubscriptionName, shared: &Arc<SharedHistograms>) -> Self {
         Self {
-            delivered: outcome("delivered"),
-            dead: outcome("dead"),
-            cancelled: outcome("cancelled"),
-            skipped: outcome("skipped"),
-            filter_errors: recorder.counter(families::FILTER_ERRORS, &[own]),
-            attempt_duration: histogram(families::ATTEMPT_DURATION, &shared.attempt_duration),
-            delivery_delay: histogram(families::DELIVERY_DELAY, &shared.delivery_delay),
-            pending: gauge(families::PENDING),
-            oldest_pending_age: gauge(families::OLDEST_PENDING_AGE),
-            held: gauge(families::HELD),
-            blocked: gauge(families::BLOCKED),
-            dead_deliveries: gauge(families::DEAD),
-            in_flight: gauge(families::IN_FLIGHT),
-            consecutive_failures: gauge(families::CONSECUTIVE_FAILURES),
-            enabled: gauge(families::ENABLED),
-            attempts: ByCode::new(AttemptStatus::ALL.iter().map(|status| {
-                let text = status.as_str();
-                (status.code(), counter(families::ATTEMPTS, "status", text))
-            })),
-            failures: ByCode::new(FailureReason::ALL.iter().map(|reason| {
-                let text = reason.as_str();
-                (
-                    reason.code(),
-                    counter(families::ATTEMPT_FAILURES, "reason", text),
-                )
-            })),
-            dead_letters: ByCode::new(DeadReason::ALL.iter().map(|reason| {
-                let text = reason.as_str();
-                (
-                    reason.code(),
-                    counter(families::DEAD_LETTERS, "reason", text),
-                )
-            })),
+            delivered: Count::default(),
+            dead: Count::default(),
+            cancelled: Count::default(),
+            skipped: Count::default(),
+            filter_errors: Count::default(),
+            attempt_duration: OwnOrShared::new(Which::AttemptDuration, shared),
+            delivery_delay: OwnOrShared::new(Which::DeliveryDelay, shared),
+            pending: Level::default(),
+            oldest_pending_age: Level::default(),
+            held: Level::default(),
+            blocked: Level::default(),
+            dead_deliveries: Level::default(),
+            in_flight: Level::default(),
+            consecutive_failures: Level::default(),
+            enabled: Level::default(),
+            attempts: ByCode::new(AttemptStatus::ALL.iter().map(|status| status.code())),
+            failures: ByCode::new(FailureReason::ALL.iter().map(|reason| reason.code())),
+            dead_letters: ByCode::new(DeadReason::ALL.iter().map(|reason| reason.code())),
             secret_expiry: Expiry::default(),
             certificate_expiry: Expiry::default(),
-            label: format!("{{subscription=\"{name}\"}}"),
-            recorder,
+            label: format!("subscription=\"{name}\"").into(),
         }
     }
 
     /// Counter of `attempts_total`.
-    pub fn attempts(&self, status: AttemptStatus) -> &Counter {
+    pub fn attempts(&self, status: AttemptStatus) -> &Count {
         self.attempts.get(status.code())
     }
 
     /// Counter of `attempt_failures_total`.
-    pub fn failures(&self, reason: FailureReason) -> &Counter {
+    pub fn failures(&self, reason: FailureReason) -> &Count {
         self.failures.get(reason.code())
     }
 
     /// Counter of `dead_letters_total`.
-    pub fn dead_letters(&self, reason: DeadReason) -> &Counter {
+    pub fn dead_letters(&self, reason: DeadReason) -> &Count {
         self.dead_letters.get(reason.code())
     }
 
@@ -136,21 +108,66 @@ impl SubscriptionMetrics {
 
     /// Adds everything, or without its histograms where the shared ones stand for them.
     pub(super) fn render(&self, exposition: &mut Exposition, without_histograms: bool) {
-        exposition.add_if(&self.recorder.render(), |kind| {
-            !(without_histograms && matches!(kind, Kind::Histogram(_)))
-        });
+        self.render_counts(exposition);
+        self.render_levels(exposition);
+        if !without_histograms {
+            self.attempt_duration.render_own(exposition, &self.label);
+            self.delivery_delay.render_own(exposition, &self.label);
+        }
+    }
+
+    fn render_counts(&self, exposition: &mut Exposition) {
+        let own = &self.label;
+        let outcomes = [
+            ("delivered", &self.delivered),
+            ("dead", &self.dead),
+            ("cancelled", &self.cancelled),
+            ("skipped", &self.skipped),
+        ];
+        for (outcome, count) in outcomes {
+            let labels = format_args!("{{{own},outcome=\"{outcome}\"}}");
+            exposition.sample(families::DELIVERIES, labels, count.get());
+        }
+        for status in AttemptStatus::ALL {
+            let labels = format_args!("{{{own},status=\"{}\"}}", status.as_str());
+            exposition.sample(families::ATTEMPTS, labels, self.attempts(*status).get());
+        }
+        for reason in FailureReason::ALL {
+            let labels = format_args!("{{{own},reason=\"{}\"}}", reason.as_str());
+            let count = self.failures(*reason).get();
+            exposition.sample(families::ATTEMPT_FAILURES, labels, count);
+        }
+        for reason in DeadReason::ALL {
+            let labels = format_args!("{{{own},reason=\"{}\"}}", reason.as_str());
+            let count = self.dead_letters(*reason).get();
+            exposition.sample(families::DEAD_LETTERS, labels, count);
+        }
+        let labels = format_args!("{{{own}}}");
+        exposition.sample(families::FILTER_ERRORS, labels, self.filter_errors.get());
+    }
+
+    fn render_levels(&self, exposition: &mut Exposition) {
+        let labels = format_args!("{{{}}}", self.label);
+        for (name, level) in [
+            (families::PENDING, &self.pending),
+            (families::OLDEST_PENDING_AGE, &self.oldest_pending_age),
+            (families::HELD, &self.held),
+            (families::BLOCKED, &self.blocked),
+            (families::DEAD, &self.dead_deliveries),
+            (families::IN_FLIGHT, &self.in_flight),
+            (families::CONSECUTIVE_FAILURES, &self.consecutive_failures),
+            (families::ENABLED, &self.enabled),
+        ] {
+            exposition.sample(name, labels, level.get());
+        }
         for (name, expiry) in [
             (families::SECRET_EXPIRY, &self.secret_expiry),
             (families::CERTIFICATE_EXPIRY, &self.certificate_expiry),
         ] {
             if let Some(at) = expiry.get() {
-                exposition.sample(name, &self.label, seconds(at));
+                exposition.sample(name, labels, seconds(at));
             }
         }
-    }
-
-    pub(super) fn upkeep(&self) {
-        self.recorder.upkeep();
     }
 }
 
@@ -162,26 +179,17 @@ impl fmt::Debug for SubscriptionMetrics {
     }
 }
 
-/// Counters of one family by the code of their label: an array lookup.
-struct ByCode(Box<[Counter]>);
+/// Counts of one family by the code of their label: an array lookup.
+struct ByCode(Box<[Count]>);
 
 impl ByCode {
-    fn new(counters: impl Iterator<Item = (u8, Counter)>) -> Self {
-        let mut by_code = Vec::new();
-        for (code, counter) in counters {
-            let place = usize::from(code);
-            if by_code.len() <= place {
-                by_code.resize(place + 1, Counter::noop());
-            }
-            if let Some(slot) = by_code.get_mut(place) {
-                *slot = counter;
-            }
-        }
-        Self(by_code.into())
+    fn new(codes: impl Iterator<Item = u8>) -> Self {
+        let length = codes.max().map_or(0, |code| usize::from(code) + 1);
+        Self((0..length).map(|_| Count::default()).collect())
     }
 
-    fn get(&self, code: u8) -> &Counter {
-        static NONE: Counter = Counter::noop();
+    fn get(&self, code: u8) -> &Count {
+        static NONE: Count = Count::new();
         self.0.get(usize::from(code)).unwrap_or(&NONE)
     }
 }
@@ -211,37 +219,89 @@ impl Default for Expiry {
 
 /// The histograms of all subscriptions together, used while there are too many for each to have its own.
 pub(super) struct SharedHistograms {
-    pub(super) recorder: Recorder,
-    pub(super) in_use: Arc<AtomicBool>,
-    attempt_duration: Histogram,
-    delivery_delay: Histogram,
+    pub(super) in_use: AtomicBool,
+    attempt_duration: Buckets,
+    delivery_delay: Buckets,
 }
 
 impl SharedHistograms {
     pub(super) fn new() -> Self {
-        let recorder = Recorder::new();
         Self {
-            attempt_duration: recorder.histogram(families::ATTEMPT_DURATION, &[]),
-            delivery_delay: recorder.histogram(families::DELIVERY_DELAY, &[]),
-            in_use: Arc::new(AtomicBool::new(false)),
-            recorder,
+            in_use: AtomicBool::new(false),
+            attempt_duration: Which::AttemptDuration.buckets(),
+            delivery_delay: Which::DeliveryDelay.buckets(),
+        }
+    }
+
+    pub(super) fn render(&self, exposition: &mut Exposition) {
+        for which in [Which::AttemptDuration, Which::DeliveryDelay] {
+            exposition.histogram(which.family(), "", self.get(which));
+        }
+    }
+
+    fn get(&self, which: Which) -> &Buckets {
+        match which {
+            Which::AttemptDuration => &self.attempt_duration,
+            Which::DeliveryDelay => &self.delivery_delay,
         }
     }
 }
 
-/// Records where the number of subscriptions says at that moment, so that a kept handle stays right over reloads.
-struct OwnOrShared {
-    own: Histogram,
-    shared: Histogram,
-    use_shared: Arc<AtomicBool>,
+/// The histograms that a subscription has.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    AttemptDuration,
+    DeliveryDelay,
 }
 
-impl HistogramFn for OwnOrShared {
-    fn record(&self, value: f64) {
-        if self.use_shared.load(Ordering::Relaxed) {
-            self.shared.record(value);
-        } else {
-            self.own.record(value);
+impl Which {
+    const fn family(self) -> &'static str {
+        match self {
+            Self::AttemptDuration => families::ATTEMPT_DURATION,
+            Self::DeliveryDelay => families::DELIVERY_DELAY,
         }
+    }
+
+    fn buckets(self) -> Buckets {
+        Buckets::new(match self {
+            Self::AttemptDuration => families::ATTEMPT_BUCKETS,
+            Self::DeliveryDelay => families::DELAY_BUCKETS,
+        })
+    }
+}
+
+/// A histogram of one subscription. Records where the number of subscriptions says at that moment, so that a kept handle
+/// stays right over reloads; its own buckets are made when they are first needed.
+pub struct OwnOrShared {
+    which: Which,
+    own: OnceLock<Buckets>,
+    shared: Arc<SharedHistograms>,
+}
+
+impl OwnOrShared {
+    fn new(which: Which, shared: &Arc<SharedHistograms>) -> Self {
+        Self {
+            which,
+            own: OnceLock::new(),
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// Counts a value.
+    pub fn record(&self, value: impl IntoF64) {
+        let value = value.into_f64();
+        if self.shared.in_use.load(Ordering::Relaxed) {
+            self.shared.get(self.which).record(value);
+        } else {
+            self.own().record(value);
+        }
+    }
+
+    fn own(&self) -> &Buckets {
+        self.own.get_or_init(|| self.which.buckets())
+    }
+
+    fn render_own(&self, exposition: &mut Exposition, labels: &str) {
+        exposition.histogram(self.which.family(), labels, self.own());
     }
 }

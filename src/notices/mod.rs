@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::config::Problem;
+use crate::config::{Problem, Problems};
 use crate::domain::{
     Clock, DeadReason, DisabledReason, EventId, FailureReason, SubscriptionName, Timestamp,
 };
@@ -195,14 +195,14 @@ impl Notices {
     }
 
     /// Tells that a configuration was not put in force, and why.
-    pub fn reload_failed(&self, problems: &[Problem]) {
+    pub fn reload_failed(&self, problems: &Problems) {
         let at = self.0.clock.wall();
         let mut gathered = self.gathered();
         let earlier = gathered.failed_reloads.take();
         let failed = FailedReloads {
             count: earlier.map_or(0, |(_, earlier)| earlier.count) + 1,
             problems: problems.iter().take(PROBLEMS_MAX).cloned().collect(),
-            problem_count: problems.len(),
+            problem_count: problems.total(),
         };
         gathered.failed_reloads = Some((at, failed));
         drop(gathered);

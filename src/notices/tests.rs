@@ -158,9 +158,9 @@ fn failed_reloads_are_drawn_together_with_the_problems_of_the_last() {
         path: "listen".to_owned(),
         message: "is wrong".to_owned(),
     };
-    notices.reload_failed(&[problem(1)]);
+    notices.reload_failed(&vec![problem(1)].into());
     let many: Vec<_> = (1..=30).map(problem).collect();
-    notices.reload_failed(&many);
+    notices.reload_failed(&many.clone().into());
     let [notice] = &notices.take().notices[..] else {
         panic!("one notice");
     };
@@ -170,7 +170,7 @@ fn failed_reloads_are_drawn_together_with_the_problems_of_the_last() {
         problem_count: 30,
     };
     assert_eq!(notice.news, News::ReloadFailed(expected));
-    notices.reload_failed(&[problem(1)]);
+    notices.reload_failed(&vec![problem(1)].into());
     let next = notices.take().notices;
     assert!(matches!(&next[..], [Notice { news: News::ReloadFailed(it), .. }] if it.count == 1));
 }

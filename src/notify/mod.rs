@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::domain::{Clock, Event, EventHead, EventId, SubscriptionName, Timestamp};
+use crate::mail::{Letter, Recipient};
 use crate::notices::{News, Notice, Notices};
 use crate::store::{AcceptError, Health, NewDelivery, NewEvent, Store};
 
@@ -175,14 +176,22 @@ impl Announcer {
             let definition = config.subscriptions.get(&mail.about);
             let title = definition.and_then(|definition| definition.title.as_deref());
             let letter = wording::letter(&mail, title);
-            if let (Some(body), Some((_, last))) = (letter.body(), mail.turns.last()) {
-                let event_type = payload::turn_type(last);
-                self.push(
-                    &SubscriptionName::mail(),
-                    event_type,
-                    Some(&mail.about),
-                    body,
-                );
+            let of = definition.map_or(&[][..], |definition| &definition.notify);
+            let Some((_, last)) = mail.turns.last() else {
+                continue;
+            };
+            // A copy for each, as an event of its own: who is refused for now holds up nobody else, and who has got it does
+            // not get it again.
+            for place in 0..of.len() {
+                let of = of.to_vec();
+                let letter = Letter {
+                    recipient: Some(Recipient { of, place }),
+                    ..letter.clone()
+                };
+                if let Some(body) = letter.body() {
+                    let (to, event_type) = (SubscriptionName::mail(), payload::turn_type(last));
+                    self.push(&to, event_type, Some(&mail.about), body);
+                }
             }
         }
     }

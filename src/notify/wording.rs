@@ -21,6 +21,7 @@ pub(super) fn letter(mail: &Mail, title: Option<&str>) -> Letter {
         subscription: name.to_owned(),
         subject: format!("[sidehook] {name} {how}"),
         text,
+        recipient: None,
     }
 }
 

@@ -156,10 +156,11 @@ impl fmt::Debug for RequestPlan {
     }
 }
 
-/// The event's Content-Type; the usual one without a copy.
+/// The event's Content-Type, that of bytes if it has none; the usual one without a copy.
 fn content_type(head: &EventHead) -> HeaderValue {
     match &*head.content_type {
         JSON => HeaderValue::from_static(JSON),
+        "" => OCTETS,
         other => HeaderValue::from_str(other).unwrap_or(OCTETS),
     }
 }
@@ -356,11 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn a_content_type_that_no_header_can_carry_is_sent_as_bytes() {
-        let mut event = event(&[]);
-        event.head.content_type = "text/\nplain".into();
-        let request = plan(&[], &[]).build(&event, NOW);
-        assert_eq!(request.headers()[CONTENT_TYPE], "application/octet-stream");
+    fn an_empty_content_type_and_one_that_no_header_can_carry_are_sent_as_bytes() {
+        for content_type in ["", "text/\nplain"] {
+            let mut event = event(&[]);
+            event.head.content_type = content_type.into();
+            let request = plan(&[], &[]).build(&event, NOW);
+            assert_eq!(request.headers()[CONTENT_TYPE], "application/octet-stream");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::store::book::Inbox as BookInbox;
 use crate::store::budget::Budget;
 use crate::store::error::StoreError;
 use crate::store::history::Inbox as HistoryInbox;
+use crate::store::in_place::InPlace;
 use crate::store::pump::Completions;
 use crate::store::queue::{Bounds, QueueShared, QueueState};
 use crate::store::reader::Inbox as ReaderInbox;
@@ -29,6 +30,7 @@ pub(super) struct Hub {
     pub(super) completions: Completions,
     /// What outcomes and the book have when the disk is full.
     pub(super) reserve: Arc<dyn Room>,
+    pub(super) in_place: Arc<InPlace>,
     /// Every queue there is, to be told when the book was written anew.
     pub(super) queues: Mutex<Vec<Weak<QueueShared>>>,
     /// An event was refused because the disk is full.
@@ -55,6 +57,7 @@ impl Hub {
             history: HistoryInbox::default(),
             completions: Completions::default(),
             reserve,
+            in_place: Arc::default(),
             queues: Mutex::default(),
             space_wanted: Notify::new(),
             pending_bytes: Arc::default(),

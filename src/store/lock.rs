@@ -1,19 +1,26 @@
 //! The store's folder: made so that it survives a power cut, and held by one process at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::private;
 use crate::store::StoreError;
 
-/// Holds the folder; another process that tries is refused until this is dropped, or its process has ended.
+/// The file that is locked beside the folder itself: earlier versions look at that alone.
+pub(super) const FILE: &str = "lock";
+
+/// Holds the folder; another process that tries is refused until this is dropped, or its process has ended. The folder
+/// itself is locked, too: a file can be removed, and made again by the next one.
 #[derive(Debug)]
-pub(super) struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub(super) struct FolderLock(
+    #[expect(dead_code, reason = "the open files are the lock")] [File; 2],
+);
 
 impl FolderLock {
     /// Makes the folder (0700, parents too, all synced) if need be, and takes its lock.
@@ -25,27 +32,29 @@ impl FolderLock {
             path: folder.to_owned(),
             source: Arc::new(source),
         };
-        make(folder).map_err(failed)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(folder.join("lock"))
-            .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(Errno::WOULDBLOCK) => Err(StoreError::InUse {
-                path: folder.to_owned(),
-            }),
-            Err(errno) => Err(failed(errno.into())),
+        let itself = make(folder).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        let file = private::open(&folder.join(FILE), &mut options).map_err(failed)?;
+        let locks = [itself, file];
+        for lock in &locks {
+            match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(StoreError::InUse {
+                        path: folder.to_owned(),
+                    });
+                }
+                Err(errno) => return Err(failed(errno.into())),
+            }
         }
+        Ok(Self(locks))
     }
 }
 
 /// Makes the missing folders one by one, and syncs the parent of each: a folder whose entry is lost takes
-/// everything in it along.
-fn make(folder: &Path) -> io::Result<()> {
+/// everything in it along. Opens the folder.
+fn make(folder: &Path) -> io::Result<File> {
     let missing: Vec<&Path> = folder
         .ancestors()
         .filter(|path| !path.as_os_str().is_empty())
@@ -55,11 +64,7 @@ fn make(folder: &Path) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(path)?;
         File::open(parent(path))?.sync_all()?;
     }
-    if fs::metadata(folder)?.is_dir() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::NotADirectory.into())
-    }
+    private::open_folder(folder)
 }
 
 fn parent(path: &Path) -> PathBuf {
@@ -71,6 +76,7 @@ fn parent(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -96,6 +102,15 @@ mod tests {
         assert!(matches!(&error, StoreError::InUse { path } if path == root.path()));
         drop(first);
         FolderLock::acquire(root.path()).unwrap();
+    }
+
+    #[test]
+    fn removing_the_lock_file_lets_nobody_in() {
+        let root = tempfile::tempdir().unwrap();
+        let _first = FolderLock::acquire(root.path()).unwrap();
+        fs::remove_file(root.path().join(FILE)).unwrap();
+        let error = FolderLock::acquire(root.path()).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod error;
 mod gauges;
 mod history;
 mod hub;
+mod in_place;
 mod journal;
 mod lock;
 mod names;
@@ -464,6 +465,8 @@ impl fmt::Debug for Store {
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod in_place_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::store::book::{Book, BookError, Follower, Remembered, Start, Subscript
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::hub::Hub;
 use crate::store::journal::{Journal, Recovery};
-use crate::store::lock::FolderLock;
+use crate::store::lock::{self, FolderLock};
 use crate::store::names::{Known, Names};
 use crate::store::pump::{Sink, Token};
 use crate::store::queue::{Bounds, Counters, QueueShared};
@@ -45,6 +45,7 @@ impl Inner {
         let how = journal::Options {
             relaxed: options.relaxed,
             reserve: Some(reserve),
+            in_place: Some(Arc::clone(&hub.in_place)),
         };
         let opened = Journal::open_sized(&options.path.join("journal"), sizes, how, sink);
         let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
@@ -66,6 +67,7 @@ impl Inner {
             result => result,
         }
         .map_err(book_failed)?;
+        expect_in_place(&hub, &options.path)?;
         let dedup = dedup(&start, &options);
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
         let key = start.head.key;
@@ -170,6 +172,27 @@ fn tell(recovery: &Recovery) {
             "an unfinished write at the end of the journal was cut"
         );
     }
+}
+
+/// From now on a file of the store that is removed or replaced is a failure of the store.
+fn expect_in_place(hub: &Hub, folder: &Path) -> Result<(), StoreError> {
+    // The reserve is absent where there was no room for it.
+    let reserve = folder.join("reserve");
+    let files = [
+        folder.to_owned(),
+        folder.join(lock::FILE),
+        folder.join("journal"),
+        folder.join("book.sqlite3"),
+    ];
+    let reserve = Some(reserve).filter(|path| path.exists());
+    for path in files.into_iter().chain(reserve) {
+        let expected = hub.in_place.expect(&path);
+        expected.map_err(|source| StoreError::Folder {
+            path,
+            source: Arc::new(source),
+        })?;
+    }
+    Ok(())
 }
 
 fn reserve(path: &Path) -> Result<Arc<dyn Room>, StoreError> {

@@ -6,13 +6,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+
+use crate::private;
 
 /// Size of the whole reserve, bytes.
 const SIZE: u64 = 16 << 20;
@@ -107,13 +109,9 @@ impl Room for Reserve {
 
 impl State {
     fn open(&mut self) -> io::Result<&File> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = private::open(&self.path, &mut options)?;
         let metadata = file.metadata()?;
         // A copy may have holes where this had blocks: it has a length, and keeps no room.
         let solid = metadata.blocks().saturating_mul(512) >= metadata.len();

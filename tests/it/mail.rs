@@ -13,7 +13,7 @@ use crate::support::certificates::Authority;
 use crate::support::lanes::within;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::relay::{Relay, subscription};
-use crate::support::smtp::MailServer;
+use crate::support::smtp::{Mail, MailServer};
 use crate::support::{DEADLINE, until};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -44,6 +44,7 @@ fn event(about: &str) -> Event {
         subscription: about.to_owned(),
         subject: format!("[sidehook] {about} is failing"),
         text: "one\n.two\nthree: grün\n".to_owned(),
+        recipient: None,
     };
     let at = Timestamp::from_millis(1_700_000_000_000);
     Event {
@@ -127,6 +128,60 @@ async fn a_recipient_that_is_refused_for_good_does_not_hold_up_the_others() {
     assert_eq!(mail.to, ["<ops@example.org>"]);
     let alone = send(&smtp, &["gone@example.org"]).await.unwrap_err();
     assert_eq!(alone.code, Some(550));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_ehlo_is_greeted_the_old_way() {
+    for refusal in ["500 what?", "502 no", "550 not here"] {
+        let server = MailServer::start(move |said: &str| match said.get(..4) {
+            Some("EHLO") => Some(refusal),
+            Some("HELO") => Some("250 hello"),
+            _ => None,
+        })
+        .await;
+        let mailed = send(&smtp(server.port(), SmtpTls::None), &["ops@example.org"]).await;
+        assert_eq!(mailed.unwrap().code, Some(250), "{refusal}");
+        assert_eq!(server.commands()[1], "HELO [127.0.0.1]");
+        let secured = smtp(server.port(), SmtpTls::StartTls);
+        assert_eq!(failure(&secured).await.0, FailureReason::Tls);
+        let protected = with_password(smtp(server.port(), SmtpTls::None));
+        assert_eq!(failure(&protected).await.0, FailureReason::Auth);
+    }
+}
+
+#[tokio::test]
+async fn the_sender_may_have_a_name() {
+    let server = MailServer::start(|_| None).await;
+    let smtp = Smtp {
+        from: "\"Relay, the\" <sidehook@example.com>".to_owned(),
+        ..smtp(server.port(), SmtpTls::None)
+    };
+    send(&smtp, &["ops@example.org"]).await.unwrap();
+    let mail = server.wait_for(1, DEADLINE).await.remove(0);
+    assert_eq!(mail.from, "<sidehook@example.com>");
+    // echo -n "Relay, the" | base64
+    let shown = "=?utf-8?b?UmVsYXksIHRoZQ==?= <sidehook@example.com>";
+    assert_eq!(mail.header("From"), shown);
+    assert_eq!(mail.header("MIME-Version"), "1.0");
+}
+
+#[tokio::test]
+async fn an_address_of_another_script_is_mailed_to_if_the_server_can() {
+    let server = MailServer::start(|_| None).await;
+    let smtp = smtp(server.port(), SmtpTls::None);
+    let mailed = send(&smtp, &["jürgen@grün.example"]).await.unwrap_err();
+    assert!(mailed.message.contains("SMTPUTF8"), "{mailed:?}");
+    // A host has an ASCII name always.
+    send(&smtp, &["ops@grün.example"]).await.unwrap();
+    server.now(|said| {
+        said.starts_with("EHLO")
+            .then_some("250-mail.example\r\n250 SMTPUTF8")
+    });
+    send(&smtp, &["jürgen@grün.example"]).await.unwrap();
+    let mails = server.wait_for(2, DEADLINE).await;
+    assert_eq!(mails[0].to, ["<ops@xn--grn-ioa.example>"]);
+    assert_eq!(mails[1].to, ["<jürgen@xn--grn-ioa.example>"]);
+    assert_eq!(mails[1].from, "<sidehook@example.com> SMTPUTF8");
 }
 
 #[tokio::test]
@@ -263,6 +318,35 @@ async fn a_mail_that_was_not_taken_is_sent_again_to_those_named_then() {
     relay.handle.reload().await.unwrap().unwrap();
     let mail = server.wait_for(1, DEADLINE).await.remove(0);
     assert_eq!(mail.to, ["<dev@example.org>"]);
+}
+
+#[tokio::test]
+async fn a_recipient_that_is_refused_for_now_holds_up_nobody_and_nobody_gets_it_twice() {
+    let server = MailServer::start(|said| said.contains("grey@").then_some("451 later")).await;
+    let endpoint = Receiver::start(|_| Reply::status(410)).await;
+    let fields = ", notify: [grey@example.org, ops@example.org, dev@example.org]";
+    let told = subscription("billing", &endpoint.url("/"), fields);
+    let relay = Relay::start(&format!("{told}{}", notifications(server.port()))).await;
+    relay.post("a", "{}").await;
+    let to = |mails: Vec<Mail>| {
+        let mut to: Vec<_> = mails.into_iter().flat_map(|mail| mail.to).collect();
+        to.sort();
+        to
+    };
+    let first = to(server.wait_for(2, DEADLINE).await);
+    assert_eq!(first, ["<dev@example.org>", "<ops@example.org>"]);
+    server.now(|_| None);
+    server.wait_for(3, DEADLINE).await;
+    relay.stop().await;
+    let all = to(server.wait_for(3, DEADLINE).await);
+    assert_eq!(
+        all,
+        [
+            "<dev@example.org>",
+            "<grey@example.org>",
+            "<ops@example.org>"
+        ]
+    );
 }
 
 #[tokio::test]

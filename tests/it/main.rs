@@ -18,6 +18,7 @@ mod feed;
 mod filters;
 mod ingest;
 mod mail;
+mod mail_floods;
 mod metrics;
 mod notifications;
 mod order;

@@ -113,7 +113,7 @@ struct LastFailure {
 impl SubscriptionView {
     pub(in crate::admin) fn new(admin: &Admin, subscription: &Subscription, tally: &Tally) -> Self {
         Self {
-            definition: subscription.definition.as_ref().clone(),
+            definition: subscription.definition.fields(),
             ..Self::gone(admin, &subscription.name, tally)
         }
     }

@@ -8,6 +8,8 @@ use crate::cli::client::{CallError, Client, Query, read};
 
 /// The most entries of a page.
 const PAGE_MAX: usize = 200;
+/// So many pages in a row may be empty: a list that never gets further is no list of a sidecar.
+const EMPTY_PAGES_MAX: usize = 10_000;
 
 /// One page.
 #[derive(Debug, Deserialize)]
@@ -30,9 +32,18 @@ impl Client {
     ) -> anyhow::Result<()> {
         let mut left = limit;
         let mut cursor = None;
+        let mut empty_pages = 0;
         while left > 0 {
             query.set("limit", Some(left.min(PAGE_MAX)));
             let page: Page = read(&self.get(path, &query).await?)?;
+            empty_pages = if page.data.is_empty() {
+                empty_pages + 1
+            } else {
+                0
+            };
+            if empty_pages > EMPTY_PAGES_MAX {
+                return Err(CallError::Foreign(None)).context("the list does not get further");
+            }
             for entry in page.data.into_iter().take(left) {
                 take(entry)?;
                 left -= 1;

@@ -32,6 +32,8 @@ use crate::config::Environment;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The most that is read of an answer: the largest is an event with its body.
 const ANSWER_MIB_MAX: usize = 64;
+/// The most that is read of a refusal.
+const REFUSAL_MIB_MAX: usize = 1;
 /// What of a path or query needs no escape. Source: RFC 3986, section 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -138,7 +140,7 @@ impl Client {
         let request = self.request(method, uri, body)?;
         let answer = async {
             let response = self.begun(request).await?;
-            let body = whole(response.into_body()).await?;
+            let body = whole(response.into_body(), ANSWER_MIB_MAX).await?;
             let body = if body.is_empty() { b"null" } else { &body[..] };
             serde_json::from_slice(body).map_err(|error| CallError::Foreign(Some(error)))
         };
@@ -158,7 +160,7 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let body = whole(response.into_body()).await?;
+        let body = whole(response.into_body(), REFUSAL_MIB_MAX).await?;
         Err(CallError::Refused(Refusal::read(status, &body)))
     }
 
@@ -197,13 +199,11 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, CallError> {
     T::deserialize(value).map_err(|error| CallError::Foreign(Some(error)))
 }
 
-async fn whole(mut body: Body) -> Result<Vec<u8>, CallError> {
+async fn whole(mut body: Body, mib: usize) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await? {
-        if bytes.len() + piece.len() > ANSWER_MIB_MAX * 1024 * 1024 {
-            return Err(CallError::TooLarge {
-                mib: ANSWER_MIB_MAX,
-            });
+        if bytes.len() + piece.len() > mib * 1024 * 1024 {
+            return Err(CallError::TooLarge { mib });
         }
         bytes.extend_from_slice(&piece);
     }

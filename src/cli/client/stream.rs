@@ -1,6 +1,7 @@
 //! What happens in the sidecar, as it happens: server-sent events. Source: WHATWG HTML, section 9.2.
 
 use anyhow::Context;
+use bytes::BytesMut;
 use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 use serde_json::Value;
@@ -70,7 +71,7 @@ impl Stream {
 /// Puts events together from bytes.
 #[derive(Debug, Default)]
 struct Parser {
-    unread: Vec<u8>,
+    unread: BytesMut,
     kind: String,
     data: String,
 }
@@ -79,7 +80,8 @@ impl Parser {
     /// The next whole event.
     fn next(&mut self) -> Result<Option<Happening>, CallError> {
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            // Off the front at no cost: of short lines there may be many.
+            let line = self.unread.split_to(end + 1);
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end_matches(['\r', '\n']);
             if let Some(happening) = self.line(line)? {
@@ -160,9 +162,25 @@ mod tests {
         parser.unread.extend_from_slice(b"data: x\n\n");
         assert!(parser.next().is_err());
         let mut parser = Parser {
-            unread: vec![b'a'; EVENT_BYTES_MAX + 1],
+            unread: vec![b'a'; EVENT_BYTES_MAX + 1].as_slice().into(),
             ..Parser::default()
         };
         assert!(parser.next().is_err());
+    }
+
+    #[test]
+    fn many_short_lines_and_an_event_without_end_stay_within_the_bound() {
+        let mut parser = Parser::default();
+        for _ in 0..64 {
+            parser.unread.extend_from_slice(&b"\n".repeat(256 * 1024));
+            assert_eq!(parser.next().unwrap(), None);
+            assert!(parser.unread.is_empty());
+        }
+        let line = [b"data: ".as_slice(), &[b'x'; 1000], b"\n"].concat();
+        let refused = (0..10_000).find(|_| {
+            parser.unread.extend_from_slice(&line);
+            parser.next().is_err()
+        });
+        assert!(refused.is_some_and(|lines| lines < 1_100), "{refused:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use crate::cli::show::gate;
+
 /// The most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 1024;
 
@@ -15,7 +17,7 @@ pub(crate) fn can_ask() -> bool {
 /// # Errors
 /// The terminal is gone.
 pub(crate) fn confirmed(question: &str) -> io::Result<bool> {
-    confirmed_by(question, &mut io::stdin().lock(), &mut io::stderr().lock())
+    confirmed_by(question, &mut io::stdin().lock(), &mut gate::stderr())
 }
 
 fn confirmed_by(

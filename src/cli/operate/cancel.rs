@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 screen.json(&delivery)?;
             } else {
                 let state = Cell::standing(text(&delivery, "state").unwrap_or("-"));
-                let line = format!("{}: {}", plain(id), state.painted(screen.style));
+                let line = format!("{}: {}", plain(id), state.marked(screen.style));
                 screen.line(&line)?;
             }
         } else {

@@ -112,7 +112,7 @@ fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
             }
             _ => Cell::from(format!("~ {name}").as_str()),
         };
-        screen.line(&heading.painted(screen.style))?;
+        screen.line(&heading.marked(screen.style))?;
         let is_new = text(subscription, "change") == Some("added");
         let mut table = Table::pairs();
         for field in entries(subscription, "fields") {

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use crate::cli::client::{CallError, Client, Happening, Query, Stream};
 use crate::cli::operate::attempts::{Args, why};
 use crate::cli::operate::fields::{count, text, took};
+use crate::cli::show::gate;
 use crate::cli::show::text::{moment, plain};
 use crate::cli::show::{Cell, Screen, Style};
 
@@ -38,7 +39,7 @@ pub(crate) async fn follow(
     shown.all(latest, args, screen)?;
     loop {
         let ended = watch(&mut stream, &mut shown, args, screen).await?;
-        let mut stderr = io::stderr().lock();
+        let mut stderr = gate::stderr();
         writeln!(
             stderr,
             "the stream of the sidecar ended{ended}, connecting again"
@@ -158,7 +159,7 @@ fn line(attempt: &Value, style: Style) -> String {
     let line = format!(
         "{}  {}{padding}  {code:>3}  {:>6}  {number:<3}  {}  {}  {}",
         moment(text(attempt, "created_at").unwrap_or("-")),
-        Cell::standing(status).painted(style),
+        Cell::standing(status).marked(style),
         took(attempt, "duration_ms").unwrap_or_else(|| "-".to_owned()),
         plain(text(attempt, "event_id").unwrap_or("-")),
         plain(text(attempt, "event").unwrap_or("-")),
@@ -188,6 +189,6 @@ mod tests {
             colour: true,
             width: None,
         };
-        assert!(line(&attempt, colours).contains("\u{1b}[31mfailed\u{1b}[0m   503"));
+        assert!(line(&attempt, colours).contains("\u{2062}failed\u{2064}   503"));
     }
 }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli::client::{Client, Need, Query, SidecarArgs};
+use crate::cli::show::gate;
 use crate::cli::show::text::number;
 use crate::cli::show::{Screen, Style, Table};
 use crate::config::Environment;
@@ -88,7 +89,7 @@ async fn print_list(
     if entries.len() == ROWS_MAX && limit > ROWS_MAX {
         let rows = number(u64::try_from(ROWS_MAX).unwrap_or(u64::MAX));
         writeln!(
-            io::stderr(),
+            gate::stderr(),
             "only the first {rows} are shown; --json prints more"
         )?;
     }

@@ -1,7 +1,7 @@
 //! Waits for a bulk replay: a bar on a terminal, lines otherwise. Ctrl-C ends the waiting, not the replay.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::client::{CallError, Client, Query, escaped};
 use crate::cli::operate::fields::{count, text};
 use crate::cli::show::Screen;
+use crate::cli::show::gate;
 use crate::cli::show::text::{counted, number, plain};
 
 /// How often the sidecar is asked.
@@ -38,7 +39,7 @@ pub(crate) async fn wait(
             pressed?;
             let id = plain(id);
             writeln!(
-                io::stderr(),
+                gate::stderr(),
                 "\nno longer waiting; the replay goes on. To see it: sidehook replay --list; to stop it: sidehook cancel {id}"
             )?;
             return Ok(ExitCode::FAILURE);
@@ -97,7 +98,7 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
                 }
                 if bar.is_hidden() && last_line.elapsed() >= LINES_APART {
                     last_line = Instant::now();
-                    writeln!(io::stderr(), "{} of {}", number(done), number(matched))?;
+                    writeln!(gate::stderr(), "{} of {}", number(done), number(matched))?;
                 }
             }
             // The sidecar goes on with it after a restart.

@@ -1,6 +1,6 @@
 //! `sidehook reload`: has the sidecar read its configuration again, and may cancel what is left of removed subscriptions.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::cli::operate::ask::{can_ask, confirmed};
 use crate::cli::operate::diff::{Removal, fetched, removals};
 use crate::cli::operate::fields::{count, parts};
 use crate::cli::operate::{Common, with_sidecar};
+use crate::cli::show::gate;
 use crate::cli::show::text::counted;
 
 /// What stands below the help.
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         if let Some(names) = in_flight(&reloaded) {
             writeln!(
-                io::stderr(),
+                gate::stderr(),
                 "error: not cancelled, because an attempt is in flight: {names}; run this again"
             )?;
             return Ok(ExitCode::FAILURE);
@@ -74,10 +75,10 @@ async fn agreed(client: &Client) -> anyhow::Result<bool> {
     if pending == 0 {
         return Ok(true);
     }
-    writeln!(io::stderr(), "{}", listed(&removals))?;
+    writeln!(gate::stderr(), "{}", listed(&removals))?;
     if !can_ask() {
         writeln!(
-            io::stderr(),
+            gate::stderr(),
             "error: nobody to confirm that: use --yes. Nothing was done"
         )?;
         return Ok(false);
@@ -85,7 +86,7 @@ async fn agreed(client: &Client) -> anyhow::Result<bool> {
     let pending = counted(pending, "pending delivery", "pending deliveries");
     let yes = confirmed(&format!("Reload and cancel {pending}?"))?;
     if !yes {
-        writeln!(io::stderr(), "nothing was done")?;
+        writeln!(gate::stderr(), "nothing was done")?;
     }
     Ok(yes)
 }

@@ -1,6 +1,6 @@
 //! `sidehook replay`: one delivery, or many of a subscription at a pace.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use crate::cli::operate::fields::{count, text};
 use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, with_sidecar};
+use crate::cli::show::gate;
 use crate::cli::show::text::{age, counted, moment, plain};
 use crate::cli::show::{Cell, Screen, Table};
 use crate::domain::Timestamp;
@@ -147,7 +148,7 @@ async fn one(
     if json {
         screen.json(&delivery)?;
     } else {
-        let state = standing(&delivery).painted(screen.style);
+        let state = standing(&delivery).marked(screen.style);
         screen.line(&format!("{}: {state}, it is attempted now", plain(id)))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -189,7 +190,7 @@ async fn many(
             .map(|rate| format!(" at {}", plain(rate)));
         let question = format!("Replay {found}{}?", pace.unwrap_or_default());
         if !confirmed(&question)? {
-            writeln!(io::stderr(), "nothing is replayed")?;
+            writeln!(gate::stderr(), "nothing is replayed")?;
             return Ok(ExitCode::FAILURE);
         }
     }

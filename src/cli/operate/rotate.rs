@@ -12,6 +12,7 @@ use crate::cli::client::{Need, escaped};
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::operate::fields::text;
 use crate::cli::operate::{Common, with_sidecar};
+use crate::cli::show::gate;
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(secret) = text(&subscription, "secret") {
             screen.line(secret)?;
         }
-        let mut stderr = io::stderr().lock();
+        let mut stderr = gate::stderr();
         match text(&subscription, "secret_fingerprint") {
             Some(fingerprint) => write!(
                 stderr,

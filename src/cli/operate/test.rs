@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let mut line = format!(
             "{}: {}",
             plain(&args.name),
-            Cell::standing(status).painted(screen.style)
+            Cell::standing(status).marked(screen.style)
         );
         if let Some(code) = count(&attempt, "response_code") {
             line.push_str(&format!(" {code}"));

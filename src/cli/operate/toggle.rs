@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, enable: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         let status = Cell::standing(text(&subscription, "status").unwrap_or("-"));
-        let status = status.painted(screen.style);
+        let status = status.marked(screen.style);
         let waiting = if enable { "pending" } else { "held" };
         let number = count(&subscription, waiting).unwrap_or(0);
         let number = counted(number, "delivery", "deliveries");

@@ -1,8 +1,9 @@
 //! How commands show what they found: tables and lines for people, JSON Lines for programs.
 //!
-//! Invariants: text from outside reaches a terminal only through [`text::plain`] or a table, which uses it; colour is used
+//! Invariants: everything that is printed goes through [`gate`], or is a table, whose cells are made plain; colour is used
 //! only on a terminal and without `NO_COLOR`; lines are cut or wrapped only for a terminal.
 
+pub(crate) mod gate;
 mod screen;
 mod table;
 pub(crate) mod text;

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use crate::cli::show::Table;
+use crate::cli::show::table::{is_mark, paint};
+use crate::cli::show::{Table, gate};
 use crate::config::Environment;
 use crate::domain::Timestamp;
 
@@ -53,12 +54,12 @@ impl<'o> Screen<'o> {
         Self { out, style, now }
     }
 
-    /// Writes a line, which has no text from outside that is not made plain.
+    /// Writes text in lines, made plain but for the colours of cells.
     ///
     /// # Errors
     /// It cannot be written.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")?;
+        writeln!(self.out, "{}", painted_lines(text, self.style))?;
         self.out.flush()
     }
 
@@ -75,7 +76,7 @@ impl<'o> Screen<'o> {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
-        writeln!(self.out, "{value}")?;
+        writeln!(self.out, "{}", gate::json(value))?;
         self.out.flush()
     }
 
@@ -86,5 +87,45 @@ impl<'o> Screen<'o> {
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.flush()
+    }
+}
+
+/// The text in lines, in which the marks of colours are what they stand for.
+fn painted_lines(text: &str, style: Style) -> String {
+    let mut shown = String::new();
+    for part in text.split_inclusive(is_mark) {
+        let mark = part
+            .chars()
+            .next_back()
+            .filter(|last| style.colour && is_mark(*last));
+        let rest = mark.map_or(part, |mark| part.trim_end_matches(mark));
+        shown.push_str(&gate::lines(rest));
+        shown.extend(mark);
+    }
+    paint(&shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::show::Cell;
+
+    #[test]
+    fn a_line_has_our_colours_and_nothing_else_that_steers() {
+        let colours = Style {
+            colour: true,
+            width: None,
+        };
+        let line = |style| format!("\u{1b}[2J{}\r\n", Cell::bad("no\u{9b}").marked(style));
+        assert_eq!(
+            painted_lines(&line(colours), colours),
+            "\\u{1b}[2J\u{1b}[31mno\\u{9b}\u{1b}[0m\\r\n"
+        );
+        let plain = Style::default();
+        assert_eq!(
+            painted_lines(&line(plain), plain),
+            "\\u{1b}[2Jno\\u{9b}\\r\n"
+        );
+        assert_eq!(painted_lines("\u{2062}a", plain), "\\u{2062}a");
     }
 }

@@ -36,6 +36,11 @@ impl Tone {
     }
 }
 
+/// Whether a character stands for a colour.
+pub(super) fn is_mark(character: char) -> bool {
+    character == Tone::END || Tone::MARKS.iter().any(|(_, mark, _)| *mark == character)
+}
+
 /// One cell; its text is made plain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
@@ -90,12 +95,8 @@ impl Cell {
         self
     }
 
-    /// The text, in its colour where the output has colours.
-    pub(crate) fn painted(&self, style: Style) -> String {
-        paint(&self.marked(style))
-    }
-
-    fn marked(&self, style: Style) -> String {
+    /// The text, marked with its colour where the output has colours, for [`Screen::line`](super::Screen::line).
+    pub(crate) fn marked(&self, style: Style) -> String {
         match self.tone.filter(|_| style.colour) {
             Some(tone) => format!("{}{}{}{}", tone.mark(), self.text, Tone::END, self.rest),
             None => format!("{}{}", self.text, self.rest),
@@ -133,7 +134,7 @@ impl<T: Into<Self>> From<Option<T>> for Cell {
 }
 
 /// Puts colours where their marks are.
-fn paint(text: &str) -> String {
+pub(super) fn paint(text: &str) -> String {
     let mut painted = String::with_capacity(text.len());
     for character in text.chars() {
         match Tone::MARKS.iter().find(|(_, mark, _)| *mark == character) {
@@ -305,10 +306,10 @@ mod tests {
         let expected = "a          1,234  \u{1b}[31mfailed\u{1b}[0m\n";
         assert!(shown.contains(expected), "{shown:?}");
         assert_eq!(
-            Cell::standing("dead").painted(colours),
+            paint(&Cell::standing("dead").marked(colours)),
             "\u{1b}[31mdead\u{1b}[0m"
         );
-        assert_eq!(Cell::standing("dead").painted(Style::default()), "dead");
+        assert_eq!(Cell::standing("dead").marked(Style::default()), "dead");
     }
 
     #[test]
@@ -317,6 +318,9 @@ mod tests {
             colour: true,
             width: None,
         };
-        assert_eq!(Cell::from("\u{2062}x").painted(colours), "\\u{2062}x");
+        assert_eq!(
+            paint(&Cell::from("\u{2062}x").marked(colours)),
+            "\\u{2062}x"
+        );
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 
 /// Invisible characters that separate lines or change their direction.
 /// Source: Unicode 16, general category Cf, and the separators U+2028 and U+2029.
-fn is_format(character: char) -> bool {
+pub(crate) fn is_format(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

@@ -113,10 +113,11 @@ impl Draft {
         let Some(subscription) = self.after.config.subscriptions.get(&edit.name) else {
             return Vec::new();
         };
+        let definition = subscription.definition.fields();
         let differs = |(key, json): &(&String, &Json)| {
             !json.is_null()
                 && self.plan.in_force.contains(*key)
-                && subscription.definition.get(*key) != Some(*json)
+                && definition.get(*key) != Some(*json)
         };
         let differing = given.iter().filter(differs);
         differing.map(|(key, _)| key.clone()).collect()
@@ -218,9 +219,10 @@ impl Target {
         let name = edit.name.as_str();
         let main = self.main.as_ref().unwrap_or(&self.document);
         let subscription = loaded.config.subscriptions.get(&edit.name);
+        let definition = subscription.map(|subscription| subscription.definition.fields());
         let before = Before {
             entry: entry(&self.document, name),
-            definition: subscription.map(|subscription| &*subscription.definition),
+            definition: definition.as_ref(),
             defaults: root(main).and_then(|root| field(root, "defaults")),
             insisted,
         };

@@ -37,7 +37,7 @@ fn edited(text: &str, alter: &Alter) -> Option<String> {
     let mut report = Report::default();
     let document = Document::parse(0, "a.yaml".into(), text.as_bytes().to_vec(), &mut report);
     let (errors, _) = report.into_problems(std::slice::from_ref(&document));
-    assert_eq!(errors, [], "{text}");
+    assert_eq!(errors[..], [], "{text}");
     apply(&document, alter).map(|text| text.to_string())
 }
 

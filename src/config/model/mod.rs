@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use serde_json::{Map, Value};
 use url::Url;
 
+use crate::config::definition::Definition;
 use crate::domain::{
     AutoDisable, Label, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp,
     WhenStuck,
@@ -23,6 +23,7 @@ use crate::egress::{AddressPolicy, TlsVersion};
 use crate::matching::{Condition, Expression, Filter, WhenError};
 use crate::signing::Scheme;
 
+pub(super) use operation::name_and_address;
 pub use operation::{
     AdminConfig, AdminToken, NotificationWebhook, Notifications, Scopes, Smtp, SmtpTls,
 };
@@ -267,7 +268,7 @@ pub struct Subscription {
     /// So many attempts in a row must have failed before they are told; at least 1.
     pub notify_after: u32,
     /// All its fields as they would stand in the file, defaults filled in, secrets redacted; for the API and `diff`.
-    pub definition: Arc<Map<String, Value>>,
+    pub definition: Definition,
 }
 
 impl Subscription {

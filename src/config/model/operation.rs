@@ -71,8 +71,27 @@ pub struct Smtp {
     pub username: Option<String>,
     /// With `username`.
     pub password: Option<Secret>,
-    /// The sender's address.
+    /// The sender: an address, or a name and an address in angle brackets.
     pub from: String,
+}
+
+impl Smtp {
+    /// The sender's name, if it has one, and address.
+    pub(crate) fn sender(&self) -> (Option<&str>, &str) {
+        name_and_address(&self.from)
+    }
+}
+
+/// The parts of `Name <address>`, of `"Name" <address>`, and of an address alone. Source: RFC 5322, section 3.4.
+pub(crate) fn name_and_address(text: &str) -> (Option<&str>, &str) {
+    let bracketed = text.trim_end().strip_suffix('>');
+    let Some((name, address)) = bracketed.and_then(|text| text.rsplit_once('<')) else {
+        return (None, text);
+    };
+    let name = name.trim();
+    let unquoted = name.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    let name = unquoted.unwrap_or(name);
+    (Some(name).filter(|name| !name.is_empty()), address)
 }
 
 /// `notifications.smtp.tls`

@@ -108,7 +108,12 @@ pub(super) fn address() -> Value {
 }
 
 pub(super) fn email() -> Value {
-    json!({"type": "string", "format": "email", "maxLength": 254, "pattern": "^[^@\\s]+@[^@\\s]+$"})
+    json!({"type": "string", "format": "idn-email", "maxLength": 254, "pattern": "^[^@\\s]+@[^@\\s]+$"})
+}
+
+/// An e-mail address that may have a name.
+pub(super) fn sender() -> Value {
+    json!({"type": "string", "pattern": "^[^@\\s]+@[^@\\s]+$|^[^\\r\\n]*<[^@\\s]+@[^@\\s]+>\\s*$"})
 }
 
 /// A secret in the file: a literal or where it is found.

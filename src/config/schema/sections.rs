@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::filter::MAX_TYPES;
 use crate::config::schema::forms::{
-    address, boolean, choice, described, duration, email, key, keys, list, object, or_null,
-    pointer, require, secret, size, text, whole,
+    address, boolean, choice, described, duration, key, keys, list, object, or_null, pointer,
+    require, secret, sender, size, text, whole,
 };
 
 /// All of them, in the order of the file.
@@ -348,7 +348,13 @@ fn notifications() -> Map<String, Value> {
             ),
         ),
         ("password", or_null(described("With username.", secret()))),
-        ("from", described("The sender's address.", email())),
+        (
+            "from",
+            described(
+                "The sender: an address, or a name and an address in angle brackets.",
+                sender(),
+            ),
+        ),
     ]));
     require(&mut smtp, &["host", "from"]);
     let mut webhook = object(keys([

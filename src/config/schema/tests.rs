@@ -190,7 +190,7 @@ fn definitions_fit() {
         let loaded = load(&root.join(file), &environment).unwrap();
         let config = loaded.config;
         for subscription in config.subscriptions.values() {
-            for (key, value) in subscription.definition.iter() {
+            for (key, value) in &subscription.definition.fields() {
                 let schema = properties.get(key).unwrap();
                 assert_eq!(violation(value, schema), None, "{file}: {key}");
                 fit += 1;

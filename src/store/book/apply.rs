@@ -9,8 +9,11 @@
 //! `write` has the statements of stretches, `verbs` those of verbs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 
+use super::tallies::Tallied;
 use super::verbs::Verb;
+use super::wide::Wide;
 use crate::domain::{
     EventSeq, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
@@ -22,8 +25,15 @@ use crate::store::record::{Accepted, Attempted, Death, Record};
 
 /// A round is written when it holds so many records …
 const RECORDS_MAX: usize = 16_384;
-/// … or so many bytes of rows, roughly.
-const BYTES_MAX: usize = 4 << 20;
+/// … or so many bytes of rows, roughly; few in tests, so that groups are written in parts.
+const BYTES_MAX: usize = if cfg!(test) { 2 << 10 } else { 4 << 20 };
+/// What a delivery counts of these: an entry in a map, …
+const NARROW_BYTES: usize = 128;
+/// … or one in the list of those of wide events. That takes 12 bytes, but rows in the order of their key are written the
+/// faster the more of them there are.
+const WIDE_BYTES: usize = 2;
+/// With more deliveries than this an event is wide; few in tests.
+const NARROW_MAX: usize = if cfg!(test) { 1 } else { 256 };
 
 pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
 
@@ -32,6 +42,8 @@ pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
 pub(super) struct Round {
     key: DedupKey,
     pub(super) stretches: Vec<Stretch>,
+    /// Attempts that were not tallied yet.
+    pub(super) tallied: Tallied,
     pub(super) last_seq: EventSeq,
     pub(super) last_time: Timestamp,
     records: usize,
@@ -44,6 +56,8 @@ pub(super) struct Stretch {
     pub(super) segments: Vec<SegmentRows>,
     /// Accepted in this stretch and still pending.
     pub(super) fresh: HashMap<DeliveryKey, Pending>,
+    /// The same of wide events, none of which was attempted in this stretch.
+    pub(super) wide: Wide,
     /// Accepted before, and attempted in this stretch.
     pub(super) older: BTreeMap<DeliveryKey, Attempts>,
     pub(super) dead: Vec<(SubscriptionNumber, Entry, Death, Timestamp)>,
@@ -228,6 +242,7 @@ impl Round {
         Self {
             key,
             stretches: vec![Stretch::default()],
+            tallied: Tallied::default(),
             last_seq: EventSeq(0),
             last_time: Timestamp::from_millis(i64::MIN),
             records: 0,
@@ -240,23 +255,19 @@ impl Round {
         self.records >= RECORDS_MAX || self.bytes >= BYTES_MAX
     }
 
+    /// Takes what was gathered, to be written; more can be added.
+    pub(super) fn take_stretches(&mut self) -> Vec<Stretch> {
+        (self.records, self.bytes) = (0, 0);
+        mem::replace(&mut self.stretches, vec![Stretch::default()])
+    }
+
     /// Adds the next record of the journal.
     pub(super) fn add(&mut self, record: Record, place: Place) {
         self.records += 1;
         self.bytes += 256;
         match record {
-            Record::Accepted(accepted) => {
-                let head = &accepted.event.head;
-                self.last_seq = self.last_seq.max(accepted.seq);
-                self.last_time = self.last_time.max(head.accepted_at);
-                let key = self.key;
-                self.stretch(|stretch| stretch.accepted(&accepted, place, key));
-            }
-            Record::Attempted(attempted) => {
-                self.last_time = self.last_time.max(attempted.recorded_at);
-                self.bytes += attempted.outcome.response_prefix.len();
-                self.stretch(|stretch| stretch.attempted(attempted, place.segment));
-            }
+            Record::Accepted(accepted) => self.accepted(&accepted, place),
+            Record::Attempted(attempted) => self.attempted(attempted, place.segment),
             Record::SubscriptionNamed { number, name } => {
                 self.stretch(|stretch| stretch.names.push((number, name)));
             }
@@ -313,6 +324,31 @@ impl Round {
         }
     }
 
+    fn accepted(&mut self, accepted: &Accepted, place: Place) {
+        let (key, count) = (self.key, accepted.deliveries.len());
+        self.last_seq = self.last_seq.max(accepted.seq);
+        self.last_time = self.last_time.max(accepted.event.head.accepted_at);
+        let each = if count > NARROW_MAX {
+            WIDE_BYTES
+        } else {
+            NARROW_BYTES
+        };
+        self.bytes += count.saturating_mul(each);
+        self.stretch(|stretch| stretch.accepted(accepted, place, key));
+    }
+
+    fn attempted(&mut self, attempted: Attempted, segment: u32) {
+        self.last_time = self.last_time.max(attempted.recorded_at);
+        self.bytes += attempted.outcome.response_prefix.len();
+        if let Some(last) = self.stretches.last()
+            && last.wide.spans(attempted.seq)
+        {
+            // It changes a row, which the stretch until here has to write first.
+            self.stretches.push(Stretch::default());
+        }
+        self.stretch(|stretch| stretch.attempted(attempted, segment));
+    }
+
     /// Adds to the stretch that is gathered; verbs end one.
     fn stretch(&mut self, add: impl FnOnce(&mut Stretch)) {
         if self
@@ -355,11 +391,22 @@ impl Stretch {
         let head = &accepted.event.head;
         let entry = Entry::accepted(accepted, place, key);
         self.tally.event(place.segment, head.accepted_at);
+        let is_wide = accepted.deliveries.len() > NARROW_MAX;
+        let event = u32::try_from(self.wide.events.len()).unwrap_or(u32::MAX);
+        if is_wide {
+            let unkeyed = Entry { key: 0, ..entry };
+            self.wide.events.push((unkeyed, entry));
+        }
         for (number, dead) in &accepted.deliveries {
             let entry = entry.of(accepted, *number);
             match dead {
                 None => {
                     self.tally.began(*number, &entry);
+                    if is_wide {
+                        let keyed = entry.key != 0;
+                        self.wide.deliveries.push((*number, event, keyed));
+                        continue;
+                    }
                     let pending = Pending { entry, due: None };
                     self.fresh.insert((*number, entry.seq), pending);
                 }

@@ -320,8 +320,14 @@ impl<T: Send + 'static> Follower<T> {
             "the book does not work; deliveries go on without it"
         );
         if error.is_damage() {
+            // It is replaced now, by us.
+            self.hub.in_place.release(&self.book.path);
             match self.book.begin_anew() {
-                Ok(()) => self.hub.reread(),
+                Ok(()) => {
+                    // One that is gone again by now is made anew by the next error.
+                    self.hub.in_place.expect(&self.book.path).ok();
+                    self.hub.reread();
+                }
                 Err(error) => error!(
                     %error,
                     "the book cannot be written anew"

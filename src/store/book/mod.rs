@@ -25,11 +25,11 @@ mod schema;
 pub(super) mod segments;
 pub(super) mod tallies;
 mod verbs;
+mod wide;
 mod write;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, ffi};
@@ -41,8 +41,12 @@ pub(super) use follower::{Command, Follower, Inbox};
 pub(super) use query::{Head, Subscription};
 
 use crate::domain::{EventSeq, Timestamp};
+use crate::private;
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{Journal, JournalError, Position};
+
+/// What SQLite has beside the book.
+const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
 /// Bytes of the journal that are read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -170,33 +174,64 @@ impl Book {
     ) -> Result<(), BookError> {
         let end = journal.end();
         while self.cursor < end {
-            let mut round = Round::new(self.key);
-            let mut cursor = self.cursor;
             let mut done = Vec::new();
-            while cursor < end && !round.is_full() {
-                let from = cursor;
-                cursor = journal.scan(from, CHUNK_BYTES, &mut |record, place| {
-                    let position = Position {
-                        segment: place.segment,
-                        offset: place.offset,
-                    };
-                    done.push((position, place.length));
-                    round.add(record, place);
-                })?;
-                if cursor == from {
-                    break;
-                }
-            }
+            let cursor = self.apply_round(journal, end, &mut |position, length| {
+                done.push((position, length));
+            })?;
             if cursor == self.cursor {
                 break;
             }
-            round.write(&mut self.connection, self.cursor, cursor)?;
             self.cursor = cursor;
             for (position, length) in done {
                 applied(position, length);
             }
         }
         Ok(())
+    }
+
+    /// Applies a round of the journal, all or nothing; calls `read` with the place and length of each record. Where the
+    /// cursor is from now on.
+    ///
+    /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it is
+    /// much, and made to count at the end.
+    fn apply_round<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        end: Position,
+        read: &mut dyn FnMut(Position, u32),
+    ) -> Result<Position, BookError> {
+        let before = self.cursor;
+        let mut cursor = before;
+        let transaction = self.connection.transaction()?;
+        let mut round = Round::new(self.key);
+        let (mut is_flushed, mut written) = (false, Ok(()));
+        while cursor < end && !is_flushed {
+            let from = cursor;
+            cursor = journal.scan(from, CHUNK_BYTES, &mut |record, place| {
+                let position = Position {
+                    segment: place.segment,
+                    offset: place.offset,
+                };
+                read(position, place.length);
+                if written.is_err() {
+                    return;
+                }
+                round.add(record, place);
+                if round.is_full() {
+                    is_flushed = true;
+                    written = round.flush(&transaction);
+                }
+            })?;
+            if cursor == from {
+                break;
+            }
+        }
+        written?;
+        if cursor != before {
+            round.finish(&transaction, before, cursor)?;
+            transaction.commit()?;
+        }
+        Ok(cursor)
     }
 
     /// Applies everything the journal has and reads what memory begins with. A book that turns out to be damaged is
@@ -302,21 +337,27 @@ pub(super) struct Start {
 /// the folder. The files beside it get its mode.
 fn make_private(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map(drop)
+    options.write(true).create(true).truncate(false);
+    private::open(path, &mut options)?;
+    for side_file in SIDE_FILES {
+        private::check(&beside(path, side_file))?;
+    }
+    Ok(())
 }
 
 /// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
 fn set_aside(path: &Path) -> io::Result<()> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    for side_file in ["-wal", "-shm"] {
-        ignore_missing(fs::remove_file(beside(side_file)))?;
+    for side_file in SIDE_FILES {
+        ignore_missing(fs::remove_file(beside(path, side_file)))?;
     }
-    ignore_missing(fs::rename(path, beside(".old")))
+    ignore_missing(fs::rename(path, beside(path, ".old")))
+}
+
+/// The file beside the book with this at the end of its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

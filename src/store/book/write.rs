@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, due};
 use super::schema::{create_segment, seal_segment};
-use super::tallies::Tallied;
+use super::wide::Wide;
 use super::{int, millis, query};
 use crate::domain::{Next, SubscriptionNumber, Timestamp};
 use crate::store::journal::{Position, encode_state};
@@ -13,31 +13,34 @@ use crate::store::queue::Entry;
 use crate::store::record::Death;
 
 impl Round {
-    /// Writes the net effect and moves the cursor from `before` to `cursor`, all or nothing.
-    pub(super) fn write(
-        self,
-        connection: &mut Connection,
+    /// Writes what was gathered until now, in a transaction that ends with [`Round::finish`].
+    pub(super) fn flush(&mut self, transaction: &Connection) -> Result<()> {
+        for stretch in self.take_stretches() {
+            for rows in &stretch.segments {
+                self.tallied.gather(rows);
+            }
+            stretch.write(transaction)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest of the net effect and moves the cursor from `before` to `cursor`.
+    pub(super) fn finish(
+        mut self,
+        transaction: &Connection,
         before: Position,
         cursor: Position,
     ) -> Result<()> {
-        let transaction = connection.transaction()?;
-        let mut tallied = Tallied::default();
-        for stretch in self.stretches {
-            stretch
-                .segments
-                .iter()
-                .for_each(|rows| tallied.gather(rows));
-            stretch.write(&transaction)?;
-        }
-        tallied.write(&transaction)?;
+        self.flush(transaction)?;
+        self.tallied.write(transaction)?;
         for sealed in before.segment.max(1)..cursor.segment {
-            seal_segment(&transaction, sealed)?;
+            seal_segment(transaction, sealed)?;
         }
         transaction.execute(
             "UPDATE book SET segment = ?1, offset = ?2, last_seq = max(last_seq, ?3), last_time = max(last_time, ?4)",
             params![cursor.segment, cursor.offset, int(self.last_seq.0), millis(self.last_time)],
         )?;
-        transaction.commit()
+        Ok(())
     }
 }
 
@@ -93,7 +96,17 @@ impl Stretch {
         Ok(())
     }
 
-    fn write_pending(&self, connection: &Connection) -> Result<()> {
+    fn write_pending(&mut self, connection: &Connection) -> Result<()> {
+        let Wide { events, deliveries } = &mut self.wide;
+        deliveries.sort_unstable();
+        for (number, event, keyed) in deliveries {
+            let position = usize::try_from(*event).unwrap_or(usize::MAX);
+            if let Some((unkeyed, with_key)) = events.get(position) {
+                let entry = if *keyed { *with_key } else { *unkeyed };
+                insert_pending(connection, *number, &Pending { entry, due: None })?;
+            }
+        }
+
         let mut rows: Vec<_> = self.fresh.iter().collect();
         rows.sort_unstable_by_key(|(key, _)| **key);
         for ((number, _), pending) in rows {

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::private;
+use crate::store::in_place::{self, Identity};
 
 /// The folder of the journal.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -18,6 +21,10 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names in the folder durable.
     fn sync_folder(&self) -> io::Result<()>;
+    /// Whether the file of this name is the one that was opened.
+    fn check_in_place(&self, _name: &str, _opened: &dyn DiskFile) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One file of the journal.
@@ -30,6 +37,10 @@ pub(super) trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
+    /// Which file it is, where that can be told.
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        Ok(None)
+    }
 }
 
 /// A folder of the machine.
@@ -48,6 +59,7 @@ impl Folder {
         }
         // Also when it was there: a life that was killed may have made it without getting here.
         sync_folder(path.parent().unwrap_or(path))?;
+        private::open_folder(path)?;
         Ok(Self(path.to_owned()))
     }
 }
@@ -60,22 +72,15 @@ impl Disk for Folder {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.0.join(name))?;
-        Ok(Arc::new(file))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        Ok(Arc::new(private::open(&self.0.join(name), &mut options)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(self.0.join(name))?,
-        ))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        Ok(Arc::new(private::open(&self.0.join(name), &mut options)?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -84,6 +89,12 @@ impl Disk for Folder {
 
     fn sync_folder(&self) -> io::Result<()> {
         sync_folder(&self.0)
+    }
+
+    fn check_in_place(&self, name: &str, opened: &dyn DiskFile) -> io::Result<()> {
+        let path = self.0.join(name);
+        let there = in_place::identity(&path).map(Some);
+        in_place::check(&path, opened.identity()?, there)
     }
 }
 
@@ -115,6 +126,11 @@ impl DiskFile for File {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        let metadata = self.metadata()?;
+        Ok(Some((metadata.dev(), metadata.ino())))
     }
 }
 

@@ -35,6 +35,7 @@ pub(crate) use self::error::{AppendError, Damage, Damaged, JournalError};
 use self::shared::{Shared, Timers};
 use self::writer::Writer;
 use crate::domain::EventSeq;
+use crate::store::in_place::InPlace;
 use crate::store::record::Record;
 use crate::store::reserve::Room;
 
@@ -104,6 +105,8 @@ pub(crate) struct Options {
     pub(crate) relaxed: bool,
     /// What outcomes have when the disk is full.
     pub(crate) reserve: Option<Arc<dyn Room>>,
+    /// What has to stay in its place.
+    pub(crate) in_place: Option<Arc<InPlace>>,
 }
 
 /// A segment.
@@ -223,7 +226,11 @@ impl<T: Send + 'static> Journal<T> {
         options: Options,
         sink: impl Committed<T>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let Options { relaxed, reserve } = options;
+        let Options {
+            relaxed,
+            reserve,
+            in_place,
+        } = options;
         let recovered = recover::recover(disk, &bounds, reserve.as_deref())?;
         let (active, report) = (recovered.active, recovered.report);
         let end = Position {
@@ -239,6 +246,8 @@ impl<T: Send + 'static> Journal<T> {
             last_seq: report.last_seq.0,
             timers: Timers::default(),
             reserve,
+            in_place,
+            look_in_place_at: Some(writer::now()),
         };
         writer.look_ahead()?;
         let spawned = std::thread::Builder::new()

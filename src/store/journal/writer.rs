@@ -7,14 +7,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::store::in_place::InPlace;
 use crate::store::journal::format::{BLOCK, GROUP_HEADER, GroupHeader, SegmentHeader, aligned};
 use crate::store::journal::forming::Forming;
-use crate::store::journal::segment::Active;
+use crate::store::journal::segment::{Active, file_name};
 use crate::store::journal::shared::{SPACE_CHECK, Shared, Task, Timers, is_due};
 use crate::store::journal::{Committed, Group, JournalError, Place, Position};
 use crate::store::reserve::{Room, is_no_space};
+
+/// How often it is looked whether the store's files are still in their place, while groups are written.
+const IN_PLACE_CHECK: Duration = Duration::from_millis(100);
 
 /// What the journal's thread owns.
 pub(super) struct Writer<T, S> {
@@ -26,6 +30,10 @@ pub(super) struct Writer<T, S> {
     pub(super) timers: Timers,
     /// Room for outcomes when there is no other.
     pub(super) reserve: Option<Arc<dyn Room>>,
+    /// What else is to be in its place.
+    pub(super) in_place: Option<Arc<InPlace>>,
+    /// When that is looked at next.
+    pub(super) look_in_place_at: Option<Instant>,
 }
 
 /// Why a group was not written.
@@ -235,6 +243,15 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         Ok(())
     }
 
+    fn check_in_place(&self) -> io::Result<()> {
+        if let Some(in_place) = &self.in_place {
+            in_place.check()?;
+        }
+        let name = file_name(self.active.number);
+        let disk = &self.shared.segments.disk;
+        disk.check_in_place(&name, &*self.active.file)
+    }
+
     /// One write, and one sync if a batch asks for it or written bytes have waited long enough. Whether it was synced.
     fn write_group(&mut self, forming: &mut Forming<T>) -> io::Result<bool> {
         forming.seal_records(self.active.seed);
@@ -256,6 +273,11 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         let sync = forming.wants_sync(self.shared.relaxed) || is_due(self.timers.sync);
         if sync {
             self.active.file.sync()?;
+        }
+        if is_due(self.look_in_place_at) {
+            // Before it is reported: what stands in a file that was removed is not stored.
+            self.check_in_place()?;
+            self.look_in_place_at = Some(now() + IN_PLACE_CHECK);
         }
         Ok(sync)
     }

@@ -191,6 +191,37 @@ async fn sighup_reloads_a_good_file_and_refuses_a_bad_one() {
     assert!(metrics.contains("sidehook_config_last_reload_successful 0\n"));
 }
 
+/// Bytes of memory that a process has.
+fn resident(pid: &serde_json::Value) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn wrong_files_cost_the_relay_neither_memory_nor_log() {
+    let folder = folder(OFF);
+    let (relay, _) = Program::relay(folder.path());
+    let pid = relay.id().into();
+    let before = resident(&pid);
+    let wrong: String = (0..20_000)
+        .map(|number| format!("  s{number}: {{url: x, evnts: [\"*\"]}}\n"))
+        .collect();
+    let everything = "  a: {active: false}\ninclude: [\"/**/*\"]\n";
+    for text in [&wrong, everything, &wrong, &wrong] {
+        write_config(folder.path(), text);
+        relay.signal(Signal::HUP);
+        relay.log_line("configuration not reloaded: the running one stays in place");
+        let grown = resident(&pid).saturating_sub(before) >> 20;
+        // Without bounds it is some 250 MiB; what the allocator keeps does not grow with the number of tries.
+        assert!(grown < 100, "{grown} MiB more than before");
+    }
+    relay.signal(Signal::TERM);
+    let (code, rest) = relay.end();
+    assert_eq!(code, Some(0), "{rest:?}");
+}
+
 #[tokio::test]
 async fn a_changed_file_reloads_by_itself_and_says_what_needs_a_restart() {
     let folder = folder(OFF);

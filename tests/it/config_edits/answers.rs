@@ -81,7 +81,7 @@ fn what_the_api_shows_can_be_put_back_and_changes_nothing() {
     for is_patch in [false, true] {
         let place = Place::new(text);
         let name = "a".parse().unwrap();
-        let mut shown = (*place.load().config.subscriptions[&name].definition).clone();
+        let mut shown = place.load().config.subscriptions[&name].definition.fields();
         if is_patch {
             // Null restores a default, which is no thing to be put back.
             shown.retain(|_, value| !value.is_null());

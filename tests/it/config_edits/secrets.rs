@@ -197,7 +197,7 @@ fn previous_secrets_can_only_be_cut_down() {
     let place = Place::with_secrets(
         "  a:\n    url: https://a.example.com/\n    events: [x]\n    secret: {env: SECRET}\n    previous_secrets:\n      - {secret: {env: OLD}, until: 2027-01-01T00:00:00Z}\n      - {secret: {env: SECRET}, until: 2028-01-01T00:00:00Z}\n",
     );
-    let shown = subscription(&place).definition["previous_secrets"].clone();
+    let shown = subscription(&place).definition.fields()["previous_secrets"].clone();
     let text = place.text();
     place
         .edit("a", patch(json!({"previous_secrets": shown})))

@@ -69,7 +69,7 @@ fn the_types_that_may_be_posted_are_shown() {
         json!(["invoice.paid", "quote:created"])
     );
     assert_eq!(Config::default().redacted()["event_types"], json!(null));
-    let definition = &subscription(&config, "a").definition;
+    let definition = subscription(&config, "a").definition.fields();
     assert_eq!(
         definition["match"],
         json!({"/tenant_id": "acme", "/n": "7.50", "/live": "true", "header:x-region": "eu"})

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
+mod bounds;
+mod concealed;
 mod definition;
 mod differences;
 mod filters;
@@ -98,7 +100,7 @@ fn each_problem_of_a_subscription_names_its_field() {
         if !name.starts_with("sub_") || name == "sub_not_utf8.yaml" {
             continue;
         }
-        for problem in load(&file, &environment()).unwrap_err().0 {
+        for problem in load(&file, &environment()).unwrap_err().0.iter() {
             let field = match problem.path.split('.').collect::<Vec<_>>()[..] {
                 ["subscriptions", _, field, ..] | ["defaults", field, ..] => field,
                 _ => panic!("{problem} names no field"),

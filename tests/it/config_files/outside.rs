@@ -49,7 +49,7 @@ fn credentials_come_from_the_folder_of_systemd() {
     )
     .unwrap();
     let loaded = load(&path, &environment).unwrap();
-    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.warnings[..], []);
     let a = &loaded.config.subscriptions[&"a".parse().unwrap()];
     assert_eq!(a.secret.as_ref().unwrap().expose(), b"abcdefghijkl");
 }

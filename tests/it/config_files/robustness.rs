@@ -61,7 +61,10 @@ fn ten_thousand_subscriptions_load_in_seconds() {
         "{taken:?} in an unoptimized build on a busy machine"
     );
     let wrong = text.replace("https:", "ftp:");
-    assert_eq!(load_text(&wrong).unwrap_err().0.len(), 10_000);
+    let problems = load_text(&wrong).unwrap_err().0;
+    assert_eq!((problems.len(), problems.total()), (100, 10_000));
+    assert!(problems.is_sorted_by_key(|problem| problem.line));
+    assert_eq!(problems.rest().unwrap(), "and 9,900 more");
 }
 
 proptest! {

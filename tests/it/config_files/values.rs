@@ -34,7 +34,7 @@ fn the_example_says_what_the_defaults_are() {
     let loaded = load(&path, &Environment::default())
         .map_err(|error| error.to_string())
         .unwrap();
-    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.warnings[..], []);
     assert!(loaded.config.subscriptions.len() >= 2);
     assert!(
         loaded
@@ -316,13 +316,17 @@ fn a_url_from_a_secret_reference_is_marked() {
 
 #[test]
 fn included_files_have_subscriptions_and_paths_of_their_own() {
-    let Loaded { config, files, .. } = valid("everything.yaml");
+    let Loaded {
+        config,
+        files,
+        globs,
+        ..
+    } = valid("everything.yaml");
     let included = &config.subscriptions[&"included".parse().unwrap()];
     assert!(included.headers[0].1.is_sensitive());
     assert!(included.ca_pem.is_some());
     for watched in [
         "everything.yaml",
-        "conf.d",
         "conf.d/more.yaml",
         "conf.d/../include/ca.pem",
         "include/ca.pem",
@@ -332,6 +336,7 @@ fn included_files_have_subscriptions_and_paths_of_their_own() {
             "{watched}"
         );
     }
+    assert!(globs.iter().any(|glob| glob.ends_with("conf.d/*.yaml")));
 }
 
 #[test]

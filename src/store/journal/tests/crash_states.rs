@@ -82,6 +82,7 @@ fn record_run(numbers: &mut Numbers, batches: u64) -> Run {
         done,
     };
     let options = Options {
+        in_place: None,
         relaxed: numbers.next().is_multiple_of(4),
         reserve: None,
     };

@@ -20,6 +20,7 @@ fn open(disk: &Memory, relaxed: bool, reserve: Option<usize>) -> (Journal<u64>, 
     let (sink, receiver) = sink();
     let room = |bytes| Arc::new(MemoryReserve(disk.clone(), bytes)) as Arc<dyn Room>;
     let options = Options {
+        in_place: None,
         relaxed,
         reserve: reserve.map(room),
     };
@@ -222,6 +223,7 @@ fn a_completely_full_disk_can_be_started_on_from_the_reserve() {
         assert!(reserve.make_whole());
         disk.fill_up();
         let options = |reserve: &Arc<MemoryReserve>| Options {
+            in_place: None,
             relaxed: false,
             reserve: Some(Arc::clone(reserve) as Arc<dyn Room>),
         };

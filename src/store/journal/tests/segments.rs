@@ -239,6 +239,7 @@ fn sealing_on_a_full_disk_takes_the_reserve_and_otherwise_changes_nothing() {
         let disk = Memory::default();
         let (sink, receiver) = sink();
         let options = Options {
+            in_place: None,
             relaxed: false,
             reserve: Some(Arc::new(MemoryReserve(disk.clone(), reserve))),
         };

@@ -1,0 +1,22 @@
+//! Deliveries of wide events, which a round keeps in 12 bytes each instead of an entry of a map.
+
+use crate::domain::{EventSeq, SubscriptionNumber};
+use crate::store::queue::Entry;
+
+/// Pending deliveries of events with very many.
+#[derive(Debug, Default)]
+pub(super) struct Wide {
+    /// Entries without and with their keys.
+    pub(super) events: Vec<(Entry, Entry)>,
+    /// For which subscription, of which event, and whether with its key.
+    pub(super) deliveries: Vec<(SubscriptionNumber, u32, bool)>,
+}
+
+impl Wide {
+    /// Whether it has deliveries of this event, or may have.
+    pub(super) fn spans(&self, seq: EventSeq) -> bool {
+        let seq_of = |event: Option<&(Entry, Entry)>| event.map(|(entry, _)| entry.seq);
+        let (first, last) = (seq_of(self.events.first()), seq_of(self.events.last()));
+        first.is_some_and(|first| first <= seq) && last.is_some_and(|last| seq <= last)
+    }
+}

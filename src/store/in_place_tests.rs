@@ -1,0 +1,132 @@
+//! Files of the store that are removed or replaced while it is open, or were not ours to begin with.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::tempdir;
+
+use super::harness::*;
+use super::*;
+
+/// What may be taken away.
+const FILES: [&str; 6] = [
+    "",
+    "lock",
+    "journal",
+    "journal/SEGMENT",
+    "book.sqlite3",
+    "reserve",
+];
+
+fn path_of(store: &Path, file: &str) -> PathBuf {
+    if file.is_empty() {
+        return store.to_owned();
+    }
+    if file != "journal/SEGMENT" {
+        return store.join(file);
+    }
+    let segments = fs::read_dir(store.join("journal")).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    segments.max().unwrap()
+}
+
+/// Accepts until that fails, which it has to soon.
+async fn failure_of(running: &Running, number: SubscriptionNumber) -> AcceptError {
+    let failed = async {
+        loop {
+            let events = vec![event("lost", &[number])];
+            if let Err(error) = running.store.accept(events).await {
+                return error;
+            }
+        }
+    };
+    let failed = tokio::time::timeout(Duration::from_secs(20), failed);
+    failed.await.expect("it is noticed")
+}
+
+#[tokio::test]
+async fn what_is_removed_or_replaced_fails_the_store() {
+    for file in FILES {
+        for is_replaced in [false, true] {
+            let root = tempdir().unwrap();
+            let folder = root.path().join("store");
+            let running = Setup::default().open(&folder);
+            let number = running.named("a");
+            running.accept(vec![event("kept", &[number])]).await;
+            let path = path_of(&folder, file);
+            let aside = root.path().join("aside");
+            fs::rename(&path, &aside).unwrap();
+            if is_replaced && aside.is_dir() {
+                fs::create_dir(&path).unwrap();
+            } else if is_replaced {
+                fs::copy(&aside, &path).unwrap();
+            }
+            let error = failure_of(&running, number).await;
+            assert!(matches!(error, AcceptError::Failed(_)), "{file}: {error}");
+            let mut text = String::new();
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(error) = cause {
+                text.push_str(&error.to_string());
+                cause = error.source();
+            }
+            assert!(text.contains("was removed or replaced"), "{file}: {text}");
+            assert!(text.contains(&path.display().to_string()), "{file}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn segments_that_come_and_go_are_in_their_place() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        segments: SMALL_SEGMENTS,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let number = running.named("a");
+    let body = "x".repeat(8 << 10);
+    for _ in 0..64 {
+        running.accept(vec![event(&body, &[number])]).await;
+    }
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_link_or_a_pipe_in_the_place_of_a_file_is_refused_by_name() {
+    for file in [
+        "lock",
+        "reserve",
+        "book.sqlite3",
+        "book.sqlite3-wal",
+        "journal/SEGMENT",
+    ] {
+        let root = tempdir().unwrap();
+        let folder = root.path().join("store");
+        let running = Setup::default().open(&folder);
+        running.named("a");
+        running.close().await;
+        let path = path_of(&folder, file);
+        let target = root.path().join("target");
+        match fs::rename(&path, &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::write(&target, b"").unwrap();
+            }
+            moved => moved.unwrap(),
+        }
+        symlink(&target, &path).unwrap();
+        let before = fs::read(&target).unwrap();
+        let error = Setup::default().try_open(&folder).map(drop).unwrap_err();
+        let mut text = String::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        assert!(text.contains("is a link"), "{file}: {text}");
+        assert!(text.contains(&path.display().to_string()), "{file}: {text}");
+        assert_eq!(fs::read(&target).unwrap(), before, "{file}");
+    }
+}

@@ -1,0 +1,154 @@
+//! A secret in a wrong place: whatever place of a configuration it stands in, nothing that is said shows it.
+
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value};
+use sidehook::config::load;
+
+use super::environment;
+
+/// What secrets look like, and the part of each that must not be seen.
+const CANARIES: [(&str, &str); 9] = [
+    ("whsec_Q2FuYXJ5Q2FuYXJ5Q2FuYXJ5Q2FuYXJ5", "q2fuyxj5q2fu"),
+    ("whsk_Canary0Canary0Canary0", "canary0canary0"),
+    ("sk_live_canarycanary", "canarycanary"),
+    ("ghp_CanaryCanaryCanaryCanary01", "canarycanary"),
+    ("c0a1n2a3r4y5c0a1n2a3r4y5c0a1n2a3", "n2a3r4y5"),
+    (
+        "eyJjYW5hcnkiOjF9.eyJjYW5hcnkiOjF9.Y2FuYXJ5Y2FuYXJ5",
+        "eyjjyw5hcnki",
+    ),
+    ("https://canary:canarycanary@example.com/", "canarycanary"),
+    (
+        "-----BEGIN PRIVATE KEY-----\ncanarycanary\n-----END PRIVATE KEY-----",
+        "canarycanary",
+    ),
+    ("4929123412341234", "4929123412341234"),
+];
+
+/// Files that together have every key.
+const FILES: [&str; 4] = [
+    "everything.yaml",
+    "operation.yaml",
+    "filters.yaml",
+    "minimal.yaml",
+];
+
+/// Each value with one of its keys, items or scalars replaced by `canary`, or a key added.
+fn variants(value: &Value, canary: &Value) -> Vec<Value> {
+    let mut all = vec![canary.clone()];
+    match value {
+        Value::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                for variant in variants(item, canary) {
+                    let mut items = items.clone();
+                    items[index] = variant;
+                    all.push(Value::Sequence(items));
+                }
+            }
+            all.push(Value::Sequence(
+                [items.clone(), vec![canary.clone()]].concat(),
+            ));
+        }
+        Value::Mapping(entries) => {
+            for changed in entries.keys() {
+                let with = |entry: &dyn Fn(&Value) -> (Value, Value)| {
+                    let entries = entries.iter().map(|(key, value)| {
+                        if key == changed {
+                            entry(value)
+                        } else {
+                            (key.clone(), value.clone())
+                        }
+                    });
+                    Value::Mapping(entries.collect())
+                };
+                all.push(with(&|value| (canary.clone(), value.clone())));
+                for variant in variants(&entries[changed], canary) {
+                    all.push(with(&|_| (changed.clone(), variant.clone())));
+                }
+            }
+            let mut more = entries.clone();
+            more.insert(canary.clone(), Value::from(1));
+            all.push(Value::Mapping(more));
+        }
+        _ => {
+            // Where a text may be a reference, as one and beside it.
+            for key in ["env", "file", "credential", "evn"] {
+                let reference = Mapping::from_iter([(Value::from(key), canary.clone())]);
+                all.push(Value::Mapping(reference));
+            }
+            let reference = Mapping::from_iter([(canary.clone(), Value::from("SECRET"))]);
+            all.push(Value::Mapping(reference));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_secret_is_shown_nowhere_wherever_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let valid = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
+    let (mut tried, mut shown) = (0, Vec::new());
+    for file in FILES {
+        let text = std::fs::read_to_string(valid.join(file)).unwrap();
+        let whole: Value = serde_yaml::from_str(&text).unwrap();
+        for (number, variant) in variants(&whole, &Value::from("CANARY")).iter().enumerate() {
+            // In turn, so that each kind of place sees each of them.
+            let (canary, hidden) = CANARIES[number % CANARIES.len()];
+            let quoted = serde_json::to_string(canary).unwrap();
+            let text = serde_yaml::to_string(variant)
+                .unwrap()
+                .replace("CANARY", &quoted);
+            std::fs::write(&path, text).unwrap();
+            let said = match load(&path, &environment()) {
+                Ok(loaded) => loaded.warnings.iter().map(|it| format!("{it}\n")).collect(),
+                Err(error) => error.to_string(),
+            };
+            tried += 1;
+            if said.to_lowercase().contains(hidden) {
+                let lines = said
+                    .lines()
+                    .filter(|line| line.to_lowercase().contains(hidden));
+                shown.push(lines.collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+    assert!(
+        shown.is_empty(),
+        "{} of {tried}:\n{}",
+        shown.len(),
+        shown.join("\n")
+    );
+}
+
+/// Secrets that look like words are known by their place alone.
+#[test]
+fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
+    for place in [
+        "secret: {env: hunter2}",
+        "secret: {file: hunter2}",
+        "secret: {credential: hunter2}",
+        "secret: {hunter2: x}",
+        "secret: {env: SECRET, hunter2: x}",
+        "secret: [hunter2]",
+        "previous_secrets: [{secret: {hunter2: x}, until: hunter2}]",
+        "headers: {X-A: {hunter2: x}}",
+        "headers: {X-A: {env: hunter2}}",
+    ] {
+        let text = format!(
+            "subscriptions:\n  a: {{url: \"https://a.example\", events: [x], signature: github, {place}}}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, text).unwrap();
+        let mut environment = environment();
+        let there = folder.path().display().to_string();
+        environment
+            .variables
+            .insert("CREDENTIALS_DIRECTORY".to_owned(), there);
+        let error = load(&path, &environment).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{place}: {error}");
+    }
+}
