@@ -128,7 +128,10 @@ fn compile_matches(
         return Err(compiler.error(pattern, kind));
     };
     match Pattern::compile(written.inner()) {
-        Ok(compiled) => Ok(Node::Matches(Box::new(compiler.node(text)?), compiled)),
+        Ok(compiled) => Ok(Node::Matches(
+            Box::new(compiler.node(text)?),
+            Box::new(compiled),
+        )),
         Err(error) => Err(compiler.error(pattern, Kind::Regex(error))),
     }
 }

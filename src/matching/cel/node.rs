@@ -26,7 +26,7 @@ pub(super) enum Node {
     List(Box<[Node]>),
     Map(Box<[[Node; 2]]>),
     Call(Function, Box<[Node]>),
-    Matches(Box<Node>, Pattern),
+    Matches(Box<Node>, Box<Pattern>),
     Loop(Box<Loop>),
 }
 
