@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Body;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::domain::{Clock, Event, EventHead, EventId, Timestamp};
 use crate::http_server::Peer;
 use crate::ingest::body::{BodyReader, Budget};
+use crate::ingest::filtering::{self, Filtering};
 use crate::ingest::head::{Content, Format, RequestHead};
 use crate::ingest::naming::{self, Names, Said};
 use crate::ingest::prefer::Wait;
@@ -27,6 +29,7 @@ pub(super) struct Intake {
     clock: Arc<dyn Clock>,
     random: RandomBytes,
     bodies: BodyReader,
+    filtering: Filtering,
 }
 
 /// The events of one request, ready for the store.
@@ -47,6 +50,7 @@ impl Intake {
             clock,
             random: RandomBytes::default(),
             bodies: BodyReader::default(),
+            filtering: Filtering::default(),
         }
     }
 
@@ -64,7 +68,7 @@ impl Intake {
     /// Nothing has happened yet when this returns.
     pub(super) async fn take<B>(
         &self,
-        routes: &Routes,
+        routes: &Arc<Routes>,
         peer: Peer,
         request: Request<B>,
     ) -> Result<Taken<'_>, Refusal>
@@ -101,7 +105,7 @@ impl Intake {
 
     async fn make_events(
         &self,
-        routes: &Routes,
+        routes: &Arc<Routes>,
         content: Content,
         posted: Vec<(Names, Bytes)>,
     ) -> Result<(Vec<NewEvent>, Vec<Addressed>), Refusal> {
@@ -109,10 +113,11 @@ impl Intake {
         let mut events = Vec::with_capacity(posted.len());
         let mut addressed = Vec::with_capacity(posted.len());
         let is_batch = posted.len() > 1;
+        let mut deadline = None;
         let contents = std::iter::repeat_n(content, posted.len());
         for ((names, body), content) in posted.into_iter().zip(contents) {
             let random = self.random.take().map_err(Refusal::NoRandomness)?;
-            let head = EventHead {
+            let mut head = EventHead {
                 id: EventId::new(wall, random),
                 given_id: names.given_id,
                 event_type: names.event_type,
@@ -123,7 +128,18 @@ impl Intake {
                 headers: content.headers,
                 accepted_at: steady,
             };
-            let (to, deliveries) = routes.address(&Facts::of(&head, &body));
+            let at_once = routes.address_at_once(&Facts::of(&head, &body));
+            let (to, deliveries) = match at_once {
+                Some(found) => found,
+                None => {
+                    let last =
+                        *deadline.get_or_insert_with(|| Instant::now() + filtering::TIME_MAX);
+                    let elsewhere = self.filtering.find(routes, head, body.clone(), last);
+                    let (same, to, deliveries) = Box::pin(elsewhere).await?;
+                    head = same;
+                    (to, deliveries)
+                }
+            };
             addressed.push(to);
             if routes.asks_expressions() && is_batch {
                 // Expressions of a thousand events must not keep the thread from everything else.

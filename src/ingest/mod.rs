@@ -16,6 +16,7 @@
 mod answer;
 mod batch;
 mod body;
+mod filtering;
 mod guard;
 mod head;
 mod intake;

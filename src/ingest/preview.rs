@@ -33,6 +33,7 @@ where
 {
     // Nobody looks at the numbers: deliveries are for the store.
     let routes = Routes::numbered(config, &Metrics::new(), |_| SubscriptionNumber(0));
+    let routes = Arc::new(routes);
     let intake = Intake::new(clock);
     let peer = Peer::Tcp { loopback: true };
     match intake.take(&routes, peer, request).await {

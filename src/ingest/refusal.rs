@@ -53,6 +53,8 @@ pub(super) enum Refusal {
     Cut,
     #[error("too many large bodies are being read, try again")]
     NoMemory,
+    #[error("the filters of subscriptions take too long, try again, with fewer events in a batch")]
+    Filters,
     #[error("the event is not valid, see errors")]
     Invalid(FieldErrors),
     #[error("not every line is JSON, see errors")]
@@ -118,7 +120,9 @@ impl Refusal {
                 events,
                 ..
             } => metrics.overloaded.increment(*events),
-            Self::NoMemory | Self::NoRandomness(_) => metrics.overloaded.increment(1),
+            Self::NoMemory | Self::Filters | Self::NoRandomness(_) => {
+                metrics.overloaded.increment(1)
+            }
             _ => metrics.rejected.increment(1),
         }
     }
@@ -168,7 +172,7 @@ impl Refusal {
             Self::MalformedBatch(_) => (StatusCode::BAD_REQUEST, "malformed_batch"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_event"),
             Self::NamedBatch => (StatusCode::UNPROCESSABLE_ENTITY, "named_batch"),
-            Self::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::NoMemory | Self::Filters => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoRandomness(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_failed"),
             Self::Store { error, .. } => match error {
                 AcceptError::Conflict(_) => (StatusCode::UNPROCESSABLE_ENTITY, "given_id_conflict"),

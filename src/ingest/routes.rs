@@ -173,12 +173,25 @@ impl Routes {
         name.as_str().starts_with("ce-") || (!self.kept.is_empty() && self.kept.contains(name))
     }
 
-    /// The deliveries that an event gets.
+    /// The deliveries that an event gets. Takes long where expressions do.
     pub(super) fn address(&self, facts: &Facts<'_>) -> (Addressed, Vec<NewDelivery>) {
+        self.addressed(self.index.find(facts))
+    }
+
+    /// As [`Routes::address`], if that takes no time worth mentioning.
+    pub(super) fn address_at_once(
+        &self,
+        facts: &Facts<'_>,
+    ) -> Option<(Addressed, Vec<NewDelivery>)> {
+        let found = self.index.find_at_once(facts)?;
+        Some(self.addressed(found))
+    }
+
+    fn addressed(&self, found: Found) -> (Addressed, Vec<NewDelivery>) {
         let Found {
             positions: found,
             failures,
-        } = self.index.find(facts);
+        } = found;
         let mut addressed = Addressed {
             is_unmatched: found.is_empty(),
             skipped: Vec::new(),

@@ -75,7 +75,10 @@ impl<'e> Headers<'e> {
         let mut values = self.kept.iter().filter(|header| &*header.name == name);
         let first = Cow::Borrowed(text(values.next()?)?);
         values.try_fold(first, |joined, next| {
-            Some(Cow::Owned(format!("{joined}, {}", text(next)?)))
+            let mut joined = joined.into_owned();
+            joined.push_str(", ");
+            joined.push_str(text(next)?);
+            Some(Cow::Owned(joined))
         })
     }
 
@@ -90,9 +93,15 @@ impl<'e> Headers<'e> {
         names
     }
 
-    /// How many lines there are, the bound of what a look costs.
-    pub(super) fn count(&self) -> usize {
-        self.kept.len() + 1
+    /// Steps that a look at one costs at most: all lines are looked at, and their values may be joined.
+    pub(super) fn cost(&self) -> usize {
+        let bytes: usize = self.kept.iter().map(|header| header.value.len()).sum();
+        self.kept.len() + 1 + bytes / 32
+    }
+
+    /// Steps that all names cost at most.
+    pub(super) fn cost_of_names(&self) -> usize {
+        (self.kept.len() + 1).saturating_mul(self.cost())
     }
 }
 

@@ -99,4 +99,5 @@ families! {
     PROCESS_MAX_FDS = "process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.";
     PROCESS_START = "process_start_time_seconds", Kind::Gauge, "Start time of the process since unix epoch in seconds.";
     PROCESS_THREADS = "process_threads", Kind::Gauge, "Number of OS threads in the process.";
+    RUNTIME_TASKS = "sidehook_runtime_tasks", Kind::Gauge, "Tasks of the process that have not ended: lanes, connections and what they run.";
 }

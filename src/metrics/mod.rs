@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use metrics::{Counter, Gauge, Histogram};
+use tokio::runtime::Handle;
 
 use crate::domain::{SubscriptionName, Timestamp};
 pub use crate::metrics::cells::{Count, Level};
@@ -56,6 +57,8 @@ struct Inner {
     config: ConfigMetrics,
     shared: Arc<SharedHistograms>,
     subscriptions: RwLock<Subscriptions>,
+    /// What everything runs on; none in a program without one.
+    runtime: Option<Handle>,
 }
 
 #[derive(Default)]
@@ -118,6 +121,7 @@ impl Metrics {
             config: ConfigMetrics::new(&process),
             shared: Arc::new(SharedHistograms::new()),
             subscriptions: RwLock::default(),
+            runtime: Handle::try_current().ok(),
             process,
         };
         Self {
@@ -193,7 +197,7 @@ impl Metrics {
         for metrics in self.configured() {
             metrics.render(&mut exposition, shares);
         }
-        process::render(&mut exposition);
+        process::render(&mut exposition, self.inner.runtime.as_ref());
         exposition.finish()
     }
 

@@ -5,6 +5,7 @@
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
+use tokio::runtime::Handle;
 
 use crate::logs;
 use crate::metrics::exposition::Exposition;
@@ -15,7 +16,7 @@ use crate::metrics::families;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Adds what the system says about this process.
-pub(super) fn render(exposition: &mut Exposition) {
+pub(super) fn render(exposition: &mut Exposition, runtime: Option<&Handle>) {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let stat = read("/proc/self/stat");
     let status = read("/proc/self/status");
@@ -34,6 +35,10 @@ pub(super) fn render(exposition: &mut Exposition) {
             start_time(&stat, &read("/proc/stat")),
         ),
         (families::PROCESS_THREADS, field(&status, "Threads:")),
+        (
+            families::RUNTIME_TASKS,
+            count(runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks())),
+        ),
     ];
     for (name, value) in samples {
         if let Some(value) = value {

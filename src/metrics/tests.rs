@@ -277,3 +277,22 @@ fn relays_in_one_process_do_not_share_metrics() {
     assert_eq!(value(&one.render(), series), Some(1.0));
     assert_eq!(value(&other.render(), series), Some(0.0));
 }
+
+#[tokio::test]
+async fn tasks_are_counted_until_they_end() {
+    let metrics = Metrics::new();
+    let tasks = || {
+        let text = metrics.render();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("sidehook_runtime_tasks "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    let before = tasks();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::spawn(async { ended.await.ok() });
+    assert_eq!(tasks(), before + 1.0);
+    drop(end);
+    task.await.unwrap();
+    assert_eq!(tasks(), before);
+}

@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-from harness import Receiver, Relay, Sender, arguments, finish, post_lines, subscription, until
+from harness import Level, Receiver, Relay, Sender, arguments, finish, post_lines, subscription, until
 
 NAME, SLICE = "black holes", 1600
 
@@ -117,6 +117,8 @@ async def main():
     alone, beside = Relay(chosen.sidehook, text).start(), Relay(chosen.sidehook, text).start()
     failures, rounds, lost, refused = [], [], 0, 0
     try:
+        await one_turn(beside, receiver, chosen, "warm")
+        level = Level(beside)
         await black_events(beside, chosen)
         await asyncio.sleep(3)
         in_flight = beside.metric("sidehook_in_flight_attempts")
@@ -141,6 +143,12 @@ async def main():
             failures.append(f"{lost} lost, {refused} refused")
         if pending < chosen.holes * chosen.backlog or not in_flight:
             failures.append(f"pending is {pending:.0f}, in flight {in_flight:.0f}: the holes are not black, the suite proved nothing")
+        # Without the holes: their lanes end, and with them every attempt.
+        holes_gone = "".join(subscription(f"healthy-{number}", receiver.url(f"/{number}"), f"healthy.{number}") for number in range(chosen.healthy))
+        beside.write(holes_gone)
+        if not await beside.reload():
+            failures.append("the reload without the black holes failed")
+        failures += await level.failures(memory_mib=96)
         return finish(NAME, chosen.seed, failures)
     finally:
         alone.remove()

@@ -8,7 +8,7 @@ import random
 import statistics
 import sys
 
-from harness import Receiver, Relay, Sender, arguments, drained, finish, subscription
+from harness import Level, Receiver, Relay, Sender, arguments, drained, finish, subscription
 
 NAME, SLICE = "bulkhead", 250
 
@@ -43,6 +43,8 @@ async def main():
     alone, beside = Relay(chosen.sidehook, healthy + hanging).start(), Relay(chosen.sidehook, healthy + hanging).start()
     failures, lost = [], 0
     try:
+        await delays(beside, receiver, chosen, "warm")
+        level = Level(beside)
         load = Sender(beside.events, 1024, "hanging", "hanging.event")
         await load.run(32, chosen.backlog)
         if len(load.accepted) != chosen.backlog:
@@ -66,6 +68,10 @@ async def main():
             failures.append(f"{peak:.0f} MiB resident, at most {chosen.memory_mib}")
         if lost:
             failures.append(f"{lost} lost")
+        beside.write(healthy)
+        if not await beside.reload():
+            failures.append("the reload without the hanging endpoint failed")
+        failures += await level.failures(memory_mib=96)
         return finish(NAME, chosen.seed, failures)
     finally:
         alone.remove()

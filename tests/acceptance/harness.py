@@ -316,6 +316,36 @@ class Relay:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Level:
+    """What a relay holds: resident memory, descriptors, threads and, where the binary says so, tasks. Taken before hostile
+    parties come, so that it can be told whether all is back at that level once they have gone."""
+
+    # What may stay for good: caches and pools of the allocator, idle connections of the suite itself.
+    ROOM = dict(memory_mib=48, descriptors=24, threads=2, tasks=24)
+
+    def __init__(self, relay):
+        self.relay = relay
+        self.before = self.now()
+
+    def now(self):
+        found = dict(memory_mib=self.relay.status(), threads=self.relay.status("Threads") * 1024,
+                     descriptors=len(os.listdir(f"/proc/{self.relay.process.pid}/fd")))
+        tasks = self.relay.metric("sidehook_runtime_tasks")
+        return {**found, "tasks": tasks} if tasks else found
+
+    def above(self, **room):
+        """What is above the level by more than its room, in words."""
+        room, now = {**self.ROOM, **room}, self.now()
+        return [f"{name} {now[name]:.0f}, before {before:.0f}" for name, before in self.before.items() if now[name] > before + room[name]]
+
+    async def failures(self, seconds=60, **room):
+        """Waits until all is back, prints what was, and what then is not."""
+        await until(lambda: not self.above(**room), seconds)
+        now, above = self.now(), self.above(**room)
+        print("level: " + ", ".join(f"{name} {before:.0f} -> {now[name]:.0f}" for name, before in self.before.items()), flush=True)
+        return [f"not back at its level after {seconds} s: {one}" for one in above]
+
+
 async def until(what, seconds=30):
     """Whether `what` comes true."""
     end = time.monotonic() + seconds

@@ -139,3 +139,53 @@ async fn each_event_of_a_batch_goes_where_it_belongs() {
         .collect();
     assert_eq!(to, [vec![100], vec![101], vec![], vec![]]);
 }
+
+#[tokio::test]
+async fn what_takes_long_is_found_on_another_thread_and_decides_nothing_for_others() {
+    let routes = routes_with(
+        "",
+        "a: {url: 'https://a.example', events: ['*'], when: 'data.list.all(x, data.list.all(y, x == y))'}, \
+         b: {url: 'https://b.example', events: ['*'], when: 'data.list.all(x, x == 1)'}, \
+         c: {url: 'https://c.example', events: ['*'], when: 'size(data.list) > 1'}, \
+         d: {url: 'https://d.example', events: ['y'], when: 'size(data.list) == 1'}",
+    );
+    let body = format!(
+        "{{\"type\":\"x\",\"list\":[{}]}}",
+        vec!["1"; 2_000].join(",")
+    );
+    assert!(
+        routes
+            .address_at_once(&facts_with("x", body.as_bytes()))
+            .is_none()
+    );
+    assert!(
+        routes
+            .address_at_once(&facts_with("x", br#"{"list":[1]}"#))
+            .is_some()
+    );
+    let request = Request::post("/events")
+        .header("host", "localhost")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let intake = Intake::new(Arc::new(FixedClock));
+    let taken = intake.take(&routes, LOOPBACK, request).await.unwrap();
+    let to: Vec<u32> = taken.events[0]
+        .deliveries
+        .iter()
+        .map(|to| to.subscription.0)
+        .collect();
+    assert_eq!(to, [101, 102], "a is given up alone");
+}
+
+#[test]
+fn many_expressions_together_are_no_matter_of_the_thread_that_everything_runs_on() {
+    let subscriptions: Vec<_> = (0..1_000)
+        .map(|number| {
+            format!("s{number}: {{url: 'https://a.example', events: ['*'], when: 'data.a < {number} && data.a != -1'}}")
+        })
+        .collect();
+    let routes = routes_with("", &subscriptions.join(", "));
+    let event = facts_with("x", br#"{"a":5}"#);
+    assert!(routes.address_at_once(&event).is_none());
+    assert_eq!(routes.address(&event).1.len(), 994);
+}

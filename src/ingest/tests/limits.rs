@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 
 use super::*;
 
-async fn take_with<B>(routes: &Routes, request: Request<B>) -> (u16, String, serde_json::Value)
+async fn take_with<B>(routes: &Arc<Routes>, request: Request<B>) -> (u16, String, serde_json::Value)
 where
     B: Body<Data = Bytes, Error = Infallible>,
 {

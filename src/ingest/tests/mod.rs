@@ -39,14 +39,14 @@ impl Clock for FixedClock {
 }
 
 /// Routes of a configuration file with this section `ingest` and these subscriptions, numbered from 100, and their metrics.
-fn counted_routes(ingest: &str, subscriptions: &str) -> (Metrics, Routes) {
+fn counted_routes(ingest: &str, subscriptions: &str) -> (Metrics, Arc<Routes>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
     let text = format!("ingest: {{{ingest}}}\nsubscriptions: {{{subscriptions}}}\n");
     routes_of(&path, &text)
 }
 
-fn routes_of(path: &Path, text: &str) -> (Metrics, Routes) {
+fn routes_of(path: &Path, text: &str) -> (Metrics, Arc<Routes>) {
     std::fs::write(path, text).unwrap();
     let loaded = config::load(path, &Environment::default()).unwrap();
     let config = Arc::new(loaded.config);
@@ -58,14 +58,14 @@ fn routes_of(path: &Path, text: &str) -> (Metrics, Routes) {
         SubscriptionNumber(100 + u32::try_from(position).unwrap())
     };
     let routes = Routes::numbered(config, &metrics, number);
-    (metrics, routes)
+    (metrics, Arc::new(routes))
 }
 
-fn routes_with(ingest: &str, subscriptions: &str) -> Routes {
+fn routes_with(ingest: &str, subscriptions: &str) -> Arc<Routes> {
     counted_routes(ingest, subscriptions).1
 }
 
-fn routes(ingest: &str) -> Routes {
+fn routes(ingest: &str) -> Arc<Routes> {
     routes_with(ingest, "")
 }
 
@@ -119,7 +119,7 @@ impl Default for Post<'_> {
 }
 
 impl Post<'_> {
-    async fn take(&self, routes: &Routes) -> Result<(Vec<EventHead>, Vec<Bytes>), Refusal> {
+    async fn take(&self, routes: &Arc<Routes>) -> Result<(Vec<EventHead>, Vec<Bytes>), Refusal> {
         let mut request = Request::post(self.target).header("host", "localhost");
         for (name, value) in self.headers {
             request = request.header(*name, *value);
@@ -136,7 +136,7 @@ impl Post<'_> {
         Ok(events.unzip())
     }
 
-    async fn one(&self, routes: &Routes) -> EventHead {
+    async fn one(&self, routes: &Arc<Routes>) -> EventHead {
         let (mut heads, bodies) = self.take(routes).await.unwrap();
         assert_eq!(
             (heads.len(), &bodies[..]),
@@ -146,7 +146,7 @@ impl Post<'_> {
     }
 
     /// Status, code and errors of the refusal.
-    async fn refused(&self, routes: &Routes) -> (u16, String, serde_json::Value) {
+    async fn refused(&self, routes: &Arc<Routes>) -> (u16, String, serde_json::Value) {
         problem(self.take(routes).await.unwrap_err()).await
     }
 }

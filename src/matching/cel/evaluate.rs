@@ -11,22 +11,21 @@ use crate::matching::facts::Facts;
 
 pub(super) type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
-/// Evaluates a condition.
+/// Evaluates a condition with so many steps; with it comes how many are left.
 pub(super) fn condition<'a>(
     root: &'a Node,
     facts: &'a Facts<'a>,
     data: &'a Json<'a>,
-) -> Result<bool, EvaluationError> {
+    steps: u64,
+) -> (Result<bool, EvaluationError>, u64) {
     let mut evaluation = Evaluation {
         facts,
         data,
         locals: Vec::new(),
-        fuel: Fuel::new(),
+        fuel: Fuel::new(steps),
     };
-    match evaluation.value(root)? {
-        Value::Bool(value) => Ok(value),
-        _ => Err(EvaluationError::NotBool),
-    }
+    let truth = evaluation.boolean(root);
+    (truth, evaluation.fuel.left())
 }
 
 struct Evaluation<'a> {
@@ -47,8 +46,14 @@ impl<'a> Evaluation<'a> {
             Node::Local(depth) => Ok(self.locals.get(*depth).cloned().unwrap_or(Value::Null)),
             Node::Select(operand, field) => {
                 let operand = self.value(operand)?;
-                self.field(operand, field)?
-                    .ok_or_else(|| EvaluationError::NoSuchField(field.clone()))
+                match self.field(operand, field)? {
+                    Some(value) => Ok(value),
+                    None => {
+                        self.fuel.take(MADE)?;
+                        self.fuel.take_bytes(field.len())?;
+                        Err(EvaluationError::NoSuchField(field.clone()))
+                    }
+                }
             }
             Node::Has(operand, field) => {
                 let operand = self.value(operand)?;
@@ -92,14 +97,17 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn variable(&self, variable: Variable) -> Evaluated<'a> {
+    fn variable(&mut self, variable: Variable) -> Evaluated<'a> {
         let facts = self.facts;
         let borrowed = |text: &'a str| Ok(Value::String(Text::Borrowed(text)));
         match variable {
             Variable::Type => borrowed(facts.event_type),
             Variable::Id => match facts.given_id {
                 Some(given) => borrowed(given),
-                None => Ok(Value::String(Text::Made(facts.event_id.to_string().into()))),
+                None => {
+                    self.fuel.take(MADE)?;
+                    Ok(Value::String(Text::Made(facts.event_id.to_string().into())))
+                }
             },
             Variable::Source => borrowed(facts.source.unwrap_or_default()),
             Variable::Subject => borrowed(facts.subject.unwrap_or_default()),
@@ -211,6 +219,9 @@ impl<'a> Evaluation<'a> {
         let range = match self.value(&it.range)? {
             Value::List(list) => list,
             Value::Map(map) => {
+                if let Map::Headers(headers) = map {
+                    self.fuel.take_many(headers.cost_of_names())?;
+                }
                 self.fuel.take_many(map.len())?;
                 List::Made(map.keys().into())
             }

@@ -1,12 +1,12 @@
 //! The functions of CEL that are there.
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
-use regex::{Regex, RegexBuilder};
 
 use crate::matching::cel::compile::Compiler;
 use crate::matching::cel::evaluate::Evaluated;
 use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::node::{Function, Node};
+use crate::matching::cel::pattern::Pattern;
 use crate::matching::cel::value::{Map, Text, Value, nearest, truncated};
 use crate::matching::cel::{
     EvaluationError,
@@ -36,14 +36,11 @@ pub(super) const NAMES: [&str; 18] = [
     "filter",
 ];
 
-/// Bytes of a compiled pattern at most.
-const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a text that are searched in one step.
+const SEARCHED_BYTES_A_STEP: usize = 16;
 
-/// Bytes of the text that a pattern is looked for in at most.
-const MATCHED_BYTES_MAX: usize = 64 << 10;
-
-/// Bytes that a pattern looks at in one step.
-const MATCHED_BYTES_A_STEP: usize = 8;
+/// Digits that are read in one step.
+const DIGITS_A_STEP: usize = 4;
 
 /// Compiles a call that is neither a macro nor an operator.
 pub(super) fn compile(
@@ -130,40 +127,25 @@ fn compile_matches(
         let kind = Kind::Call("matches", "text.matches('pattern'), with a literal pattern");
         return Err(compiler.error(pattern, kind));
     };
-    let built = RegexBuilder::new(written.inner())
-        .size_limit(PATTERN_BYTES_MAX)
-        .nest_limit(64)
-        .build();
-    match built {
-        Ok(regex) => Ok(Node::Matches(Box::new(compiler.node(text)?), regex)),
-        Err(error) => {
-            let kind = match error {
-                regex::Error::CompiledTooBig(_) => Kind::Regex(format!(
-                    "too large, expected at most {PATTERN_BYTES_MAX} bytes when compiled (\\w and \\d in Unicode are large: [0-9A-Za-z_] is not)"
-                )),
-                // The last line says what is wrong, those before show where.
-                error => {
-                    let text = error.to_string();
-                    let last = text.lines().last().unwrap_or_default();
-                    Kind::Regex(last.trim_start_matches("error: ").to_owned())
-                }
-            };
-            Err(compiler.error(pattern, kind))
-        }
+    match Pattern::compile(written.inner()) {
+        Ok(compiled) => Ok(Node::Matches(
+            Box::new(compiler.node(text)?),
+            Box::new(compiled),
+        )),
+        Err(error) => Err(compiler.error(pattern, Kind::Regex(error))),
     }
 }
 
 /// Whether a pattern is found in a text.
-pub(super) fn matches<'a>(operand: &Value<'a>, pattern: &Regex, fuel: &mut Fuel) -> Evaluated<'a> {
-    let Value::String(text) = operand else {
-        return Err(NoOverload("matches"));
-    };
-    let text = text.as_str();
-    if text.len() > MATCHED_BYTES_MAX {
-        return Err(EvaluationError::TooCostly);
+pub(super) fn matches<'a>(
+    operand: &Value<'a>,
+    pattern: &Pattern,
+    fuel: &mut Fuel,
+) -> Evaluated<'a> {
+    match operand {
+        Value::String(text) => pattern.is_in(text.as_str(), fuel).map(Value::Bool),
+        _ => Err(NoOverload("matches")),
     }
-    fuel.take_many(text.len() / MATCHED_BYTES_A_STEP)?;
-    Ok(Value::Bool(pattern.is_match(text)))
 }
 
 /// Calls a function.
@@ -175,23 +157,25 @@ pub(super) fn call<'a>(
     match (function, arguments) {
         (Function::Size, [operand]) => size(operand, fuel),
         (Function::Contains, [text, part]) => {
-            compare(text, part, "contains", fuel, |text, part| {
-                text.contains(part)
-            })
+            let (text, part) = texts(text, part, "contains")?;
+            // A search looks at each byte, a comparison at many at once.
+            let bytes = text.len().saturating_add(part.len());
+            fuel.take_many(bytes / SEARCHED_BYTES_A_STEP)?;
+            Ok(Value::Bool(text.contains(part)))
         }
         (Function::StartsWith, [text, part]) => {
-            compare(text, part, "startsWith", fuel, |text, part| {
-                text.starts_with(part)
-            })
+            let (text, part) = texts(text, part, "startsWith")?;
+            fuel.take_bytes(part.len())?;
+            Ok(Value::Bool(text.starts_with(part)))
         }
         (Function::EndsWith, [text, part]) => {
-            compare(text, part, "endsWith", fuel, |text, part| {
-                text.ends_with(part)
-            })
+            let (text, part) = texts(text, part, "endsWith")?;
+            fuel.take_bytes(part.len())?;
+            Ok(Value::Bool(text.ends_with(part)))
         }
-        (Function::Int, [operand]) => int(operand),
-        (Function::Uint, [operand]) => uint(operand),
-        (Function::Double, [operand]) => double(operand),
+        (Function::Int, [operand]) => int(operand, fuel),
+        (Function::Uint, [operand]) => uint(operand, fuel),
+        (Function::Double, [operand]) => double(operand, fuel),
         (Function::String, [operand]) => string(operand, fuel),
         (Function::Bool, [operand]) => boolean(operand),
         (Function::Dyn, [operand]) => Ok(operand.clone()),
@@ -210,7 +194,7 @@ fn size<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
         Value::List(list) => list.len(),
         Value::Map(map) => {
             if let Map::Headers(headers) = map {
-                fuel.take_many(headers.count())?;
+                fuel.take_many(headers.cost_of_names())?;
             }
             map.len()
         }
@@ -219,22 +203,27 @@ fn size<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
     Ok(Value::Int(i64::try_from(size).unwrap_or(i64::MAX)))
 }
 
-fn compare<'a>(
-    text: &Value<'a>,
-    part: &Value<'a>,
+fn texts<'t>(
+    text: &'t Value<'_>,
+    part: &'t Value<'_>,
     name: &'static str,
-    fuel: &mut Fuel,
-    holds: impl Fn(&str, &str) -> bool,
-) -> Evaluated<'a> {
-    let (Value::String(text), Value::String(part)) = (text, part) else {
-        return Err(NoOverload(name));
-    };
-    let (text, part) = (text.as_str(), part.as_str());
-    fuel.take_bytes(text.len().saturating_add(part.len()))?;
-    Ok(Value::Bool(holds(text, part)))
+) -> Result<(&'t str, &'t str), EvaluationError> {
+    match (text, part) {
+        (Value::String(text), Value::String(part)) => Ok((text.as_str(), part.as_str())),
+        _ => Err(NoOverload(name)),
+    }
 }
 
-fn int<'a>(operand: &Value<'a>) -> Evaluated<'a> {
+/// Takes the steps for reading a text as a number: its digits are read one by one.
+fn take_digits(operand: &Value<'_>, fuel: &mut Fuel) -> Result<(), EvaluationError> {
+    match operand {
+        Value::String(text) => fuel.take_many(text.as_str().len() / DIGITS_A_STEP),
+        _ => Ok(()),
+    }
+}
+
+fn int<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
+    take_digits(operand, fuel)?;
     let value = match operand {
         Value::Int(value) => Some(*value),
         Value::Uint(value) => i64::try_from(*value).ok(),
@@ -245,7 +234,8 @@ fn int<'a>(operand: &Value<'a>) -> Evaluated<'a> {
     value.map(Value::Int).ok_or(Conversion("an int"))
 }
 
-fn uint<'a>(operand: &Value<'a>) -> Evaluated<'a> {
+fn uint<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
+    take_digits(operand, fuel)?;
     let value = match operand {
         Value::Int(value) => u64::try_from(*value).ok(),
         Value::Uint(value) => Some(*value),
@@ -261,7 +251,8 @@ fn whole(value: f64) -> Option<i128> {
     (value.abs() < 1e20).then(|| truncated(value))
 }
 
-fn double<'a>(operand: &Value<'a>) -> Evaluated<'a> {
+fn double<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
+    take_digits(operand, fuel)?;
     let value = match operand {
         Value::Int(value) => Some(nearest((*value).into())),
         Value::Uint(value) => Some(nearest((*value).into())),

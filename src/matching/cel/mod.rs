@@ -18,6 +18,7 @@ mod fuel;
 mod functions;
 mod macros;
 mod node;
+mod pattern;
 mod value;
 mod wanted;
 
@@ -35,6 +36,8 @@ use crate::matching::facts::Facts;
 
 /// Bytes of an expression at most.
 pub const EXPRESSION_BYTES_MAX: usize = 4096;
+
+pub(super) use fuel::{STEPS_AT_ONCE, STEPS_MAX};
 
 /// Bytes of an expression that any thread has the stack for.
 const SHORT_BYTES: usize = 512;
@@ -189,16 +192,19 @@ impl Expression {
     pub fn evaluate(&self, facts: &Facts<'_>) -> Result<bool, EvaluationError> {
         let wanted = self.0.wanted.as_ref();
         let data = wanted.and_then(|wanted| document::read(facts.body, wanted));
-        self.evaluate_with(facts, data.as_ref().unwrap_or(&Json::Null))
+        let data = data.as_ref().unwrap_or(&Json::Null);
+        self.evaluate_with(facts, data, STEPS_MAX).0
     }
 
-    /// Evaluates it over a body of which at least all is there that it looks at.
+    /// Evaluates it with so many steps over a body of which at least all is there that it looks at; with it comes how
+    /// many are left.
     pub(super) fn evaluate_with(
         &self,
         facts: &Facts<'_>,
         data: &Json<'_>,
-    ) -> Result<bool, EvaluationError> {
-        evaluate::condition(&self.0.root, facts, data)
+        steps: u64,
+    ) -> (Result<bool, EvaluationError>, u64) {
+        evaluate::condition(&self.0.root, facts, data, steps)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A compiled expression: names resolved, macros turned into loops, patterns compiled.
 
-use regex::Regex;
-
+use crate::matching::cel::pattern::Pattern;
 use crate::matching::cel::value::Type;
 
 /// One node.
@@ -27,7 +26,7 @@ pub(super) enum Node {
     List(Box<[Node]>),
     Map(Box<[[Node; 2]]>),
     Call(Function, Box<[Node]>),
-    Matches(Box<Node>, Regex),
+    Matches(Box<Node>, Box<Pattern>),
     Loop(Box<Loop>),
 }
 

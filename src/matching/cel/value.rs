@@ -136,8 +136,10 @@ impl<'a> Map<'a> {
                 let Value::String(text) = key else {
                     return Ok(None);
                 };
-                let halvings = entries.len().checked_ilog2().unwrap_or_default();
-                fuel.take(u64::from(halvings))?;
+                let halvings = 1 + entries.len().checked_ilog2().unwrap_or_default();
+                // Names may begin alike.
+                let each = 1 + text.as_str().len() / 64;
+                fuel.take(u64::from(halvings).saturating_mul(count(each)))?;
                 let found = entries.binary_search_by(|(name, _)| (**name).cmp(text.as_str()));
                 let entry = found.ok().and_then(|place| entries.get(place));
                 entry.map(|(_, json)| known(json)).transpose()
@@ -146,7 +148,7 @@ impl<'a> Map<'a> {
                 let Value::String(text) = key else {
                     return Ok(None);
                 };
-                fuel.take_many(headers.count())?;
+                fuel.take_many(headers.cost())?;
                 Ok(headers.get(text.as_str()).map(Value::from))
             }
             Self::Made(entries) => {
@@ -337,6 +339,10 @@ fn compare_with_double(whole: i128, double: f64) -> Option<Ordering> {
 )]
 pub(super) fn truncated(double: f64) -> i128 {
     double as i128
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// The double nearest to a whole number.

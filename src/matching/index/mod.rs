@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::Patterns;
-use crate::matching::cel::{EvaluationError, Expression};
+use crate::matching::cel::{EvaluationError, Expression, STEPS_AT_ONCE, STEPS_MAX};
 use crate::matching::condition::Condition;
 use crate::matching::document::{self, Json, Wanted};
 use crate::matching::facts::Facts;
@@ -136,9 +136,30 @@ impl Index {
         index
     }
 
-    /// Finds the subscriptions that an event is for.
+    /// Finds the subscriptions that an event is for. With expressions this may take long: up to 2 ms for each of the
+    /// first [`LONG_MAX`] that do, 0.1 ms for any other.
     #[must_use]
     pub fn find(&self, facts: &Facts<'_>) -> Found {
+        let allowance = Allowance {
+            together: STEPS_MAX * LONG_MAX,
+            each: STEPS_AT_ONCE,
+        };
+        self.find_within(facts, allowance).0
+    }
+
+    /// As [`Index::find`], if that takes no longer than some 100 µs.
+    #[must_use]
+    pub fn find_at_once(&self, facts: &Facts<'_>) -> Option<Found> {
+        let allowance = Allowance {
+            together: STEPS_AT_ONCE,
+            each: 0,
+        };
+        let (found, is_whole) = self.find_within(facts, allowance);
+        is_whole.then_some(found)
+    }
+
+    /// With it comes whether the allowance was enough.
+    fn find_within(&self, facts: &Facts<'_>, allowance: Allowance) -> (Found, bool) {
         let mut found = Found::default();
         let positions = &mut found.positions;
         self.plain.find(facts.event_type, positions);
@@ -147,17 +168,17 @@ impl Index {
         if positions.len() > of_plain {
             sort_and_deduplicate(positions, 0);
         }
-        if !self.when.is_empty() {
-            self.ask(facts, &mut found);
-        }
-        found
+        let is_whole = self.when.is_empty() || self.ask(facts, allowance, &mut found);
+        (found, is_whole)
     }
 
-    /// Keeps those whose expression is true.
-    fn ask(&self, facts: &Facts<'_>, found: &mut Found) {
+    /// Keeps those whose expression is true; false if an expression had fewer steps than it may take, and needed more.
+    fn ask(&self, facts: &Facts<'_>, allowance: Allowance, found: &mut Found) -> bool {
         let mut answers = Answers {
             index: self,
             facts,
+            allowance,
+            is_whole: true,
             known: vec![None; self.expressions.len()],
             parts: None,
             whole: None,
@@ -167,6 +188,9 @@ impl Index {
             failures,
         } = found;
         positions.retain(|position| {
+            if !answers.is_whole && allowance.each == 0 {
+                return false;
+            }
             let Some((number, when_error)) = self.when.get(*position).copied().flatten() else {
                 return true;
             };
@@ -181,7 +205,22 @@ impl Index {
                 }
             }
         });
+        answers.is_whole
     }
+}
+
+/// Expressions of an event that may take as long as one may; those after them have a share each.
+const LONG_MAX: u64 = 250;
+
+/// Bytes of a body that are read in the time of one step.
+const READ_BYTES_A_STEP: usize = 8;
+
+/// Steps that the expressions of an event may take.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    together: u64,
+    /// What each may take when there is nothing left of that: nobody's expression fails over those of others.
+    each: u64,
 }
 
 type Answer = Result<bool, Arc<EvaluationError>>;
@@ -191,6 +230,8 @@ type Answer = Result<bool, Arc<EvaluationError>>;
 struct Answers<'i, 'e> {
     index: &'i Index,
     facts: &'i Facts<'e>,
+    allowance: Allowance,
+    is_whole: bool,
     /// By the number of the expression.
     known: Vec<Option<Answer>>,
     parts: Option<Json<'e>>,
@@ -214,13 +255,32 @@ impl Answers<'_, '_> {
             return Ok(true);
         };
         let body = self.facts.body;
+        let is_read = match expression.wanted() {
+            None => true,
+            Some(Wanted::All) => self.whole.is_some(),
+            Some(Wanted::Keys(_)) => self.parts.is_some(),
+        };
+        if !is_read {
+            let steps = u64::try_from(body.len() / READ_BYTES_A_STEP).unwrap_or(u64::MAX);
+            if self.allowance.each == 0 && steps > self.allowance.together {
+                self.is_whole = false;
+                return Ok(false);
+            }
+            self.allowance.together = self.allowance.together.saturating_sub(steps);
+        }
         let read = |wanted| move || document::read(body, wanted).unwrap_or(Json::Null);
         let data = match expression.wanted() {
             None => &Json::Null,
             Some(Wanted::All) => &*self.whole.get_or_insert_with(read(&Wanted::All)),
             Some(Wanted::Keys(_)) => &*self.parts.get_or_insert_with(read(&self.index.parts)),
         };
-        expression.evaluate_with(self.facts, data).map_err(Arc::new)
+        let steps = STEPS_MAX.min(self.allowance.together.max(self.allowance.each));
+        let (answer, left) = expression.evaluate_with(self.facts, data, steps);
+        self.allowance.together = self.allowance.together.saturating_sub(steps - left);
+        if steps < STEPS_MAX && answer == Err(EvaluationError::TooCostly) {
+            self.is_whole = false;
+        }
+        answer.map_err(Arc::new)
     }
 }
 

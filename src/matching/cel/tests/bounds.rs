@@ -41,6 +41,75 @@ fn what_takes_too_many_steps_is_given_up() {
     }
 }
 
+/// Steps that an evaluation took.
+fn steps_of(text: &str, body: &str) -> u64 {
+    let expression = Expression::compile(text).unwrap();
+    let facts = facts(&[], body);
+    let data = document::read(facts.body, &Wanted::All).unwrap();
+    let (_, left) = expression.evaluate_with(&facts, &data, STEPS_MAX);
+    STEPS_MAX - left
+}
+
+#[test]
+fn a_pattern_is_charged_by_its_size_before_it_runs_where_it_has_no_small_automaton() {
+    let body = format!("{{\"a\": \"{}\"}}", "01".repeat(32 << 10));
+    for pattern in [
+        "[01]*1[01]{300}x",
+        "([01]{1,40}1){9}x",
+        "(?:[01]{0,60}1[01]{20}){3}x",
+        "(0|1)*1(0|1){60}x",
+    ] {
+        let text = format!("data.a.matches('{pattern}')");
+        assert_eq!(
+            evaluate(&text, &body),
+            Err(EvaluationError::TooCostly),
+            "{text}"
+        );
+        let short = body_of_a(&"01".repeat(20));
+        assert_eq!(evaluate(&text, &short), Ok(false), "{text}");
+    }
+    for pattern in [
+        "^[01]+$",
+        "(00|11|2)",
+        "[a-z]+@[a-z]+",
+        "(?i)foo.*bar",
+        r"\\b2\\b",
+    ] {
+        let text = format!("data.a.matches('{pattern}')");
+        assert!(steps_of(&text, &body) < 5_000, "{text}");
+    }
+}
+
+fn body_of_a(text: &str) -> String {
+    format!("{{\"a\": \"{text}\"}}")
+}
+
+#[test]
+fn what_looks_at_a_text_is_charged_by_its_length() {
+    let (short, long) = (body_of_a(&"0".repeat(64)), body_of_a(&"0".repeat(64 << 10)));
+    for text in [
+        "data.a.contains('1')",
+        "data.a.startsWith(data.a)",
+        "data.a.endsWith(data.a)",
+        "data.a == data.a",
+        "data.a <= data.a",
+        "(data.a + 'x') == 'x'",
+        "size(data.a) == 1",
+        "data.a.matches('1')",
+        "int(data.a) == 0",
+        "uint(data.a) == 0u",
+        "double(data.a) == 0.0",
+        "data[data.a] == 1",
+        "data.a in data",
+        "data.a in [data.a]",
+        "[data.a] == [data.a]",
+        "{'b': data.a} == {'b': data.a}",
+    ] {
+        let more = steps_of(text, &long) - steps_of(text, &short);
+        assert!(more >= 1_000, "{text}: {more} more steps");
+    }
+}
+
 #[test]
 fn a_part_with_too_many_values_is_an_error_for_who_looks_into_it_alone() {
     for item in ["1", "[]", "{}", "\"\"", "{\"a\":1}", "[[[[[[]]]]]]", "null"] {
