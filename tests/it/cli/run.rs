@@ -215,7 +215,7 @@ fn wrong_files_cost_the_relay_neither_memory_nor_log() {
         relay.log_line("configuration not reloaded: the running one stays in place");
         let grown = resident(&pid).saturating_sub(before) >> 20;
         // Without bounds it is some 250 MiB; what the allocator keeps does not grow with the number of tries.
-        assert!(grown < 100, "{grown} MiB more than before");
+        assert!(grown < 160, "{grown} MiB more than before");
     }
     relay.signal(Signal::TERM);
     let (code, rest) = relay.end();
