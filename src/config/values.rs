@@ -45,9 +45,10 @@ pub(super) fn fill(root: &mut Node, text: &str) -> Result<(), SyntaxError> {
             line,
             column,
             is_ambiguous: problem.is_none(),
-            message: format!(
-                "not valid YAML: {}",
-                problem.as_deref().unwrap_or(AMBIGUOUS)
+            // YAML that has two readings is not called invalid.
+            message: problem.map_or_else(
+                || AMBIGUOUS.to_owned(),
+                |problem| format!("not valid YAML: {problem}"),
             ),
         }
     })
@@ -86,7 +87,8 @@ const HINTS: [(&str, &str); 4] = [
 ];
 
 /// Said where the two parsers see different shapes.
-const AMBIGUOUS: &str = "the layout is ambiguous, expected plain block or flow style";
+const AMBIGUOUS: &str =
+    "the layout is ambiguous, expected plain block or flow style, keys without a leading ?";
 
 struct Fill<'n>(&'n mut Node);
 

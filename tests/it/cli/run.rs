@@ -5,10 +5,10 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::cli::{OFF, folder, text, write_config};
-use crate::support::DEADLINE;
 use crate::support::http::{get, post};
 use crate::support::program::{Program, output, sidehook};
 use crate::support::receiver::{Receiver, Reply};
+use crate::support::{DEADLINE, until};
 
 #[test]
 fn a_second_process_on_the_same_store_says_so_and_fails() {
@@ -199,8 +199,8 @@ fn resident(pid: &serde_json::Value) -> u64 {
     kib.parse::<u64>().unwrap() << 10
 }
 
-#[test]
-fn wrong_files_cost_the_relay_neither_memory_nor_log() {
+#[tokio::test]
+async fn wrong_files_cost_the_relay_neither_memory_nor_log() {
     let folder = folder(OFF);
     let (relay, _) = Program::relay(folder.path());
     let pid = relay.id().into();
@@ -213,9 +213,10 @@ fn wrong_files_cost_the_relay_neither_memory_nor_log() {
         write_config(folder.path(), text);
         relay.signal(Signal::HUP);
         relay.log_line("configuration not reloaded: the running one stays in place");
-        let grown = resident(&pid).saturating_sub(before) >> 20;
-        // Without bounds it is some 250 MiB; what the allocator keeps does not grow with the number of tries.
-        assert!(grown < 160, "{grown} MiB more than before");
+        // Without bounds it is some 250 MiB; what the allocator keeps does not grow with the number of tries. The watcher
+        // may be reading the same file once more: what counts is what stays.
+        let grown = || resident(&pid).saturating_sub(before) >> 20;
+        until("memory returns", async || grown() < 100).await;
     }
     relay.signal(Signal::TERM);
     let (code, rest) = relay.end();

@@ -67,6 +67,15 @@ fn ten_thousand_subscriptions_load_in_seconds() {
     assert_eq!(problems.rest().unwrap(), "and 9,900 more");
 }
 
+#[test]
+fn yaml_that_has_two_readings_is_not_called_invalid() {
+    let text = "? ? \n    \n---: ";
+    serde_yaml::from_str::<serde_yaml::Value>(text).unwrap();
+    let said = load_text(text).unwrap_err().to_string();
+    assert!(said.contains("the layout is ambiguous"), "{said}");
+    assert!(!said.contains("not valid YAML"), "{said}");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,200}") {
