@@ -160,26 +160,44 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether the address, or the IPv4 address that it carries, is one of [`METADATA`]: a gateway may translate it.
+/// Whether the address, or an IPv4 address that it carries, is one of [`METADATA`]: a gateway may translate it.
 fn is_metadata(ip: IpAddr) -> bool {
-    let carried = match ip {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => carried_v4(ip).map(IpAddr::V4),
+    let carries = match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => carried_v4(ip).any(|ip| METADATA.contains(&IpAddr::V4(ip))),
     };
-    METADATA.contains(&ip) || carried.is_some_and(|ip| METADATA.contains(&ip))
+    carries || METADATA.contains(&ip)
 }
 
-/// The IPv4 address inside an IPv6 one of the transition mechanisms: IPv4-compatible and NAT64 (RFC 6052), 6to4
-/// (RFC 3056), ISATAP (RFC 5214). IPv4-mapped ones are gone by then.
-fn carried_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+/// Every IPv4 address inside an IPv6 one of the transition mechanisms: IPv4-compatible, SIIT (RFC 2765), NAT64
+/// (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214). IPv4-mapped ones are gone by then. One address
+/// may carry several: a gateway takes out any of them.
+fn carried_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = ip.segments();
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0] | [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, _, _, _] => {
-            Some(join(high, low))
+    let last = join(high, low);
+    let behind_prefix = match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => {
+            [Some(last), None, None, None]
         }
-        [0x2002, high, low, ..] => Some(join(high, low)),
-        _ => isatap(ip),
-    }
+        [0x64, 0xff9b, 1, ..] => local_nat64(ip),
+        [0x2002, high, low, ..] => [Some(join(high, low)), None, None, None],
+        // The server, and the client, whose bits are inverted.
+        [0x2001, 0, high, low, ..] => [
+            Some(join(high, low)),
+            Some(Ipv4Addr::from_bits(!last.to_bits())),
+            None,
+            None,
+        ],
+        _ => [None; 4],
+    };
+    behind_prefix.into_iter().flatten().chain(isatap(ip))
+}
+
+/// What an address of the local NAT64 block (RFC 8215) may carry: its prefix has 48, 56, 64 or 96 bits, and the ninth
+/// byte is left out (RFC 6052).
+fn local_nat64(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
+    let [.., g, h, _, i, j, k, l, m, n, o] = ip.octets();
+    [[g, h, i, j], [h, i, j, k], [i, j, k, l], [l, m, n, o]].map(|bytes| Some(bytes.into()))
 }
 
 /// The IPv4 address of an ISATAP interface identifier, which may stand behind any prefix.

@@ -284,6 +284,50 @@ fn metadata_addresses_need_both_switches() {
 }
 
 #[test]
+fn no_embedding_of_a_metadata_address_is_dialled() {
+    let everything = allowing(&["0.0.0.0/0", "::/0"]);
+    for ip in METADATA {
+        let IpAddr::V4(ip) = ip else { continue };
+        let [a, b, c, d] = ip.octets();
+        let (high, low) = (ip.to_bits() >> 16, ip.to_bits() & 0xffff);
+        let (not_high, not_low) = (!high & 0xffff, !low & 0xffff);
+        let embeddings = [
+            format!("::ffff:{ip}"),
+            format!("::{ip}"),
+            format!("::ffff:0:{ip}"),
+            format!("64:ff9b::{ip}"),
+            format!("64:ff9b:1::{ip}"),
+            format!("64:ff9b:1:7:8:9:{ip}"),
+            format!("64:ff9b:1:{high:x}:{c:x}:{d:02x}00::"),
+            format!("64:ff9b:1:{a:x}:{b:x}:{c:02x}{d:02x}::"),
+            format!("64:ff9b:1:0:{a:x}:{b:02x}{c:02x}:{d:02x}00:0"),
+            format!("2002:{high:x}:{low:x}::1"),
+            format!("2001:0:{high:x}:{low:x}:8000:1:2:3"),
+            format!("2001:0:101:101:0:1:{not_high:x}:{not_low:x}"),
+            format!("2600::5efe:{ip}"),
+            format!("2600::200:5efe:{ip}"),
+            // One inside what another mechanism carries, whose own address is harmless.
+            format!("2002:101:101:0:0:5efe:{ip}"),
+            format!("2002:{high:x}:{low:x}:0:200:5efe:101:101"),
+            format!("2001:0:101:101:0:5efe:{ip}"),
+            format!("2001:0:101:101:200:5efe:{not_high:x}:{not_low:x}"),
+            format!("64:ff9b:1:0:200:5efe:{ip}"),
+        ];
+        for carrier in embeddings {
+            let verdict = check(&everything, &carrier);
+            assert!(matches!(verdict, Err(Denied::Metadata(_))), "{carrier}");
+        }
+    }
+    for harmless in [
+        "2001:0:101:101::fefe:fefe",
+        "::ffff:0:1.1.1.1",
+        "2002:101:101::1",
+    ] {
+        assert_eq!(check(&everything, harmless), Ok(()), "{harmless}");
+    }
+}
+
+#[test]
 fn reasons_say_which_setting_would_allow_the_address() {
     let reason = |ip| check(&public(), ip).unwrap_err().to_string();
     assert_eq!(
