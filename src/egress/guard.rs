@@ -163,23 +163,35 @@ fn is_public(ip: IpAddr) -> bool {
 /// Whether the address, or the IPv4 address that it carries, is one of [`METADATA`]: a gateway may translate it.
 fn is_metadata(ip: IpAddr) -> bool {
     let carried = match ip {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => carried_v4(ip).map(IpAddr::V4),
+        IpAddr::V4(_) => [None; 3],
+        IpAddr::V6(ip) => carried_v4(ip),
     };
-    METADATA.contains(&ip) || carried.is_some_and(|ip| METADATA.contains(&ip))
+    METADATA.contains(&ip)
+        || carried
+            .into_iter()
+            .flatten()
+            .any(|ip| METADATA.contains(&IpAddr::V4(ip)))
 }
 
-/// The IPv4 address inside an IPv6 one of the transition mechanisms: IPv4-compatible and NAT64 (RFC 6052), 6to4
-/// (RFC 3056), ISATAP (RFC 5214). IPv4-mapped ones are gone by then.
-fn carried_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses inside an IPv6 one of the transition mechanisms: IPv4-compatible, SIIT (RFC 7915), NAT64
+/// (RFC 6052, also with a prefix of 48 bits), 6to4 (RFC 3056), Teredo (RFC 4380: server, and client inverted), ISATAP
+/// (RFC 5214). IPv4-mapped ones are gone by then.
+fn carried_v4(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let [a, b, c, d, e, f, high, low] = ip.segments();
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0] | [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, _, _, _] => {
-            Some(join(high, low))
-        }
-        [0x2002, high, low, ..] => Some(join(high, low)),
-        _ => isatap(ip),
-    }
+    let last = Some(join(high, low));
+    let inside = match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => [last, None],
+        // With 48 bits of prefix the address stands around the octet 8, which is zero.
+        [0x64, 0xff9b, 1, ..] => [last, Some(join(d, (e & 0xff) << 8 | f >> 8))],
+        [0x2002, high, low, ..] => [Some(join(high, low)), None],
+        [0x2001, 0, high_of_server, low_of_server, ..] => [
+            Some(join(high_of_server, low_of_server)),
+            Some(join(!high, !low)),
+        ],
+        _ => [None, None],
+    };
+    let [first, second] = inside;
+    [first, second, isatap(ip)]
 }
 
 /// The IPv4 address of an ISATAP interface identifier, which may stand behind any prefix.
