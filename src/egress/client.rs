@@ -78,7 +78,8 @@ impl Client {
         let pool = &self.0.pool;
         let deadline = Instant::now() + timeout.min(TIMEOUT_MAX);
         let origin = pool.origin(request.uri())?;
-        let Ok(exchange) = timeout_at(deadline, self.exchange(request, &origin)).await else {
+        let Ok(exchange) = timeout_at(deadline, self.exchange(request, &origin, deadline)).await
+        else {
             pool.clear();
             return Err(SendError::timeout(timeout));
         };
@@ -118,6 +119,7 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
         origin: &Arc<Origin>,
+        deadline: Instant,
     ) -> Result<(Response<Incoming>, Connection), SendError> {
         while let Some(mut connection) = self.0.pool.take(origin) {
             match connection.send(request, origin).await {
@@ -129,15 +131,19 @@ impl Client {
             }
         }
         // Boxed: most requests find a connection, and need not carry the space for a handshake.
-        let mut connection = Box::pin(self.connect(origin)).await?;
+        let mut connection = Box::pin(self.connect(origin, deadline)).await?;
         match connection.send(request, origin).await {
             Ok(response) => Ok((response, connection)),
             Err(error) => Err(SendError::exchange(error.error())),
         }
     }
 
-    async fn connect(&self, origin: &Arc<Origin>) -> Result<Connection, SendError> {
-        let dialled = self.0.dialer.dial(origin).await?;
+    async fn connect(
+        &self,
+        origin: &Arc<Origin>,
+        deadline: Instant,
+    ) -> Result<Connection, SendError> {
+        let dialled = self.0.dialer.dial(origin, deadline).await?;
         if let Some(expires) = dialled.certificate_expires {
             *self
                 .0
