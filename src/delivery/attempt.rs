@@ -27,12 +27,19 @@ use crate::feed::{AttemptEnded, Happening};
 use crate::mail::{MailFailure, Mailed};
 use crate::store::{Lease, StoreError};
 
+/// The first pause after an attempt for which this machine lacked something; each next one is twice as long.
+const LACK_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest such pause.
+const LACK_PAUSE_MAX: Duration = Duration::from_secs(8);
+
 /// What an endpoint asks for in the headers of its answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     /// To be left alone for so long.
     retry_after: Option<Duration>,
     steering: Steering,
+    /// Nothing, as this machine lacked what an attempt needs.
+    is_own_lack: bool,
 }
 
 /// Makes one attempt with these settings, begun in this epoch of probing. Resolves when its outcome is written, which is when its slot is free again.
@@ -48,7 +55,7 @@ pub(super) async fn attempt(
     lease: Lease,
     epoch: Epoch,
 ) -> Result<(), StoreError> {
-    let (outcome, asked) = make(&settings, lease.event(), lane.clock.as_ref()).await;
+    let (outcome, asked) = make_with_means(lane, &settings, lease.event()).await;
     let now = lane.clock.steady();
     if let Some(reason) = outcome.reason {
         lane.attempt_failed(reason, &outcome);
@@ -82,6 +89,26 @@ pub(super) async fn attempt(
     Ok(())
 }
 
+/// Makes an attempt, again after a pause for as long as this machine lacks what it needs: the endpoint has no part in
+/// that, so it neither counts nor uses up a number. Dropped meanwhile, the delivery is ready again.
+async fn make_with_means(lane: &Lane, settings: &Settings, event: &Event) -> (Outcome, Asked) {
+    let mut pause = LACK_PAUSE_MIN;
+    loop {
+        let (outcome, asked) = make(settings, event, lane.clock.as_ref()).await;
+        if !asked.is_own_lack {
+            return (outcome, asked);
+        }
+        lane.metrics.own_lacks.increment(1);
+        let error = outcome.error_message.as_deref();
+        // Once per attempt that is kept up, however often it is made again.
+        if pause == LACK_PAUSE_MIN {
+            warn!(subscription = %lane.name, error, "this machine lacks what an attempt needs; it is made again");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LACK_PAUSE_MAX);
+    }
+}
+
 /// Sends an event once with these settings, and says how that ended and what the endpoint asks for.
 ///
 /// # Cancel safety
@@ -104,10 +131,17 @@ pub(super) async fn make(
             let asked = Asked {
                 retry_after: retry::retry_after(answer.status, &answer.headers, wall),
                 steering: Steering::of(&answer.headers),
+                is_own_lack: false,
             };
             (outcome::answered(answer, span), asked)
         }
-        Some(Sent::Request(Err(error))) => (outcome::unanswered(error, span), Asked::default()),
+        Some(Sent::Request(Err(error))) => {
+            let asked = Asked {
+                is_own_lack: error.is_own_lack,
+                ..Asked::default()
+            };
+            (outcome::unanswered(error, span), asked)
+        }
         Some(Sent::Mail(sent)) => (outcome::mailed(sent, span), Asked::default()),
         None => {
             let (event_id, how) = (&event.head.id, &settings.transport);

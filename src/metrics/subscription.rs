@@ -24,6 +24,8 @@ pub struct SubscriptionMetrics {
     pub skipped: Counter,
     /// `filter_errors_total`: `when` could not be evaluated.
     pub filter_errors: Counter,
+    /// `attempt_lacks_total`
+    pub own_lacks: Counter,
     /// `attempt_duration_seconds`
     pub attempt_duration: Histogram,
     /// `delivery_delay_seconds`: from acceptance to arrival.
@@ -73,6 +75,7 @@ impl SubscriptionMetrics {
             cancelled: outcome("cancelled"),
             skipped: outcome("skipped"),
             filter_errors: recorder.counter(families::FILTER_ERRORS, &[own]),
+            own_lacks: recorder.counter(families::OWN_LACKS, &[own]),
             attempt_duration: histogram(families::ATTEMPT_DURATION, &shared.attempt_duration),
             delivery_delay: histogram(families::DELIVERY_DELAY, &shared.delivery_delay),
             pending: gauge(families::PENDING),
