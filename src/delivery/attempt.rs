@@ -27,12 +27,17 @@ use crate::feed::{AttemptEnded, Happening};
 use crate::mail::{MailFailure, Mailed};
 use crate::store::{Lease, StoreError};
 
+/// The pause after an attempt for which this machine lacked something.
+const LACK_PAUSE: Duration = Duration::from_secs(1);
+
 /// What an endpoint asks for in the headers of its answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     /// To be left alone for so long.
     retry_after: Option<Duration>,
     steering: Steering,
+    /// Nothing, as this machine lacked what an attempt needs.
+    is_own_lack: bool,
 }
 
 /// Makes one attempt with these settings, begun in this epoch of probing. Resolves when its outcome is written, which is when its slot is free again.
@@ -49,6 +54,9 @@ pub(super) async fn attempt(
     epoch: Epoch,
 ) -> Result<(), StoreError> {
     let (outcome, asked) = make(&settings, lease.event(), lane.clock.as_ref()).await;
+    if asked.is_own_lack {
+        return put_off(lane, &outcome, lease).await;
+    }
     let now = lane.clock.steady();
     if let Some(reason) = outcome.reason {
         lane.attempt_failed(reason, &outcome);
@@ -82,6 +90,18 @@ pub(super) async fn attempt(
     Ok(())
 }
 
+/// Gives a delivery back after a pause: this machine lacked what an attempt needs. The endpoint has no part in that, so it
+/// neither counts nor uses up a number, and what follows is decided anew.
+async fn put_off(lane: &Lane, outcome: &Outcome, lease: Lease) -> Result<(), StoreError> {
+    lane.metrics.own_lacks.increment(1);
+    let (event_id, error) = (&lease.event().head.id, outcome.error_message.as_deref());
+    warn!(%event_id, subscription = %lane.name, error, "this machine lacks what an attempt needs");
+    tokio::time::sleep(LACK_PAUSE).await;
+    // Its lease ends here: the delivery is ready again.
+    drop(lease);
+    Ok(())
+}
+
 /// Sends an event once with these settings, and says how that ended and what the endpoint asks for.
 ///
 /// # Cancel safety
@@ -104,10 +124,17 @@ pub(super) async fn make(
             let asked = Asked {
                 retry_after: retry::retry_after(answer.status, &answer.headers, wall),
                 steering: Steering::of(&answer.headers),
+                is_own_lack: false,
             };
             (outcome::answered(answer, span), asked)
         }
-        Some(Sent::Request(Err(error))) => (outcome::unanswered(error, span), Asked::default()),
+        Some(Sent::Request(Err(error))) => {
+            let asked = Asked {
+                is_own_lack: error.is_own_lack,
+                ..Asked::default()
+            };
+            (outcome::unanswered(error, span), asked)
+        }
         Some(Sent::Mail(sent)) => (outcome::mailed(sent, span), Asked::default()),
         None => {
             let (event_id, how) = (&event.head.id, &settings.transport);

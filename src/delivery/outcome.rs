@@ -81,6 +81,7 @@ pub(super) fn mailed(sent: Result<Mailed, MailFailure>, span: Span) -> Outcome {
     let error = SendError {
         reason: failure.reason,
         message: failure.message,
+        is_own_lack: false,
     };
     Outcome {
         response_code: failure.code,
@@ -93,6 +94,7 @@ pub(super) fn broken(span: Span) -> Outcome {
     let error = SendError {
         reason: FailureReason::Protocol,
         message: "internal error of sidehook during the attempt".to_owned(),
+        is_own_lack: false,
     };
     unanswered(error, span)
 }
@@ -118,7 +120,13 @@ mod tests {
 
     fn error(reason: FailureReason, message: &str) -> Outcome {
         let message = message.to_owned();
-        unanswered(SendError { reason, message }, SPAN)
+        let is_own_lack = false;
+        let error = SendError {
+            reason,
+            message,
+            is_own_lack,
+        };
+        unanswered(error, SPAN)
     }
 
     #[test]

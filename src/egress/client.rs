@@ -84,7 +84,8 @@ impl Client {
         let pool = &self.0.pool;
         let deadline = Instant::now() + timeout.min(TIMEOUT_MAX);
         let origin = pool.origin(request.uri())?;
-        let Ok(exchange) = timeout_at(deadline, self.exchange(request, &origin)).await else {
+        let Ok(exchange) = timeout_at(deadline, self.exchange(request, &origin, deadline)).await
+        else {
             pool.clear();
             return Err(SendError::timeout(timeout));
         };
@@ -122,6 +123,7 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
         origin: &Arc<Origin>,
+        deadline: Instant,
     ) -> Result<(Response<AnswerBody>, Connection), SendError> {
         let mut resent = 0;
         loop {
@@ -135,7 +137,7 @@ impl Client {
             let mut connection = match pooled {
                 Some(connection) => connection,
                 // Boxed: most requests find a connection, and need not carry the space for a handshake.
-                None => Box::pin(self.open(origin, is_shared)).await?,
+                None => Box::pin(self.open(origin, is_shared, deadline)).await?,
             };
             let unanswered = match connection.send(request, origin).await {
                 Ok(response) => return Ok((response, connection)),
@@ -156,10 +158,15 @@ impl Client {
     }
 
     /// Opens a connection. Where the endpoint speaks HTTP/2, one request does so for all that wait for it.
-    async fn open(&self, origin: &Arc<Origin>, is_shared: bool) -> Result<Connection, SendError> {
+    async fn open(
+        &self,
+        origin: &Arc<Origin>,
+        is_shared: bool,
+        deadline: Instant,
+    ) -> Result<Connection, SendError> {
         let pool = &self.0.pool;
         if !is_shared || !pool.expects_http2(origin) {
-            return self.connect(origin, is_shared).await;
+            return self.connect(origin, is_shared, deadline).await;
         }
         let began = Instant::now();
         let mut failure = self.0.opening.lock().await;
@@ -169,7 +176,7 @@ impl Client {
         if let Some((_, error)) = failure.as_ref().filter(|(at, _)| *at > began) {
             return Err(error.clone());
         }
-        let opened = self.connect(origin, true).await;
+        let opened = self.connect(origin, true, deadline).await;
         *failure = opened
             .as_ref()
             .err()
@@ -181,8 +188,9 @@ impl Client {
         &self,
         origin: &Arc<Origin>,
         is_shared: bool,
+        deadline: Instant,
     ) -> Result<Connection, SendError> {
-        let dialled = self.0.dialer.dial(origin).await?;
+        let dialled = self.0.dialer.dial(origin, deadline).await?;
         if let Some(expires) = dialled.certificate_expires {
             *self
                 .0

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
@@ -23,6 +25,9 @@ use crate::egress::tls::Tls;
 
 /// What connecting may take in all: resolving, dialling and the TLS handshake.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause between two addresses (RFC 8305 section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A connection, encrypted or not.
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
@@ -43,14 +48,21 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Opens a connection to `origin` within the limit.
+    /// Opens a connection to `origin` within the limit, shared out so that it also fits until `attempt_ends`.
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
-    pub(super) async fn dial(&self, origin: &Origin) -> Result<Dialled, SendError> {
+    pub(super) async fn dial(
+        &self,
+        origin: &Origin,
+        attempt_ends: Instant,
+    ) -> Result<Dialled, SendError> {
         let deadline = Instant::now() + self.limit;
         let addresses = self.addresses(origin).await?;
-        let stream = connect(&addresses, deadline).await?;
+        let time = attempt_ends
+            .min(deadline)
+            .saturating_duration_since(Instant::now());
+        let stream = connect(addresses, deadline, time).await?;
         let Some(name) = origin.server_name.clone() else {
             return Ok(Dialled {
                 stream: Either::Left(stream),
@@ -92,22 +104,61 @@ impl Dialer {
     }
 }
 
-/// Tries the addresses in turn; each gets an equal share of the time that is left.
-async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, SendError> {
+/// Tries the addresses, each a little after the one before (RFC 8305 section 5) or as soon as one fails; the first that
+/// answers wins. All are begun within half of `time`, so that one silent address costs no attempt.
+async fn connect(
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+    time: Duration,
+) -> Result<TcpStream, SendError> {
+    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let pause = ATTEMPT_DELAY.min(time / 2 / count);
     let mut failure = SendError::new(FailureReason::Connect, "no address to connect to");
-    for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
-        let now = Instant::now();
-        let shares = u32::try_from(left).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(now) / shares;
-        let cause = match timeout_at(now + share, open(*address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error.kind().to_string(),
-            Err(_) => "no answer in time".to_owned(),
+    let mut waiting = interleaved(addresses).into_iter();
+    let mut opening = FuturesUnordered::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            failure.message = format!("could not connect to {address}: no answer in time");
+            opening.push(open(address).map(move |opened| (address, opened)));
+        } else if opening.is_empty() {
+            return Err(failure);
+        }
+        let until = match waiting.len() {
+            0 => deadline,
+            _ => deadline.min(Instant::now() + pause),
         };
-        let message = format!("could not connect to {address}: {cause}");
-        failure = SendError::new(FailureReason::Connect, message);
+        match timeout_at(until, opening.next()).await {
+            Ok(Some((_, Ok(stream)))) => return Ok(stream),
+            Ok(Some((address, Err(error)))) => {
+                let message = format!("could not connect to {address}: {}", error.kind());
+                let failed = SendError::of_system(FailureReason::Connect, message, &error);
+                // A lack of our own says nothing of the endpoint, whatever its other addresses did.
+                let is_own_lack = failure.is_own_lack || failed.is_own_lack;
+                failure = SendError {
+                    is_own_lack,
+                    ..failed
+                };
+            }
+            Ok(None) => {}
+            Err(_) if Instant::now() >= deadline => return Err(failure),
+            Err(_) => {}
+        }
     }
-    Err(failure)
+}
+
+/// The addresses with the families in turn, beginning with that of the first (RFC 8305 section 4).
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let begins_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == begins_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    while first.len() + second.len() > 0 {
+        all.extend(first.next());
+        all.extend(second.next());
+    }
+    all
 }
 
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
@@ -116,4 +167,56 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     // A request is one write: waiting for more to send would only delay it.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// An address at which nobody answers, as long as what comes with it lives: its queue of connections is full.
+    async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let limit = Duration::from_millis(200);
+        while let Ok(opened) = tokio::time::timeout(limit, open(address)).await {
+            waiting.push(opened.unwrap());
+        }
+        (address, listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn silent_addresses_before_a_good_one_cost_no_attempt() {
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().unwrap();
+        let (one, two) = (silent().await, silent().await);
+        for time in [Duration::from_secs(2), Duration::from_secs(5)] {
+            let deadline = Instant::now() + time;
+            let opened = connect(vec![one.0, two.0, good], deadline, time).await;
+            assert_eq!(opened.unwrap().peer_addr().unwrap(), good);
+            assert!(Instant::now() < deadline);
+        }
+        let time = Duration::from_millis(300);
+        let failed = connect(vec![one.0, two.0], Instant::now() + time, time).await;
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.reason, FailureReason::Connect);
+        assert!(failed.message.ends_with("no answer in time"), "{failed}");
+        assert!(!failed.is_own_lack);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let found = interleaved(parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]));
+        assert_eq!(
+            found,
+            parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"])
+        );
+    }
 }

@@ -22,6 +22,8 @@ pub struct SendError {
     pub reason: FailureReason,
     /// For people; no secrets, no path or query of the URL. At most 256 bytes.
     pub message: String,
+    /// This machine lacked something (descriptors, memory, ports, threads): the endpoint has no part in it.
+    pub is_own_lack: bool,
 }
 
 impl SendError {
@@ -29,7 +31,23 @@ impl SendError {
     pub(super) fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-        Self { reason, message }
+        Self {
+            reason,
+            message,
+            is_own_lack: false,
+        }
+    }
+
+    /// A failure by an error of the system, which may be a lack of our own.
+    pub(super) fn of_system(
+        reason: FailureReason,
+        message: impl Into<String>,
+        error: &io::Error,
+    ) -> Self {
+        Self {
+            is_own_lack: is_own_lack(error),
+            ..Self::new(reason, message)
+        }
     }
 
     /// The total time is over.
@@ -70,8 +88,24 @@ impl SendError {
             "the connection broke before a response head: {}",
             error.kind()
         );
-        Self::new(FailureReason::Reset, message)
+        Self::of_system(FailureReason::Reset, message, error)
     }
+}
+
+/// Whether an error says that this machine lacks descriptors, memory, buffers, local ports or threads.
+pub(super) fn is_own_lack(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| {
+        [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOMEM,
+            Errno::AGAIN,
+        ]
+        .contains(&errno)
+    })
 }
 
 /// What should be a response head is beyond 32 KiB, without a status line.
@@ -108,6 +142,27 @@ mod tests {
         assert_eq!(error.message.len(), 256);
         let error = SendError::new(FailureReason::Dns, format!("a{}", "é".repeat(200)));
         assert_eq!(error.message.len(), 255);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_endpoints() {
+        use rustix::io::Errno;
+        let failed = |errno: Errno| {
+            SendError::of_system(FailureReason::Connect, "", &errno.into()).is_own_lack
+        };
+        for own in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::NOMEM,
+            Errno::AGAIN,
+        ] {
+            assert!(failed(own), "{own}");
+        }
+        for theirs in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::HOSTUNREACH] {
+            assert!(!failed(theirs), "{theirs}");
+        }
     }
 
     #[test]

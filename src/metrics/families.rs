@@ -69,6 +69,7 @@ families! {
     DEAD_LETTERS = "sidehook_dead_letters_total", Kind::Counter, "Deliveries given up, by reason.";
     ATTEMPTS = "sidehook_attempts_total", Kind::Counter, "Attempts that ended, by status.";
     ATTEMPT_FAILURES = "sidehook_attempt_failures_total", Kind::Counter, "Attempts that did not succeed, by reason.";
+    OWN_LACKS = "sidehook_attempt_lacks_total", Kind::Counter, "Times that an attempt was put off because this machine lacked descriptors, memory, ports or threads.";
     FILTER_ERRORS = "sidehook_filter_errors_total", Kind::Counter, "Expressions of `when` that could not be evaluated for an event.";
     ATTEMPT_DURATION = "sidehook_attempt_duration_seconds", Kind::Histogram(ATTEMPT_BUCKETS), "Duration of attempts, from dialling to the end of the response.";
     DELIVERY_DELAY = "sidehook_delivery_delay_seconds", Kind::Histogram(DELAY_BUCKETS), "From the acceptance of an event to its delivery.";

@@ -24,6 +24,8 @@ pub struct SubscriptionMetrics {
     pub skipped: Count,
     /// `filter_errors_total`: `when` could not be evaluated.
     pub filter_errors: Count,
+    /// `attempt_lacks_total`: attempts put off because this machine lacked something.
+    pub own_lacks: Count,
     /// `attempt_duration_seconds`
     pub attempt_duration: OwnOrShared,
     /// `delivery_delay_seconds`: from acceptance to arrival.
@@ -61,6 +63,7 @@ impl SubscriptionMetrics {
             cancelled: Count::default(),
             skipped: Count::default(),
             filter_errors: Count::default(),
+            own_lacks: Count::default(),
             attempt_duration: OwnOrShared::new(Which::AttemptDuration, shared),
             delivery_delay: OwnOrShared::new(Which::DeliveryDelay, shared),
             pending: Level::default(),
@@ -144,6 +147,7 @@ impl SubscriptionMetrics {
         }
         let labels = format_args!("{{{own}}}");
         exposition.sample(families::FILTER_ERRORS, labels, self.filter_errors.get());
+        exposition.sample(families::OWN_LACKS, labels, self.own_lacks.get());
     }
 
     fn render_levels(&self, exposition: &mut Exposition) {

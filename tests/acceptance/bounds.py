@@ -224,6 +224,28 @@ async def early_answer(binary, tls):
     equal(sum(lost.values()), 0, "answers lost")
 
 
+@case
+async def own_lack(binary, tls):
+    """What this machine lacks is charged to no endpoint."""
+    async def handler(reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(8 - 1)
+                await asyncio.sleep(0.5)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+    server = await asyncio.start_server(handler, "127.0.0.1", 0, backlog=1024)
+    one = subscription("one", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", retry="none", concurrency=64)
+    with running(binary, one, prefix=("prlimit", "--nofile=64:64")) as relay:
+        status, _ = await asyncio.to_thread(batch, relay.events, 300)
+        outcome = lambda name: relay.metric("sidehook_deliveries_total", outcome=name)
+        await until(lambda: outcome("delivered") + outcome("dead") >= 300, 60)
+        figures = outcome("delivered"), relay.metric("sidehook_attempts_total", status="failed")
+        print(f"{NAME}: own_lack: {status}, delivered {figures[0]:.0f} of 300, failed attempts {figures[1]:.0f}, put off {relay.metric('sidehook_attempt_lacks_total'):.0f} times", flush=True)
+        equal(figures, (300, 0), "delivered, failed attempts")
+
+
 # B. One stuck thing stops others
 
 @case
