@@ -22,6 +22,7 @@ use crate::delivery::lanes::Tidings;
 use crate::delivery::probe::Epoch;
 use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
+use crate::delivery::slots::{Share, Slots};
 use crate::delivery::standing::Standing;
 use crate::domain::{
     Clock, DeadReason, DisabledReason, EventId, FailureReason, Outcome, SubscriptionName,
@@ -53,6 +54,7 @@ pub(super) struct Lane {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<SubscriptionMetrics>,
+    slots: Arc<Slots>,
     pub(super) feed: Feed,
     /// Whom to tell what operators are to know; none for sidehook's own, whose failures would only lead to more of them.
     notices: Option<Notices>,
@@ -71,6 +73,7 @@ impl Lane {
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: Arc<SubscriptionMetrics>,
+        slots: Arc<Slots>,
         Tidings { feed, notices }: Tidings,
     ) -> Self {
         let number = store.subscription(&name);
@@ -84,6 +87,7 @@ impl Lane {
             store,
             clock,
             metrics,
+            slots,
             feed,
             standing: Mutex::new(standing),
             is_full: AtomicBool::new(false),
@@ -165,7 +169,8 @@ impl Lane {
         let mut stop_now = pin!(shutdown.stop_now.cancelled());
         let mut stop_leasing = pin!(shutdown.stop_leasing.cancelled());
         let mut is_draining = false;
-        let mut work = Work::new(self.follow(orders), self.clock.steady());
+        let share = Share::new(Arc::clone(&self.slots));
+        let mut work = Work::new(self.follow(orders), share, self.clock.steady());
         // None while there are none: even an empty one has room for an attempt, some KiB.
         let mut attempts: Option<FuturesUnordered<_>> = None;
         loop {
@@ -226,13 +231,16 @@ impl Lane {
         if let Some(settings) = settings {
             work.rate.set(settings.rate_limit, now);
         }
-        let free = slots.saturating_sub(in_flight);
+        let free = slots
+            .saturating_sub(in_flight)
+            .min(work.share.room(in_flight));
         let credit = free.min(TAKE_MAX).min(work.rate.available(now));
         if credit > 0 && work.is_ready {
             self.queue.take(credit, &mut work.leases);
             // Fewer than asked for is all there is; otherwise the next turn need not ask first.
             work.is_ready = work.leases.len() == credit;
             work.rate.spend(work.leases.len());
+            work.share.use_for(in_flight + work.leases.len());
         }
         let has_room = work.leases.len() < free;
         let is_full = slots > 0 && !has_room;
@@ -328,6 +336,7 @@ struct Work {
     /// How to deliver; none: not at all.
     settings: Option<Arc<Settings>>,
     rate: Rate,
+    share: Share,
     /// Something may be ready to be taken.
     is_ready: bool,
     /// What was taken and not begun yet.
@@ -335,11 +344,12 @@ struct Work {
 }
 
 impl Work {
-    fn new(settings: Option<Arc<Settings>>, now: Timestamp) -> Self {
+    fn new(settings: Option<Arc<Settings>>, share: Share, now: Timestamp) -> Self {
         let limit = settings.as_ref().and_then(|settings| settings.rate_limit);
         Self {
             settings,
             rate: Rate::new(limit, now),
+            share,
             is_ready: false,
             leases: Vec::new(),
         }

@@ -16,6 +16,7 @@ use crate::config::{Config, Subscription};
 use crate::delivery::lane::{Lane, Orders};
 use crate::delivery::own;
 use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
+use crate::delivery::slots::Slots;
 use crate::delivery::standing::{Defined, Standing};
 use crate::delivery::trial;
 use crate::domain::{
@@ -63,6 +64,7 @@ pub struct Lanes {
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     policy: Arc<AddressPolicy>,
+    slots: Arc<Slots>,
     lanes: BTreeMap<SubscriptionName, Handle>,
     tasks: JoinSet<(SubscriptionName, Result<(), StoreError>)>,
     beat: u64,
@@ -105,6 +107,7 @@ impl Lanes {
             clock,
             shutdown,
             policy: Arc::new(config.network.clone()),
+            slots: Arc::default(),
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
             beat: 0,
@@ -358,6 +361,7 @@ impl Lanes {
             self.store.clone(),
             Arc::clone(&self.clock),
             self.metrics.subscription(name),
+            Arc::clone(&self.slots),
             self.tidings.clone(),
         ));
         // What was never seen before has nobody who knew it otherwise.

@@ -26,6 +26,7 @@ mod probe;
 mod rate;
 mod retry;
 mod settings;
+mod slots;
 mod standing;
 mod stops;
 mod trial;
