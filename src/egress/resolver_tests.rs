@@ -159,6 +159,93 @@ async fn names_and_lookups_at_once_are_bounded() {
     assert!(resolver.cache.lock().unwrap().len() <= NAMES);
 }
 
+#[tokio::test(start_paused = true)]
+async fn silent_names_delay_no_other() {
+    let resolver = Arc::new(Resolver::asking(Arc::new(|name| {
+        async move {
+            if name.starts_with("silent") {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                return Err(io::Error::other("no answer"));
+            }
+            Ok(one())
+        }
+        .boxed()
+    })));
+    let ask = |name: String| {
+        let resolver = Arc::clone(&resolver);
+        tokio::spawn(async move { resolver.addresses(&name, LIMIT).await })
+    };
+    // All at once, and for as long as their subscriptions would: again and again.
+    for _ in 0..20 {
+        let silent: Vec<_> = (0..100).map(|n| ask(format!("silent{n}"))).collect();
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        assert!(ask(format!("healthy at {began:?}")).await.unwrap().is_ok());
+        assert!(began.elapsed() <= PATIENCE * 4, "{:?}", began.elapsed());
+        for one in silent {
+            assert!(one.await.unwrap().is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_does_not_answer_is_asked_less_and_less_often() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let resolver = Resolver::asking(Arc::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Err(io::Error::other("no answer"))
+        }
+        .boxed()
+    }));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3600) {
+        assert!(resolver.addresses("a.test", LIMIT).await.is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((20..=40).contains(&asked), "{asked} times in an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_found_is_used_while_a_new_answer_fails_or_is_awaited() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let resolver = Resolver::asking(Arc::new(move |_| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match number {
+                0 => Ok(one()),
+                1 => Err(io::Error::other("server failure")),
+                _ => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }));
+    let mut used = Duration::ZERO;
+    let began = Instant::now();
+    while let Ok(found) = resolver.addresses("a.test", LIMIT).await {
+        assert_eq!(*found, *one());
+        used = began.elapsed();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(asked.load(Ordering::SeqCst) >= 3);
+    let most = GOOD_FOR + STALE_FOR;
+    assert!(
+        used > most - Duration::from_secs(3) && used <= most,
+        "{used:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_without_descriptors_is_our_lack() {
+    let (resolver, _) = counting(|_| Err(rustix::io::Errno::MFILE.into()));
+    let error = resolver.addresses("a.test", LIMIT).await.unwrap_err();
+    assert!(error.is_own_lack);
+}
+
 #[tokio::test]
 async fn the_systems_resolver_knows_localhost() {
     let found = Resolver::system()
