@@ -79,13 +79,13 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
 pub(super) struct Checked {
     /// Whether a reload would take it
     valid: bool,
-    /// What is wrong, the first 100
+    /// Errors, at most 100
     errors: Vec<Finding>,
-    /// What is allowed and most likely not meant, the first 100
+    /// Warnings, at most 100
     warnings: Vec<Finding>,
-    /// How many more errors there are
+    /// Number of errors that are not listed
     more_errors: usize,
-    /// How many more warnings there are
+    /// Number of warnings that are not listed
     more_warnings: usize,
 }
 

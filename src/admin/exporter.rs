@@ -52,10 +52,10 @@ enum Question {
     Publish(oneshot::Sender<()>),
 }
 
-/// What those who ask share.
+/// State shared by all scrapes.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Texts that were begun, as a number.
+    /// The number of renderings begun.
     begun: AtomicU64,
     /// The last text with its number; held while one is rendered.
     last: tokio::sync::Mutex<(u64, Weak<Text>)>,
@@ -90,7 +90,7 @@ impl Exporter {
         })
     }
 
-    /// The text of all metrics as they are now or later, after `refresh` was waited for; none when the thread is gone.
+    /// Returns the text of all metrics, rendered after this call and after `refresh`; None if the thread has ended.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the text to be rendered by another.

@@ -171,7 +171,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What went wrong, in lines for standard error, and which exit code that is.
+/// Returns the lines for standard error and the exit code of a failed command.
 fn failure(error: &anyhow::Error) -> (String, ExitCode) {
     if is_broken_pipe(error) {
         return (String::new(), ExitCode::SUCCESS);

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use crate::domain::with_commas;
+
 /// One thing wrong in a file. Display is `file:line:column: path: message`, without `path: ` for the file as a whole.
 /// Never holds a secret, nor more of the file than the offending key or scalar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl fmt::Display for Problem {
 /// The most problems of one kind that are kept and shown.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// What is wrong, or questionable: the first [`MAX_PROBLEMS`] in the order of files and lines, and how many more there are.
+/// Errors or warnings of a configuration: the first [`MAX_PROBLEMS`] by file and line, and the number of the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems {
     pub(super) list: Vec<Problem>,
@@ -48,13 +50,13 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// How many there are in all.
+    /// The number of problems, listed or not.
     #[must_use]
     pub fn total(&self) -> usize {
         self.list.len() + self.more
     }
 
-    /// How many are not shown.
+    /// The number of problems that are not listed.
     #[must_use]
     pub fn more(&self) -> usize {
         self.more
@@ -63,7 +65,8 @@ impl Problems {
     /// Says that there are more: `and 19,900 more`.
     #[must_use]
     pub fn rest(&self) -> Option<String> {
-        (self.more > 0).then(|| format!("and {} more", with_commas(self.more)))
+        let more = u64::try_from(self.more).unwrap_or(u64::MAX);
+        (more > 0).then(|| format!("and {} more", with_commas(more)))
     }
 }
 
@@ -79,18 +82,6 @@ impl From<Vec<Problem>> for Problems {
     fn from(list: Vec<Problem>) -> Self {
         Self { list, more: 0 }
     }
-}
-
-fn with_commas(count: usize) -> String {
-    let digits = count.to_string();
-    let mut shown = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
 }
 
 /// The errors of a configuration. Display is one problem per line.

@@ -20,7 +20,7 @@ const SECRET_FIELDS: [&str; 4] = ["secret", "password", "token", "url"];
 /// The keys that are shown where a secret is expected; others may be the secret itself.
 const KEYS_OF_SECRETS: [&str; 3] = secrets::SOURCES;
 
-/// How many findings are told apart from those found before; further ones are counted each time they are found.
+/// Findings whose repetitions are recognised, at most; beyond that a repetition counts as one more.
 const MAX_SEEN: usize = 100_000;
 
 /// What was found so far.

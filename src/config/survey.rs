@@ -1,4 +1,4 @@
-//! What the files of a configuration are, and in which folders something must happen for them to become others.
+//! The identity of each file of a configuration, and the folders to watch for changes of it.
 //!
 //! It looks at every file, so it is for a thread on which nobody waits.
 
@@ -17,7 +17,7 @@ use crate::config::walk::{MAX_ENTRIES, is_wild};
 /// The most symbolic links that are followed on the way to a file, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// What a configuration was read from.
+/// The files and globs that a configuration was read from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sources {
     /// Files, as they were named.
@@ -26,10 +26,10 @@ pub(super) struct Sources {
     pub(super) globs: Vec<PathBuf>,
 }
 
-/// What each source was at a moment, by its path; none where it is not there.
+/// The identity of each source at one moment, by path; None if absent.
 pub(super) type States = HashMap<PathBuf, Option<State>>;
 
-/// What a file is, to tell whether it is another one now.
+/// Identity of a file, to detect replacement and change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     File {

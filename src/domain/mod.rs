@@ -9,6 +9,7 @@ mod conceal;
 mod event;
 mod ids;
 mod list;
+mod number;
 mod pattern;
 mod policy;
 mod retry;
@@ -24,6 +25,7 @@ pub use ids::{
     SubscriptionNumber,
 };
 pub(crate) use list::{list_elements, split_unquoted};
+pub(crate) use number::with_commas;
 pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision, RetryForm};

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sidehook::config::{Smtp, SmtpTls};
-use sidehook::domain::{Event, EventHead, EventId, FailureReason, Secret, Timestamp};
-use sidehook::mail::{Letter, MailFailure, Mailed, Mailer};
+use sidehook::domain::{Event, FailureReason, Secret};
+use sidehook::mail::{MailFailure, Mailed, Mailer};
 use tokio::net::TcpListener;
 
 use crate::support::certificates::Authority;
 use crate::support::lanes::within;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::relay::{Relay, subscription};
-use crate::support::smtp::{Mail, MailServer};
+use crate::support::smtp::{Mail, MailServer, letter};
 use crate::support::{DEADLINE, until};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -38,38 +38,13 @@ fn with_password(smtp: Smtp) -> Smtp {
     }
 }
 
-/// The letter about a subscription, as the body of an event.
-fn event(about: &str) -> Event {
-    let letter = Letter {
-        subscription: about.to_owned(),
-        subject: format!("[sidehook] {about} is failing"),
-        text: "one\n.two\nthree: grün\n".to_owned(),
-        recipient: None,
-    };
-    let at = Timestamp::from_millis(1_700_000_000_000);
-    Event {
-        head: EventHead {
-            id: EventId::new(at, [7; 10]),
-            given_id: None,
-            event_type: "sidehook.subscription.failing".parse().unwrap(),
-            key: None,
-            source: None,
-            subject: None,
-            content_type: "application/json".into(),
-            headers: Vec::new(),
-            accepted_at: at,
-        },
-        body: letter.body().unwrap(),
-    }
-}
-
 async fn send(smtp: &Smtp, to: &[&str]) -> Result<Mailed, MailFailure> {
     let to = to.iter().map(|to| (*to).to_owned()).collect();
     let addresses = BTreeMap::from([("billing".parse().unwrap(), to)]);
     let mailer = Mailer::new(smtp, addresses).unwrap();
     let shown = format!("{mailer:?}");
     assert!(!shown.contains(PASSWORD), "{shown}");
-    within(mailer.send(&event("billing"), LIMIT)).await
+    within(mailer.send(&letter("billing"), LIMIT)).await
 }
 
 async fn failure(smtp: &Smtp) -> (FailureReason, Option<u16>, String) {
@@ -237,7 +212,7 @@ async fn a_server_that_cannot_be_reached_or_says_nothing_is_named() {
     )]);
     let mailer = Mailer::new(&silent, addresses).unwrap();
     let limit = Duration::from_millis(100);
-    let late = within(mailer.send(&event("billing"), limit)).await;
+    let late = within(mailer.send(&letter("billing"), limit)).await;
     assert_eq!(late.unwrap_err().reason, FailureReason::Timeout);
     drop(listener);
     assert_eq!(failure(&silent).await.0, FailureReason::Connect);
@@ -253,7 +228,7 @@ async fn an_event_that_is_no_letter_is_not_sent() {
     let mailer = Mailer::new(&smtp(1, SmtpTls::None), BTreeMap::new()).unwrap();
     let event = Event {
         body: Bytes::from_static(b"{}"),
-        ..event("billing")
+        ..letter("billing")
     };
     let failure = within(mailer.send(&event, LIMIT)).await.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Template);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sidehook::config::{Smtp, SmtpTls};
-use sidehook::domain::{Event, EventHead, EventId, FailureReason, Secret, Timestamp};
-use sidehook::mail::{Letter, MailFailure, Mailer};
+use sidehook::domain::{FailureReason, Secret};
+use sidehook::mail::{MailFailure, Mailer};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::lanes::within;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::relay::{Relay, subscription};
+use crate::support::smtp::letter;
 
 /// What a server says at each step: greeting, EHLO, AUTH, MAIL, RCPT, DATA, after the letter.
 const ANSWERS: [&str; 7] = [
@@ -69,29 +70,10 @@ async fn failure(port: u16) -> MailFailure {
         from: "sidehook@example.com".to_owned(),
     };
     let to = BTreeMap::from([("billing".parse().unwrap(), vec!["a@example.org".to_owned()])]);
-    let letter = Letter {
-        subscription: "billing".to_owned(),
-        subject: "s".to_owned(),
-        text: "t".to_owned(),
-        recipient: None,
-    };
-    let at = Timestamp::from_millis(1_700_000_000_000);
-    let event = Event {
-        head: EventHead {
-            id: EventId::new(at, [7; 10]),
-            given_id: None,
-            event_type: "sidehook.subscription.failing".parse().unwrap(),
-            key: None,
-            source: None,
-            subject: None,
-            content_type: "application/json".into(),
-            headers: Vec::new(),
-            accepted_at: at,
-        },
-        body: letter.body().unwrap(),
-    };
     let mailer = Mailer::new(&smtp, to).unwrap();
-    within(mailer.send(&event, LIMIT)).await.unwrap_err()
+    within(mailer.send(&letter("billing"), LIMIT))
+        .await
+        .unwrap_err()
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cli::show::text::{moment_and_age, number, plain};
+use crate::cli::show::text::{moment_and_age, plain};
 use crate::cli::show::{Cell, Table};
 use crate::domain::Timestamp;
+use crate::domain::with_commas;
 
 /// A field that is a text.
 pub(crate) fn text<'v>(value: &'v Value, field: &str) -> Option<&'v str> {
@@ -49,7 +50,9 @@ fn shown(name: &str, value: &Value, now: Timestamp) -> Option<Cell> {
         Value::String(text) if ["status", "state"].contains(&name) => Some(Cell::standing(text)),
         Value::String(text) => Some(Cell::from(text.as_str())),
         Value::Number(found) => Some(Cell::from(
-            found.as_u64().map_or_else(|| found.to_string(), number),
+            found
+                .as_u64()
+                .map_or_else(|| found.to_string(), with_commas),
         )),
         Value::Bool(yes) => Some(Cell::from(yes.to_string())),
         Value::Array(items) if items.is_empty() => None,

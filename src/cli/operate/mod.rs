@@ -27,9 +27,9 @@ use serde_json::Value;
 
 use crate::cli::client::{Client, Need, Query, SidecarArgs};
 use crate::cli::show::gate;
-use crate::cli::show::text::number;
 use crate::cli::show::{Screen, Style, Table};
 use crate::config::Environment;
+use crate::domain::with_commas;
 use crate::domain::{Clock, SystemClock, Timestamp};
 
 /// The most rows of a table, which is put together in memory.
@@ -87,7 +87,7 @@ async fn print_list(
     let table = table(&entries, screen.now);
     screen.table(&table)?;
     if entries.len() == ROWS_MAX && limit > ROWS_MAX {
-        let rows = number(u64::try_from(ROWS_MAX).unwrap_or(u64::MAX));
+        let rows = with_commas(u64::try_from(ROWS_MAX).unwrap_or(u64::MAX));
         writeln!(
             gate::stderr(),
             "only the first {rows} are shown; --json prints more"

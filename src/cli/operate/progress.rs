@@ -13,7 +13,8 @@ use crate::cli::client::{CallError, Client, Query, escaped};
 use crate::cli::operate::fields::{count, text};
 use crate::cli::show::Screen;
 use crate::cli::show::gate;
-use crate::cli::show::text::{counted, number, plain};
+use crate::cli::show::text::{counted, plain};
+use crate::domain::with_commas;
 
 /// How often the sidecar is asked.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -65,7 +66,7 @@ fn summary(replay: &Value) -> String {
         None | Some(0) => {}
         Some(skipped) => said.push_str(&format!(
             ", {} skipped because they had changed",
-            number(skipped)
+            with_commas(skipped)
         )),
     }
     if text(replay, "status") == Some("stopped") {
@@ -98,7 +99,12 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
                 }
                 if bar.is_hidden() && last_line.elapsed() >= LINES_APART {
                     last_line = Instant::now();
-                    writeln!(gate::stderr(), "{} of {}", number(done), number(matched))?;
+                    writeln!(
+                        gate::stderr(),
+                        "{} of {}",
+                        with_commas(done),
+                        with_commas(matched)
+                    )?;
                 }
             }
             // The sidecar goes on with it after a restart.

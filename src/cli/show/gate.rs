@@ -1,4 +1,4 @@
-//! The way of everything that is printed: what steers a terminal, or changes the order of what is read, becomes an escape.
+//! Everything that is printed passes here: control, bidirectional and invisible characters become escapes.
 //!
 //! Standard output and error are opened nowhere else in `cli`, so that no command can forget it. Where output goes makes no
 //! difference: it may be shown later.

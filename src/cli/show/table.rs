@@ -122,7 +122,7 @@ impl From<String> for Cell {
 
 impl From<u64> for Cell {
     fn from(count: u64) -> Self {
-        Self::from(crate::cli::show::text::number(count))
+        Self::from(crate::domain::with_commas(count))
     }
 }
 

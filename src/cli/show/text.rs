@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, with_commas};
 
 /// The text without what steers a terminal or changes the order of what is read: control and format characters are shown
 /// as escapes.
@@ -86,20 +86,7 @@ pub(crate) fn span(duration: Duration) -> String {
 /// `1 delivery`, `1,234 deliveries`
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     let what = if count == 1 { one } else { many };
-    format!("{} {what}", number(count))
-}
-
-/// With a comma after each thousand.
-pub(crate) fn number(count: u64) -> String {
-    let digits = count.to_string();
-    let mut shown = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
+    format!("{} {what}", with_commas(count))
 }
 
 #[cfg(test)]
@@ -146,7 +133,7 @@ mod tests {
     #[test]
     fn large_numbers_can_be_read() {
         assert_eq!(
-            [0, 999, 1000, 1_234_567].map(number),
+            [0, 999, 1000, 1_234_567].map(with_commas),
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(counted(1, "delivery", "deliveries"), "1 delivery");

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use sidehook::domain::{Event, EventHead, EventId, Timestamp};
+use sidehook::mail::Letter;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -231,4 +233,29 @@ async fn text<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> io::Result<Str
 async fn say<S: AsyncWrite + Unpin>(stream: &mut S, answer: &str) -> io::Result<()> {
     stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
     stream.flush().await
+}
+
+/// The letter about a subscription, as an event.
+pub(crate) fn letter(about: &str) -> Event {
+    let letter = Letter {
+        subscription: about.to_owned(),
+        subject: format!("[sidehook] {about} is failing"),
+        text: "one\n.two\nthree: grün\n".to_owned(),
+        recipient: None,
+    };
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    Event {
+        head: EventHead {
+            id: EventId::new(at, [7; 10]),
+            given_id: None,
+            event_type: "sidehook.subscription.failing".parse().unwrap(),
+            key: None,
+            source: None,
+            subject: None,
+            content_type: "application/json".into(),
+            headers: Vec::new(),
+            accepted_at: at,
+        },
+        body: letter.body().unwrap(),
+    }
 }
