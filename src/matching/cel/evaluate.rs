@@ -218,13 +218,7 @@ impl<'a> Evaluation<'a> {
     fn run(&mut self, it: &'a Loop) -> Evaluated<'a> {
         let range = match self.value(&it.range)? {
             Value::List(list) => list,
-            Value::Map(map) => {
-                if let Map::Headers(headers) = map {
-                    self.fuel.take_many(headers.cost_of_names())?;
-                }
-                self.fuel.take_many(map.len())?;
-                List::Made(map.keys().into())
-            }
+            Value::Map(map) => List::Made(map.keys(&mut self.fuel)?.into()),
             _ => return Err(NoOverload("a macro")),
         };
         let before = self.locals.len();

@@ -7,7 +7,7 @@ use crate::matching::cel::evaluate::Evaluated;
 use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::node::{Function, Node};
 use crate::matching::cel::pattern::Pattern;
-use crate::matching::cel::value::{Map, Text, Value, nearest, truncated};
+use crate::matching::cel::value::{Text, Value, nearest, truncated};
 use crate::matching::cel::{
     EvaluationError,
     EvaluationError::{Conversion, NoOverload},
@@ -192,12 +192,7 @@ fn size<'a>(operand: &Value<'a>, fuel: &mut Fuel) -> Evaluated<'a> {
             text.as_str().chars().count()
         }
         Value::List(list) => list.len(),
-        Value::Map(map) => {
-            if let Map::Headers(headers) = map {
-                fuel.take_many(headers.cost_of_names())?;
-            }
-            map.len()
-        }
+        Value::Map(map) => map.len(fuel)?,
         _ => return Err(NoOverload("size")),
     };
     Ok(Value::Int(i64::try_from(size).unwrap_or(i64::MAX)))

@@ -114,12 +114,15 @@ impl<'a> List<'a> {
 }
 
 impl<'a> Map<'a> {
-    pub(super) fn len(&self) -> usize {
-        match self {
+    pub(super) fn len(&self, fuel: &mut Fuel) -> Result<usize, EvaluationError> {
+        Ok(match self {
             Self::Json(entries) => entries.len(),
-            Self::Headers(headers) => headers.names().len(),
+            Self::Headers(headers) => {
+                fuel.take_many(headers.cost_of_names())?;
+                headers.names().len()
+            }
             Self::Made(entries) => entries.len(),
-        }
+        })
     }
 
     /// The value of a key; numbers are the same key whatever their type.
@@ -163,8 +166,10 @@ impl<'a> Map<'a> {
     }
 
     /// The keys, as a list.
-    pub(super) fn keys(&self) -> Vec<Value<'a>> {
-        match self {
+    pub(super) fn keys(&self, fuel: &mut Fuel) -> Result<Vec<Value<'a>>, EvaluationError> {
+        let count = self.len(fuel)?;
+        fuel.take_many(count)?;
+        Ok(match self {
             Self::Json(entries) => {
                 let keys = entries.iter();
                 keys.map(|(name, _)| Value::String(Text::Borrowed(name)))
@@ -177,7 +182,7 @@ impl<'a> Map<'a> {
                     .collect()
             }
             Self::Made(entries) => entries.iter().map(|(name, _)| name.clone()).collect(),
-        }
+        })
     }
 }
 
@@ -275,11 +280,10 @@ fn lists_equal(
 }
 
 fn maps_equal(left: &Map<'_>, right: &Map<'_>, fuel: &mut Fuel) -> Result<bool, EvaluationError> {
-    if left.len() != right.len() {
+    if left.len(fuel)? != right.len(fuel)? {
         return Ok(false);
     }
-    fuel.take_many(left.len())?;
-    for key in left.keys() {
+    for key in left.keys(fuel)? {
         let (Some(one), other) = (left.get(&key, fuel)?, right.get(&key, fuel)?) else {
             return Ok(false);
         };

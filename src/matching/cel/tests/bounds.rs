@@ -80,6 +80,38 @@ fn a_pattern_is_charged_by_its_size_before_it_runs_where_it_has_no_small_automat
     }
 }
 
+#[test]
+fn what_looks_at_all_headers_is_charged_by_how_many_there_are() {
+    let names: Vec<String> = (0..64).map(|number| format!("x-{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (&**name, "v")).collect();
+    let many = kept(&many);
+    for text in [
+        "headers != {}",
+        "{} != headers",
+        "size(headers) != 1",
+        "headers.exists(name, name == 'x-63')",
+        "headers == headers",
+        "headers in [headers]",
+    ] {
+        let steps = |kept: &[KeptHeader]| {
+            let expression = Expression::compile(text).unwrap();
+            STEPS_MAX
+                - expression
+                    .evaluate_with(&facts(kept, ""), &Json::Null, STEPS_MAX)
+                    .1
+        };
+        let more = steps(&many) - steps(&[]);
+        assert!(more >= 64 * 64, "{text}: {more} more steps");
+        assert_eq!(
+            Expression::compile(text)
+                .unwrap()
+                .evaluate(&facts(&many, "")),
+            Ok(true),
+            "{text}"
+        );
+    }
+}
+
 fn body_of_a(text: &str) -> String {
     format!("{{\"a\": \"{text}\"}}")
 }
