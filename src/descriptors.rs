@@ -1,6 +1,6 @@
 //! The process's file descriptors as a budget: what the system allows, and who may use how much of it.
 //!
-//! Some are reserved for what must never fail, such as the next segment of the journal: [`RESERVE`]. Clients of the
+//! Some are reserved for what must never fail, such as the next segment of the journal: `RESERVE`. Clients of the
 //! listeners have half of the rest for certain, split by [`client_places`]; deliveries have the other half for certain, and
 //! what clients do not use. A new descriptor gets the lowest free number, so a number says how many are in use at least.
 //!

@@ -137,7 +137,7 @@ impl Index {
     }
 
     /// Finds the subscriptions that an event is for. With expressions this may take long: up to 2 ms for each of the
-    /// first [`LONG_MAX`] that do, 0.1 ms for any other.
+    /// first `LONG_MAX` that do, 0.1 ms for any other.
     #[must_use]
     pub fn find(&self, facts: &Facts<'_>) -> Found {
         let allowance = Allowance {
