@@ -56,6 +56,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use accept::Intake;
+use book::segments::PendingSizes;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
@@ -211,6 +212,8 @@ struct Inner {
     opened_at: Timestamp,
     /// From this segment on, names and states of all subscriptions are told.
     standing_from: AtomicU32,
+    /// What retention has counted of each segment.
+    pending_counted: Mutex<PendingSizes>,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.

@@ -1,7 +1,8 @@
 //! What is removed from the store, and when: whole segments of the journal, the oldest first.
 //!
 //! A segment goes when nothing of it is pending, its dead letters are older than `dead`, and the rest has ended
-//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. What is pending, or dead and not
+//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. Retained is what no pending event
+//! takes, however many of its deliveries are pending; by size no event with a given id goes while that is remembered. What is pending, or dead and not
 //! old enough, is never removed: when it keeps a segment that is otherwise done, it is copied to the end of the journal
 //! ([`Moved`]), if that is little, or if much more is removed by it. Only when dead letters alone are more than
 //! `max_size` do the oldest of them go before their time.
@@ -51,11 +52,11 @@ pub struct Retention {
     pub delivered: Duration,
     /// Dead letters, after their death.
     pub dead: Duration,
-    /// Bytes of the journal beyond what is pending.
+    /// Bytes of the journal beyond the events that are pending.
     pub max_size: u64,
     /// Deliveries of a subscription that is gone from the file are cancelled after this.
     pub removed_after: Duration,
-    /// Given ids are remembered this long: no event goes by size before.
+    /// Given ids are remembered this long: no event with one goes by size before.
     pub dedup_window: Duration,
 }
 
@@ -166,11 +167,13 @@ impl Inner {
         let state = self
             .ask(move |book| segments::state(book, number, dead_since))
             .await?;
-        let Some(reason) = self.reason(&all, &state, now) else {
+        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
+        let pending = self.pending_size(size).await?;
+        let Some(reason) = self.reason(size.saturating_sub(pending), &state, now) else {
             return Ok(false);
         };
         let live = state.pending + state.dead > 0;
-        if live && !self.pays(&all, oldest, &state, reason) {
+        if live && !pays(size, pending, oldest, &state, reason) {
             return Ok(false);
         }
         // Dead letters that are too much by themselves go with their segment.
@@ -186,8 +189,27 @@ impl Inner {
         self.forget(number, kept_since).await
     }
 
+    /// Bytes of the events that are pending, each once; more than that where the journal is not too large anyway.
+    async fn pending_size(&self, size: u64) -> Result<u64, VerbError> {
+        if size <= self.retention.max_size {
+            return Ok(self.hub.pending_bytes());
+        }
+        let counted = || {
+            self.pending_counted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let known = counted().clone();
+        let now = self
+            .ask(move |book| segments::pending(book, &known))
+            .await?;
+        let size = now.values().map(|(bytes, _)| bytes).sum();
+        *counted() = now;
+        Ok(size)
+    }
+
     /// Why a segment may go, but for what of it is needed still.
-    fn reason(&self, all: &[SegmentInfo], state: &SegmentState, now: Timestamp) -> Option<Reason> {
+    fn reason(&self, retained: u64, state: &SegmentState, now: Timestamp) -> Option<Reason> {
         if self.health() == Health::Full {
             return Some(Reason::Full);
         }
@@ -196,28 +218,9 @@ impl Inner {
         if self.is_settled() && aged {
             return Some(Reason::Age);
         }
-        let remembered = state.accepted_at;
+        let remembered = state.given_at;
         let remembered = remembered.is_some_and(|at| now.since(at) < self.retention.dedup_window);
-        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
-        let retained = size.saturating_sub(self.hub.pending_bytes());
         (retained > self.retention.max_size && !remembered).then_some(Reason::Size)
-    }
-
-    /// Whether copying what is needed of a segment frees enough.
-    fn pays(
-        &self,
-        all: &[SegmentInfo],
-        oldest: SegmentInfo,
-        state: &SegmentState,
-        reason: Reason,
-    ) -> bool {
-        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
-        let little = state.live_bytes <= oldest.bytes / 4;
-        // On a full disk there is room for little.
-        match reason {
-            Reason::Full => state.live_bytes <= oldest.bytes / 16,
-            Reason::Age | Reason::Size => little || self.hub.pending_bytes() <= size / 3,
-        }
     }
 
     /// Copies what is needed of a segment to the end of the journal; whether all of it is there.
@@ -391,6 +394,21 @@ fn is_claimed(claims: &[Claim], live: &Live) -> bool {
         .iter()
         .find(|claim| claim.queue().number == live.number);
     live.death.is_some() || of_queue.is_none_or(|claim| claim.seqs().contains(&live.seq))
+}
+
+/// Whether copying what is needed of a segment frees enough.
+fn pays(
+    size: u64,
+    pending: u64,
+    oldest: SegmentInfo,
+    state: &SegmentState,
+    reason: Reason,
+) -> bool {
+    // On a full disk there is room for little.
+    match reason {
+        Reason::Full => state.live_bytes <= oldest.bytes / 16,
+        Reason::Age | Reason::Size => state.live_bytes <= oldest.bytes / 4 || pending <= size / 3,
+    }
 }
 
 /// So long before a time.

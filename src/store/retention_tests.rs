@@ -102,6 +102,13 @@ impl World {
         files(&self.folder.path().join("journal"))
     }
 
+    /// Bytes of the journal.
+    fn bytes(&self) -> u64 {
+        let journal = self.folder.path().join("journal");
+        let length = |name| fs::metadata(journal.join(name)).unwrap().len();
+        self.segments().iter().map(length).sum()
+    }
+
     async fn clean(&self) -> usize {
         self.running.store.0.clean().await.unwrap()
     }
@@ -240,20 +247,63 @@ async fn size_removes_what_was_delivered_and_keeps_dead_letters_and_what_is_pend
     world.running.drain(a).await;
     world.clock.advance(2 * MINUTE);
     assert!(world.clean().await > 5);
-    let bytes: u64 = world
-        .segments()
-        .iter()
-        .map(|name| {
-            fs::metadata(world.folder.path().join("journal").join(name))
-                .unwrap()
-                .len()
-        })
-        .sum();
+    let bytes = world.bytes();
     assert!(bytes <= (200 << 10) + (2 * (64 << 10)), "{bytes}");
     let world = world.restart_without_book().await;
     assert_eq!(world.running.store.queue(a).counts().dead, 1);
     assert_eq!(numbers(&world.running.drain(b).await), [0, 1]);
     world.running.close().await;
+}
+
+#[tokio::test]
+async fn what_is_pending_many_times_makes_no_room_for_what_is_done() {
+    let world = World::new(Retention {
+        max_size: 200 << 10,
+        dedup_window: MINUTE,
+        ..RETENTION
+    });
+    let done = world.running.named("done");
+    let stuck: Vec<_> = (0..50)
+        .map(|number| world.running.named(&format!("stuck{number}")))
+        .collect();
+    // 8 KiB that are pending fifty times, then 800 KiB that are not.
+    world.post(0..2, &stuck).await;
+    world.post(2..202, &[done]).await;
+    world.running.drain(done).await;
+    world.clock.advance(2 * MINUTE);
+    assert!(world.clean().await > 5);
+    let bytes = world.bytes();
+    assert!(bytes <= (200 << 10) + 3 * (64 << 10), "{bytes}");
+    let world = world.restart_without_book().await;
+    for number in stuck {
+        assert_eq!(world.running.store.queue(number).counts().pending, 2);
+    }
+    world.running.close().await;
+}
+
+#[tokio::test]
+async fn only_events_with_a_given_id_are_kept_beyond_the_size_while_it_is_remembered() {
+    for given in [false, true] {
+        let world = World::new(Retention {
+            max_size: 200 << 10,
+            dedup_window: MINUTE,
+            ..RETENTION
+        });
+        let a = world.running.named("a");
+        for number in 0..200 {
+            let mut new = event(&format!("{number:<4096}"), &[a]);
+            new.event.head.accepted_at = world.setup.clock.steady();
+            new.event.head.given_id = given.then(|| format!("id-{number}").parse().unwrap());
+            world.running.accept(vec![new]).await;
+        }
+        world.running.drain(a).await;
+        assert_eq!(world.clean().await > 5, !given, "given ids: {given}");
+        world.clock.advance(2 * MINUTE);
+        world.clean().await;
+        let bytes = world.bytes();
+        assert!(bytes <= (200 << 10) + 2 * (64 << 10), "{bytes}");
+        world.running.close().await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What the book knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::query::{ENDED_ENTRY, ENTRY, entry};
@@ -15,13 +17,18 @@ pub(in crate::store) struct SegmentState {
     pub(in crate::store) pending: u64,
     /// Dead ones that are not old enough to be forgotten.
     pub(in crate::store) dead: u64,
-    /// Bytes of the events of both.
+    /// Bytes of the events of both, each event once.
     pub(in crate::store) live_bytes: u64,
     /// When the last of its other deliveries ended; none if there never was one.
     pub(in crate::store) ended_at: Option<Timestamp>,
     /// When the last of its events was accepted.
     pub(in crate::store) accepted_at: Option<Timestamp>,
+    /// When the last of those with a given id was.
+    pub(in crate::store) given_at: Option<Timestamp>,
 }
+
+/// Bytes of the pending events of each segment, and how many deliveries were pending when they were counted.
+pub(in crate::store) type PendingSizes = HashMap<u32, (u64, u64)>;
 
 /// A delivery that is needed although its segment goes.
 #[derive(Debug, Clone, Copy)]
@@ -56,30 +63,55 @@ pub(in crate::store) fn state(
     let Some((pending, ended_at)) = known else {
         return Ok(SegmentState::default());
     };
-    let bytes: i64 = connection
-        .prepare_cached("SELECT coalesce(sum(length), 0) FROM pending WHERE segment = ?1")?
-        .query_row([segment], |row| row.get(0))?;
-    let (dead, dead_bytes): (i64, i64) = connection
+    let since = millis(dead_since);
+    let dead: i64 = connection
+        .prepare_cached("SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
+        .query_row(params![segment, since], |row| row.get(0))?;
+    let live_bytes: i64 = connection
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(length), 0) FROM dead WHERE segment = ?1 AND dead_at >= ?2",
+            "SELECT coalesce(sum(length), 0) FROM (SELECT seq, length FROM pending WHERE segment = ?1
+             UNION SELECT seq, length FROM dead WHERE segment = ?1 AND dead_at >= ?2)",
         )?
-        .query_row(params![segment, millis(dead_since)], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let accepted_at: Option<i64> = connection
-        .query_row(
-            &format!("SELECT accepted_at FROM events_{segment} ORDER BY seq DESC LIMIT 1"),
-            [],
-            |row| row.get(0),
-        )
-        .optional()?;
+        .query_row(params![segment, since], |row| row.get(0))?;
+    let last_of = |which: &str| {
+        let sql =
+            format!("SELECT accepted_at FROM events_{segment} {which} ORDER BY seq DESC LIMIT 1");
+        let at: Option<i64> = connection
+            .query_row(&sql, [], |row| row.get(0))
+            .optional()?;
+        Ok::<_, rusqlite::Error>(at.map(Timestamp::from_millis))
+    };
     Ok(SegmentState {
         pending: nat(pending),
         dead: nat(dead),
-        live_bytes: nat(bytes + dead_bytes),
+        live_bytes: nat(live_bytes),
         ended_at: (ended_at > i64::MIN).then(|| Timestamp::from_millis(ended_at)),
-        accepted_at: accepted_at.map(Timestamp::from_millis),
+        accepted_at: last_of("")?,
+        given_at: last_of("WHERE given IS NOT NULL")?,
     })
+}
+
+/// Counts the bytes of the pending events of all segments, each event once, where `known` is out of date.
+pub(in crate::store) fn pending(
+    connection: &Connection,
+    known: &PendingSizes,
+) -> Result<PendingSizes> {
+    let mut statement =
+        connection.prepare_cached("SELECT segment, pending FROM segments WHERE pending > 0")?;
+    let mut bytes = connection.prepare_cached(
+        "SELECT coalesce(sum(length), 0) FROM (SELECT DISTINCT seq, length FROM pending WHERE segment = ?1)",
+    )?;
+    let segments = statement.query_map([], |row| Ok((row.get(0)?, nat(row.get(1)?))))?;
+    let counted = segments.map(|found| {
+        let (segment, pending) = found?;
+        let known = known.get(&segment).filter(|(_, then)| *then == pending);
+        let bytes = match known {
+            Some((bytes, _)) => *bytes,
+            None => bytes.query_row([segment], |row| row.get(0).map(nat))?,
+        };
+        Ok((segment, (bytes, pending)))
+    });
+    counted.collect()
 }
 
 /// The deliveries of a segment that are pending, or died since `dead_since`, of the next `limit` events that have such,
