@@ -45,6 +45,7 @@ mod settle;
 mod verbs;
 mod watch;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use accept::Intake;
-use book::segments::PendingSizes;
+use book::segments::Needed;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
@@ -212,8 +213,8 @@ struct Inner {
     opened_at: Timestamp,
     /// From this segment on, names and states of all subscriptions are told.
     standing_from: AtomicU32,
-    /// What retention has counted of each segment.
-    pending_counted: Mutex<PendingSizes>,
+    /// What is needed of each segment, as [`retention`] counted it last.
+    needed: Mutex<HashMap<u32, Needed>>,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.

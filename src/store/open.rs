@@ -89,7 +89,7 @@ impl Inner {
             refused: AtomicU64::new(0),
             opened_at: now,
             standing_from: AtomicU32::new(0),
-            pending_counted: Mutex::default(),
+            needed: Mutex::default(),
             metrics,
             book_path,
             added: Notify::new(),

@@ -1,11 +1,12 @@
 //! What is removed from the store, and when: whole segments of the journal, the oldest first.
 //!
 //! A segment goes when nothing of it is pending, its dead letters are older than `dead`, and the rest has ended
-//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. Retained is what no pending event
-//! takes, however many of its deliveries are pending; by size no event with a given id goes while that is remembered. What is pending, or dead and not
-//! old enough, is never removed: when it keeps a segment that is otherwise done, it is copied to the end of the journal
-//! ([`Moved`]), if that is little, or if much more is removed by it. Only when dead letters alone are more than
-//! `max_size` do the oldest of them go before their time.
+//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. The retained data is the journal
+//! without its pending events, each counted once however many of its deliveries are pending. An event with a given id
+//! does not go by size while the id is remembered. What is pending, or dead and not old enough, is never removed: when
+//! it keeps a segment that is otherwise done, it is copied to the end of the journal ([`Moved`]), if that is little, or
+//! if much more is removed by it. Only when dead letters alone are more than `max_size` do the oldest of them go before
+//! their time.
 //!
 //! In this order, so that a crash leaves nothing half done: copies on the disk and in the book, what every segment needs
 //! (names, states) on the disk behind it, the book forgets the segment, its file goes. Segments go in ascending order,
@@ -40,10 +41,8 @@ const PAUSE: Duration = Duration::from_secs(15);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Nothing goes by age so soon after the start: the clock may have been wrong.
 const SETTLING: Duration = Duration::from_secs(600);
-/// How many deliveries are copied at a time.
-const MOVE_MAX: usize = 512;
-/// Bytes of events that are copied at a time.
-const MOVE_BYTES_MAX: u64 = 4 << 20;
+/// How many deliveries are copied at a time, and the rest of those of the last event.
+const MOVE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +68,16 @@ enum Reason {
     Size,
     /// The disk is full.
     Full,
+}
+
+/// Bytes of all segments, and of the events in them that are needed still, each once.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    size: u64,
+    /// Of events with a pending delivery.
+    pending: u64,
+    /// Of these, and of events with a dead letter.
+    live: u64,
 }
 
 impl Inner {
@@ -157,8 +166,8 @@ impl Inner {
 
     /// Removes the oldest segment, if it may go; whether it did, or came closer to it.
     async fn remove_oldest(&self) -> Result<bool, VerbError> {
-        let all = self.journal.segments();
-        let Some(oldest) = all.first().copied().filter(|oldest| oldest.sealed) else {
+        let segments = self.journal.segments();
+        let Some(oldest) = segments.first().copied().filter(|oldest| oldest.sealed) else {
             return Ok(false);
         };
         let now = self.hub.clock.steady();
@@ -167,13 +176,12 @@ impl Inner {
         let state = self
             .ask(move |book| segments::state(book, number, dead_since))
             .await?;
-        let size: u64 = all.iter().map(|segment| segment.bytes).sum();
-        let pending = self.pending_size(size).await?;
-        let Some(reason) = self.reason(size.saturating_sub(pending), &state, now) else {
+        let kept = self.kept().await?;
+        let Some(reason) = self.reason(&kept, &state, now) else {
             return Ok(false);
         };
         let live = state.pending + state.dead > 0;
-        if live && !pays(size, pending, oldest, &state, reason) {
+        if live && !pays(&kept, oldest, &state, reason) {
             return Ok(false);
         }
         // Dead letters that are too much by themselves go with their segment.
@@ -189,27 +197,22 @@ impl Inner {
         self.forget(number, kept_since).await
     }
 
-    /// Bytes of the events that are pending, each once; more than that where the journal is not too large anyway.
-    async fn pending_size(&self, size: u64) -> Result<u64, VerbError> {
-        if size <= self.retention.max_size {
-            return Ok(self.hub.pending_bytes());
-        }
-        let counted = || {
-            self.pending_counted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
+    /// What all segments hold.
+    async fn kept(&self) -> Result<Kept, VerbError> {
+        let needed = || self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = needed().clone();
+        let now = self.ask(move |book| segments::needed(book, &known)).await?;
+        let kept = Kept {
+            size: self.journal.size_bytes(),
+            pending: now.values().map(|needed| needed.pending_bytes).sum(),
+            live: now.values().map(|needed| needed.live_bytes).sum(),
         };
-        let known = counted().clone();
-        let now = self
-            .ask(move |book| segments::pending(book, &known))
-            .await?;
-        let size = now.values().map(|(bytes, _)| bytes).sum();
-        *counted() = now;
-        Ok(size)
+        *needed() = now;
+        Ok(kept)
     }
 
     /// Why a segment may go, but for what of it is needed still.
-    fn reason(&self, retained: u64, state: &SegmentState, now: Timestamp) -> Option<Reason> {
+    fn reason(&self, kept: &Kept, state: &SegmentState, now: Timestamp) -> Option<Reason> {
         if self.health() == Health::Full {
             return Some(Reason::Full);
         }
@@ -220,6 +223,7 @@ impl Inner {
         }
         let remembered = state.given_at;
         let remembered = remembered.is_some_and(|at| now.since(at) < self.retention.dedup_window);
+        let retained = kept.size.saturating_sub(kept.pending);
         (retained > self.retention.max_size && !remembered).then_some(Reason::Size)
     }
 
@@ -231,7 +235,7 @@ impl Inner {
             let find =
                 move |book: &Connection| segments::live(book, segment, dead_since, after, MOVE_MAX);
             let mut events = by_event(self.ask(find).await?);
-            cut(&mut events);
+            cut(&mut events, self.journal.group_max() / 6);
             let Some(last) = events.keys().next_back().copied() else {
                 return Ok(all_moved);
             };
@@ -377,11 +381,12 @@ fn by_event(live: Vec<Live>) -> Events {
 }
 
 /// Leaves as many events as are copied at a time, at least one.
-fn cut(events: &mut Events) {
+fn cut(events: &mut Events, bytes_max: u64) {
     let mut bytes = 0;
     let end = events.iter().skip(1).find(|(_, live)| {
-        bytes += live.first().map_or(0, |live| u64::from(live.place.length));
-        bytes > MOVE_BYTES_MAX
+        let length = live.first().map_or(0, |live| live.place.length);
+        bytes += u64::from(length);
+        bytes > bytes_max
     });
     if let Some(end) = end.map(|(seq, _)| *seq) {
         events.split_off(&end);
@@ -396,18 +401,15 @@ fn is_claimed(claims: &[Claim], live: &Live) -> bool {
     live.death.is_some() || of_queue.is_none_or(|claim| claim.seqs().contains(&live.seq))
 }
 
-/// Whether copying what is needed of a segment frees enough.
-fn pays(
-    size: u64,
-    pending: u64,
-    oldest: SegmentInfo,
-    state: &SegmentState,
-    reason: Reason,
-) -> bool {
+/// Whether copying what is needed of a segment frees enough. Both pending and dead count: else what fills segments would
+/// be copied again and again.
+fn pays(kept: &Kept, oldest: SegmentInfo, state: &SegmentState, reason: Reason) -> bool {
     // On a full disk there is room for little.
     match reason {
         Reason::Full => state.live_bytes <= oldest.bytes / 16,
-        Reason::Age | Reason::Size => state.live_bytes <= oldest.bytes / 4 || pending <= size / 3,
+        Reason::Age | Reason::Size => {
+            state.live_bytes <= oldest.bytes / 4 || kept.live <= kept.size / 3
+        }
     }
 }
 

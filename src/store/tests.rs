@@ -185,6 +185,23 @@ async fn a_backlog_beyond_every_bound_is_delivered_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn above_max_pending_no_event_is_accepted() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        max_pending: 1_000,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let a = running.named("a");
+    running.accept(vec![event(&"x".repeat(1_001), &[a])]).await;
+    let refused = running.store.accept(vec![event("x", &[a])]).await;
+    assert!(matches!(refused, Err(AcceptError::Pending)), "{refused:?}");
+    running.drain(a).await;
+    running.accept(vec![event("x", &[a])]).await;
+    running.close().await;
+}
+
+#[tokio::test]
 async fn beyond_max_pending_a_delivery_is_dead_and_others_still_get_the_event() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());

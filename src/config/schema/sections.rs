@@ -166,7 +166,7 @@ fn store() -> Map<String, Value> {
         (
             "max_size",
             key(
-                "What all that may take; beyond it delivered and cancelled ones go before their time, then dead ones.",
+                "What all that may take beside pending events; beyond it delivered and cancelled ones go before their time, then dead ones.",
                 size(),
                 json!("4GiB"),
             ),

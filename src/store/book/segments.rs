@@ -27,8 +27,16 @@ pub(in crate::store) struct SegmentState {
     pub(in crate::store) given_at: Option<Timestamp>,
 }
 
-/// Bytes of the pending events of each segment, and how many deliveries were pending when they were counted.
-pub(in crate::store) type PendingSizes = HashMap<u32, (u64, u64)>;
+/// What of a segment is needed still, each event once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Needed {
+    /// Bytes of the events with a pending delivery.
+    pub(in crate::store) pending_bytes: u64,
+    /// Bytes of these and of the events with a dead letter.
+    pub(in crate::store) live_bytes: u64,
+    /// How many deliveries were pending, and how many dead, when the bytes were counted.
+    counts: (u64, u64),
+}
 
 /// A delivery that is needed although its segment goes.
 #[derive(Debug, Clone, Copy)]
@@ -91,31 +99,43 @@ pub(in crate::store) fn state(
     })
 }
 
-/// Counts the bytes of the pending events of all segments, each event once, where `known` is out of date.
-pub(in crate::store) fn pending(
+/// What is needed of each segment. Those with as many pending and dead deliveries as in `known` are not counted again, as
+/// that may take long: replays can make their bytes differ a little.
+pub(in crate::store) fn needed(
     connection: &Connection,
-    known: &PendingSizes,
-) -> Result<PendingSizes> {
-    let mut statement =
-        connection.prepare_cached("SELECT segment, pending FROM segments WHERE pending > 0")?;
-    let mut bytes = connection.prepare_cached(
-        "SELECT coalesce(sum(length), 0) FROM (SELECT DISTINCT seq, length FROM pending WHERE segment = ?1)",
+    known: &HashMap<u32, Needed>,
+) -> Result<HashMap<u32, Needed>> {
+    let mut segments = connection.prepare_cached(
+        "SELECT segment, pending, dead FROM segments WHERE pending > 0 OR dead > 0",
     )?;
-    let segments = statement.query_map([], |row| Ok((row.get(0)?, nat(row.get(1)?))))?;
-    let counted = segments.map(|found| {
-        let (segment, pending) = found?;
-        let known = known.get(&segment).filter(|(_, then)| *then == pending);
-        let bytes = match known {
-            Some((bytes, _)) => *bytes,
-            None => bytes.query_row([segment], |row| row.get(0).map(nat))?,
+    let mut bytes = connection.prepare_cached(
+        "SELECT (SELECT coalesce(sum(length), 0) FROM (SELECT DISTINCT seq, length FROM pending WHERE segment = ?1)),
+         (SELECT coalesce(sum(length), 0) FROM (SELECT seq, length FROM pending WHERE segment = ?1
+          UNION SELECT seq, length FROM dead WHERE segment = ?1))",
+    )?;
+    let counts = segments.query_map([], |row| {
+        Ok((row.get(0)?, (nat(row.get(1)?), nat(row.get(2)?))))
+    })?;
+    let needed = counts.map(|found| {
+        let (segment, counts) = found?;
+        let known = known.get(&segment).filter(|known| known.counts == counts);
+        let needed = match known {
+            Some(known) => *known,
+            None => bytes.query_row([segment], |row| {
+                Ok(Needed {
+                    pending_bytes: nat(row.get(0)?),
+                    live_bytes: nat(row.get(1)?),
+                    counts,
+                })
+            })?,
         };
-        Ok((segment, (bytes, pending)))
+        Ok((segment, needed))
     });
-    counted.collect()
+    needed.collect()
 }
 
-/// The deliveries of a segment that are pending, or died since `dead_since`, of the next `limit` events that have such,
-/// in order.
+/// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last of
+/// their events, in the order of events.
 pub(in crate::store) fn live(
     connection: &Connection,
     segment: u32,
@@ -128,7 +148,7 @@ pub(in crate::store) fn live(
     let upto: Option<i64> = connection
         .prepare_cached(
             "SELECT max(seq) FROM (SELECT seq FROM pending WHERE segment = ?1 AND seq > ?3
-             UNION SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 ORDER BY 1 LIMIT ?4)",
+             UNION ALL SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 ORDER BY 1 LIMIT ?4)",
         )?
         .query_row(params![segment, since, after, limit], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(&format!(

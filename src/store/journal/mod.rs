@@ -304,6 +304,11 @@ impl<T: Send + 'static> Journal<T> {
         self.shared.end()
     }
 
+    /// Bytes that what is appended at once may have.
+    pub(crate) fn group_max(&self) -> u64 {
+        u64::try_from(self.shared.bounds.group).unwrap_or(u64::MAX)
+    }
+
     /// Bytes of all segment files.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.shared.segments.size_bytes()
