@@ -34,6 +34,11 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(in crate::store) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Whether bodies may still be kept in memory ahead of their turn.
     pub(in crate::store) fn above_half(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.limit / 2

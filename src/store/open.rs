@@ -70,7 +70,7 @@ impl Inner {
         expect_in_place(&hub, &options.path)?;
         let dedup = dedup(&start, &options);
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
-        let key = start.head.key;
+        let key = start.key;
         let intake = Intake::new(next_seq, key, dedup);
         let replays = Replays::new(std::mem::take(&mut start.jobs));
         let names = names(start, &hub);

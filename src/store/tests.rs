@@ -185,6 +185,37 @@ async fn a_backlog_beyond_every_bound_is_delivered_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn queues_that_ask_the_book_at_once_share_what_memory_there_is() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        memory_budget: 10_000,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let numbers: Vec<_> = (0..40).map(|n| running.named(&format!("s{n}"))).collect();
+    let events = (0..100).map(|n| event(&n.to_string(), &numbers));
+    running.accept(events.collect()).await;
+    running.close().await;
+    let running = setup.open(folder.path());
+    let queues: Vec<_> = numbers.iter().map(|n| running.store.queue(*n)).collect();
+    // None is answered before all have asked.
+    let book = &running.store.0.hub.book;
+    let (go_on, wait) = std::sync::mpsc::sync_channel(1);
+    drop(book.ask(move |_| Ok(wait.recv().ok())));
+    let mut leases = Vec::new();
+    for queue in &queues {
+        queue.take(1, &mut leases);
+    }
+    go_on.send(()).unwrap();
+    book.ask(|_| Ok(())).await.unwrap();
+    // One may be answered in full before it is known that this was too much.
+    let most = 10_000 + 100 * 112 + 40 * 16 * 112;
+    let used = running.store.0.hub.budget.used();
+    assert!((10_000..=most).contains(&used), "{used}");
+    running.close().await;
+}
+
+#[tokio::test]
 async fn above_max_pending_no_event_is_accepted() {
     let folder = tempdir().unwrap();
     let setup = Setup {

@@ -574,4 +574,5 @@ async def main():
     return finish(NAME, chosen.seed, failures)
 
 
-sys.exit(asyncio.run(main()))
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -141,6 +141,17 @@ def parties(pipe, pem):
     asyncio.run(run())
 
 
+def full_pipe():
+    """A pipe that nobody reads and that takes nothing more."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, b"."):
+            pass
+    os.set_blocking(writing, True)
+    return reading, writing
+
+
 def raise_limit():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -214,7 +225,7 @@ async def main():
     resolv = os.path.join(attacked.folder, "resolv.conf")
     with open(resolv, "w") as file:
         file.write(f"nameserver {RESOLVER}\n")
-    reading, writing = os.pipe()  # that nobody reads
+    reading, writing = full_pipe()
     failures, stop, ratios, figures, lost, refused = [], asyncio.Event(), [], [], 0, 0
     try:
         calm.start()

@@ -114,7 +114,7 @@ impl<T: Send + 'static> Examination<'_, T> {
         if !faults.is_empty() {
             return Ok(Err(faults));
         }
-        let start = book.try_recover(self.journal, self.last_seq, self.now, self.nothing())?;
+        let start = self.bring_up(book)?;
         let mut fresh = Book::open_as_is(&self.fresh_path, book.key)?;
         // Nobody needs it after a power cut.
         fresh.connection.execute_batch("PRAGMA synchronous = OFF")?;
@@ -134,7 +134,7 @@ impl<T: Send + 'static> Examination<'_, T> {
     fn write_anew(&self, key: DedupKey, state: BookState) -> Result<Examined, BookError> {
         set_aside(self.path)?;
         let mut book = Book::open_as_is(self.path, key)?;
-        let start = book.try_recover(self.journal, self.last_seq, self.now, self.nothing())?;
+        let start = self.bring_up(&mut book)?;
         Ok(Examined {
             state,
             differences: Differences::default(),
@@ -142,12 +142,15 @@ impl<T: Send + 'static> Examination<'_, T> {
         })
     }
 
-    /// Given ids are of no interest here.
-    fn nothing(&self) -> Remembered {
-        Remembered {
+    /// Writes everything that the journal has; what memory would begin with then, but for given ids.
+    fn bring_up(&self, book: &mut Book) -> Result<Start, BookError> {
+        book.join(self.journal, self.last_seq)?;
+        book.catch_up(self.journal, &mut |_, _| {})?;
+        let nothing = Remembered {
             since: self.now,
             max: 0,
-        }
+        };
+        book.start(self.now, nothing)
     }
 
     fn remove_fresh(&self) -> Result<(), BookError> {

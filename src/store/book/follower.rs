@@ -210,10 +210,10 @@ pub(in crate::store) struct Follower<T> {
 }
 
 impl<T: Send + 'static> Follower<T> {
-    /// Takes a book that has been caught up.
+    /// Takes a book that memory began with: what the journal has by now is known.
     pub(in crate::store) fn new(book: Book, journal: Arc<Journal<T>>, hub: Arc<Hub>) -> Self {
         Self {
-            counted_upto: book.cursor,
+            counted_upto: journal.end(),
             book,
             journal,
             hub,
@@ -224,8 +224,8 @@ impl<T: Send + 'static> Follower<T> {
 
     /// The thread: until [`Inbox::stop`].
     pub(in crate::store) fn run(mut self) {
+        let mut stopped = false;
         loop {
-            let stopped = self.hub.book.wait(&mut self.commands);
             // What could not be done is not waited for again: nobody announces it a second time.
             while let Err(error) = self.turn() {
                 let has_room = self.bear(error);
@@ -237,6 +237,7 @@ impl<T: Send + 'static> Follower<T> {
             if stopped {
                 return;
             }
+            stopped = self.hub.book.wait(&mut self.commands);
         }
     }
 
@@ -285,13 +286,13 @@ impl<T: Send + 'static> Follower<T> {
                 queue,
                 after,
                 limit,
-            } => query::refill(connection, queue.number, *after, *limit)
+            } => query::refill(connection, queue.number, *after, self.affordable(*limit))
                 .map(|answer| queue.refilled(answer)),
             Command::DueRefill {
                 queue,
                 after,
                 limit,
-            } => query::due_refill(connection, queue.number, *after, *limit)
+            } => query::due_refill(connection, queue.number, *after, self.affordable(*limit))
                 .map(|answer| queue.due_refilled(answer)),
             Command::Followers {
                 queue,
@@ -310,6 +311,15 @@ impl<T: Send + 'static> Follower<T> {
             Command::Changed(_) => Ok(()),
         };
         result.map_err(|error| (command, error.into()))
+    }
+
+    /// How many of those that a queue asked for it gets: thousands of queues may have asked when there was memory for each.
+    fn affordable(&self, limit: usize) -> usize {
+        if self.hub.budget.exhausted() {
+            limit.min(self.hub.bounds.granted)
+        } else {
+            limit
+        }
     }
 
     /// Bears an error: damage is mended by writing the book anew, and the store fails only when nothing helps. Answers

@@ -12,6 +12,7 @@
 //!
 //! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
 
+mod ahead;
 mod apply;
 mod audit;
 pub(super) mod ended;
@@ -34,11 +35,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use ahead::Ahead;
 use apply::Round;
 pub(super) use examine::{Examined, examine};
 pub(super) use find::{Found, Standing};
 pub(super) use follower::{Command, Follower, Inbox};
-pub(super) use query::{Head, Subscription};
+pub(super) use query::Subscription;
 
 use crate::domain::{EventSeq, Timestamp};
 use crate::private;
@@ -172,7 +174,16 @@ impl Book {
         journal: &Journal<T>,
         applied: &mut dyn FnMut(Position, u32),
     ) -> Result<(), BookError> {
-        let end = journal.end();
+        self.catch_up_to(journal.end(), journal, applied)
+    }
+
+    /// The same of what stands before `end`, and perhaps some more.
+    fn catch_up_to<T: Send + 'static>(
+        &mut self,
+        end: Position,
+        journal: &Journal<T>,
+        applied: &mut dyn FnMut(Position, u32),
+    ) -> Result<(), BookError> {
         while self.cursor < end {
             let mut done = Vec::new();
             let cursor = self.apply_round(journal, end, &mut |position, length| {
@@ -234,8 +245,8 @@ impl Book {
         Ok(cursor)
     }
 
-    /// Applies everything the journal has and reads what memory begins with. A book that turns out to be damaged is
-    /// written anew.
+    /// Reads what memory begins with, also what the journal has that is not written here yet: that follows later, as far as
+    /// it is not needed before. A book that turns out to be damaged is written anew.
     ///
     /// `last_seq` is the last event of the journal.
     pub(super) fn recover<T: Send + 'static>(
@@ -287,6 +298,28 @@ impl Book {
         now: Timestamp,
         remembered: Remembered,
     ) -> Result<Start, BookError> {
+        self.join(journal, last_seq)?;
+        loop {
+            let behind = match Ahead::read(self, journal)? {
+                Err(position) => position,
+                // Due times are rows.
+                Ok(ahead) if now < ahead.last_time => journal.end(),
+                Ok(ahead) => {
+                    let mut start = self.start(now, remembered)?;
+                    ahead.add_to(&mut start, remembered);
+                    return Ok(start);
+                }
+            };
+            self.catch_up_to(behind, journal, &mut |_, _| {})?;
+        }
+    }
+
+    /// Makes sure that the cursor lies in this journal.
+    fn join<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+    ) -> Result<(), BookError> {
         let before = query::head(&self.connection)?;
         if before.last_seq > last_seq {
             return Err(BookError::Foreign);
@@ -295,7 +328,11 @@ impl Book {
             self.cursor = journal.end();
             query::pull_cursor(&self.connection, self.cursor)?;
         }
-        self.catch_up(journal, &mut |_, _| {})?;
+        Ok(())
+    }
+
+    /// What memory begins with, as far as it is written here.
+    fn start(&self, now: Timestamp, remembered: Remembered) -> Result<Start, BookError> {
         let head = query::head(&self.connection)?;
         if now < head.last_time {
             let moved = query::pull_due_times(&self.connection, now)?;
@@ -305,7 +342,7 @@ impl Book {
             );
         }
         Ok(Start {
-            head,
+            key: head.key,
             subscriptions: query::subscriptions(&self.connection)?,
             given_ids: query::given_ids(&self.connection, remembered.since, remembered.max)?,
             jobs: query::jobs(&self.connection)?,
@@ -325,7 +362,8 @@ pub(super) struct Remembered {
 /// What memory begins with.
 #[derive(Debug)]
 pub(super) struct Start {
-    pub(super) head: Head,
+    /// What given ids are hashed with.
+    pub(super) key: DedupKey,
     pub(super) subscriptions: Vec<Subscription>,
     /// The hashes of given ids with sequence and time of acceptance, oldest first.
     pub(super) given_ids: Vec<(u64, EventSeq, Timestamp)>,

@@ -20,7 +20,7 @@ pub(in crate::store) struct Head {
 }
 
 /// A subscription as the book has it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::store) struct Subscription {
     pub(in crate::store) number: SubscriptionNumber,
     /// None when damage took the record that names it.

@@ -1,10 +1,11 @@
 //! What the book knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::query::{ENDED_ENTRY, ENTRY, entry};
+use super::schema::create_segment;
 use super::{int, millis, nat};
 use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
@@ -75,12 +76,7 @@ pub(in crate::store) fn state(
     let dead: i64 = connection
         .prepare_cached("SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
         .query_row(params![segment, since], |row| row.get(0))?;
-    let live_bytes: i64 = connection
-        .prepare_cached(
-            "SELECT coalesce(sum(length), 0) FROM (SELECT seq, length FROM pending WHERE segment = ?1
-             UNION SELECT seq, length FROM dead WHERE segment = ?1 AND dead_at >= ?2)",
-        )?
-        .query_row(params![segment, since], |row| row.get(0))?;
+    let (_, live_bytes) = bytes(connection, segment, dead_since)?;
     let last_of = |which: &str| {
         let sql =
             format!("SELECT accepted_at FROM events_{segment} {which} ORDER BY seq DESC LIMIT 1");
@@ -92,7 +88,7 @@ pub(in crate::store) fn state(
     Ok(SegmentState {
         pending: nat(pending),
         dead: nat(dead),
-        live_bytes: nat(live_bytes),
+        live_bytes,
         ended_at: (ended_at > i64::MIN).then(|| Timestamp::from_millis(ended_at)),
         accepted_at: last_of("")?,
         given_at: last_of("WHERE given IS NOT NULL")?,
@@ -108,11 +104,6 @@ pub(in crate::store) fn needed(
     let mut segments = connection.prepare_cached(
         "SELECT segment, pending, dead FROM segments WHERE pending > 0 OR dead > 0",
     )?;
-    let mut bytes = connection.prepare_cached(
-        "SELECT (SELECT coalesce(sum(length), 0) FROM (SELECT DISTINCT seq, length FROM pending WHERE segment = ?1)),
-         (SELECT coalesce(sum(length), 0) FROM (SELECT seq, length FROM pending WHERE segment = ?1
-          UNION SELECT seq, length FROM dead WHERE segment = ?1))",
-    )?;
     let counts = segments.query_map([], |row| {
         Ok((row.get(0)?, (nat(row.get(1)?), nat(row.get(2)?))))
     })?;
@@ -121,17 +112,50 @@ pub(in crate::store) fn needed(
         let known = known.get(&segment).filter(|known| known.counts == counts);
         let needed = match known {
             Some(known) => *known,
-            None => bytes.query_row([segment], |row| {
-                Ok(Needed {
-                    pending_bytes: nat(row.get(0)?),
-                    live_bytes: nat(row.get(1)?),
+            None => {
+                let always = Timestamp::from_millis(i64::MIN);
+                let (pending_bytes, live_bytes) = bytes(connection, segment, always)?;
+                Needed {
+                    pending_bytes,
+                    live_bytes,
                     counts,
-                })
-            })?,
+                }
+            }
         };
         Ok((segment, needed))
     });
     needed.collect()
+}
+
+/// Bytes of the events of a segment that are pending, and of those that are pending or dead since then: each event once.
+///
+/// There can be millions of deliveries of a few events: they are read from the index, and nothing is sorted.
+fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result<(u64, u64)> {
+    let pending: HashSet<i64> = connection
+        .prepare_cached("SELECT seq FROM pending WHERE segment = ?1")?
+        .query_map([segment], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    let dead: HashSet<i64> = connection
+        .prepare_cached("SELECT seq FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
+        .query_map(params![segment, millis(dead_since)], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    create_segment(connection, segment)?;
+    let mut lengths = connection.prepare(&format!(
+        "SELECT seq, length FROM events_{segment} UNION ALL SELECT seq, length FROM moved WHERE segment = ?1"
+    ))?;
+    let mut rows = lengths.query([segment])?;
+    let (mut of_pending, mut of_live) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let (seq, length) = (row.get(0)?, nat(row.get(1)?));
+        let is_pending = pending.contains(&seq);
+        of_pending += if is_pending { length } else { 0 };
+        of_live += if is_pending || dead.contains(&seq) {
+            length
+        } else {
+            0
+        };
+    }
+    Ok((of_pending, of_live))
 }
 
 /// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last of
