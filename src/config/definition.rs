@@ -5,7 +5,7 @@
 //! Invariant: no secret is in it. Of a secret it tells that it is set and the fingerprint, of a secret URL scheme and
 //! host, of a secret header value nothing. Those keys that only tell ([`READ_ONLY`]) are no fields of the file.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -19,7 +19,9 @@ use crate::config::reader::Fields;
 use crate::config::signature::{ALGORITHMS, ENCODINGS, KEY_FORMS};
 use crate::config::tls::VERSIONS;
 use crate::config::units::{written_duration, written_size};
-use crate::domain::{AutoDisable, Order, RateLimit, Retry, RetryForm, Secret, WhenStuck};
+use crate::domain::{
+    AutoDisable, Order, RateLimit, Retry, RetryForm, Secret, SubscriptionName, WhenStuck,
+};
 use crate::egress::TlsVersion;
 use crate::matching::{Condition, Expression};
 use crate::signing::{CustomHmacOptions, Scheme};
@@ -27,21 +29,35 @@ use crate::signing::{CustomHmacOptions, Scheme};
 /// The keys of a definition that only tell, and cannot be set.
 pub const READ_ONLY: [&str; 3] = ["url_is_secret", "secret_set", "secret_fingerprint"];
 
-/// All fields of a subscription, kept as JSON text: as a map they would take ten times the memory, for every subscription.
+/// All fields of a subscription. Of the thousands there may be each keeps only what it has other than a plain one, as JSON
+/// text: as a map it would take ten times the memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Definition(Arc<str>);
+
+/// The fields of a subscription of which the file says nothing.
+static PLAIN: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    let plain = SubscriptionName::known("plain").map(Subscription::named);
+    plain.map_or_else(
+        |_| Map::new(),
+        |plain| definition(&plain, &Written::default()),
+    )
+});
 
 impl Definition {
     /// The fields, in the order of their documentation.
     #[must_use]
     pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = PLAIN.clone();
         // It was made from a map; only that of the default is none.
-        serde_json::from_str(&self.0).unwrap_or_default()
+        let own: Map<String, Value> = serde_json::from_str(&self.0).unwrap_or_default();
+        fields.extend(own);
+        fields
     }
 }
 
 impl From<Map<String, Value>> for Definition {
-    fn from(fields: Map<String, Value>) -> Self {
+    fn from(mut fields: Map<String, Value>) -> Self {
+        fields.retain(|key, value| PLAIN.get(key) != Some(value));
         Self(Value::Object(fields).to_string().into())
     }
 }

@@ -53,7 +53,8 @@ pub(super) async fn attempt(
     lease: Lease,
     epoch: Epoch,
 ) -> Result<(), StoreError> {
-    let (outcome, asked) = make(&settings, lease.event(), lane.clock.as_ref()).await;
+    // Boxed: what a request takes is given back before its outcome is written.
+    let (outcome, asked) = Box::pin(make(&settings, lease.event(), lane.clock.as_ref())).await;
     if asked.is_own_lack {
         return put_off(lane, &outcome, lease).await;
     }

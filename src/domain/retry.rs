@@ -1,5 +1,6 @@
 //! Retry arithmetic: when the next attempt is due, or that there is none.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::domain::DeadReason;
@@ -14,8 +15,8 @@ pub struct Retry {
 /// The pauses between attempts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RetryForm {
-    /// These; none of them for one attempt only.
-    Schedule(Vec<Duration>),
+    /// These; none of them for one attempt only. Shared by the thousands of subscriptions that may have the same.
+    Schedule(Arc<[Duration]>),
     /// Growing ones.
     Exponential {
         /// The first.
@@ -47,8 +48,11 @@ impl Retry {
     /// The pauses of the `standard` schedule, that of Standard Webhooks 1.0 ("Delivery retries").
     #[must_use]
     pub fn standard() -> Self {
-        let pauses = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
-        Self::schedule(pauses.into_iter().map(Duration::from_secs).collect())
+        static STANDARD: LazyLock<Retry> = LazyLock::new(|| {
+            let pauses = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
+            Retry::schedule(pauses.into_iter().map(Duration::from_secs).collect())
+        });
+        STANDARD.clone()
     }
 
     /// One attempt only.
@@ -61,7 +65,7 @@ impl Retry {
     #[must_use]
     pub fn schedule(pauses: Vec<Duration>) -> Self {
         Self {
-            form: RetryForm::Schedule(pauses),
+            form: RetryForm::Schedule(pauses.into()),
             jitter: Self::DEFAULT_JITTER,
         }
     }

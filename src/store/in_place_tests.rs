@@ -33,6 +33,12 @@ fn path_of(store: &Path, file: &str) -> PathBuf {
     segments.max().unwrap()
 }
 
+/// What it says, and its causes.
+fn text_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect()
+}
+
 /// Accepts until that fails, which it has to soon.
 async fn failure_of(running: &Running, number: SubscriptionNumber) -> AcceptError {
     let failed = async {
@@ -66,15 +72,27 @@ async fn what_is_removed_or_replaced_fails_the_store() {
             }
             let error = failure_of(&running, number).await;
             assert!(matches!(error, AcceptError::Failed(_)), "{file}: {error}");
-            let mut text = String::new();
-            let mut cause: Option<&dyn std::error::Error> = Some(&error);
-            while let Some(error) = cause {
-                text.push_str(&error.to_string());
-                cause = error.source();
-            }
+            let text = text_of(&error);
             assert!(text.contains("was removed or replaced"), "{file}: {text}");
             assert!(text.contains(&path.display().to_string()), "{file}: {text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn it_is_noticed_also_while_nothing_is_written() {
+    for file in FILES {
+        let root = tempdir().unwrap();
+        let folder = root.path().join("store");
+        let running = Setup::default().open(&folder);
+        let number = running.named("a");
+        running.accept(vec![event("kept", &[number])]).await;
+        fs::rename(path_of(&folder, file), root.path().join("aside")).unwrap();
+        let noticed = running.store.0.hub.failure.raised();
+        let noticed = tokio::time::timeout(Duration::from_secs(20), noticed);
+        let error = noticed.await.expect("it is noticed");
+        let text = text_of(&error);
+        assert!(text.contains("was removed or replaced"), "{file}: {text}");
     }
 }
 
@@ -119,12 +137,7 @@ async fn a_link_or_a_pipe_in_the_place_of_a_file_is_refused_by_name() {
         symlink(&target, &path).unwrap();
         let before = fs::read(&target).unwrap();
         let error = Setup::default().try_open(&folder).map(drop).unwrap_err();
-        let mut text = String::new();
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(error) = cause {
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
+        let text = text_of(&error);
         assert!(text.contains("is a link"), "{file}: {text}");
         assert!(text.contains(&path.display().to_string()), "{file}: {text}");
         assert_eq!(fs::read(&target).unwrap(), before, "{file}");

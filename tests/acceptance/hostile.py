@@ -181,16 +181,16 @@ class Healthy(Sender):
         return super().next_event()
 
 
-async def attack(relay, stop):
-    """Events for the hostile endpoints and for the costly filters, as their application would post them."""
+async def attack(relay, stop, rate):
+    """Events for each of the hostile endpoints, one at a time, and each second some for the costly filters and a large one."""
     costly = json.dumps({"type": "costly", "t": "".join(random.choice("01") for _ in range(16_000)), "l": ["ab" * 50] * 500}).encode()
     large = json.dumps({"type": "hostile", "data": "x" * 200_000}).encode()
     small = b'{"type":"hostile"}'
     for turn in itertools.count():
         if stop.is_set():
             return
-        await post_lines(relay.events, [small] * 20 + [costly] * 5 + ([large] if turn % 20 == 0 else []))
-        await asyncio.sleep(1)
+        await post_lines(relay.events, [small] + ([large] + [costly] * 5 if turn % rate == 0 else []))
+        await asyncio.sleep(1 / rate)
 
 
 async def one_turn(relay, receiver, chosen, label):
@@ -209,7 +209,7 @@ def p99(delays):
 
 
 async def main():
-    chosen = arguments(__doc__, minutes=30.0, clients=10_000, names=100, rate=500, slice=5.0, ratio=1.5, memory=256.0)
+    chosen = arguments(__doc__, minutes=30.0, clients=10_000, names=100, rate=500, hostile_rate=5, slice=5.0, ratio=1.5, memory=256.0)
     random.seed(chosen.seed)
     raise_limit()
     receiver = await Receiver().start()
@@ -238,7 +238,7 @@ async def main():
             await one_turn(relay, receiver, chosen, f"warm-{relay.events}")
         level = Level(attacked)
         here.send((attacked.events, chosen.clients))
-        attacking = asyncio.create_task(attack(attacked, stop))
+        attacking = asyncio.create_task(attack(attacked, stop, chosen.hostile_rate))
         await asyncio.to_thread(here.recv)
         end, turn, memory = time.monotonic() + 60 * chosen.minutes, 0, 0.0
         while time.monotonic() < end and attacked.process.poll() is None:

@@ -244,10 +244,13 @@ impl<T: Send + 'static> Journal<T> {
             active,
             next_group: recovered.next_group,
             last_seq: report.last_seq.0,
-            timers: Timers::default(),
+            timers: Timers {
+                place: Some(writer::now()),
+                ..Timers::default()
+            },
             reserve,
             in_place,
-            look_in_place_at: Some(writer::now()),
+            check_place_at: writer::now(),
         };
         writer.look_ahead()?;
         let spawned = std::thread::Builder::new()

@@ -25,6 +25,8 @@ pub(super) enum Task<T> {
     Sync(Forming<T>),
     /// Look whether there is space again; the buffers were not needed.
     Look(Forming<T>),
+    /// Look whether the store's files are in their place; the buffers were not needed.
+    CheckPlace(Forming<T>),
     /// End the active segment and go on in another one; the buffers were not needed.
     Seal(Forming<T>),
     /// Somebody else has broken the journal.
@@ -33,20 +35,24 @@ pub(super) enum Task<T> {
     End,
 }
 
-/// What the journal's thread has to do at some time even if nothing is appended: nothing when all is synced and there is
-/// space.
+/// What the journal's thread has to do at some time even if nothing is appended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Timers {
     /// Written bytes are to be synced.
     pub(super) sync: Option<Instant>,
     /// Space is to be looked for.
     pub(super) look: Option<Instant>,
+    /// It is to be looked whether the store's files are in their place.
+    pub(super) place: Option<Instant>,
 }
 
 impl Timers {
     /// How long until the next of them; none when the thread can sleep until it is woken.
     pub(super) fn left(self) -> Option<Duration> {
-        let next = [self.sync, self.look].into_iter().flatten().min();
+        let next = [self.sync, self.look, self.place]
+            .into_iter()
+            .flatten()
+            .min();
         next.map(|at| at.saturating_duration_since(now()))
     }
 }
@@ -178,6 +184,9 @@ impl<T> Shared<T> {
             }
             if is_due(timers.look) {
                 return Task::Look(spare);
+            }
+            if is_due(timers.place) {
+                return Task::CheckPlace(spare);
             }
             let linger = state.forming.lingers();
             state.sleep = if linger.is_some() {

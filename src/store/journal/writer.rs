@@ -17,8 +17,10 @@ use crate::store::journal::shared::{SPACE_CHECK, Shared, Task, Timers, is_due};
 use crate::store::journal::{Committed, Group, JournalError, Place, Position};
 use crate::store::reserve::{Room, is_no_space};
 
-/// How often it is looked whether the store's files are still in their place, while groups are written.
-const IN_PLACE_CHECK: Duration = Duration::from_millis(100);
+/// How often it is looked whether the store's files are still in their place, while groups are written, …
+const PLACE_CHECK: Duration = Duration::from_millis(100);
+/// … and while there are none.
+const IDLE_PLACE_CHECK: Duration = Duration::from_millis(800);
 
 /// What the journal's thread owns.
 pub(super) struct Writer<T, S> {
@@ -32,8 +34,8 @@ pub(super) struct Writer<T, S> {
     pub(super) reserve: Option<Arc<dyn Room>>,
     /// What else is to be in its place.
     pub(super) in_place: Option<Arc<InPlace>>,
-    /// When that is looked at next.
-    pub(super) look_in_place_at: Option<Instant>,
+    /// When that is looked at with the next group.
+    pub(super) check_place_at: Instant,
 }
 
 /// Why a group was not written.
@@ -51,6 +53,10 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
                 Task::Write(forming) => self.write(forming),
                 Task::Sync(unused) => self.sync().map(|()| unused),
                 Task::Look(unused) => Ok(unused),
+                Task::CheckPlace(unused) => self
+                    .check_place()
+                    .map(|()| unused)
+                    .map_err(|error| JournalError::io("write", self.active.number, error)),
                 Task::Seal(unused) => self.seal().map(|()| unused),
                 Task::Fail(error) => return self.fail(error, Vec::new()),
                 Task::End => {
@@ -243,7 +249,9 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         Ok(())
     }
 
-    fn check_in_place(&self) -> io::Result<()> {
+    fn check_place(&mut self) -> io::Result<()> {
+        self.check_place_at = now() + PLACE_CHECK;
+        self.timers.place = Some(now() + IDLE_PLACE_CHECK);
         if let Some(in_place) = &self.in_place {
             in_place.check()?;
         }
@@ -274,10 +282,9 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         if sync {
             self.active.file.sync()?;
         }
-        if is_due(self.look_in_place_at) {
+        if self.check_place_at <= now() {
             // Before it is reported: what stands in a file that was removed is not stored.
-            self.check_in_place()?;
-            self.look_in_place_at = Some(now() + IN_PLACE_CHECK);
+            self.check_place()?;
         }
         Ok(sync)
     }

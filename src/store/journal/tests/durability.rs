@@ -98,17 +98,22 @@ fn what_is_only_written_is_synced_by_itself_within_a_second_if_relaxed() {
 }
 
 #[test]
-fn no_timer_runs_once_all_is_synced_and_there_is_space() {
+fn the_thread_sleeps_until_the_next_timer() {
     assert_eq!(Timers::default().left(), None);
     let soon = writer::now() + Duration::from_secs(5);
+    let none = Timers::default();
     for timers in [
         Timers {
             sync: Some(soon),
-            look: None,
+            ..none
         },
         Timers {
-            sync: None,
             look: Some(soon),
+            ..none
+        },
+        Timers {
+            place: Some(soon),
+            ..none
         },
     ] {
         let left = timers.left().unwrap();
