@@ -7,8 +7,8 @@
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::edit::secrets::is_of_ours;
@@ -16,6 +16,10 @@ use crate::config::edit::swap::{TEMPORARY, replace};
 use crate::config::edit::{EditError, Edited};
 use crate::config::load::Loaded;
 use crate::domain::Secret;
+use crate::private;
+
+/// The most bytes of a note that are read: thousands of names.
+const NOTE_BYTES_MAX: u64 = 1 << 20;
 
 /// What an edit writes.
 #[derive(Debug)]
@@ -114,8 +118,9 @@ impl Note {
 
     /// Removes what an edit that was killed has left, if the configuration does not name it.
     fn settle(&self, write: &Write) -> io::Result<()> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
+        let mut text = String::new();
+        match private::open(&self.path, OpenOptions::new().read(true)) {
+            Ok(file) => file.take(NOTE_BYTES_MAX).read_to_string(&mut text)?,
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -138,8 +143,9 @@ impl Note {
     fn write(&self, names: &[&OsStr]) -> io::Result<()> {
         make_folder(&self.folder)?;
         let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&self.path)?;
+        // Truncated once it is known to be ours.
+        let mut file = private::open(&self.path, options.write(true).create(true).truncate(false))?;
+        file.set_len(0)?;
         for name in names {
             file.write_all(name.as_encoded_bytes())?;
             file.write_all(b"\n")?;
@@ -171,12 +177,7 @@ impl Made {
     fn write(&mut self, path: &Path, secret: &Secret) -> io::Result<()> {
         let folder = path.parent().unwrap_or(path);
         make_folder(folder)?;
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = private::open(path, OpenOptions::new().write(true).create_new(true))?;
         self.0.push(path.to_path_buf());
         file.write_all(secret.expose())?;
         file.sync_all()?;
@@ -216,6 +217,8 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 pub(super) fn refused(path: &Path, error: &io::Error) -> EditError {
     let path = path.display();
     let reason = match error.kind() {
+        // Our own word for what is there.
+        _ if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only".to_owned(),
         io::ErrorKind::PermissionDenied => "the relay may not write there".to_owned(),
         io::ErrorKind::ResourceBusy => {

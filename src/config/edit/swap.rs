@@ -24,6 +24,7 @@ use rustix::io::Errno;
 
 use crate::config::edit::EditError;
 use crate::config::edit::commit::refused;
+use crate::config::file;
 use crate::config::load::MAX_BYTES;
 use crate::domain::Secret;
 
@@ -192,8 +193,7 @@ struct Version {
 
 impl Version {
     fn read(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        let (file, metadata) = file::open(path).map_err(io::Error::other)?;
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
         let mut bytes = Vec::new();
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -3,7 +3,8 @@
 use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
@@ -183,6 +184,54 @@ fn an_edit_that_changes_nothing_writes_nothing() {
     );
 }
 
+/// Where an edit notes the files that it makes.
+fn note(place: &Place) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    place.path.canonicalize().unwrap().hash(&mut hasher);
+    let name = format!(".sidehook-{:016x}", hasher.finish());
+    place.path("secrets").join(name)
+}
+
+fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_file_neither_blocks_an_edit_nor_is_replaced() {
+    let place = Place::new(TEXT);
+    let edited = place.prepare("a", title("mine")).unwrap();
+    std::fs::remove_file(&place.path).unwrap();
+    make_pipe(&place.path);
+    let said = refusal(edited.commit());
+    assert!(said.contains("expected a regular file"), "{said}");
+    let there = std::fs::symlink_metadata(&place.path).unwrap();
+    assert!(there.file_type().is_fifo());
+    assert_eq!(place.others(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pipe_or_a_link_in_the_place_of_the_note_is_refused_by_name() {
+    let place = Place::with_secrets("  a: {url: https://a.example.com/, events: [x]}\n");
+    let target = place.path("target");
+    std::fs::write(&target, "theirs").unwrap();
+    std::fs::create_dir(place.path("secrets")).unwrap();
+    for what in ["is no regular file", "is a link"] {
+        if what == "is a link" {
+            symlink(&target, note(&place)).unwrap();
+        } else {
+            make_pipe(&note(&place));
+        }
+        let edited = place
+            .prepare("a", patch(json!({"secret": super::SECRET})))
+            .unwrap();
+        let said = refusal(edited.commit());
+        assert!(said.contains(what), "{said}");
+        assert_eq!(std::fs::read(&target).unwrap(), b"theirs");
+        std::fs::remove_file(note(&place)).ok();
+    }
+}
+
 #[test]
 fn files_of_secrets_of_a_killed_edit_go_with_the_next() {
     let place = Place::with_secrets("  a: {url: https://a.example.com/, events: [x]}\n");
@@ -195,14 +244,11 @@ fn files_of_secrets_of_a_killed_edit_go_with_the_next() {
     for name in [orphan, "c-0123456789abcdef", "mine"] {
         std::fs::write(place.path("secrets").join(name), "x").unwrap();
     }
-    let mut hasher = DefaultHasher::new();
-    place.path.canonicalize().unwrap().hash(&mut hasher);
-    let note = format!(".sidehook-{:016x}", hasher.finish());
     let names = format!(
         "{orphan}\n{}\nmine\n../config.yaml\ngone-0123456789abcdef\n",
         named[0]
     );
-    std::fs::write(place.path("secrets").join(note), names).unwrap();
+    std::fs::write(note(&place), names).unwrap();
     place.edit("a", title("x")).unwrap();
     let mut left = vec![
         named[0].clone(),
