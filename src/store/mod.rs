@@ -215,6 +215,7 @@ struct Inner {
     standing_from: AtomicU32,
     /// What is needed of each segment, as [`retention`] counted it last.
     needed: Mutex<HashMap<u32, Needed>>,
+    rotation: Mutex<retention::Rotation>,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.

@@ -90,6 +90,7 @@ impl Inner {
             opened_at: now,
             standing_from: AtomicU32::new(0),
             needed: Mutex::default(),
+            rotation: Mutex::default(),
             metrics,
             book_path,
             added: Notify::new(),

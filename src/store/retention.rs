@@ -5,7 +5,7 @@
 //! without its pending events, each counted once however many of its deliveries are pending. An event with a given id
 //! does not go by size while the id is remembered. What is pending, or dead and not old enough, is never removed: when
 //! it keeps a segment that is otherwise done, it is copied to the end of the journal ([`Moved`]), if that is little, or
-//! if much more is removed by it. Only when dead letters alone are more than `max_size` do the oldest of them go before
+//! if much of the journal is not needed ([`Inner::rotates`]). Only when dead letters alone are more than `max_size` do the oldest of them go before
 //! their time.
 //!
 //! In this order, so that a crash leaves nothing half done: copies on the disk and in the book, what every segment needs
@@ -59,25 +59,23 @@ pub struct Retention {
     pub dedup_window: Duration,
 }
 
-/// Why a segment may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// All of it is old enough.
-    Age,
-    /// The journal is larger than it may be.
-    Size,
-    /// The disk is full.
-    Full,
-}
-
-/// Bytes of all segments, and of the events in them that are needed still, each once.
-#[derive(Debug, Clone, Copy)]
+/// Bytes of all segments, and the share of them that the events take that are needed still.
+#[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     size: u64,
-    /// Of events with a pending delivery.
+    /// That of events with a pending delivery.
     pending: u64,
-    /// Of these, and of events with a dead letter.
+    /// That of these, and of events with a dead letter.
     live: u64,
+}
+
+/// Copying all that is needed, segment by segment.
+#[derive(Debug, Default)]
+pub(super) struct Rotation {
+    /// The last segment that takes part, while it is under way.
+    upto: Option<u32>,
+    /// Bytes of the journal when the last one had ended.
+    left: u64,
 }
 
 impl Inner {
@@ -171,25 +169,41 @@ impl Inner {
             return Ok(false);
         };
         let now = self.hub.clock.steady();
-        let dead_since = before(now, self.retention.dead);
         let number = oldest.number;
-        let state = self
-            .ask(move |book| segments::state(book, number, dead_since))
-            .await?;
-        let kept = self.kept().await?;
-        let Some(reason) = self.reason(&kept, &state, now) else {
-            return Ok(false);
+        let state_since = |since| self.ask(move |book| segments::state(book, number, since));
+        let mut kept_since = before(now, self.retention.dead);
+        let mut state = state_since(kept_since).await?;
+        let is_full = self.health() == Health::Full;
+        let is_aged = self.is_aged(&state, now);
+        let max_size = self.retention.max_size;
+        // What all segments hold takes long to count: only where it matters.
+        let kept = if !is_full && (is_aged || self.journal.size_bytes() > max_size) {
+            self.kept().await?
+        } else {
+            Kept::default()
         };
-        let live = state.pending + state.dead > 0;
-        if live && !pays(&kept, oldest, &state, reason) {
+        let is_too_large =
+            kept.size.saturating_sub(kept.pending) > max_size && !self.is_remembered(&state, now);
+        if !(is_full || is_aged || is_too_large) {
             return Ok(false);
         }
+        let mut needed = kept.live;
         // Dead letters that are too much by themselves go with their segment.
-        let dead_too = reason == Reason::Size && {
-            let dead = self.ask(segments::dead_bytes).await?;
-            dead > self.retention.max_size
+        if is_too_large && kept.live.saturating_sub(kept.pending) > max_size {
+            (kept_since, needed) = (now, kept.pending);
+            state = state_since(kept_since).await?;
+        }
+        let live = state.pending + state.dead > 0;
+        let pays = if is_full {
+            // There is room for little.
+            state.live_bytes <= oldest.bytes / 16
+        } else {
+            state.live_bytes <= oldest.bytes / 4
+                || self.rotates(number, kept.size, needed, is_too_large)
         };
-        let kept_since = if dead_too { now } else { dead_since };
+        if live && !pays {
+            return Ok(false);
+        }
         if live && !self.move_live(number, kept_since).await? {
             return Ok(false);
         }
@@ -202,29 +216,50 @@ impl Inner {
         let needed = || self.needed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = needed().clone();
         let now = self.ask(move |book| segments::needed(book, &known)).await?;
-        let kept = Kept {
-            size: self.journal.size_bytes(),
-            pending: now.values().map(|needed| needed.pending_bytes).sum(),
-            live: now.values().map(|needed| needed.live_bytes).sum(),
-        };
+        let mut kept = Kept::default();
+        for SegmentInfo { number, bytes, .. } in self.journal.segments() {
+            let events = now.get(&number).map(|needed| needed.bytes);
+            let events = events.unwrap_or_default();
+            kept.size += bytes;
+            kept.pending += share(bytes, events.pending, events.all);
+            kept.live += share(bytes, events.live, events.all);
+        }
         *needed() = now;
         Ok(kept)
     }
 
-    /// Why a segment may go, but for what of it is needed still.
-    fn reason(&self, kept: &Kept, state: &SegmentState, now: Timestamp) -> Option<Reason> {
-        if self.health() == Health::Full {
-            return Some(Reason::Full);
+    /// Whether this segment is copied however much of it is needed, so that those behind it come to the front: when half of
+    /// all is not needed, or a quarter where that is too large. Each is copied once, and not again before the journal has
+    /// grown by a quarter: else what is needed would be copied over and over.
+    fn rotates(&self, oldest: u32, size: u64, needed: u64, is_too_large: bool) -> bool {
+        let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upto) = rotation.upto {
+            if oldest <= upto {
+                return true;
+            }
+            *rotation = Rotation {
+                upto: None,
+                left: size,
+            };
         }
+        let has_grown = size >= rotation.left + rotation.left / 4;
+        let free = size.saturating_sub(needed);
+        let begins = has_grown && free >= if is_too_large { size / 4 } else { size / 2 };
+        rotation.upto = begins.then(|| self.journal.end().segment.saturating_sub(1));
+        begins
+    }
+
+    /// Whether everything in a segment that has ended did so long enough ago.
+    fn is_aged(&self, state: &SegmentState, now: Timestamp) -> bool {
         let ended = state.ended_at.or(state.accepted_at);
         let aged = ended.is_none_or(|at| now.since(at) >= self.retention.delivered);
-        if self.is_settled() && aged {
-            return Some(Reason::Age);
-        }
-        let remembered = state.given_at;
-        let remembered = remembered.is_some_and(|at| now.since(at) < self.retention.dedup_window);
-        let retained = kept.size.saturating_sub(kept.pending);
-        (retained > self.retention.max_size && !remembered).then_some(Reason::Size)
+        aged && self.is_settled()
+    }
+
+    /// Whether a given id of its events is remembered.
+    fn is_remembered(&self, state: &SegmentState, now: Timestamp) -> bool {
+        let last = state.given_at;
+        last.is_some_and(|at| now.since(at) < self.retention.dedup_window)
     }
 
     /// Copies what is needed of a segment to the end of the journal; whether all of it is there.
@@ -401,16 +436,10 @@ fn is_claimed(claims: &[Claim], live: &Live) -> bool {
     live.death.is_some() || of_queue.is_none_or(|claim| claim.seqs().contains(&live.seq))
 }
 
-/// Whether copying what is needed of a segment frees enough. Both pending and dead count: else what fills segments would
-/// be copied again and again.
-fn pays(kept: &Kept, oldest: SegmentInfo, state: &SegmentState, reason: Reason) -> bool {
-    // On a full disk there is room for little.
-    match reason {
-        Reason::Full => state.live_bytes <= oldest.bytes / 16,
-        Reason::Age | Reason::Size => {
-            state.live_bytes <= oldest.bytes / 4 || kept.live <= kept.size / 3
-        }
-    }
+/// The share of a segment's bytes that some of its events take.
+fn share(bytes: u64, some: u64, all: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(some) / u128::from(all.max(1));
+    u64::try_from(share).unwrap_or(bytes)
 }
 
 /// So long before a time.
@@ -426,3 +455,7 @@ fn system(error: io::Error) -> VerbError {
 #[cfg(test)]
 #[path = "retention_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "retention_size_tests.rs"]
+mod size_tests;

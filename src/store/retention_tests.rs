@@ -15,19 +15,19 @@ use crate::store::SubscriptionState;
 use crate::store::harness::*;
 use crate::store::retention::Retention;
 
-const DAY: Duration = Duration::from_secs(86_400);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 /// A store with segments so small that a few events fill one.
-struct World {
-    folder: TempDir,
-    clock: Arc<HandClock>,
-    setup: Setup,
-    running: Running,
+pub(super) struct World {
+    pub(super) folder: TempDir,
+    pub(super) clock: Arc<HandClock>,
+    pub(super) setup: Setup,
+    pub(super) running: Running,
 }
 
 impl World {
-    fn new(retention: Retention) -> Self {
+    pub(super) fn new(retention: Retention) -> Self {
         let folder = tempdir().unwrap();
         let clock = HandClock::at(NOW);
         let setup = Setup {
@@ -45,12 +45,12 @@ impl World {
         }
     }
 
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         self.restart_after(|_| ()).await
     }
 
     /// The same, with a book that has to be written anew.
-    async fn restart_without_book(self) -> Self {
+    pub(super) async fn restart_without_book(self) -> Self {
         let forget = |folder: &Path| fs::remove_file(folder.join("book.sqlite3")).unwrap();
         self.restart_after(forget).await
     }
@@ -63,7 +63,11 @@ impl World {
     }
 
     /// Accepts events one by one, with bodies of 4 KiB that begin with their number.
-    async fn post(&self, numbers: std::ops::Range<u32>, to: &[SubscriptionNumber]) -> Vec<EventId> {
+    pub(super) async fn post(
+        &self,
+        numbers: std::ops::Range<u32>,
+        to: &[SubscriptionNumber],
+    ) -> Vec<EventId> {
         let mut ids = Vec::new();
         for number in numbers {
             let body = format!("{number:<4096}");
@@ -80,27 +84,40 @@ impl World {
         ids
     }
 
-    fn segments(&self) -> Vec<String> {
+    pub(super) fn segments(&self) -> Vec<String> {
         files(&self.folder.path().join("journal"))
     }
 
     /// Bytes of the journal.
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let journal = self.folder.path().join("journal");
         let length = |name| fs::metadata(journal.join(name)).unwrap().len();
         self.segments().iter().map(length).sum()
     }
 
     /// Cleans, which has to come to an end.
-    async fn clean(&self) -> usize {
+    pub(super) async fn clean(&self) -> usize {
         let cleaned = timeout(MINUTE, self.running.store.0.clean()).await;
         cleaned.expect("it ends").unwrap()
     }
 
-    fn id(&self, event: EventId) -> DeliveryId {
+    pub(super) fn id(&self, event: EventId) -> DeliveryId {
         DeliveryId {
             event,
             subscription: "a".parse().unwrap(),
+        }
+    }
+
+    /// Lets as many deliveries of a subscription die.
+    pub(super) async fn die(&self, number: SubscriptionNumber, count: usize) {
+        let mut dead = 0;
+        while dead < count {
+            let leases = self.running.take(number, (count - dead).min(9)).await;
+            for lease in leases {
+                let next = Next::Dead(DeadReason::Exhausted);
+                self.running.settle(lease, next).await;
+                dead += 1;
+            }
         }
     }
 }
@@ -115,7 +132,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 /// The numbers that bodies begin with.
-fn numbers(bodies: &[bytes::Bytes]) -> Vec<u32> {
+pub(super) fn numbers(bodies: &[bytes::Bytes]) -> Vec<u32> {
     let texts = bodies.iter().map(|body| std::str::from_utf8(body).unwrap());
     texts.map(|text| text.trim().parse().unwrap()).collect()
 }
@@ -213,126 +230,6 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
     let world = world.restart().await;
     assert_eq!(world.running.store.queue(a).counts().dead, 0);
     world.running.close().await;
-}
-
-#[tokio::test]
-async fn size_removes_what_was_delivered_and_keeps_dead_letters_and_what_is_pending() {
-    let world = World::new(Retention {
-        max_size: 200 << 10,
-        dedup_window: MINUTE,
-        ..RETENTION
-    });
-    let (a, b) = (world.running.named("a"), world.running.named("b"));
-    world.post(0..2, &[a, b]).await;
-    let lease = world.running.take_one(a).await;
-    let next = Next::Dead(DeadReason::Exhausted);
-    world.running.settle(lease, next).await;
-    world.post(2..200, &[a]).await;
-    world.running.drain(a).await;
-    world.clock.advance(2 * MINUTE);
-    assert!(world.clean().await > 5);
-    let bytes = world.bytes();
-    assert!(bytes <= (200 << 10) + (2 * (64 << 10)), "{bytes}");
-    let world = world.restart_without_book().await;
-    assert_eq!(world.running.store.queue(a).counts().dead, 1);
-    assert_eq!(numbers(&world.running.drain(b).await), [0, 1]);
-    world.running.close().await;
-}
-
-#[tokio::test]
-async fn what_is_pending_many_times_makes_no_room_for_what_is_done() {
-    let world = World::new(Retention {
-        max_size: 200 << 10,
-        dedup_window: MINUTE,
-        ..RETENTION
-    });
-    let done = world.running.named("done");
-    let stuck: Vec<_> = (0..20)
-        .map(|number| world.running.named(&format!("stuck{number}")))
-        .collect();
-    // 80 KiB that are pending twenty times, then 800 KiB that are not.
-    world.post(0..20, &stuck).await;
-    world.post(20..220, &[done]).await;
-    world.running.drain(done).await;
-    world.clock.advance(2 * MINUTE);
-    assert!(world.clean().await > 5);
-    let bytes = world.bytes();
-    assert!(
-        bytes <= (80 << 10) + (200 << 10) + 2 * (64 << 10),
-        "{bytes}"
-    );
-    let world = world.restart_without_book().await;
-    for number in stuck {
-        assert_eq!(world.running.store.queue(number).counts().pending, 20);
-    }
-    world.running.close().await;
-}
-
-#[tokio::test]
-async fn small_events_with_many_deliveries_are_not_copied_again_and_again() {
-    let world = World::new(RETENTION);
-    let done = world.running.named("done");
-    let stuck: Vec<_> = (0..50)
-        .map(|number| world.running.named(&format!("stuck{number}")))
-        .collect();
-    for _ in 0..40 {
-        world.running.accept(vec![event("small", &stuck)]).await;
-    }
-    world.post(0..60, &[done]).await;
-    world.running.drain(done).await;
-    world.clock.advance(4 * DAY);
-    assert!(world.clean().await > 2);
-    let world = world.restart_without_book().await;
-    for number in stuck {
-        assert_eq!(world.running.store.queue(number).counts().pending, 40);
-    }
-    world.running.close().await;
-}
-
-#[tokio::test]
-async fn dead_letters_that_fill_segments_are_not_copied_again_and_again() {
-    let world = World::new(RETENTION);
-    let a = world.running.named("a");
-    world.post(0..80, &[a]).await;
-    let mut dead = 0;
-    while dead < 80 {
-        for lease in world.running.take(a, 9).await {
-            let next = Next::Dead(DeadReason::Exhausted);
-            world.running.settle(lease, next).await;
-            dead += 1;
-        }
-    }
-    world.clock.advance(4 * DAY);
-    assert!(world.clean().await < 4);
-    assert!(world.clean().await < 2);
-    let world = world.restart_without_book().await;
-    assert_eq!(world.running.store.queue(a).counts().dead, 80);
-    world.running.close().await;
-}
-
-#[tokio::test]
-async fn only_events_with_a_given_id_are_kept_beyond_the_size_while_it_is_remembered() {
-    for given in [false, true] {
-        let world = World::new(Retention {
-            max_size: 200 << 10,
-            dedup_window: MINUTE,
-            ..RETENTION
-        });
-        let a = world.running.named("a");
-        for number in 0..200 {
-            let mut new = event(&format!("{number:<4096}"), &[a]);
-            new.event.head.accepted_at = world.setup.clock.steady();
-            new.event.head.given_id = given.then(|| format!("id-{number}").parse().unwrap());
-            world.running.accept(vec![new]).await;
-        }
-        world.running.drain(a).await;
-        assert_eq!(world.clean().await > 5, !given, "given ids: {given}");
-        world.clock.advance(2 * MINUTE);
-        world.clean().await;
-        let bytes = world.bytes();
-        assert!(bytes <= (200 << 10) + 2 * (64 << 10), "{bytes}");
-        world.running.close().await;
-    }
 }
 
 #[tokio::test]

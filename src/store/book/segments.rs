@@ -28,15 +28,23 @@ pub(in crate::store) struct SegmentState {
     pub(in crate::store) given_at: Option<Timestamp>,
 }
 
-/// What of a segment is needed still, each event once.
+/// What of a segment is needed still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Needed {
-    /// Bytes of the events with a pending delivery.
-    pub(in crate::store) pending_bytes: u64,
-    /// Bytes of these and of the events with a dead letter.
-    pub(in crate::store) live_bytes: u64,
+    pub(in crate::store) bytes: EventBytes,
     /// How many deliveries were pending, and how many dead, when the bytes were counted.
     counts: (u64, u64),
+}
+
+/// Bytes of the events of a segment, each once; on the disk they take more, as groups begin on blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct EventBytes {
+    /// Those with a pending delivery.
+    pub(in crate::store) pending: u64,
+    /// These and those with a dead letter.
+    pub(in crate::store) live: u64,
+    /// All.
+    pub(in crate::store) all: u64,
 }
 
 /// A delivery that is needed although its segment goes.
@@ -76,7 +84,7 @@ pub(in crate::store) fn state(
     let dead: i64 = connection
         .prepare_cached("SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
         .query_row(params![segment, since], |row| row.get(0))?;
-    let (_, live_bytes) = bytes(connection, segment, dead_since)?;
+    let live_bytes = bytes(connection, segment, dead_since)?.live;
     let last_of = |which: &str| {
         let sql =
             format!("SELECT accepted_at FROM events_{segment} {which} ORDER BY seq DESC LIMIT 1");
@@ -114,10 +122,8 @@ pub(in crate::store) fn needed(
             Some(known) => *known,
             None => {
                 let always = Timestamp::from_millis(i64::MIN);
-                let (pending_bytes, live_bytes) = bytes(connection, segment, always)?;
                 Needed {
-                    pending_bytes,
-                    live_bytes,
+                    bytes: bytes(connection, segment, always)?,
                     counts,
                 }
             }
@@ -127,10 +133,10 @@ pub(in crate::store) fn needed(
     needed.collect()
 }
 
-/// Bytes of the events of a segment that are pending, and of those that are pending or dead since then: each event once.
+/// Bytes of the events of a segment. Dead letters of before `dead_since` do not count.
 ///
 /// There can be millions of deliveries of a few events: they are read from the index, and nothing is sorted.
-fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result<(u64, u64)> {
+fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result<EventBytes> {
     let pending: HashSet<i64> = connection
         .prepare_cached("SELECT seq FROM pending WHERE segment = ?1")?
         .query_map([segment], |row| row.get(0))?
@@ -144,18 +150,16 @@ fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result
         "SELECT seq, length FROM events_{segment} UNION ALL SELECT seq, length FROM moved WHERE segment = ?1"
     ))?;
     let mut rows = lengths.query([segment])?;
-    let (mut of_pending, mut of_live) = (0, 0);
+    let mut bytes = EventBytes::default();
     while let Some(row) = rows.next()? {
         let (seq, length) = (row.get(0)?, nat(row.get(1)?));
         let is_pending = pending.contains(&seq);
-        of_pending += if is_pending { length } else { 0 };
-        of_live += if is_pending || dead.contains(&seq) {
-            length
-        } else {
-            0
-        };
+        let is_live = is_pending || dead.contains(&seq);
+        bytes.all += length;
+        bytes.live += if is_live { length } else { 0 };
+        bytes.pending += if is_pending { length } else { 0 };
     }
-    Ok((of_pending, of_live))
+    Ok(bytes)
 }
 
 /// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last of
@@ -208,12 +212,6 @@ fn live_row(row: &Row<'_>) -> Result<Live> {
             ended_at: Timestamp::from_millis(row.get(15)?),
         },
     })
-}
-
-/// Bytes of the events of all dead letters.
-pub(in crate::store) fn dead_bytes(connection: &Connection) -> Result<u64> {
-    let sql = "SELECT coalesce(sum(length), 0) FROM dead";
-    connection.query_row(sql, [], |row| row.get(0).map(nat))
 }
 
 /// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries, or some that died
