@@ -98,18 +98,23 @@ impl Bound {
         let mut events = Vec::new();
         let mut addresses = Vec::new();
         for address in &listen.events {
-            let (listener, address) = bind(address, sockets).await?;
-            events.push(listener);
-            addresses.push(address);
+            for (listener, address) in bind(address, sockets).await? {
+                events.push(listener);
+                addresses.push(address);
+            }
         }
-        let (admin, admin_address) = bind(&listen.admin, sockets).await?;
-        let mut admin = vec![(Surface::Whole, admin)];
-        let mut metrics = None;
-        if let Some(address) = &listen.metrics {
-            let (listener, address) = bind(address, sockets).await?;
-            admin.push((Surface::Open, listener));
-            metrics = Some(address);
-        }
+        let mut admin = Vec::new();
+        let mut of_surface = async |configured: &ListenAddress, field: &str, surface: Surface| {
+            let bound = bind(configured, sockets).await?;
+            let first = bound.first().map(|(_, address)| address.clone());
+            admin.extend(bound.into_iter().map(|(listener, _)| (surface, listener)));
+            first.ok_or_else(|| AppError::NoSocket(field.to_owned()))
+        };
+        let admin_address = of_surface(&listen.admin, "listen.admin", Surface::Whole).await?;
+        let metrics = match &listen.metrics {
+            Some(address) => Some(of_surface(address, "listen.metrics", Surface::Open).await?),
+            None => None,
+        };
         let addresses = Addresses {
             events: addresses,
             admin: admin_address,
@@ -184,21 +189,25 @@ pub(super) fn raise_limit(config: &Config) -> usize {
     files
 }
 
-/// Binds one address, or takes what systemd bound; also gives where it can be reached.
+/// Binds what is configured, which may have several addresses, or takes what systemd bound; also gives where each can be
+/// reached.
 async fn bind(
     configured: &ListenAddress,
     sockets: &mut Option<ActivatedSockets>,
-) -> Result<(Listener, Address), AppError> {
+) -> Result<Vec<(Listener, Address)>, AppError> {
     match configured {
         ListenAddress::Tcp(text) => {
-            let listener = Listener::tcp(text).await?;
-            let address = listener.tcp_address().map(Address::Tcp);
-            let address = address.ok_or_else(|| AppError::NoSocket(text.clone()))?;
-            Ok((listener, address))
+            let listeners = Listener::tcp(text).await?.into_iter();
+            let bound = listeners.map(|listener| {
+                let address = listener.tcp_address().map(Address::Tcp);
+                let address = address.ok_or_else(|| AppError::NoSocket(text.clone()))?;
+                Ok((listener, address))
+            });
+            bound.collect()
         }
         ListenAddress::Unix(path) => {
             let listener = Listener::unix(path).await?;
-            Ok((listener, Address::Unix(path.clone())))
+            Ok(vec![(listener, Address::Unix(path.clone()))])
         }
         ListenAddress::Systemd(name) => {
             let taken = match sockets {
@@ -210,7 +219,7 @@ async fn bind(
                 Some(address) => Address::Tcp(address),
                 None => Address::Systemd(name.clone()),
             };
-            Ok((listener, address))
+            Ok(vec![(listener, address)])
         }
     }
 }

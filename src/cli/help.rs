@@ -17,7 +17,7 @@ Examples:
   sidehook replay --subscription billing            deliver its dead letters again
 
 The commands that operate a sidecar find it and its token through --config, else $SIDEHOOK_CONFIG, else
-/etc/sidehook/config.yaml, else ./config.yaml; or through --admin URL and $SIDEHOOK_TOKEN.
+/etc/sidehook/config.yaml, else ./config.yaml, else ./sidehook.yaml; or through --admin URL and $SIDEHOOK_TOKEN.
 Exit codes: 0 done, 1 failed, 2 usage or configuration error.";
 
 /// Each command in its group, in the order in which they are shown.

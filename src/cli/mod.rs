@@ -78,7 +78,8 @@ enum Command {
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, clap::Args)]
 struct ConfigArg {
-    /// The configuration file. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml
+    /// The configuration file. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml, else
+    /// ./sidehook.yaml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

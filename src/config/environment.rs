@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where the file is looked for when nothing names it and it exists.
-const SYSTEM_PATH: &str = "/etc/sidehook/config.yaml";
+/// Where the file is looked for when nothing names it: the first that is there.
+const PLACES: [&str; 3] = ["/etc/sidehook/config.yaml", "config.yaml", "sidehook.yaml"];
 
 /// Environment variables, passed in.
 #[derive(Debug, Clone, Default)]
@@ -42,22 +42,22 @@ impl Environment {
     }
 }
 
-/// The path to use: `given`, else `$SIDEHOOK_CONFIG`, else `/etc/sidehook/config.yaml` if it is there, else
-/// `config.yaml` in the working folder.
+/// The path to use: `given`, else `$SIDEHOOK_CONFIG`, else the first that is there of `/etc/sidehook/config.yaml`, and
+/// `config.yaml` and `sidehook.yaml` in the working folder; `config.yaml` if none is.
 #[must_use]
 pub fn locate(given: Option<&Path>, environment: &Environment) -> PathBuf {
-    if let Some(path) = given {
-        return path.to_path_buf();
-    }
-    if let Some(path) = environment.get("SIDEHOOK_CONFIG") {
-        return PathBuf::from(path);
-    }
-    let system = Path::new(SYSTEM_PATH);
-    if system.exists() {
-        system.to_path_buf()
-    } else {
-        PathBuf::from("config.yaml")
-    }
+    let named = given.or_else(|| environment.get("SIDEHOOK_CONFIG").map(Path::new));
+    let mut places = PLACES.iter().map(Path::new);
+    let found = named.or_else(|| places.find(|path| path.exists()));
+    found.unwrap_or(Path::new("config.yaml")).to_path_buf()
+}
+
+/// Where a configuration can be, for somebody who has none.
+pub(super) fn places() -> String {
+    let [system, here, there] = PLACES;
+    format!(
+        "name one with -c FILE or $SIDEHOOK_CONFIG; without them {system}, ./{here} and ./{there} are looked for"
+    )
 }
 
 #[cfg(test)]

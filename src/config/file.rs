@@ -46,6 +46,13 @@ pub(super) enum FileError {
     TooMuch(usize),
 }
 
+impl FileError {
+    /// Whether there is no such file.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// A file's bytes.
 #[derive(Debug)]
 pub(super) struct Content {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
-use crate::config::environment::Environment;
+use crate::config::environment::{Environment, places};
 use crate::config::filter::event_types;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
@@ -145,12 +145,17 @@ pub(super) fn main_document(
     context: &mut Context<'_>,
 ) -> Result<Document, ConfigError> {
     let content = context.read_file(path, MAX_BYTES).map_err(|error| {
+        let places = if error.is_absent() {
+            format!("; {}", places())
+        } else {
+            String::new()
+        };
         let problem = Problem {
             file: path.to_path_buf(),
             line: 1,
             column: 1,
             path: String::new(),
-            message: format!("the file {error}"),
+            message: format!("the file {error}{places}"),
         };
         ConfigError(vec![problem].into())
     })?;

@@ -11,8 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
 
-use crate::config::edit::TEMPORARY;
-use crate::config::walk::{MAX_ENTRIES, is_wild};
+use crate::config::walk::{MAX_ENTRIES, SHELL, is_wild};
 
 /// The most symbolic links that are followed on the way to a file, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -63,7 +62,7 @@ impl Names {
     pub(super) fn has(&self, name: &OsStr) -> bool {
         let is_wild = |name: &str| {
             let mut wild = self.wild.iter();
-            !name.starts_with(TEMPORARY) && wild.any(|pattern| pattern.matches(name))
+            wild.any(|pattern| pattern.matches_with(name, SHELL))
         };
         self.exact.contains(name) || name.to_str().is_some_and(is_wild)
     }
@@ -122,7 +121,7 @@ fn names(glob: &Path) -> Option<u64> {
     let (folder, next) = first_wild(glob);
     let entries = fs::read_dir(folder).ok()?.take(MAX_ENTRIES).flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let matching = names.filter(|name| !name.starts_with(TEMPORARY) && next.matches(name));
+    let matching = names.filter(|name| next.matches_with(name, SHELL));
     let mut matching: Vec<String> = matching.collect();
     matching.sort_unstable();
     let mut hasher = DefaultHasher::new();

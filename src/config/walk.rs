@@ -1,7 +1,8 @@
 //! Finds the files that a glob matches, within bounds: no glob makes a reload look at a whole disk.
 //!
 //! Invariants: links to folders are followed where a component names or matches them, never below `**`, so a walk does not
-//! go round; folders of the kernel's own file systems are not entered; what is looked at is counted over all globs.
+//! go round; no wildcard matches a name that begins with a dot, as in shells: editors, volumes and edits of ours keep there
+//! what is no part of the configuration; folders of the kernel's own file systems are not entered; what is looked at is counted over all globs.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,6 +20,13 @@ pub(super) const MAX_ENTRIES: usize = 65_536;
 
 /// The most folders that `**` goes down.
 pub(super) const MAX_DEPTH: usize = 16;
+
+/// How names match: a wildcard stays within a folder, and passes over what begins with a dot.
+pub(super) const SHELL: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
 
 /// Why a glob gives no files.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +95,7 @@ impl Walk {
             }
             Step::Wild(pattern) => {
                 for name in self.names(&at)? {
-                    if pattern.matches(&name) {
+                    if pattern.matches_with(&name, SHELL) {
                         self.go(at.join(name), rest, found)?;
                     }
                 }
@@ -110,6 +118,9 @@ impl Walk {
             return Err(WalkError::Depth(at));
         }
         for name in self.names(&at)? {
+            if name.starts_with('.') {
+                continue;
+            }
             let path = at.join(name);
             // The entry itself: a link may lead back up.
             if path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
@@ -185,13 +196,8 @@ pub(super) fn is_wild(component: &str) -> bool {
 
 /// Whether a glob finds a path, or would if it existed.
 pub(super) fn is_match(pattern: &Path, path: &Path) -> bool {
-    // As a walk looks: a wildcard stays within a folder.
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::new()
-    };
     Pattern::new(&plain(pattern).to_string_lossy())
-        .is_ok_and(|pattern| pattern.matches_path_with(&plain(path), options))
+        .is_ok_and(|pattern| pattern.matches_path_with(&plain(path), SHELL))
 }
 
 /// A path without `.`, which the file system passes over.
@@ -231,6 +237,9 @@ mod tests {
             "b.yaml",
             "a.yaml",
             ".hidden.yaml",
+            "._a.yaml",
+            ".git/config.yaml",
+            "x/..2026/g.yaml",
             "c.txt",
             "x/d.yaml",
             "x/y/e.yaml",
@@ -259,9 +268,10 @@ mod tests {
             "{a}.yaml",
             "*",
             "**/z/../e.yaml",
+            "?git/*",
         ] {
             let whole = folder.path().join(pattern);
-            let mut theirs: Vec<PathBuf> = glob::glob(whole.to_str().unwrap())
+            let mut theirs: Vec<PathBuf> = glob::glob_with(whole.to_str().unwrap(), SHELL)
                 .unwrap()
                 .map(Result::unwrap)
                 .filter(|path| !path.is_dir())
@@ -274,6 +284,9 @@ mod tests {
             let ours = Walk::default().matches(&whole).unwrap();
             assert_eq!(ours, theirs, "{pattern}");
         }
+        // Who writes the dot means it.
+        assert_eq!(found(&folder, ".*.yaml"), ["._a.yaml", ".hidden.yaml"]);
+        assert_eq!(found(&folder, ".git/*"), [".git/config.yaml"]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Sockets that connections come in by: bound here, or handed over by systemd.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
 use crate::http_server::Peer;
 use crate::http_server::places::Caller;
@@ -62,16 +64,40 @@ impl BindError {
 }
 
 impl Listener {
-    /// Binds `host:port`; port 0 is any free one.
+    /// Binds `host:port` at every address of the host, such as both of `localhost`: who connects by the name may try either.
+    /// Port 0 is any free one, the same for all.
     ///
     /// # Errors
-    /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted.
-    pub async fn tcp(address: &str) -> Result<Self, BindError> {
+    /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted, no address of this machine.
+    pub async fn tcp(address: &str) -> Result<Vec<Self>, BindError> {
         let failed = |error| BindError::new(address, error);
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
-        rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
-        Ok(Self::Tcp(listener))
+        let mut found: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
+        let mut seen = HashSet::new();
+        found.retain(|address| seen.insert(*address));
+        let mut listeners = Vec::new();
+        let mut absent = io::Error::from(io::ErrorKind::NotFound);
+        let mut port = 0;
+        for mut at in found {
+            if at.port() == 0 {
+                at.set_port(port);
+            }
+            match TcpListener::bind(at).await {
+                Ok(listener) => {
+                    // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
+                    rustix::net::listen(&listener, BACKLOG)
+                        .map_err(|error| failed(error.into()))?;
+                    port = listener.local_addr().map_err(failed)?.port();
+                    listeners.push(Self::Tcp(listener));
+                }
+                // A family that this machine does not have, or an address of another.
+                Err(error) if is_elsewhere(&error) => absent = error,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        if listeners.is_empty() {
+            return Err(failed(absent));
+        }
+        Ok(listeners)
     }
 
     /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
@@ -220,6 +246,14 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
 
 /// Binds and listens. The mode is set before the file is there, and again after for what the umask took from it: at no
 /// time can others connect.
+/// Whether an address is not one of this machine.
+fn is_elsewhere(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)
+    )
+}
+
 fn bind_unix(path: &Path) -> rustix::io::Result<std::os::unix::net::UnixListener> {
     let mode = Mode::from_raw_mode(SOCKET_MODE);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

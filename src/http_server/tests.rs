@@ -39,7 +39,7 @@ pub(super) fn limits() -> Limits {
 /// Answers with the body it got; `/panic` panics, `/gate` waits for the gate, `/early` does not read the body, `/large`
 /// answers more than anybody takes who does not read.
 pub(super) async fn start(limits: Limits) -> Server {
-    let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+    let listener = Listener::tcp("127.0.0.1:0").await.unwrap().remove(0);
     let address = listener.tcp_address().unwrap();
     let stop = CancellationToken::new();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -403,8 +403,21 @@ async fn only_a_socket_that_nobody_answers_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_name_is_listened_on_at_all_its_addresses() {
+    let listeners = Listener::tcp("localhost:0").await.unwrap();
+    let found = tokio::net::lookup_host("localhost:0").await.unwrap();
+    let bindable = found.filter(|at| std::net::TcpListener::bind(at).is_ok());
+    let expected: std::collections::BTreeSet<_> = bindable.map(|at| at.ip()).collect();
+    let addresses: Vec<_> = listeners.iter().filter_map(Listener::tcp_address).collect();
+    let ips: std::collections::BTreeSet<_> =
+        addresses.iter().map(std::net::SocketAddr::ip).collect();
+    assert_eq!(ips, expected);
+    assert!(addresses.iter().all(|at| at.port() == addresses[0].port()));
+}
+
+#[tokio::test]
 async fn what_cannot_be_bound_is_said() {
-    let taken = Listener::tcp("127.0.0.1:0").await.unwrap();
+    let taken = Listener::tcp("127.0.0.1:0").await.unwrap().remove(0);
     let address = taken.tcp_address().unwrap().to_string();
     let error = Listener::tcp(&address).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));

@@ -20,6 +20,25 @@ const TEXT_EXPECTED: &str = "expected at most 1024 visible ASCII characters";
 /// What an event without Content-Type has.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
+/// Lines of JSON, in the spellings that are in use: none of them is registered.
+const JSON_LINES: [&[u8]; 9] = [
+    b"application/json-lines",
+    b"application/jsonl",
+    b"application/jsonlines",
+    b"application/ndjson",
+    b"application/stream+json",
+    b"application/x-jsonlines",
+    b"application/x-ndjson",
+    b"text/jsonl",
+    b"text/x-jsonlines",
+];
+/// Batches of other kinds: taken as one event, they would reach endpoints in one piece.
+const OTHER_BATCHES: [&[u8]; 3] = [
+    b"application/cloudevents-batch",
+    b"application/cloudevents-batch+json",
+    b"application/json-seq",
+];
+
 /// What ingest knows of a request's headers. Each of these may be there once only, but for Prefer.
 #[derive(Debug, Default)]
 pub(super) struct RequestHead<'a> {
@@ -158,7 +177,7 @@ impl<'a> RequestHead<'a> {
     /// What the body is, by its Content-Type.
     ///
     /// # Errors
-    /// A kind of batch other than NDJSON, or a content coding (415): the body would be taken for something it is not.
+    /// A kind of batch other than lines of JSON, or a content coding (415): the body would be taken for something it is not.
     pub(super) fn format(&self) -> Result<Format, Refusal> {
         if self.has_coding {
             return Err(Refusal::ContentCoding);
@@ -167,9 +186,9 @@ impl<'a> RequestHead<'a> {
             return Ok(Format::Event);
         };
         let media_type = media_type(value);
-        if media_type.eq_ignore_ascii_case(b"application/x-ndjson") {
+        if is_one_of(media_type, &JSON_LINES) {
             Ok(Format::Batch)
-        } else if is_other_batch(media_type) {
+        } else if is_one_of(media_type, &OTHER_BATCHES) {
             Err(Refusal::BatchType)
         } else {
             Ok(Format::Event)
@@ -213,20 +232,9 @@ fn media_type(value: &HeaderValue) -> &[u8] {
     media_type.unwrap_or_default().trim_ascii()
 }
 
-/// Batches of other kinds than ours: taken as one event, they would reach endpoints in one piece.
-fn is_other_batch(media_type: &[u8]) -> bool {
-    const OTHERS: [&[u8]; 7] = [
-        b"application/cloudevents-batch",
-        b"application/cloudevents-batch+json",
-        b"application/json-seq",
-        b"application/jsonl",
-        b"application/jsonlines",
-        b"application/ndjson",
-        b"application/x-jsonlines",
-    ];
-    OTHERS
-        .iter()
-        .any(|other| media_type.eq_ignore_ascii_case(other))
+fn is_one_of(media_type: &[u8], types: &[&[u8]]) -> bool {
+    let mut types = types.iter();
+    types.any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
 fn text(value: &HeaderValue) -> Option<Box<str>> {

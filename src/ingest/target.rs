@@ -12,7 +12,7 @@ use crate::ingest::refusal::Refusal;
 ///
 /// # Errors
 /// Another path (404), another method (405), bytes that are not percent-encoded as they should be (400), a type that is
-/// not text (422).
+/// not text, or begins or ends with a slash, as a URL does that was put together wrongly (422).
 pub(super) fn event_type(parts: &Parts) -> Result<Option<Cow<'_, str>>, Refusal> {
     let rest = match parts.uri.path().strip_prefix("/events") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
@@ -21,7 +21,14 @@ pub(super) fn event_type(parts: &Parts) -> Result<Option<Cow<'_, str>>, Refusal>
     if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
-    rest.strip_prefix('/').map(decode).transpose()
+    let Some(rest) = rest.strip_prefix('/') else {
+        return Ok(None);
+    };
+    if rest.starts_with('/') || rest.ends_with('/') {
+        let message = "expected a path such as /events/invoice.paid, without / at the beginning or end of the type (%2F if it is meant)";
+        return Err(Refusal::invalid("type", message));
+    }
+    decode(rest).map(Some)
 }
 
 fn decode(encoded: &str) -> Result<Cow<'_, str>, Refusal> {
@@ -73,6 +80,14 @@ mod tests {
             post("http://localhost/events/a").unwrap().as_deref(),
             Some("a")
         );
+    }
+
+    #[test]
+    fn a_slash_before_or_behind_the_type_is_a_mistake() {
+        for target in ["/events/a/", "/events//a", "/events//", "/events/a/b/?x=y"] {
+            assert!(matches!(post(target), Err(Refusal::Invalid(_))), "{target}");
+        }
+        assert_eq!(post("/events/a%2F").unwrap().as_deref(), Some("a/"));
     }
 
     #[test]

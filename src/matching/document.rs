@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::matching::pointer::without_mark;
+
 /// Values of one part at most.
 pub(super) const VALUES_MAX: usize = 50_000;
 
@@ -75,7 +77,7 @@ impl Wanted {
 
 /// Reads what is wanted of a body; `None` when the body is no JSON.
 pub(super) fn read<'b>(body: &'b [u8], wanted: &Wanted) -> Option<Json<'b>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(body));
     let mut values = 0;
     let json = Part {
         wanted,
@@ -231,14 +233,14 @@ fn in_order<'b>(mut entries: Vec<(Cow<'b, str>, Json<'b>)>) -> Vec<(Cow<'b, str>
     entries
 }
 
-/// A key, borrowed where it has no escapes.
+/// A key, borrowed where it has no escapes. One that is no text, such as a lone surrogate, has replacement characters.
 struct Name;
 
 impl<'b> DeserializeSeed<'b> for Name {
     type Value = Cow<'b, str>;
 
     fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<Cow<'b, str>, D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -249,11 +251,11 @@ impl<'b> Visitor<'b> for Name {
         formatter.write_str("a key")
     }
 
-    fn visit_borrowed_str<E>(self, key: &'b str) -> Result<Cow<'b, str>, E> {
-        Ok(Cow::Borrowed(key))
+    fn visit_borrowed_bytes<E>(self, key: &'b [u8]) -> Result<Cow<'b, str>, E> {
+        Ok(String::from_utf8_lossy(key))
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Cow<'b, str>, E> {
-        Ok(Cow::Owned(key.to_owned()))
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Cow<'b, str>, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(key).into_owned()))
     }
 }

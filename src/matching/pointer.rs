@@ -81,11 +81,18 @@ pub(super) fn locate<'j, 'p>(
             rest: &pointer.0,
         })
         .collect();
+    let json = without_mark(json);
     if wanted.iter().any(|wanted| wanted.rest.is_empty()) {
         take(&wanted, serde_json::from_slice(json)?, found)
     } else {
         seek(&wanted, json, found)
     }
+}
+
+/// A body without the byte order mark that some programs write before JSON, which a reader may pass over (RFC 8259,
+/// section 8.1).
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body)
 }
 
 /// As text, and `true` and `false` as they are written.
@@ -203,14 +210,15 @@ impl<'j> Visitor<'j> for Inside<'_, '_, '_, 'j> {
     }
 }
 
-/// Compares a key with what is wanted, without keeping it.
+/// Compares a key with what is wanted, without keeping it. As bytes: a key that is no text, such as a lone surrogate, is one
+/// that nobody asks for, and no fault of the body.
 struct Key<'w, 'p>(&'w [Wanted<'p>]);
 
 impl<'p, 'j> DeserializeSeed<'j> for Key<'_, 'p> {
     type Value = Vec<Wanted<'p>>;
 
     fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -221,8 +229,8 @@ impl<'p> Visitor<'_> for Key<'_, 'p> {
         formatter.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(steps(self.0, |token| *token.key == *key))
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(steps(self.0, |token| token.key.as_bytes() == key))
     }
 }
 
@@ -298,6 +306,14 @@ mod tests {
             look(r#"{"\u0061":"b\n\u00e9"}"#, "/a").as_deref(),
             Some("b\né")
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_keys_that_are_no_text_are_passed_over() {
+        assert_eq!(look("\u{feff}{\"a\":1}", "/a").as_deref(), Some("1"));
+        assert_eq!(look("\u{feff}7", "").as_deref(), Some("7"));
+        let json = r#"{"\ud800":1,"a":{"\udc00x":2,"b":"3"}}"#;
+        assert_eq!(look(json, "/a/b").as_deref(), Some("3"));
     }
 
     #[test]

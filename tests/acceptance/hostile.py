@@ -182,14 +182,14 @@ class Healthy(Sender):
 
 
 async def attack(relay, stop, rate):
-    """Events for each of the hostile endpoints, one at a time, and each second some for the costly filters and a large one."""
+    """Events for each of the hostile endpoints, one at a time, each second some for the costly filters, and now and then a large one."""
     costly = json.dumps({"type": "costly", "t": "".join(random.choice("01") for _ in range(16_000)), "l": ["ab" * 50] * 500}).encode()
     large = json.dumps({"type": "hostile", "data": "x" * 200_000}).encode()
     small = b'{"type":"hostile"}'
     for turn in itertools.count():
         if stop.is_set():
             return
-        await post_lines(relay.events, [small] + ([large] + [costly] * 5 if turn % rate == 0 else []))
+        await post_lines(relay.events, [small] + [costly] * (5 * (turn % rate == 0)) + [large] * (turn % (20 * rate) == 0))
         await asyncio.sleep(1 / rate)
 
 

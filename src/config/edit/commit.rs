@@ -177,8 +177,12 @@ impl Made {
     fn write(&mut self, path: &Path, secret: &Secret) -> io::Result<()> {
         let folder = path.parent().unwrap_or(path);
         make_folder(folder)?;
-        let mut file = private::open(path, OpenOptions::new().write(true).create_new(true))?;
-        self.0.push(path.to_path_buf());
+        let opened = private::open(path, OpenOptions::new().write(true).create_new(true));
+        // What is refused once it is made goes again; what was there before stays.
+        if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+            self.0.push(path.to_path_buf());
+        }
+        let mut file = opened?;
         file.write_all(secret.expose())?;
         file.sync_all()?;
         File::open(folder)?.sync_all()

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::either::Either;
@@ -52,6 +53,11 @@ struct Reading {
     head: Option<FrameHead>,
     payload_left: usize,
     block: BlockBegin,
+    /// The setting that comes: identifier and value (RFC 9113 section 6.5.1).
+    setting: [u8; 6],
+    setting_length: usize,
+    /// What was read last may not be sent.
+    refused: Option<Reason>,
     frames_in_turn: u32,
 }
 
@@ -64,6 +70,9 @@ impl Reading {
             head: None,
             payload_left: 0,
             block: BlockBegin::new(),
+            setting: [0; 6],
+            setting_length: 0,
+            refused: None,
             frames_in_turn: 0,
         }
     }
@@ -92,10 +101,23 @@ impl Reading {
         self.given == self.held_length
     }
 
-    /// The payload went on by a piece; keeps the status of a response once its frame is complete.
+    /// The payload went on by a piece; keeps the status of a response once its frame is complete, and
+    /// refuses a setting that h2 lets pass.
     fn payload(&mut self, piece: &[u8], wire: &Wire) {
         self.payload_left -= piece.len();
         let Some(head) = self.head else { return };
+        if head.kind == Kind::SETTINGS {
+            for byte in piece {
+                if let Some(place) = self.setting.get_mut(self.setting_length) {
+                    *place = *byte;
+                }
+                self.setting_length += 1;
+                if self.setting_length == self.setting.len() {
+                    self.setting_length = 0;
+                    self.refused = self.refused.or(wire.setting(self.setting).err());
+                }
+            }
+        }
         if head.kind == Kind::HEADERS || head.kind == Kind::CONTINUATION {
             self.block.payload(piece);
             if self.payload_left == 0
@@ -109,6 +131,7 @@ impl Reading {
     /// Makes ready for the next frame.
     fn end_frame(&mut self) {
         self.head = None;
+        self.setting_length = 0;
         self.held_length = 0;
         self.given = 0;
         self.frames_in_turn += 1;
@@ -132,6 +155,9 @@ impl Transport {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(code) = self.reading.refused {
+            return Poll::Ready(Err(self.end(context, code)));
+        }
         let before = buffer.filled().len();
         while buffer.remaining() > 0 {
             if self.reading.is_held_complete() && !self.reading.give(buffer) {
@@ -196,14 +222,19 @@ impl Transport {
             .unwrap_or_default();
         let head = FrameHead::parse(bytes);
         if let Err(code) = self.wire.receive(head) {
-            self.say_farewell(context, code);
-            return Err(io::Error::other("the endpoint broke HTTP/2"));
+            return Err(self.end(context, code));
         }
         let reading = &mut self.reading;
         reading.head = Some(head);
         reading.block.frame_begins(&head);
         reading.payload_left = head.length - (reading.held_at_least() - HEADER_LENGTH);
         Ok(())
+    }
+
+    /// Says why, and ends the connection.
+    fn end(&mut self, context: &mut Context<'_>, code: Reason) -> io::Error {
+        self.say_farewell(context, code);
+        io::Error::other("the endpoint broke HTTP/2")
     }
 
     /// GOAWAY is held: names to h2 no stream that was not opened, so that requests which wait for one wait no longer.
@@ -274,7 +305,7 @@ impl Transport {
     }
 
     /// Tells the endpoint why the connection ends, as far as that can be written at once.
-    fn say_farewell(&mut self, context: &mut Context<'_>, code: h2::Reason) {
+    fn say_farewell(&mut self, context: &mut Context<'_>, code: Reason) {
         if !self.written.is_between_frames() || self.stall.is_some() {
             return;
         }
@@ -353,7 +384,7 @@ impl Drop for Transport {
     fn drop(&mut self) {
         if self.stall.is_none() && !self.wire.is_abandoned() {
             let mut context = Context::from_waker(Waker::noop());
-            self.say_farewell(&mut context, h2::Reason::NO_ERROR);
+            self.say_farewell(&mut context, Reason::NO_ERROR);
             return;
         }
         let socket = match &self.stream {

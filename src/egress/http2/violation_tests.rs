@@ -132,6 +132,7 @@ fn violations() -> Vec<(Vec<u8>, &'static str, &'static str)> {
         (setting(4, 1 << 31), "SETTINGS", "PROTOCOL_ERROR"),
         (setting(5, 1), "SETTINGS", "PROTOCOL_ERROR"),
         (setting(2, 7), "SETTINGS", "PROTOCOL_ERROR"),
+        (setting(2, 1), "SETTINGS", "PROTOCOL_ERROR"),
         (
             frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2, 0x82]),
             "PUSH_PROMISE",

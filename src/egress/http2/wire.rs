@@ -11,6 +11,9 @@ use crate::egress::failure::SendError;
 use crate::egress::http2::budget::Budget;
 use crate::egress::http2::frame::{FrameHead, Kind};
 
+/// The setting with which only clients may say so.
+const ENABLE_PUSH: [u8; 6] = [0, 2, 0, 0, 0, 1];
+
 /// See the module.
 pub(super) struct Wire(Mutex<Record>);
 
@@ -89,6 +92,20 @@ impl Wire {
             awaited.last = Some(head.kind);
         }
         Ok(())
+    }
+
+    /// A setting came, identifier and value.
+    ///
+    /// # Errors
+    /// A server may not enable push (RFC 9113 section 6.5.2): the connection is to end, with this code.
+    pub(super) fn setting(&self, setting: [u8; 6]) -> Result<(), Reason> {
+        if setting != ENABLE_PUSH {
+            return Ok(());
+        }
+        let message =
+            "the endpoint broke HTTP/2: PROTOCOL_ERROR (SETTINGS frame that enables push)";
+        self.broke(SendError::new(FailureReason::Protocol, message.to_owned()));
+        Err(Reason::PROTOCOL_ERROR)
     }
 
     /// The status of a response came.

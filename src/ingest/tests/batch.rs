@@ -38,6 +38,28 @@ async fn each_line_of_a_batch_is_an_event_with_its_own_bytes() {
 }
 
 #[tokio::test]
+async fn lines_of_json_are_a_batch_by_whatever_name() {
+    for name in [
+        "Application/NDJSON; charset=utf-8",
+        "application/jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+        "application/json-lines",
+        "application/stream+json",
+        "text/jsonl",
+        "text/x-jsonlines",
+    ] {
+        let batch = Post {
+            target: "/events/all",
+            headers: &[("content-type", name)],
+            body: "1\n2\n",
+        };
+        let (heads, _) = batch.take(&routes("")).await.unwrap();
+        assert_eq!(heads.len(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_path_or_a_header_says_the_type_of_a_whole_batch() {
     let routes = routes("");
     let body = "{\"type\":\"a\"}\n1\n";

@@ -123,6 +123,13 @@ fn data_is_the_json_body_and_else_null() {
 }
 
 #[test]
+fn a_byte_order_mark_and_keys_that_are_no_text_make_no_body_unreadable() {
+    all_true("\u{feff}{\"a\": 7}", &["data.a == 7", "size(data) == 1"]);
+    let body = r#"{"\ud800": 1, "a": {"\udc00": 2, "b": 3}}"#;
+    all_true(body, &["data.a.b == 3", "size(data.a) == 2"]);
+}
+
+#[test]
 fn of_repeated_keys_the_last_one_counts() {
     all_true(
         r#"{"a": 1, "a": {"b": 2}, "c": {"d": 1, "d": 2}}"#,
