@@ -45,7 +45,6 @@ mod settle;
 mod verbs;
 mod watch;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -57,7 +56,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use accept::Intake;
-use book::segments::Needed;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
@@ -213,9 +211,9 @@ struct Inner {
     opened_at: Timestamp,
     /// From this segment on, names and states of all subscriptions are told.
     standing_from: AtomicU32,
-    /// What is needed of each segment, as [`retention`] counted it last.
-    needed: Mutex<HashMap<u32, Needed>>,
-    rotation: Mutex<retention::Rotation>,
+    counted: Mutex<retention::Counted>,
+    /// The last segment that takes part in the rotation under way: see [`retention`].
+    rotation_upto: AtomicU32,
     metrics: StoreMetrics,
     book_path: PathBuf,
     /// The journal's thread sleeps, and something was added.

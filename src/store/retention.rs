@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tracing::{info, warn};
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
-use crate::store::book::segments::{self, Live, SegmentState};
+use crate::store::book::segments::{self, Live, Needed, SegmentState};
 use crate::store::changes::{Change, Claim};
 use crate::store::journal::SegmentInfo;
 use crate::store::reader::ReadJob;
@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_secs(15);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Nothing goes by age so soon after the start: the clock may have been wrong.
 const SETTLING: Duration = Duration::from_secs(600);
+/// How long it is remembered what is needed of a segment whose counts stay: dead letters grow old.
+const RECOUNT: Duration = Duration::from_secs(3600);
 /// How many deliveries are copied at a time, and the rest of those of the last event.
 const MOVE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
 
@@ -59,7 +61,8 @@ pub struct Retention {
     pub dedup_window: Duration,
 }
 
-/// Bytes of all segments, and the share of them that the events take that are needed still.
+/// Bytes of all segments, and the share of them that the events take that are needed still. The one that is written to counts
+/// as needed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     size: u64,
@@ -69,13 +72,12 @@ struct Kept {
     live: u64,
 }
 
-/// Copying all that is needed, segment by segment.
+/// What is needed of each segment.
 #[derive(Debug, Default)]
-pub(super) struct Rotation {
-    /// The last segment that takes part, while it is under way.
-    upto: Option<u32>,
-    /// Bytes of the journal when the last one had ended.
-    left: u64,
+pub(super) struct Counted {
+    /// Since when it is remembered.
+    at: Option<Timestamp>,
+    segments: HashMap<u32, Needed>,
 }
 
 impl Inner {
@@ -177,8 +179,8 @@ impl Inner {
         let is_aged = self.is_aged(&state, now);
         let max_size = self.retention.max_size;
         // What all segments hold takes long to count: only where it matters.
-        let kept = if !is_full && (is_aged || self.journal.size_bytes() > max_size) {
-            self.kept().await?
+        let kept = if is_aged || self.journal.size_bytes() > max_size {
+            self.kept(kept_since).await?
         } else {
             Kept::default()
         };
@@ -199,7 +201,7 @@ impl Inner {
             state.live_bytes <= oldest.bytes / 16
         } else {
             state.live_bytes <= oldest.bytes / 4
-                || self.rotates(number, kept.size, needed, is_too_large)
+                || self.rotates(number, &kept, needed, is_too_large)
         };
         if live && !pays {
             return Ok(false);
@@ -211,41 +213,63 @@ impl Inner {
         self.forget(number, kept_since).await
     }
 
-    /// What all segments hold.
-    async fn kept(&self) -> Result<Kept, VerbError> {
-        let needed = || self.needed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = needed().clone();
-        let now = self.ask(move |book| segments::needed(book, &known)).await?;
+    /// What all segments hold; dead letters of before `dead_since` are not needed.
+    async fn kept(&self, dead_since: Timestamp) -> Result<Kept, VerbError> {
+        let now = self.hub.clock.steady();
+        let known = {
+            let mut counted = self.counted();
+            if counted.at.is_none_or(|at| now.since(at) >= RECOUNT) {
+                *counted = Counted {
+                    at: Some(now),
+                    segments: HashMap::new(),
+                };
+            }
+            counted.segments.clone()
+        };
+        let active = self.journal.end().segment;
+        let mut found = self
+            .ask(move |book| segments::needed(book, &known, dead_since))
+            .await?;
         let mut kept = Kept::default();
-        for SegmentInfo { number, bytes, .. } in self.journal.segments() {
-            let events = now.get(&number).map(|needed| needed.bytes);
-            let events = events.unwrap_or_default();
+        for segment in self.journal.segments() {
+            let SegmentInfo { number, bytes, .. } = segment;
             kept.size += bytes;
+            if !segment.sealed {
+                // It cannot go, whatever is in it.
+                kept.pending += bytes;
+                kept.live += bytes;
+                continue;
+            }
+            let events = found.get(&number).map(|needed| needed.bytes);
+            let events = events.unwrap_or_default();
             kept.pending += share(bytes, events.pending, events.all);
             kept.live += share(bytes, events.live, events.all);
         }
-        *needed() = now;
+        // The one that is written to has other events soon.
+        found.retain(|number, _| *number < active);
+        self.counted().segments = found;
         Ok(kept)
     }
 
-    /// Whether this segment is copied however much of it is needed, so that those behind it come to the front: when half of
-    /// all is not needed, or a quarter where that is too large. Each is copied once, and not again before the journal has
-    /// grown by a quarter: else what is needed would be copied over and over.
-    fn rotates(&self, oldest: u32, size: u64, needed: u64, is_too_large: bool) -> bool {
-        let mut rotation = self.rotation.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(upto) = rotation.upto {
-            if oldest <= upto {
-                return true;
-            }
-            *rotation = Rotation {
-                upto: None,
-                left: size,
-            };
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front: when half
+    /// of all is not needed, or a quarter where that is too large. Then all segments are copied once, which frees just that: so
+    /// it ends, and what is needed is not copied over and over.
+    fn rotates(&self, oldest: u32, kept: &Kept, needed: u64, is_too_large: bool) -> bool {
+        let rotation = &self.rotation_upto;
+        if oldest <= rotation.load(Ordering::Relaxed) {
+            return true;
         }
-        let has_grown = size >= rotation.left + rotation.left / 4;
-        let free = size.saturating_sub(needed);
-        let begins = has_grown && free >= if is_too_large { size / 4 } else { size / 2 };
-        rotation.upto = begins.then(|| self.journal.end().segment.saturating_sub(1));
+        let free = kept.size.saturating_sub(needed);
+        let parts = if is_too_large { 4 } else { 2 };
+        let begins = free > 0 && free >= kept.size / parts;
+        if begins {
+            let last_sealed = self.journal.end().segment.saturating_sub(1);
+            rotation.store(last_sealed, Ordering::Relaxed);
+        }
         begins
     }
 

@@ -176,3 +176,35 @@ async fn dead_letters_among_what_was_delivered_are_kept_and_the_rest_goes() {
         world.running.close().await;
     }
 }
+
+#[tokio::test]
+async fn what_is_pending_among_it_keeps_the_size_only_a_little_above_its_bound() {
+    let max_size = 400 << 10;
+    let world = World::new(Retention {
+        max_size,
+        ..RETENTION
+    });
+    let (stuck, done) = (world.running.named("stuck"), world.running.named("done"));
+    for number in 0..60 {
+        world.post(2 * number..2 * number + 1, &[stuck]).await;
+        world.post(2 * number + 1..2 * number + 2, &[done]).await;
+    }
+    let mut most = 0;
+    for cycle in 0..12 {
+        world.running.drain(done).await;
+        world.clock.advance(MINUTE);
+        world.clean().await;
+        most = most.max(world.bytes());
+        let number = 1000 * (cycle + 1);
+        world.post(number..number + 30, &[done]).await;
+    }
+    // Each takes two blocks; a rotation begins when the journal has grown by a quarter.
+    let pending = 60 * (8 << 10);
+    assert!(
+        most <= max_size + pending + pending / 4 + 4 * SEGMENT,
+        "{most}"
+    );
+    let queue = world.running.store.queue(stuck);
+    assert_eq!(queue.counts().pending, 60);
+    world.running.close().await;
+}

@@ -108,6 +108,7 @@ pub(in crate::store) fn state(
 pub(in crate::store) fn needed(
     connection: &Connection,
     known: &HashMap<u32, Needed>,
+    dead_since: Timestamp,
 ) -> Result<HashMap<u32, Needed>> {
     let mut segments = connection.prepare_cached(
         "SELECT segment, pending, dead FROM segments WHERE pending > 0 OR dead > 0",
@@ -121,11 +122,8 @@ pub(in crate::store) fn needed(
         let needed = match known {
             Some(known) => *known,
             None => {
-                let always = Timestamp::from_millis(i64::MIN);
-                Needed {
-                    bytes: bytes(connection, segment, always)?,
-                    counts,
-                }
+                let bytes = bytes(connection, segment, dead_since)?;
+                Needed { bytes, counts }
             }
         };
         Ok((segment, needed))
