@@ -98,17 +98,19 @@ impl Bound {
         let mut events = Vec::new();
         let mut addresses = Vec::new();
         for address in &listen.events {
-            for (listener, address) in bind(address, sockets).await? {
+            for (listener, address) in bind(address, sockets, &addresses).await? {
                 events.push(listener);
                 addresses.push(address);
             }
         }
         let mut admin = Vec::new();
         let mut of_surface = async |configured: &ListenAddress, field: &str, surface: Surface| {
-            let bound = bind(configured, sockets).await?;
-            let first = bound.first().map(|(_, address)| address.clone());
+            let bound = bind(configured, sockets, &[]).await?;
+            // Of several the one that asks for tokens, if one does.
+            let open = bound.iter().find(|(_, address)| address.is_open());
+            let shown = open.or(bound.first()).map(|(_, address)| address.clone());
             admin.extend(bound.into_iter().map(|(listener, _)| (surface, listener)));
-            first.ok_or_else(|| AppError::NoSocket(field.to_owned()))
+            shown.ok_or_else(|| AppError::NoSocket(field.to_owned()))
         };
         let admin_address = of_surface(&listen.admin, "listen.admin", Surface::Whole).await?;
         let metrics = match &listen.metrics {
@@ -190,14 +192,20 @@ pub(super) fn raise_limit(config: &Config) -> usize {
 }
 
 /// Binds what is configured, which may have several addresses, or takes what systemd bound; also gives where each can be
-/// reached.
+/// reached. What is among `taken` is passed over.
 async fn bind(
     configured: &ListenAddress,
     sockets: &mut Option<ActivatedSockets>,
+    taken: &[Address],
 ) -> Result<Vec<(Listener, Address)>, AppError> {
     match configured {
         ListenAddress::Tcp(text) => {
-            let listeners = Listener::tcp(text).await?.into_iter();
+            let taken = taken.iter().filter_map(|address| match address {
+                Address::Tcp(address) => Some(*address),
+                Address::Unix(_) | Address::Systemd(_) => None,
+            });
+            let taken: Vec<_> = taken.collect();
+            let listeners = Listener::tcp(text, &taken).await?.into_iter();
             let bound = listeners.map(|listener| {
                 let address = listener.tcp_address().map(Address::Tcp);
                 let address = address.ok_or_else(|| AppError::NoSocket(text.clone()))?;

@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, Url};
 
 use crate::config::document::Node;
-use crate::config::model::{Endpoint, is_localhost};
+use crate::config::model::Endpoint;
 use crate::config::reader::{Context, text};
 use crate::config::secrets;
+use crate::domain::{is_format, is_localhost};
 use crate::egress::{AddressPolicy, Denied};
 use crate::request::{TargetError, target};
 
@@ -21,8 +22,16 @@ enum EndpointError {
     #[error("expected a URL such as https://partner.example.com/hooks ({0})")]
     Parse(#[from] url::ParseError),
     /// Characters that browsers repair in silence.
-    #[error("a URL has no spaces, control characters or backslashes: write them as %20 and so on")]
+    #[error(
+        "a URL has no spaces, control or invisible characters or backslashes: remove them, or write them as %20 and so on"
+    )]
     Characters,
+    /// `%` in the host.
+    #[error("a host is written without %: a name of other letters as it is, or with xn--")]
+    Escape,
+    /// Slashes that browsers add or remove in silence.
+    #[error("expected two slashes behind the scheme, such as https://partner.example.com/hooks")]
+    Slashes,
     /// Not https, and not http where that is allowed.
     #[error(
         "expected https, or http for localhost, loopback addresses and those in network.allow_private"
@@ -79,20 +88,35 @@ pub(super) fn endpoint(
 }
 
 fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
-    let is_repaired =
-        |character: char| character.is_whitespace() || character.is_control() || character == '\\';
+    let is_repaired = |character: char| {
+        character.is_whitespace()
+            || character.is_control()
+            || is_format(character)
+            || is_variant(character)
+            || character == '\\'
+    };
     if written.chars().any(is_repaired) {
         return Err(EndpointError::Characters);
     }
     let url = Url::parse(written)?;
+    // The parser passes over an empty user name, and over slashes that are missing or too many.
+    let behind = written.get(url.scheme().len() + 1..).unwrap_or_default();
+    let authority = behind.trim_start_matches('/').split(['/', '?', '#']).next();
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        return Err(EndpointError::UserInfo);
+    }
+    if authority.is_some_and(|authority| authority.contains('%')) {
+        return Err(EndpointError::Escape);
+    }
+    let has_two_slashes = behind.starts_with("//") && !behind.starts_with("///");
+    if matches!(url.scheme(), "http" | "https") && !has_two_slashes {
+        return Err(EndpointError::Slashes);
+    }
     let host = match (url.scheme(), url.host()) {
         ("https", Some(host)) => host,
         ("http", Some(host)) if may_be_plain(&host, policy) => host,
         _ => return Err(EndpointError::Scheme),
     };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(EndpointError::UserInfo);
-    }
     if url.fragment().is_some() {
         return Err(EndpointError::Fragment);
     }
@@ -103,6 +127,11 @@ fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
     }
     target(&url)?;
     Ok(url)
+}
+
+/// Whether names are read without this character (UTS 46), beside those that are invisible: what selects variants of a letter.
+fn is_variant(character: char) -> bool {
+    matches!(character, '\u{34f}' | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
 /// Why an address, or the name of this machine, will be refused each time it is dialled; of other names nothing is known.
@@ -271,15 +300,37 @@ mod tests {
             "https://u@a.example/",
             "https://u:p@a.example/",
             "https://:p@a.example/",
+            "https://@a.example/",
+            "https://:@a.example/",
+            "https:a@a.example/",
         ] {
             assert_refused(wrong, &public(), &EndpointError::UserInfo);
         }
+        for wrong in [
+            "https:a.example",
+            "https:/a.example/",
+            "https:///a.example/",
+            "http:localhost",
+        ] {
+            assert_refused(wrong, &public(), &EndpointError::Slashes);
+        }
+        for wrong in ["https://a%C2%ADb.example/", "https://a%2eexample/"] {
+            assert_refused(wrong, &public(), &EndpointError::Escape);
+        }
+        assert!(check("https://b\u{fc}cher.example/h%20x", &public()).is_ok());
+        assert!(check("https://a.example/@x?y=@#", &public()).is_err());
+        assert!(check("https://a.example/@x?y=@", &public()).is_ok());
         assert_refused("https://a.example/#x", &public(), &EndpointError::Fragment);
         for wrong in [
             " https://a.example/",
             "https://a.example/a b",
             "https://a.example\\h",
             "https://a.ex\nample/",
+            "https://a.example/h\u{200b}",
+            "https://a\u{ad}b.example/",
+            "\u{feff}https://a.example/",
+            "https://a\u{fe0f}b.example/",
+            "https://a\u{34f}b.example/",
         ] {
             assert_refused(wrong, &public(), &EndpointError::Characters);
         }

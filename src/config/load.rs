@@ -20,10 +20,16 @@ use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mappi
 use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
-use crate::domain::SubscriptionName;
+use crate::domain::{SubscriptionName, with_commas};
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a subscription takes of memory while nothing happens (measured: 7.8 KiB), bytes.
+const IDLE_BYTES: usize = 8 << 10;
+
+/// `MemoryMax` of the shipped unit, MiB.
+const UNIT_MIB: usize = 512;
 
 /// The most bytes that all subscriptions together take from `defaults`: 32 MiB.
 const MAX_BY_DEFAULT: usize = 32 * 1024 * 1024;
@@ -188,9 +194,14 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
         };
         let entries = fields.read("subscriptions", context, any_mapping);
         for entry in entries.iter().flat_map(|fields| fields.entries) {
-            if let Some(name) = named.name(entry, documents, context)
-                && let Some(subscription) = subscription(name, entry, around, context)
-            {
+            if entry.key.refused || entry.is_merge() || entry.name().is_empty() {
+                continue;
+            }
+            let name = named.name(entry, documents, context);
+            // What else is wrong is said of one with a wrong name, too.
+            let read_as = name.clone().or_else(|| "unnamed".parse().ok());
+            let read = read_as.and_then(|read_as| subscription(read_as, entry, around, context));
+            if let Some(subscription) = read.filter(|_| name.is_some()) {
                 named.add(subscription, entry);
             }
             if context.report.has_errors() {
@@ -201,7 +212,25 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
     }
     named.report_shared_secrets(context);
     config.subscriptions = named.subscriptions;
+    warn_of_memory(config.subscriptions.len(), context);
     config
+}
+
+/// Warns of so many subscriptions that the process will not fit into what the shipped unit allows it.
+fn warn_of_memory(count: usize, context: &mut Context<'_>) {
+    let mib = count.saturating_mul(IDLE_BYTES) >> 20;
+    if mib > UNIT_MIB / 2 {
+        let message = format!(
+            "{} subscriptions take about {mib} MiB while nothing happens: more than half of MemoryMax={UNIT_MIB}M of the shipped unit, which has to be raised",
+            with_commas(u64::try_from(count).unwrap_or(u64::MAX))
+        );
+        let start = Mark {
+            file: 0,
+            start: 0,
+            depth: 0,
+        };
+        context.report.warning(start, message);
+    }
 }
 
 /// Whether what `defaults` says is too much for all the subscriptions that take it, which is reported.
@@ -343,9 +372,6 @@ impl Named {
         context: &mut Context<'_>,
     ) -> Option<SubscriptionName> {
         let mark = entry.key.mark;
-        if entry.key.refused || entry.is_merge() || entry.name().is_empty() {
-            return None;
-        }
         let name = match entry.name().parse::<SubscriptionName>() {
             Ok(name) => name,
             Err(error) => {

@@ -7,12 +7,10 @@ use url::Host;
 
 use crate::config::document::{Mark, Node};
 use crate::config::endpoint::endpoint;
-use crate::config::model::{
-    NotificationWebhook, Notifications, Smtp, SmtpTls, is_localhost, name_and_address,
-};
+use crate::config::model::{NotificationWebhook, Notifications, Smtp, SmtpTls, name_and_address};
 use crate::config::reader::{Context, Fields, choice, items, mapping, text, whole};
 use crate::config::secrets;
-use crate::domain::Secret;
+use crate::domain::{Secret, is_localhost};
 use crate::egress::AddressPolicy;
 use crate::signing::{Scheme, SigningError};
 

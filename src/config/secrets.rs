@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::document::{Node, Value};
 use crate::config::reader::{Context, mapping, text};
-use crate::domain::{Secret, looks_secret};
+use crate::domain::{Secret, is_format, looks_secret};
 
 /// Where a secret may be found.
 pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
@@ -15,11 +15,41 @@ pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
 /// The most bytes of a secret's file: 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Reads a secret that must be there. A literal one is warned of.
+/// Reads a secret that must be there. A literal one is warned of, and one that has at its ends what nobody sees.
 pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
-    if is_reference(node) {
-        return referred(node, context).map(Secret::new);
+    let bytes = if is_reference(node) {
+        referred(node, context)?
+    } else {
+        literal(node, context)?
+    };
+    if let Some(what) = unseen(&bytes) {
+        let message = format!(
+            "the secret {what}, which is taken as part of it: remove that unless it is meant"
+        );
+        context.report.warning(node.mark, message);
     }
+    Some(Secret::new(bytes))
+}
+
+/// What the bytes of a secret have at their beginning or end that nobody sees and hardly anybody means.
+fn unseen(bytes: &[u8]) -> Option<&'static str> {
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    if is_utf16 || (bytes.len() > 3 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0)) {
+        return Some("is UTF-16 text");
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (first, last) = (text.chars().next()?, text.chars().next_back()?);
+    let is_blank = |character: char| character.is_whitespace() || is_format(character);
+    match (first, last) {
+        ('\u{feff}', _) => Some("begins with a byte order mark"),
+        (_, '\n' | '\r') => Some("ends with a line break"),
+        (first, _) if is_blank(first) => Some("begins with a space or an invisible character"),
+        (_, last) if is_blank(last) => Some("ends with a space or an invisible character"),
+        _ => None,
+    }
+}
+
+fn literal(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
     if matches!(node.value, Value::Sequence(_)) {
         context.error(
             node,
@@ -33,7 +63,7 @@ pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
         mark,
         "a secret in the file itself, better {env: NAME}, {file: path} or {credential: name}",
     );
-    Some(Secret::new(literal.as_bytes().to_vec()))
+    Some(literal.as_bytes().to_vec())
 }
 
 /// Whether a value is written as a reference to a secret.

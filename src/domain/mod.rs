@@ -15,6 +15,7 @@ mod policy;
 mod retry;
 mod secret;
 mod status;
+mod text;
 mod time;
 
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
@@ -31,4 +32,5 @@ pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, W
 pub use retry::{Retry, RetryDecision, RetryForm};
 pub use secret::Secret;
 pub use status::{Status, StatusError};
+pub use text::{is_format, is_localhost};
 pub use time::{Clock, SystemClock, Timestamp};

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::domain::FailureReason;
+use crate::domain::{FailureReason, is_localhost};
 use crate::egress::failure::{SendError, is_own_lack};
 
 /// Lookups at the same time: each holds a thread.
@@ -83,10 +83,13 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// The system's resolver.
+    /// The system's resolver. It is not asked for names that mean this machine.
     pub(super) fn system() -> Self {
         Self::asking(Arc::new(|name| {
             async move {
+                if is_localhost(&name) {
+                    return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+                }
                 let found = tokio::net::lookup_host((&*name, 0)).await?;
                 Ok(found.map(|address| address.ip()).collect())
             }

@@ -254,3 +254,10 @@ async fn the_systems_resolver_knows_localhost() {
         .unwrap();
     assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
 }
+
+#[tokio::test]
+async fn names_below_localhost_are_this_machine_and_nobody_is_asked() {
+    let found = Resolver::system().addresses("a.b.localhost", LIMIT).await;
+    let expected = [IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
+    assert_eq!(*found.unwrap(), expected);
+}

@@ -18,6 +18,9 @@ use crate::http_server::watched::Stream;
 /// Connections that may wait in the backlog; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
+/// How often a free port is sought that is free at all addresses of a host.
+const PORT_TRIES: usize = 8;
+
 /// Connections of the backlog that are served when listening ends.
 const BACKLOG_MAX: usize = 128;
 
@@ -65,39 +68,34 @@ impl BindError {
 
 impl Listener {
     /// Binds `host:port` at every address of the host, such as both of `localhost`: who connects by the name may try either.
-    /// Port 0 is any free one, the same for all.
+    /// Port 0 is any free one, the same for all. Addresses in `taken` are passed over.
     ///
     /// # Errors
     /// [`BindError::Bind`]: a name that cannot be resolved, a port in use or not permitted, no address of this machine.
-    pub async fn tcp(address: &str) -> Result<Vec<Self>, BindError> {
+    pub async fn tcp(address: &str, taken: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
         let failed = |error| BindError::new(address, error);
         let mut found: Vec<SocketAddr> = lookup_host(address).await.map_err(failed)?.collect();
-        let mut seen = HashSet::new();
-        found.retain(|address| seen.insert(*address));
-        let mut listeners = Vec::new();
-        let mut absent = io::Error::from(io::ErrorKind::NotFound);
-        let mut port = 0;
-        for mut at in found {
-            if at.port() == 0 {
-                at.set_port(port);
-            }
-            match TcpListener::bind(at).await {
-                Ok(listener) => {
-                    // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
-                    rustix::net::listen(&listener, BACKLOG)
-                        .map_err(|error| failed(error.into()))?;
-                    port = listener.local_addr().map_err(failed)?.port();
-                    listeners.push(Self::Tcp(listener));
+        let mut seen: HashSet<_> = taken.iter().copied().collect();
+        found.retain(|at| seen.insert(*at));
+        let mut tries = 0..PORT_TRIES;
+        loop {
+            let is_last = tries.next().is_none();
+            match bind_all(&found).await {
+                // What was free for one family was not for the other.
+                Err((at, error))
+                    if at.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && !is_last => {}
+                Err((at, error)) => {
+                    let shown = at.to_string();
+                    let shown = if shown == address {
+                        shown
+                    } else {
+                        format!("{address} ({shown})")
+                    };
+                    return Err(BindError::new(shown, error));
                 }
-                // A family that this machine does not have, or an address of another.
-                Err(error) if is_elsewhere(&error) => absent = error,
-                Err(error) => return Err(failed(error)),
+                Ok(listeners) => return Ok(listeners),
             }
         }
-        if listeners.is_empty() {
-            return Err(failed(absent));
-        }
-        Ok(listeners)
     }
 
     /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
@@ -244,9 +242,36 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Binds and listens. The mode is set before the file is there, and again after for what the umask took from it: at no
-/// time can others connect.
-/// Whether an address is not one of this machine.
+/// Binds those of these addresses that this machine has; the first error of another kind, with its address as it was asked for.
+async fn bind_all(found: &[SocketAddr]) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
+    let mut listeners = Vec::new();
+    let (mut absent, mut port) = (None, 0);
+    for asked in found {
+        let mut at = *asked;
+        if at.port() == 0 {
+            at.set_port(port);
+        }
+        match TcpListener::bind(at).await {
+            Ok(listener) => {
+                // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
+                rustix::net::listen(&listener, BACKLOG).map_err(|error| (*asked, error.into()))?;
+                port = listener
+                    .local_addr()
+                    .map_err(|error| (*asked, error))?
+                    .port();
+                listeners.push(Listener::Tcp(listener));
+            }
+            Err(error) if is_elsewhere(&error) => absent = Some((*asked, error)),
+            Err(error) => return Err((*asked, error)),
+        }
+    }
+    match absent {
+        Some(absent) if listeners.is_empty() => Err(absent),
+        Some(_) | None => Ok(listeners),
+    }
+}
+
+/// Whether this machine does not have an address, or its family.
 fn is_elsewhere(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -254,6 +279,8 @@ fn is_elsewhere(error: &io::Error) -> bool {
     )
 }
 
+/// Binds and listens. The mode is set before the file is there, and again after for what the umask took from it: at no
+/// time can others connect.
 fn bind_unix(path: &Path) -> rustix::io::Result<std::os::unix::net::UnixListener> {
     let mode = Mode::from_raw_mode(SOCKET_MODE);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

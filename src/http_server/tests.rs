@@ -39,7 +39,7 @@ pub(super) fn limits() -> Limits {
 /// Answers with the body it got; `/panic` panics, `/gate` waits for the gate, `/early` does not read the body, `/large`
 /// answers more than anybody takes who does not read.
 pub(super) async fn start(limits: Limits) -> Server {
-    let listener = Listener::tcp("127.0.0.1:0").await.unwrap().remove(0);
+    let listener = Listener::tcp("127.0.0.1:0", &[]).await.unwrap().remove(0);
     let address = listener.tcp_address().unwrap();
     let stop = CancellationToken::new();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -404,7 +404,7 @@ async fn only_a_socket_that_nobody_answers_is_replaced() {
 
 #[tokio::test]
 async fn a_name_is_listened_on_at_all_its_addresses() {
-    let listeners = Listener::tcp("localhost:0").await.unwrap();
+    let listeners = Listener::tcp("localhost:0", &[]).await.unwrap();
     let found = tokio::net::lookup_host("localhost:0").await.unwrap();
     let bindable = found.filter(|at| std::net::TcpListener::bind(at).is_ok());
     let expected: std::collections::BTreeSet<_> = bindable.map(|at| at.ip()).collect();
@@ -417,9 +417,9 @@ async fn a_name_is_listened_on_at_all_its_addresses() {
 
 #[tokio::test]
 async fn what_cannot_be_bound_is_said() {
-    let taken = Listener::tcp("127.0.0.1:0").await.unwrap().remove(0);
+    let taken = Listener::tcp("127.0.0.1:0", &[]).await.unwrap().remove(0);
     let address = taken.tcp_address().unwrap().to_string();
-    let error = Listener::tcp(&address).await.unwrap_err();
+    let error = Listener::tcp(&address, &[]).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {address}"));
     let missing = Path::new("/nonexistent/events.sock");
     let error = Listener::unix(missing).await.unwrap_err();

@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::matching::pointer::without_mark;
+use crate::matching::pointer::{text, without_mark};
 
 /// Values of one part at most.
 pub(super) const VALUES_MAX: usize = 50_000;
@@ -233,29 +235,14 @@ fn in_order<'b>(mut entries: Vec<(Cow<'b, str>, Json<'b>)>) -> Vec<(Cow<'b, str>
     entries
 }
 
-/// A key, borrowed where it has no escapes. One that is no text, such as a lone surrogate, has replacement characters.
+/// A key, borrowed where it has no escapes. One that is no text, such as a lone surrogate, is as it is written.
 struct Name;
 
 impl<'b> DeserializeSeed<'b> for Name {
     type Value = Cow<'b, str>;
 
     fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<Cow<'b, str>, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl<'b> Visitor<'b> for Name {
-    type Value = Cow<'b, str>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_borrowed_bytes<E>(self, key: &'b [u8]) -> Result<Cow<'b, str>, E> {
-        Ok(String::from_utf8_lossy(key))
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Cow<'b, str>, E> {
-        Ok(Cow::Owned(String::from_utf8_lossy(key).into_owned()))
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(text(raw).unwrap_or(Cow::Borrowed(raw.get())))
     }
 }

@@ -103,7 +103,8 @@ pub(super) fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+/// The text of a string, or a number as it is written.
+pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let raw = value.get();
     match raw.bytes().next()? {
         b'"' => {
@@ -210,27 +211,17 @@ impl<'j> Visitor<'j> for Inside<'_, '_, '_, 'j> {
     }
 }
 
-/// Compares a key with what is wanted, without keeping it. As bytes: a key that is no text, such as a lone surrogate, is one
-/// that nobody asks for, and no fault of the body.
+/// Compares a key with what is wanted, without keeping it. One that is no text, such as a lone surrogate, is one that nobody
+/// asks for, and no fault of the body.
 struct Key<'w, 'p>(&'w [Wanted<'p>]);
 
 impl<'p, 'j> DeserializeSeed<'j> for Key<'_, 'p> {
     type Value = Vec<Wanted<'p>>;
 
     fn deserialize<D: Deserializer<'j>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl<'p> Visitor<'_> for Key<'_, 'p> {
-    type Value = Vec<Wanted<'p>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(steps(self.0, |token| token.key.as_bytes() == key))
+        let key = text(<&RawValue>::deserialize(deserializer)?);
+        let is_asked = |token: &Token| key.as_deref() == Some(&*token.key);
+        Ok(steps(self.0, is_asked))
     }
 }
 
@@ -343,6 +334,7 @@ mod tests {
         for json in [
             "",
             "{",
+            "{\"a\tb\":1}",
             r#"{"a":1} x"#,
             r#"{"a":1}{}"#,
             "{'a':1}",

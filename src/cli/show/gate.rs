@@ -8,7 +8,8 @@ use std::io::{self, Stderr, Stdout, Write};
 
 use serde_json::Value;
 
-use crate::cli::show::text::{is_format, plain};
+use crate::cli::show::text::plain;
+use crate::domain::is_format;
 
 /// Writes text with line breaks, and everything else of its kind as escapes; what is no text as `\xNN`.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Timestamp, with_commas};
+use crate::domain::{Timestamp, is_format, with_commas};
 
 /// The text without what steers a terminal or changes the order of what is read: control and format characters are shown
 /// as escapes.
@@ -27,14 +27,6 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
         shown.push('…');
     }
     plain(&shown)
-}
-
-/// Invisible characters that separate lines or change their direction.
-/// Source: Unicode 16, general category Cf, and the separators U+2028 and U+2029.
-pub(crate) fn is_format(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Reads a time of an answer.

@@ -17,7 +17,7 @@ use url::Url;
 use crate::config::definition::Definition;
 use crate::domain::{
     AutoDisable, Label, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp,
-    WhenStuck,
+    WhenStuck, is_localhost,
 };
 use crate::egress::{AddressPolicy, TlsVersion};
 use crate::matching::{Condition, Expression, Filter, WhenError};
@@ -105,12 +105,6 @@ impl ListenAddress {
             Self::Unix(_) | Self::Systemd(_) => false,
         }
     }
-}
-
-/// Whether a name means this machine by definition (RFC 6761, section 6.3).
-pub(super) fn is_localhost(name: &str) -> bool {
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// `ingest`: what is accepted on the events listener.

@@ -189,3 +189,18 @@ fn messages_are_short_whatever_they_quote() {
         assert!(error.len() < 4000, "{}", error.len());
     }
 }
+
+#[test]
+fn more_subscriptions_than_the_unit_has_memory_for_are_warned_of() {
+    for (count, is_much) in [(1_000, false), (33_000, true)] {
+        let names = (0..count).map(|number| format!("  s{number}: {{active: false}}\n"));
+        let text = format!("subscriptions:\n{}", names.collect::<String>());
+        let warnings = load_text(&text).unwrap().warnings;
+        let said = warnings
+            .iter()
+            .any(|warning| warning.message.contains("MemoryMax=512M"));
+        assert_eq!(said, is_much, "{count}");
+    }
+    let unit = std::fs::read_to_string("systemd/sidehook.service").unwrap();
+    assert!(unit.contains("MemoryMax=512M"));
+}

@@ -76,6 +76,51 @@ fn one_newline_at_the_end_of_a_secret_file_is_removed() {
     }
 }
 
+#[test]
+fn what_nobody_sees_at_the_ends_of_a_secret_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let utf16: Vec<u8> = "abcdefghijkl"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let with_mark = [&b"\xff\xfe"[..], &utf16].concat();
+    let cases: [(&[u8], &str); 10] = [
+        (b"abcdefghijkl\n", ""),
+        (b"abc defghi\tjkl", ""),
+        (b"\xf0\x9f\xa6\x80abcdefghijkl\xff", ""),
+        (b"abcdefghijkl\n\n", "ends with a line break"),
+        (b" abcdefghijkl", "begins with a space"),
+        (b"abcdefghijkl\t", "ends with a space"),
+        (
+            "abcdefghijkl\u{200b}".as_bytes(),
+            "ends with a space or an invisible",
+        ),
+        (
+            "\u{feff}abcdefghijkl".as_bytes(),
+            "begins with a byte order mark",
+        ),
+        (&utf16, "is UTF-16"),
+        (&with_mark, "is UTF-16"),
+    ];
+    write_private(&folder.path().join("a"), "");
+    for (secret, expected) in cases {
+        std::fs::write(folder.path().join("a"), secret).unwrap();
+        let text = "subscriptions: {a: {active: false, signature: github, secret: {file: ./a}}}\n";
+        std::fs::write(&path, text).unwrap();
+        let warnings = load(&path, &environment()).unwrap().warnings;
+        let said: Vec<_> = warnings.iter().map(|warning| &warning.message).collect();
+        let is_told = said.iter().any(|said| said.contains(expected));
+        assert_eq!(
+            said.len(),
+            usize::from(!expected.is_empty()),
+            "{secret:?}: {said:?}"
+        );
+        assert!(expected.is_empty() || is_told, "{secret:?}: {said:?}");
+        assert!(said.iter().all(|said| !said.contains("abc")), "{said:?}");
+    }
+}
+
 fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
