@@ -59,6 +59,8 @@ pub struct AttemptEnded {
     pub started_at: Timestamp,
     /// The state that the delivery is in now.
     pub state: DeliveryState,
+    /// When it is due again, by the steady clock; None if it has ended.
+    pub next_attempt_at: Option<Timestamp>,
 }
 
 /// Both ends of it. Cheap to clone.

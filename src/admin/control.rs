@@ -23,6 +23,8 @@ pub enum Command {
     ),
     /// Make ready to send a `sidehook.test` event that is not recorded; none: no subscription has this name and a url.
     Test(SubscriptionName, oneshot::Sender<Option<TestAttempt>>),
+    /// End a pause and the probing of a subscription.
+    Hurry(SubscriptionName, oneshot::Sender<Result<(), StatusError>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<Reloaded, ConfigError>>),
 }
@@ -33,6 +35,7 @@ impl fmt::Debug for Command {
             Self::Refresh(_) => "Refresh",
             Self::Edit(..) => "Edit",
             Self::Test(..) => "Test",
+            Self::Hurry(..) => "Hurry",
             Self::Reload(_) => "Reload",
         })
     }

@@ -31,8 +31,8 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     };
     let page = call.query.page()?;
     let found = call.admin.store.deliveries(filter, page).await?;
-    let holds = |it: &DeliveryId| call.admin.holds(&it.subscription);
-    Ok(list(found, |it| DeliveryRow::new(&it, holds(&it.id))))
+    let flow = |it: &DeliveryId| call.admin.flow(&it.subscription);
+    Ok(list(found, |it| DeliveryRow::new(&it, flow(&it.id))))
 }
 
 /// One.
@@ -74,10 +74,10 @@ async fn show(call: &Call, id: &DeliveryId) -> Result<Answer, Refusal> {
     let found = call.admin.store.delivery(id).await?;
     let found = found.ok_or_else(|| Refusal::not_found(NO_DELIVERY))?;
     let DeliveryView { summary, attempts } = &found;
-    let is_held = call.admin.holds(&summary.id.subscription);
+    let flow = call.admin.flow(&summary.id.subscription);
     let attempt = |attempt| AnsweredAttempt::new(&summary.id, &summary.event_type, attempt);
     Ok(answer::json(&DeliveryWithAttempts {
-        delivery: DeliveryRow::new(summary, is_held),
+        delivery: DeliveryRow::new(summary, flow),
         attempts: attempts.iter().map(attempt).collect(),
     }))
 }

@@ -30,10 +30,10 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let id: EventId = call.named(NO_EVENT)?;
     let found = call.admin.store.event(&id).await?;
     let found = found.ok_or_else(|| Refusal::not_found(NO_EVENT))?;
-    let deliveries = found.deliveries.iter().map(|it| {
-        let is_held = call.admin.holds(&it.id.subscription);
-        DeliveryRow::new(it, is_held)
-    });
+    let deliveries = found
+        .deliveries
+        .iter()
+        .map(|it| DeliveryRow::new(it, call.admin.flow(&it.id.subscription)));
     let deliveries = deliveries.collect();
     let content = call.scopes.manage.then(|| Content::new(&found));
     Ok(answer::json(&EventWithDeliveries::new(

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Clock, SubscriptionName};
+use crate::domain::{Clock, Flow, SubscriptionName};
 use crate::feed::Feed;
 use crate::store::Store;
 
@@ -97,9 +97,9 @@ impl Admin {
         self.store.known(name).is_some()
     }
 
-    /// Whether pending deliveries of a subscription are held.
-    fn holds(&self, name: &SubscriptionName) -> bool {
+    /// What the lane of a subscription does with deliveries that are due.
+    fn flow(&self, name: &SubscriptionName) -> Flow {
         let number = self.store.known(name);
-        number.is_some_and(|number| self.store.queue(number).is_held())
+        number.map_or(Flow::Open, |number| self.store.queue(number).flow())
     }
 }

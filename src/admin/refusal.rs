@@ -158,7 +158,6 @@ impl From<VerbError> for Refusal {
             VerbError::InFlight => Self::conflict("in_flight", text),
             VerbError::Disabled => Self::conflict("disabled", text),
             VerbError::Delivered => Self::conflict("delivered", text),
-            VerbError::NotEnded => Self::invalid_at("state", text),
             VerbError::TooManyReplays => Self::conflict("too_many_replays", text),
             VerbError::Overloaded => Self::unavailable("overloaded", text, 1),
             VerbError::Failed(error) => store_failed(&error),
@@ -201,7 +200,6 @@ mod tests {
         assert_eq!(verb(VerbError::InFlight), 409);
         assert_eq!(verb(VerbError::Disabled), 409);
         assert_eq!(verb(VerbError::Delivered), 409);
-        assert_eq!(verb(VerbError::NotEnded), 422);
         assert_eq!(verb(VerbError::TooManyReplays), 409);
         assert_eq!(verb(VerbError::Overloaded), 503);
         assert_eq!(verb(VerbError::Failed(StoreError::Closed)), 503);

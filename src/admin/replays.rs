@@ -83,8 +83,8 @@ pub(super) struct ReplayBody {
     /// Deliveries of this subscription
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
     subscription: String,
-    /// In this state; default `dead`
-    #[schemars(extend("enum" = ["dead", "cancelled", "delivered", null]))]
+    /// In this state; default `dead`. Of `pending` ones those that wait for a retry: they are attempted now
+    #[schemars(extend("enum" = ["dead", "pending", "cancelled", "delivered", null]))]
     #[schemars(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     /// Of events accepted at this time or later
@@ -120,6 +120,24 @@ pub(super) struct Begun {
     id: String,
     /// Deliveries that fit
     matched: u64,
+}
+
+impl Begun {
+    pub(super) fn new((ReplayId(id), matched): (ReplayId, u64)) -> Self {
+        Self {
+            id: id.to_string(),
+            matched,
+        }
+    }
+
+    /// The answer, which says where to see how far it is.
+    pub(super) fn answer(&self) -> Answer {
+        let mut answer = json_with(StatusCode::ACCEPTED, self);
+        if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{}", self.id)) {
+            answer.headers_mut().insert(LOCATION, place);
+        }
+        answer
+    }
 }
 
 /// The list, newest first: 16 at most.
@@ -161,16 +179,8 @@ pub(super) async fn begin(call: Call) -> Result<Answer, Refusal> {
         let matched = call.admin.store.count_replays(&request).await?;
         return Ok(answer::json(&Matched { matched }));
     }
-    let (ReplayId(id), matched) = call.admin.store.begin_replays(request).await?;
-    let begun = Begun {
-        id: id.to_string(),
-        matched,
-    };
-    let mut answer = json_with(StatusCode::ACCEPTED, &begun);
-    if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{id}")) {
-        answer.headers_mut().insert(LOCATION, place);
-    }
-    Ok(answer)
+    let begun = call.admin.store.begin_replays(request).await?;
+    Ok(Begun::new(begun).answer())
 }
 
 fn id(call: &Call) -> Result<ReplayId, Refusal> {
@@ -204,8 +214,8 @@ fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
     }
     let state = fields.text("state", |text| {
         let mut states = DeliveryState::ALL.iter();
-        let found = states.find(|it| it.as_str() == text && **it != DeliveryState::Pending);
-        let expected = "expected one of dead, cancelled, delivered";
+        let found = states.find(|it| it.as_str() == text);
+        let expected = "expected one of dead, pending, cancelled, delivered";
         found.copied().ok_or_else(|| expected.to_owned())
     });
     let point = |text: &str| time(text).ok_or_else(|| TIME_EXPECTED.to_owned());
@@ -306,7 +316,7 @@ mod tests {
     #[test]
     fn every_value_that_is_wrong_is_named() {
         for (field, value) in [
-            ("state", json!("pending")),
+            ("state", json!("held")),
             ("state", json!(1)),
             ("since", json!("today")),
             ("until", json!({})),

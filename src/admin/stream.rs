@@ -173,7 +173,6 @@ struct AttemptTold {
     attempt: AttemptView,
     subscription: String,
     delivery_id: String,
-    delivery_state: State,
 }
 
 impl AttemptTold {
@@ -182,7 +181,6 @@ impl AttemptTold {
             attempt: AttemptView::told(told),
             subscription: told.delivery.subscription.to_string(),
             delivery_id: told.delivery.to_string(),
-            delivery_state: State(told.state),
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::admin::answer::{self, Answer};
 use crate::domain::{
-    AttemptStatus, DeadReason, DeliveryId, DeliveryState, DisabledReason, FailureReason, Label,
-    Timestamp,
+    AttemptStatus, Condition, DeadReason, DeliveryId, DeliveryState, DisabledReason, FailureReason,
+    Flow, Label, Timestamp,
 };
 use crate::feed::AttemptEnded;
 use crate::store::{Attempt, DeliverySummary, EventSummary, Listing};
@@ -69,6 +69,7 @@ words! {
     Failure of FailureReason,
     Death of DeadReason,
     State of DeliveryState,
+    Standing of Condition,
     Disabled of DisabledReason,
 }
 
@@ -113,6 +114,10 @@ pub(super) struct AttemptView {
     duration_ms: u64,
     /// When it began
     created_at: Time,
+    /// The state that its delivery was in after it
+    delivery_state: State,
+    /// When its delivery was due again after it; null if the delivery ended with it
+    next_attempt_at: Option<Time>,
 }
 
 impl AttemptView {
@@ -128,6 +133,8 @@ impl AttemptView {
             error_message: attempt.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(attempt.duration),
             created_at: Time(attempt.started_at),
+            delivery_state: State(attempt.delivery_state()),
+            next_attempt_at: attempt.next_attempt_at.map(Time),
         }
     }
 }
@@ -146,6 +153,8 @@ impl AttemptView {
             error_message: ended.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(ended.duration),
             created_at: Time(ended.started_at),
+            delivery_state: State(ended.state),
+            next_attempt_at: ended.next_attempt_at.map(Time),
         }
     }
 }
@@ -214,8 +223,11 @@ pub(super) struct DeliveryRow {
     pub(super) dead_reason: Option<Death>,
     /// Attempts made; null in a list for one that was delivered
     pub(super) attempt_count: Option<u32>,
-    /// When it is to be attempted again; null if it is not pending, or waits for its first attempt
+    /// When it is to be attempted at the earliest, if that is a matter of time: of its schedule, or of what it waits for
     pub(super) next_attempt_at: Option<Time>,
+    /// What keeps it from being attempted when it is due; null: nothing
+    #[schemars(extend("enum" = ["enabling", "probing", "retry_after", "rate_limit", null]))]
+    pub(super) waits_for: Option<&'static str>,
     /// When the event was accepted
     pub(super) created_at: Time,
     /// When it died or was cancelled, or, unless in a list, was delivered
@@ -223,20 +235,43 @@ pub(super) struct DeliveryRow {
 }
 
 impl DeliveryRow {
-    pub(super) fn new(found: &DeliverySummary, is_held: bool) -> Self {
+    /// One of a subscription whose lane does so with what is due.
+    pub(super) fn new(found: &DeliverySummary, flow: Flow) -> Self {
+        let flow = match found.state {
+            DeliveryState::Pending => flow,
+            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => Flow::Open,
+        };
+        let is_held = flow == Flow::Held;
+        // None is less than any time.
+        let next_attempt_at = found.due_at.filter(|_| !is_held).max(flow.opens_at());
         Self {
             id: found.id.to_string(),
             event_id: found.id.event.to_string(),
             subscription: found.id.subscription.to_string(),
             event: found.event_type.to_string(),
             state: State(found.state),
-            held: is_held && found.state == DeliveryState::Pending,
+            held: is_held,
             dead_reason: found.dead_reason.map(Death),
             attempt_count: found.attempts,
-            next_attempt_at: found.due_at.map(Time),
+            next_attempt_at: next_attempt_at.map(Time),
+            waits_for: waits_for(flow),
             created_at: Time(found.accepted_at),
             ended_at: found.ended_at.map(Time),
         }
+    }
+}
+
+/// Words for what a pending delivery waits for, beside its schedule.
+const WAITS: [&str; 4] = ["enabling", "probing", "retry_after", "rate_limit"];
+
+fn waits_for(flow: Flow) -> Option<&'static str> {
+    let [enabling, probing, retry_after, rate_limit] = WAITS;
+    match flow {
+        Flow::Open => None,
+        Flow::Held => Some(enabling),
+        Flow::Probing { .. } => Some(probing),
+        Flow::Paused { .. } => Some(retry_after),
+        Flow::RateLimited { .. } => Some(rate_limit),
     }
 }
 

@@ -26,6 +26,7 @@ impl Running {
             }
             Command::Reload(answer) => self.begin_reload(Some(answer)),
             Command::Edit(request, answer) => self.edit(request, answer),
+            Command::Hurry(name, answer) => drop(answer.send(self.lanes.hurry(&name))),
             Command::Test(name, answer) => {
                 let attempt = self.lanes.test(&name);
                 let attempt = attempt.map(|attempt| -> TestAttempt { Box::pin(attempt) });

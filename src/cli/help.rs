@@ -35,6 +35,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Change the running sidecar",
         &[
             "replay",
+            "retry",
             "cancel",
             "enable",
             "disable",

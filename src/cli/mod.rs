@@ -55,6 +55,7 @@ enum Command {
     Events(operate::events::Args),
     Deliveries(operate::deliveries::Args),
     Replay(operate::replay::Args),
+    Retry(operate::retry::Args),
     Cancel(operate::cancel::Args),
     Explain(explain::Args),
     /// Enable a subscription and deliver what was held
@@ -129,6 +130,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Events(args) => operate::events::run(args),
         Command::Deliveries(args) => operate::deliveries::run(args),
         Command::Replay(args) => operate::replay::run(args),
+        Command::Retry(args) => operate::retry::run(args),
         Command::Cancel(args) => operate::cancel::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Enable(args) => operate::toggle::run(args, true),

@@ -296,6 +296,10 @@ fn happening(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next) -> Happe
             Next::Dead(_) => DeliveryState::Dead,
             Next::Due { .. } => DeliveryState::Pending,
         },
+        next_attempt_at: match next {
+            Next::Due { at, .. } => Some(at),
+            Next::Delivered | Next::Dead(_) => None,
+        },
     })
 }
 

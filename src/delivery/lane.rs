@@ -25,8 +25,8 @@ use crate::delivery::settings::Settings;
 use crate::delivery::slots::{Share, Slots};
 use crate::delivery::standing::Standing;
 use crate::domain::{
-    Clock, DeadReason, DisabledReason, EventId, FailureReason, Outcome, SubscriptionName,
-    SubscriptionNumber, Timestamp,
+    Clock, Condition, DeadReason, DisabledReason, EventId, FailureReason, Flow, Outcome,
+    SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::feed::{Feed, Happening};
 use crate::metrics::SubscriptionMetrics;
@@ -132,6 +132,8 @@ impl Lane {
         let oldest = counts.oldest_accepted_at.filter(|_| !is_held);
         let age = oldest.map_or(Duration::ZERO, |oldest| self.clock.steady().since(oldest));
         let metrics = &self.metrics;
+        let flow = if is_held { Flow::Held } else { counts.flow };
+        metrics.set_condition(Condition::of(flow, counts.blocked > 0));
         metrics.enabled.set(f64::from(!is_held));
         metrics.pending.set(gauge(pending));
         metrics.held.set(gauge(held));
@@ -246,7 +248,13 @@ impl Lane {
         let is_full = slots > 0 && !has_room;
         self.is_full.store(is_full, Ordering::Relaxed);
         let token_in = work.rate.next(now).filter(|_| has_room);
-        self.queue.set_stalled(slots == 0 || token_in.is_some());
+        let flow = match (standing.flow(), token_in) {
+            (Flow::Open, Some(pause)) => Flow::RateLimited {
+                until: now.plus(pause),
+            },
+            (flow, _) => flow,
+        };
+        self.queue.set_flow(flow, slots == 0 || token_in.is_some());
         let alarm_in = standing.alarm(now).map(|alarm| alarm.since(now));
         Turn {
             epoch: standing.probe().epoch(),

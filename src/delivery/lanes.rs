@@ -192,6 +192,18 @@ impl Lanes {
         Ok(())
     }
 
+    /// Attempts what is due at once: ends a pause that the endpoint asked for, and probing until attempts fail again.
+    ///
+    /// # Errors
+    /// [`StatusError::Unknown`].
+    pub fn hurry(&self, name: &SubscriptionName) -> Result<(), StatusError> {
+        let (handle, _) = self.configured(name).ok_or(StatusError::Unknown)?;
+        let now = self.clock.steady();
+        handle.lane.change(now, |standing| standing.hurry(now));
+        handle.wake();
+        Ok(())
+    }
+
     /// One signed attempt of an event of type `sidehook.test`, outside the queue: neither recorded nor counted nor told.
     /// Also of a subscription that is disabled or inactive: who enables it wants to test it first. Bounded by its
     /// `timeout`; it begins when it is polled and is given up when it is dropped. None: no subscription has this name, or

@@ -61,6 +61,7 @@ enum Phase {
     Open(Vec<EventId>),
     /// One, and not before a time.
     Probing {
+        since: Timestamp,
         not_before: Timestamp,
         pause: Duration,
     },
@@ -88,6 +89,16 @@ impl Probe {
     pub(super) fn alarm(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.phase {
             Phase::Probing { not_before, .. } => Some(*not_before).filter(|at| *at > now),
+            Phase::Open(_) | Phase::Opening(_) => None,
+        }
+    }
+
+    /// Since when it probes, and before when no attempt begins; None while it does not.
+    pub(super) fn probing(&self) -> Option<(Timestamp, Timestamp)> {
+        match self.phase {
+            Phase::Probing {
+                since, not_before, ..
+            } => Some((since, not_before)),
             Phase::Open(_) | Phase::Opening(_) => None,
         }
     }
@@ -168,7 +179,9 @@ impl Probe {
     }
 
     fn probe(&mut self, now: Timestamp, pause: Duration) {
+        let since = self.probing().map_or(now, |(since, _)| since);
         self.phase = Phase::Probing {
+            since,
             not_before: now.plus(pause),
             pause,
         };
@@ -254,6 +267,17 @@ mod tests {
         }
         assert_eq!(pauses[..4], [200, 400, 800, 1600]);
         assert_eq!(pauses[12..], [300_000, 300_000, 300_000]);
+    }
+
+    #[test]
+    fn it_knows_since_when_it_lasts_until_a_success() {
+        let mut probe = probing();
+        end(&mut probe, 6, Some(Connect), at(500));
+        assert_eq!(probe.probing(), Some((at(0), at(700))));
+        end(&mut probe, 6, None, at(800));
+        assert_eq!(probe.probing(), None);
+        end(&mut probe, 6, Some(Connect), at(900));
+        assert_eq!(probe.probing(), Some((at(900), at(1000))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::delivery::probe::Probe;
 use crate::delivery::retry::RETRY_AFTER_MAX;
 use crate::delivery::stops;
-use crate::domain::{DisabledReason, FailureReason, Timestamp};
+use crate::domain::{DisabledReason, FailureReason, Flow, Timestamp};
 use crate::store::SubscriptionState;
 
 /// The least time between two recordings of counts and pauses.
@@ -137,6 +137,12 @@ impl Standing {
         was_disabled
     }
 
+    /// Attempts what is due at once, as somebody asks for it: ends a pause, and probing until attempts fail again.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        self.lift_pause(now);
+        self.probe = Probe::default();
+    }
+
     /// Pauses for this long, unless it is held or paused for longer.
     pub(super) fn pause(&mut self, now: Timestamp, pause: Duration) {
         let until = now.plus(pause);
@@ -197,6 +203,18 @@ impl Standing {
             return 0;
         }
         self.probe.slots(concurrency, now)
+    }
+
+    /// What the lane does with deliveries that are due, the rate not looked at.
+    pub(super) fn flow(&self) -> Flow {
+        if self.is_held() {
+            return Flow::Held;
+        }
+        match (self.paused_until, self.probe.probing()) {
+            (Some(until), _) => Flow::Paused { until },
+            (None, Some((since, next_at))) => Flow::Probing { since, next_at },
+            (None, None) => Flow::Open,
+        }
     }
 
     /// Probing, as the endpoint's answers left it.

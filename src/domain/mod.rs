@@ -7,6 +7,7 @@
 mod attempt;
 mod conceal;
 mod event;
+mod flow;
 mod ids;
 mod list;
 mod number;
@@ -21,6 +22,7 @@ mod time;
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
 pub use conceal::{CONCEALED, conceal, looks_secret};
 pub use event::{Event, EventHead, KeptHeader};
+pub use flow::{Condition, Flow};
 pub use ids::{
     DeliveryId, EventId, EventSeq, IdError, Label, LabelError, NameError, SubscriptionName,
     SubscriptionNumber,

@@ -81,6 +81,7 @@ families! {
     IN_FLIGHT = "sidehook_in_flight_attempts", Kind::Gauge, "Attempts under way.";
     CONSECUTIVE_FAILURES = "sidehook_consecutive_failures", Kind::Gauge, "Failed attempts since the last success.";
     ENABLED = "sidehook_subscription_enabled", Kind::Gauge, "1 while the subscription is enabled, else 0.";
+    STATE = "sidehook_subscription_state", Kind::Gauge, "1 for the state that the subscription is in, else 0.";
     SECRET_EXPIRY = "sidehook_secret_expiry_timestamp_seconds", Kind::Gauge, "When a previous secret stops signing along, in unix seconds.";
     CERTIFICATE_EXPIRY = "sidehook_tls_certificate_expiry_timestamp_seconds", Kind::Gauge, "When the certificate that the endpoint last showed expires, in unix seconds.";
     STORE_COMMIT = "sidehook_store_commit_seconds", Kind::Histogram(COMMIT_BUCKETS), "Writing and syncing one group of records.";

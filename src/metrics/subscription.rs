@@ -1,12 +1,14 @@
 //! The metrics of one subscription.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use metrics::IntoF64;
 
-use crate::domain::{AttemptStatus, DeadReason, FailureReason, SubscriptionName, Timestamp};
+use crate::domain::{
+    AttemptStatus, Condition, DeadReason, FailureReason, SubscriptionName, Timestamp,
+};
 use crate::metrics::cells::{Buckets, Count, Level};
 use crate::metrics::exposition::Exposition;
 use crate::metrics::families;
@@ -46,6 +48,8 @@ pub struct SubscriptionMetrics {
     pub consecutive_failures: Level,
     /// `subscription_enabled`: 1 or 0.
     pub enabled: Level,
+    /// The code of the [`Condition`].
+    condition: AtomicU8,
     attempts: ByCode,
     failures: ByCode,
     dead_letters: ByCode,
@@ -74,6 +78,7 @@ impl SubscriptionMetrics {
             in_flight: Level::default(),
             consecutive_failures: Level::default(),
             enabled: Level::default(),
+            condition: AtomicU8::new(Condition::Active.code()),
             attempts: ByCode::new(AttemptStatus::ALL.iter().map(|status| status.code())),
             failures: ByCode::new(FailureReason::ALL.iter().map(|reason| reason.code())),
             dead_letters: ByCode::new(DeadReason::ALL.iter().map(|reason| reason.code())),
@@ -96,6 +101,11 @@ impl SubscriptionMetrics {
     /// Counter of `dead_letters_total`.
     pub fn dead_letters(&self, reason: DeadReason) -> &Count {
         self.dead_letters.get(reason.code())
+    }
+
+    /// Sets `subscription_state`.
+    pub fn set_condition(&self, condition: Condition) {
+        self.condition.store(condition.code(), Ordering::Relaxed);
     }
 
     /// Sets `secret_expiry_timestamp_seconds`: when the next of the previous secrets ends. Without one it is not shown.
@@ -151,7 +161,14 @@ impl SubscriptionMetrics {
     }
 
     fn render_levels(&self, exposition: &mut Exposition) {
-        let labels = format_args!("{{{}}}", self.label);
+        let own = &self.label;
+        let current = self.condition.load(Ordering::Relaxed);
+        for condition in Condition::ALL {
+            let labels = format_args!("{{{own},state=\"{}\"}}", condition.as_str());
+            let is_current = u8::from(condition.code() == current);
+            exposition.sample(families::STATE, labels, is_current);
+        }
+        let labels = format_args!("{{{own}}}");
         for (name, level) in [
             (families::PENDING, &self.pending),
             (families::OLDEST_PENDING_AGE, &self.oldest_pending_age),

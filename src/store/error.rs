@@ -90,11 +90,6 @@ pub enum VerbError {
     /// It was delivered, which cannot be taken back.
     #[error("it was delivered")]
     Delivered,
-    /// Pending deliveries cannot be replayed in bulk.
-    #[error(
-        "pending deliveries cannot be replayed in bulk: expected dead, cancelled or delivered ones"
-    )]
-    NotEnded,
     /// As many bulk replays are running as may be.
     #[error("16 bulk replays are running: wait until one is done, or stop one")]
     TooManyReplays,

@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use crate::domain::{DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber};
+use crate::domain::{
+    DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber, Timestamp,
+};
 use crate::store::book::{Found, Standing, find};
 use crate::store::changes::{Change, Changes, Claim};
 use crate::store::journal::Durability;
@@ -16,6 +18,52 @@ use crate::store::pump::Token;
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::Record;
 use crate::store::{Inner, VerbError};
+
+/// The record and the change that make a pending delivery due now; its schedule goes on.
+pub(super) fn hastened(
+    subscription: SubscriptionNumber,
+    entry: Entry,
+    now: Timestamp,
+) -> (Record, Change) {
+    let record = requeued_record(subscription, &entry, false, now);
+    (record, Change::Hastened(entry))
+}
+
+/// The record and the change that make a delivery pending again, with a fresh schedule.
+pub(super) fn requeued(
+    subscription: SubscriptionNumber,
+    entry: Entry,
+    was_dead: bool,
+    now: Timestamp,
+) -> (Record, Change) {
+    let record = requeued_record(subscription, &entry, true, now);
+    let entry = Entry {
+        since: now,
+        schedule_attempts: 0,
+        ..entry
+    };
+    let change = Change::Requeued {
+        entry,
+        at: now,
+        was_dead,
+    };
+    (record, change)
+}
+
+fn requeued_record(
+    subscription: SubscriptionNumber,
+    entry: &Entry,
+    fresh: bool,
+    now: Timestamp,
+) -> Record {
+    Record::Requeued {
+        seq: entry.seq,
+        subscription,
+        at: now,
+        attempts: entry.attempts,
+        fresh,
+    }
+}
 
 /// What a verb decided: a record and a change, or that there is nothing to do.
 type Decision = Option<(Record, Change)>;
@@ -28,34 +76,14 @@ impl Inner {
             if self.is_held(&id.subscription) {
                 return Err(VerbError::Disabled);
             }
-            let (seq, attempts) = (entry.seq, entry.attempts);
-            let requeued = |fresh| Record::Requeued {
-                seq,
-                subscription,
-                at: now,
-                attempts,
-                fresh,
-            };
-            let was_dead = standing == Standing::Dead;
-            let again = Entry {
-                since: now,
-                schedule_attempts: 0,
-                ..entry
-            };
             Ok(match standing {
                 // Nothing but its turn keeps it from being attempted.
                 Standing::Pending { due: None } => None,
-                Standing::Pending { due: Some(_) } => {
-                    Some((requeued(false), Change::Hastened(entry)))
+                Standing::Pending { due: Some(_) } => Some(hastened(subscription, entry, now)),
+                Standing::Delivered | Standing::Dead | Standing::Cancelled => {
+                    let was_dead = standing == Standing::Dead;
+                    Some(requeued(subscription, entry, was_dead, now))
                 }
-                Standing::Delivered | Standing::Dead | Standing::Cancelled => Some((
-                    requeued(true),
-                    Change::Requeued {
-                        entry: again,
-                        at: now,
-                        was_dead,
-                    },
-                )),
             })
         })
         .await

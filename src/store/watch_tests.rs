@@ -7,7 +7,7 @@ use tempfile::tempdir;
 use futures_util::FutureExt;
 
 use super::*;
-use crate::domain::DeadReason;
+use crate::domain::{DeadReason, Flow};
 use crate::store::harness::{NOW, Running, Setup, due_in, event, given, outcome};
 use crate::store::{Lease, NewEvent};
 
@@ -123,7 +123,7 @@ async fn a_stalled_queue_lets_go_whoever_waits_but_for_what_is_in_flight() {
     let elsewhere = watch(&running, event("3", &[other])).await;
     let lease = running.take_one(number).await;
 
-    queue.set_stalled(true);
+    queue.set_flow(Flow::Held, true);
     assert_eq!(is_waiting(&both), [true, false]);
     assert_eq!(is_waiting(&elsewhere), [true]);
     let pending = FirstAttempt::none(number, DeliveryState::Pending);
@@ -135,7 +135,7 @@ async fn a_stalled_queue_lets_go_whoever_waits_but_for_what_is_in_flight() {
     assert_eq!(told[0][0].state, DeliveryState::Delivered);
     assert_eq!(told[1], [pending]);
 
-    queue.set_stalled(false);
+    queue.set_flow(Flow::Open, false);
     let again = watch(&running, event("5", &[number])).await;
     assert_eq!(is_waiting(&again), [true]);
     drop((again, elsewhere));

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::admin::operation::{Operation, Success, schema_of};
 use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
+use crate::admin::replays::Begun;
 use crate::admin::subscriptions::{self, TestAttemptView};
 use crate::admin::views::{AttemptView, List};
 use crate::admin::{attempts, openapi};
@@ -165,6 +166,20 @@ fn signed() -> Vec<Operation> {
                 "rotateSecret",
                 "Give it a new secret; the old one signs along for a while",
                 |call| Box::pin(subscriptions::rotate(call)),
+            )
+        },
+        Operation {
+            body: Some(openapi::empty_object),
+            answers: vec![
+                Success::json(202, "It has begun", schema_of::<Begun>).with_headers(&["Location"]),
+            ],
+            refusals: &[409],
+            ..changing(
+                Method::POST,
+                "/v1/subscriptions/{name}/retry",
+                "retrySubscription",
+                "Attempt everything that waits for a retry now; a pause and probing end",
+                |call| Box::pin(subscriptions::retry(call)),
             )
         },
         Operation {

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::Admin;
 use crate::admin::openapi::NAME;
-use crate::admin::views::{Disabled, Ended, Failure, Time};
+use crate::admin::views::{Disabled, Ended, Failure, Standing, Time};
 use crate::config::{Subscription, subscription_properties};
-use crate::domain::{Secret, SubscriptionName};
+use crate::domain::{Condition, DeliveryId, Flow, Secret, SubscriptionName};
 use crate::store::Tally;
 
 /// A subscription: its definition and how it stands.
@@ -34,6 +34,21 @@ struct StateView {
     /// Whether its deliveries are attempted
     #[schemars(extend("enum" = ["active", "disabled"]))]
     status: &'static str,
+    /// The same, more exactly: `probing`: the endpoint fails, one delivery at a time is attempted; `paused`: it asked for a
+    /// pause; `blocked`: deliveries wait, by their order, for a dead one
+    state: Standing,
+    /// Since when it is probing
+    probing_since: Option<Time>,
+    /// Until when it is paused
+    paused_until: Option<Time>,
+    /// Until when `rate_limit` allows no attempt
+    rate_limited_until: Option<Time>,
+    /// When the next attempt begins at the earliest; null: nothing waits for a time
+    next_attempt_at: Option<Time>,
+    /// Pending deliveries that wait, by their order, for a dead one
+    blocked: u64,
+    /// The dead delivery that they wait for, the first of several
+    blocked_by: Option<String>,
     /// Since when it is disabled
     disabled_at: Option<Time>,
     /// Why it is disabled
@@ -61,8 +76,15 @@ struct StateView {
 }
 
 /// The names of the state's fields.
-const STATE: [&str; 13] = [
+const STATE: [&str; 20] = [
     "status",
+    "state",
+    "probing_since",
+    "paused_until",
+    "rate_limited_until",
+    "next_attempt_at",
+    "blocked",
+    "blocked_by",
     "disabled_at",
     "disabled_reason",
     "consecutive_failures",
@@ -156,7 +178,29 @@ impl StateView {
         let is_held = state.held_since.is_some();
         let now = admin.clock.steady();
         let oldest = counts.oldest_accepted_at.filter(|_| !is_held);
+        let blocked_by = tally.blocked_by.filter(|_| counts.blocked > 0);
+        let (mut probing_since, mut paused_until, mut rate_limited_until) = (None, None, None);
+        match counts.flow {
+            Flow::Open | Flow::Held => {}
+            Flow::Probing { since, .. } => probing_since = Some(Time(since)),
+            Flow::Paused { until } => paused_until = Some(Time(until)),
+            Flow::RateLimited { until } => rate_limited_until = Some(Time(until)),
+        }
         Self {
+            state: Standing(Condition::of(counts.flow, counts.blocked > 0)),
+            probing_since,
+            paused_until,
+            rate_limited_until,
+            next_attempt_at: counts.next_attempt_at.map(Time),
+            blocked: counts.blocked,
+            blocked_by: blocked_by.map(|event| {
+                let subscription = name.clone();
+                DeliveryId {
+                    event,
+                    subscription,
+                }
+                .to_string()
+            }),
             status: if status.is_active() {
                 "active"
             } else {

@@ -14,6 +14,7 @@ mod follow;
 mod progress;
 pub(crate) mod reload;
 pub(crate) mod replay;
+pub(crate) mod retry;
 pub(crate) mod rotate;
 pub(crate) mod status;
 pub(crate) mod test;

@@ -73,9 +73,9 @@ pub(crate) struct Args {
 /// Which deliveries of a subscription.
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// Those in this state. Default: dead
+    /// Those in this state. Default: dead. Of pending ones those that wait for a retry, which are attempted now
     #[arg(long, requires = "subscription")]
-    state: Option<Ended>,
+    state: Option<State>,
     /// Of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME", requires = "subscription")]
     since: Option<When>,
@@ -85,24 +85,6 @@ struct Which {
     /// Of events of this type
     #[arg(long = "type", value_name = "TYPE", requires = "subscription")]
     event_type: Option<String>,
-}
-
-/// Final states, from which many are replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Ended {
-    Dead,
-    Cancelled,
-    Delivered,
-}
-
-impl Ended {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Dead => State::Dead.word(),
-            Self::Cancelled => State::Cancelled.word(),
-            Self::Delivered => State::Delivered.word(),
-        }
-    }
 }
 
 /// Replays.
@@ -160,7 +142,7 @@ async fn many(
     name: &str,
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
-    let state = args.which.state.unwrap_or(Ended::Dead).word();
+    let state = args.which.state.unwrap_or(State::Dead).word();
     let mut request = request(args, name, state, screen.now);
     if args.dry_run || (!args.yes && can_ask()) {
         let matched = dry_run(client, &request).await?;

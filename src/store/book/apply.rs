@@ -169,12 +169,21 @@ impl Tally {
     }
 }
 
+/// An attempt as a row: of which delivery, its number, how it ended, and when the delivery is due again.
+type AttemptMade = (
+    EventSeq,
+    SubscriptionNumber,
+    u32,
+    Outcome,
+    Option<Timestamp>,
+);
+
 /// Rows of the tables of one segment.
 #[derive(Debug)]
 pub(super) struct SegmentRows {
     pub(super) segment: u32,
     pub(super) events: Vec<EventRow>,
-    pub(super) attempts: Vec<(EventSeq, SubscriptionNumber, u32, Outcome)>,
+    pub(super) attempts: Vec<AttemptMade>,
 }
 
 #[derive(Debug)]
@@ -442,7 +451,9 @@ impl Stretch {
             since,
         } = attempted;
         if let Some(rows) = self.segment(segment) {
-            rows.attempts.push((seq, subscription, attempt, outcome));
+            let due_at = due(next).map(|due| due.at);
+            rows.attempts
+                .push((seq, subscription, attempt, outcome, due_at));
         }
         let key = (subscription, seq);
         if let Some(pending) = self.fresh.get_mut(&key) {

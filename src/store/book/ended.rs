@@ -1,10 +1,10 @@
-//! Deliveries that have ended, oldest first: what a bulk replay goes through.
+//! Deliveries that have ended or wait for a retry, oldest first: what a bulk replay goes through.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::query::{ENDED_ENTRY, entry};
+use super::query::{ENDED_ENTRY, ENTRY, entry};
 use super::rows::{self, Span};
 use super::{find, int, nat};
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
@@ -17,7 +17,7 @@ const ROWS_MAX: u32 = 5_000;
 #[derive(Debug, Clone)]
 pub(in crate::store) struct EndedWanted {
     pub(in crate::store) number: SubscriptionNumber,
-    /// Not pending.
+    /// Of pending ones those that wait for a retry.
     pub(in crate::store) state: DeliveryState,
     /// When their events were accepted.
     pub(in crate::store) span: Span,
@@ -44,25 +44,28 @@ pub(in crate::store) fn ended(
     most: usize,
 ) -> Result<Ended> {
     match wanted.state {
-        DeliveryState::Dead => with_rows(connection, "dead", wanted, after, most),
-        DeliveryState::Cancelled => with_rows(connection, "cancelled", wanted, after, most),
+        DeliveryState::Dead => with_rows(connection, (ENDED_ENTRY, "dead"), wanted, after, most),
+        DeliveryState::Cancelled => {
+            with_rows(connection, (ENDED_ENTRY, "cancelled"), wanted, after, most)
+        }
+        DeliveryState::Pending => with_rows(connection, (ENTRY, "pending"), wanted, after, most),
         DeliveryState::Delivered => delivered(connection, wanted, after, most),
-        DeliveryState::Pending => Ok(Ended {
-            entries: Vec::new(),
-            upto: wanted.upto,
-        }),
     }
 }
 
 fn with_rows(
     connection: &Connection,
-    table: &'static str,
+    (columns, table): (&'static str, &'static str),
     wanted: &EndedWanted,
     after: EventSeq,
     most: usize,
 ) -> Result<Ended> {
+    let waits = match wanted.state {
+        DeliveryState::Pending => "AND due_at IS NOT NULL",
+        DeliveryState::Dead | DeliveryState::Cancelled | DeliveryState::Delivered => "",
+    };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENDED_ENTRY} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
+        "SELECT {columns} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 {waits} ORDER BY seq LIMIT ?4"
     ))?;
     let key = params![wanted.number.0, int(after.0), int(wanted.upto.0), ROWS_MAX];
     let mut entries = Vec::new();

@@ -175,7 +175,7 @@ pub(super) fn followers(
 }
 
 /// The first dead deliveries of a subscription that block, with their keys.
-pub(super) fn blockers(
+pub(in crate::store) fn blockers(
     connection: &Connection,
     number: SubscriptionNumber,
     limit: usize,

@@ -274,10 +274,12 @@ pub(in crate::store) struct AttemptRow {
     /// Its number, from 1.
     pub(in crate::store) attempt: u32,
     pub(in crate::store) outcome: Outcome,
+    /// When its delivery was due again after it; None if that ended with it.
+    pub(in crate::store) due_at: Option<Timestamp>,
 }
 
 const ATTEMPT: &str =
-    "rowid, seq, n, status, reason, code, error, duration_ms, started_at, response";
+    "rowid, seq, n, status, reason, code, error, duration_ms, started_at, response, due_at";
 
 /// Goes through the attempts of a subscription before `below`, newest first, of one segment which has some that began in
 /// the span, and looks at `rows` at most; none when there are none before it.
@@ -379,6 +381,7 @@ fn attempt_row(row: &Row<'_>, segment: u32) -> Result<AttemptRow> {
         },
         seq: EventSeq(nat(row.get(1)?)),
         attempt: row.get(2)?,
+        due_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis),
         outcome: Outcome {
             started_at: Timestamp::from_millis(row.get(8)?),
             duration: std::time::Duration::from_millis(nat(row.get(7)?)),

@@ -1,4 +1,4 @@
-//! The book's tables. Version 3.
+//! The book's tables. Version 4.
 //!
 //! | table | key | holds |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! | `tallies` | subscription | how its attempts went, as [`tallies`](super::tallies) says |
 //! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended, when the first and last of its events were accepted, and of its attempts began |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
-//! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order |
+//! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order; `due_at`: when its delivery was due again after it |
 //!
 //! Times are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
 //! segment's number get their indexes when the journal has left the segment, and go as a whole when it goes.
@@ -21,7 +21,7 @@
 use rusqlite::{Connection, Result};
 
 /// The version of these tables, as `user_version`. A book of another version is rebuilt.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE book (
@@ -109,7 +109,7 @@ pub(super) fn create_segment(connection: &Connection, segment: u32) -> Result<()
         CREATE TABLE IF NOT EXISTS attempts_{segment} (
             seq INTEGER NOT NULL, subscription INTEGER NOT NULL, n INTEGER NOT NULL,
             status INTEGER NOT NULL, reason INTEGER, code INTEGER, error TEXT,
-            duration_ms INTEGER NOT NULL, started_at INTEGER NOT NULL, response BLOB
+            duration_ms INTEGER NOT NULL, started_at INTEGER NOT NULL, response BLOB, due_at INTEGER
         );"
     ))
 }

@@ -312,7 +312,7 @@ impl SegmentRows {
         };
         let accepted = self.events.iter().map(|row| millis(row.accepted_at));
         let began = self.attempts.iter();
-        let began = began.map(|(.., outcome)| millis(outcome.started_at));
+        let began = began.map(|(.., outcome, _)| millis(outcome.started_at));
         connection
             .prepare_cached(&format!(
                 "INSERT INTO segments VALUES (?1, ?2, ?3, 0, 0, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET
@@ -339,10 +339,10 @@ impl SegmentRows {
 
     fn write_attempts(&self, connection: &Connection) -> Result<()> {
         let mut insert = connection.prepare_cached(&format!(
-            "INSERT INTO attempts_{} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO attempts_{} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             self.segment
         ))?;
-        for (seq, number, attempt, outcome) in &self.attempts {
+        for (seq, number, attempt, outcome, due_at) in &self.attempts {
             let response = &outcome.response_prefix;
             insert.execute(params![
                 int(seq.0),
@@ -355,6 +355,7 @@ impl SegmentRows {
                 i64::try_from(outcome.duration.as_millis()).unwrap_or(i64::MAX),
                 millis(outcome.started_at),
                 (!response.is_empty()).then_some(&response[..]),
+                due_at.map(millis),
             ])?;
         }
         Ok(())

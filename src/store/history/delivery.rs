@@ -84,5 +84,6 @@ pub(super) fn attempt(row: AttemptRow) -> Attempt {
         duration: outcome.duration,
         started_at: outcome.started_at,
         response_prefix: outcome.response_prefix,
+        next_attempt_at: row.due_at,
     }
 }

@@ -177,6 +177,20 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// The beginning of the response body.
     pub response_prefix: Bytes,
+    /// When its delivery was due again after it; None if the delivery ended with it.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+impl Attempt {
+    /// The state that its delivery was in after it.
+    #[must_use]
+    pub fn delivery_state(&self) -> DeliveryState {
+        match (self.status, self.next_attempt_at) {
+            (AttemptStatus::Success, _) => DeliveryState::Delivered,
+            (AttemptStatus::Failed | AttemptStatus::Timeout, Some(_)) => DeliveryState::Pending,
+            (AttemptStatus::Failed | AttemptStatus::Timeout, None) => DeliveryState::Dead,
+        }
+    }
 }
 
 /// An attempt in a list.

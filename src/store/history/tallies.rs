@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::QueryError;
-use crate::domain::{AttemptStatus, EventId, FailureReason, SubscriptionName, Timestamp};
+use crate::domain::{
+    AttemptStatus, EventId, FailureReason, SubscriptionName, SubscriptionNumber, Timestamp,
+};
 use crate::store::Store;
-use crate::store::book::{query, rows, tallies};
+use crate::store::book::{find, query, rows, tallies};
 
 /// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -21,6 +23,8 @@ pub struct Tally {
     pub last_failure: Option<LastFailure>,
     /// When the oldest delivery was accepted that is pending or held, by the steady clock.
     pub oldest_pending_at: Option<Timestamp>,
+    /// The event of the first dead delivery that blocks others by their order.
+    pub blocked_by: Option<EventId>,
 }
 
 /// Successful attempts among some, from 0 to 1; none when there were no attempts.
@@ -71,8 +75,7 @@ impl Store {
         let wall = self.0.hub.clock.wall();
         let ask = move |reading: &super::Reading<'_>| {
             let found = tallies::tally(reading.book, number)?.unwrap_or_default();
-            let oldest = query::oldest(reading.book, number)?;
-            Ok(shown(found, wall, oldest))
+            Ok(shown(reading, number, found, wall)?)
         };
         self.0.query(ask).await
     }
@@ -91,8 +94,7 @@ impl Store {
             let mut all = BTreeMap::new();
             for (number, name) in rows::names(reading.book)? {
                 let tally = found.remove(&number).unwrap_or_default();
-                let oldest = query::oldest(reading.book, number)?;
-                all.insert(name, shown(tally, wall, oldest));
+                all.insert(name, shown(reading, number, tally, wall)?);
             }
             Ok(all)
         };
@@ -100,8 +102,16 @@ impl Store {
     }
 }
 
-fn shown(tally: tallies::Tally, wall: Timestamp, oldest_pending_at: Option<Timestamp>) -> Tally {
-    Tally {
+fn shown(
+    reading: &super::Reading<'_>,
+    number: SubscriptionNumber,
+    tally: tallies::Tally,
+    wall: Timestamp,
+) -> rusqlite::Result<Tally> {
+    let blocker = query::blockers(reading.book, number, 1)?.into_iter().next();
+    let blocker = blocker.map(|(seq, _)| find::event_row(reading.book, seq));
+    let blocker = blocker.transpose()?.flatten();
+    Ok(Tally {
         success_rate: SuccessRate {
             last_1000: rate(tally.last_thousand()),
             last_24h: rate(tally.last_day(wall)),
@@ -116,8 +126,9 @@ fn shown(tally: tallies::Tally, wall: Timestamp, oldest_pending_at: Option<Times
             event: failure.event,
             attempt: failure.attempt,
         }),
-        oldest_pending_at,
-    }
+        oldest_pending_at: query::oldest(reading.book, number)?,
+        blocked_by: blocker.map(|event| event.id),
+    })
 }
 
 fn rate(counted: tallies::Counted) -> Option<f64> {

@@ -61,6 +61,7 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
                 attempt: 1,
             }),
             oldest_pending_at: Some(NOW),
+            blocked_by: None,
         };
         assert_eq!(all[&"b".parse().unwrap()], second);
         running.close().await;

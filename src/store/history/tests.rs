@@ -119,8 +119,12 @@ async fn a_delivery_is_shown_with_its_attempts() {
         duration: Duration::from_millis(3),
         started_at: NOW,
         response_prefix: Bytes::from_static(b"response"),
+        next_attempt_at: view.attempts[1].next_attempt_at,
     };
     assert_eq!(view.attempts[1], expected);
+    assert_eq!(expected.delivery_state(), DeliveryState::Pending);
+    assert_eq!(view.attempts[0].next_attempt_at, None);
+    assert_eq!(view.attempts[0].delivery_state(), DeliveryState::Dead);
 
     // Replayed, it waits for an attempt that is due, and then it has arrived.
     running.store.replay(&delivery).await.unwrap();

@@ -29,7 +29,7 @@ pub(super) use order::{Followers, FollowersWanted};
 pub(super) use refill::{DueRefilled, Load, Refilled};
 pub(super) use state::QueueState;
 
-use crate::domain::{EventSeq, Next, Order, SubscriptionNumber, Timestamp, WhenStuck};
+use crate::domain::{EventSeq, Flow, Next, Order, SubscriptionNumber, Timestamp, WhenStuck};
 use crate::store::book::Command;
 use crate::store::budget::StoredEvent;
 use crate::store::dedup::DedupKey;
@@ -184,6 +184,10 @@ pub struct QueueCounts {
     /// When the oldest pending one was accepted. Of deliveries that are only in the book as of the last
     /// [`Store::publish`](crate::store::Store::publish).
     pub oldest_accepted_at: Option<Timestamp>,
+    /// What the lane does with deliveries that are due.
+    pub flow: Flow,
+    /// When the next attempt may begin, as far as time decides that; None: nothing waits for a time.
+    pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Queue {
@@ -249,6 +253,15 @@ impl Queue {
         self.0.held.load(Ordering::Relaxed)
     }
 
+    /// What its lane does with deliveries that are due; [`Flow::Held`] by the state that was last set.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        match self.is_held() {
+            true => Flow::Held,
+            false => *self.0.flow(),
+        }
+    }
+
     /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has ended;
     /// nothing is taken until then. By key are ordered those that are accepted from then on.
     pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
@@ -256,9 +269,10 @@ impl Queue {
         self.0.step(|state| state.set_order(order, when_stuck));
     }
 
-    /// Says whether nothing is attempted for now (held, paused and the like), so that nobody waits for it in vain.
-    /// To be called by the lane before it takes anything.
-    pub fn set_stalled(&self, stalled: bool) {
+    /// Says what the lane does with deliveries that are due, and whether it attempts nothing for now, so that nobody waits
+    /// for it in vain. To be called by the lane before it takes anything.
+    pub fn set_flow(&self, flow: Flow, stalled: bool) {
+        *self.0.flow() = flow;
         if self.0.stalled.load(Ordering::Relaxed) == stalled {
             return;
         }
@@ -275,10 +289,21 @@ impl Queue {
     pub fn counts(&self) -> QueueCounts {
         let counters = &self.0.counters;
         let pending = counters.pending.load(Ordering::Relaxed);
-        let (in_flight, oldest_accepted_at, blocked) = {
-            let locked = self.0.lock();
-            let state = &locked.state;
-            (state.in_flight(), state.oldest(), state.blocked(pending))
+        let flow = self.flow();
+        let now = self.0.hub.clock.steady();
+        let (in_flight, oldest_accepted_at, blocked, next_due) = {
+            let mut locked = self.0.lock();
+            let state = &mut locked.state;
+            let next_due = match state.is_ready(now) {
+                true => Some(now),
+                false => state.next_due(),
+            };
+            (
+                state.in_flight(),
+                state.oldest(),
+                state.blocked(pending),
+                next_due,
+            )
         };
         QueueCounts {
             pending,
@@ -288,6 +313,10 @@ impl Queue {
             in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
             blocked,
             oldest_accepted_at: oldest_accepted_at.filter(|_| pending > 0),
+            flow,
+            next_attempt_at: next_due
+                .filter(|_| flow != Flow::Held)
+                .map(|due| due.max(flow.opens_at().unwrap_or(due))),
         }
     }
 }
@@ -299,6 +328,8 @@ pub(super) struct QueueShared {
     hub: Arc<Hub>,
     locked: Mutex<Locked>,
     changed: Notify,
+    /// What its lane does with deliveries that are due.
+    flow: Mutex<Flow>,
     /// Its lane attempts nothing for now.
     stalled: AtomicBool,
     /// Its deliveries are held.
@@ -331,6 +362,7 @@ impl QueueShared {
                 waiting: false,
             }),
             changed: Notify::new(),
+            flow: Mutex::default(),
             stalled: AtomicBool::new(false),
             held: AtomicBool::new(false),
             keyed: AtomicBool::new(false),
@@ -339,6 +371,10 @@ impl QueueShared {
         queues.push(Arc::downgrade(&queue));
         drop(queues);
         queue
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked> {

@@ -50,7 +50,7 @@ impl ReplaysState {
 pub struct ReplayRequest {
     /// Of this subscription.
     pub subscription: SubscriptionName,
-    /// In this state: dead, cancelled or delivered.
+    /// In this state; of pending ones those that wait for a retry, which are due at once then.
     pub state: DeliveryState,
     /// Of events accepted at this time or later.
     pub since: Option<Timestamp>,

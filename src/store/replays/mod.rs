@@ -21,7 +21,7 @@ use tracing::warn;
 use job::Job;
 pub use job::{ReplayRequest, ReplaysState};
 
-use crate::domain::{DeliveryState, EventSeq, Timestamp};
+use crate::domain::{EventSeq, Timestamp};
 use crate::store::book::ended::{EndedWanted, ended};
 use crate::store::book::find;
 use crate::store::book::reach::reach;
@@ -305,9 +305,6 @@ impl Inner {
 
     /// How many deliveries fit, and where they are.
     async fn count_replays(&self, request: &ReplayRequest) -> Result<Counted, VerbError> {
-        if request.state == DeliveryState::Pending {
-            return Err(VerbError::NotEnded);
-        }
         self.queue_of(&request.subscription)?;
         let span = span(request);
         let look = move |book: &Connection| {

@@ -16,6 +16,7 @@ use crate::store::book::ended::{count_attempts, ended};
 use crate::store::changes::{Change, Claim};
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::Record;
+use crate::store::verbs::{hastened, requeued};
 use crate::store::{Inner, VerbError};
 
 /// Deliveries in a chunk, at most.
@@ -125,8 +126,7 @@ impl Inner {
             self.replays.settle(id, version, job, true);
             return Ok(next);
         }
-        let was_dead = job.request.state == DeliveryState::Dead;
-        let (mut records, changes) = requeue(&queue, entries, was_dead, steady);
+        let (mut records, changes) = requeue(&queue, entries, job.request.state, steady);
         records.push(record(id, &job));
         let recorded = self.carry_out(turn, records, changes, vec![claim]).await;
         if recorded.is_ok() && job.state == ReplaysState::Done {
@@ -138,30 +138,20 @@ impl Inner {
     }
 }
 
-/// The records and changes that make deliveries pending again.
+/// The records and changes that make deliveries in a state pending again, or due now if they are pending.
 fn requeue(
     queue: &Arc<QueueShared>,
     entries: Vec<Entry>,
-    was_dead: bool,
+    state: DeliveryState,
     now: Timestamp,
 ) -> (Vec<Record>, Vec<(Arc<QueueShared>, Change)>) {
     let requeued = entries.into_iter().map(|entry| {
-        let record = Record::Requeued {
-            seq: entry.seq,
-            subscription: queue.number,
-            at: now,
-            attempts: entry.attempts,
-            fresh: true,
-        };
-        let entry = Entry {
-            since: now,
-            schedule_attempts: 0,
-            ..entry
-        };
-        let change = Change::Requeued {
-            entry,
-            at: now,
-            was_dead,
+        let (record, change) = match state {
+            DeliveryState::Pending => hastened(queue.number, entry, now),
+            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => {
+                let was_dead = state == DeliveryState::Dead;
+                requeued(queue.number, entry, was_dead, now)
+            }
         };
         (record, (Arc::clone(queue), change))
     });

@@ -9,7 +9,7 @@ use tempfile::tempdir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::domain::{DeliveryId, EventId, Next, RateLimit, SubscriptionNumber};
+use crate::domain::{DeliveryId, DeliveryState, EventId, Next, RateLimit, SubscriptionNumber};
 use crate::store::harness::*;
 use crate::store::{DeliveryFilter, NewEvent, Page, SubscriptionState};
 
@@ -349,13 +349,46 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
 }
 
 #[tokio::test]
+async fn what_waits_for_a_retry_is_due_at_once_and_its_schedule_goes_on() {
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    running
+        .accept((0..3).map(|n| event(&n.to_string(), &[a])).collect())
+        .await;
+    let in_an_hour = due_in(NOW, Duration::from_secs(3600));
+    for _ in 0..2 {
+        let lease = running.take_one(a).await;
+        running.settle(lease, in_an_hour).await;
+    }
+    let in_flight = running.take_one(a).await;
+    let (id, matched) = running
+        .store
+        .begin_replays(request(DeliveryState::Pending))
+        .await
+        .unwrap();
+    assert_eq!(matched, 2);
+    assert_eq!(done(&running.store, id).await.replayed, 2);
+    for _ in 0..2 {
+        let lease = running.take_one(a).await;
+        assert_eq!(
+            (lease.attempt(), lease.schedule_attempt()),
+            (2, 2),
+            "its schedule goes on"
+        );
+        running.settle(lease, Next::Delivered).await;
+    }
+    drop(in_flight);
+    assert_eq!(running.store.queue(a).counts().pending, 1);
+    running.close().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_replayed_in_bulk_is_refused() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
     running.named("a");
     let store = &running.store;
-    let begun = store.begin_replays(request(DeliveryState::Pending)).await;
-    assert!(matches!(begun, Err(VerbError::NotEnded)));
     let unknown = ReplayRequest {
         subscription: "nobody".parse().unwrap(),
         ..request(DeliveryState::Dead)

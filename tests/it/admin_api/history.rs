@@ -179,7 +179,7 @@ async fn dead_letters_are_counted_and_replayed_in_bulk() {
     for (body, path) in [
         ("{}", "subscription"),
         ("{\"subscription\": \"other\"}", "subscription"),
-        ("{\"subscription\": \"a\", \"state\": \"pending\"}", "state"),
+        ("{\"subscription\": \"a\", \"state\": \"held\"}", "state"),
     ] {
         let refused = call(&relay, "POST", "/v1/replays", body).await;
         assert_eq!(refused.status, 422, "{body}");

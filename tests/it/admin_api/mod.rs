@@ -4,6 +4,7 @@ mod access;
 mod configuration;
 mod edits;
 mod history;
+mod states;
 mod stream;
 mod subscriptions;
 

@@ -1,0 +1,37 @@
+//! `POST …/{name}/retry`: attempts everything that waits for a retry now.
+
+use crate::admin::answer::Answer;
+use crate::admin::body::only;
+use crate::admin::control::Command;
+use crate::admin::operation::Call;
+use crate::admin::refusal::Refusal;
+use crate::admin::replays::Begun;
+use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::domain::{DeliveryState, SubscriptionName};
+use crate::store::ReplayRequest;
+
+/// Ends a pause and probing, and begins to make due what waits for its retry.
+pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
+    let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
+    only(&call.body, &[])?;
+    let config = call.admin.control.config();
+    if !config.subscriptions.contains_key(&name) {
+        return Err(Refusal::not_found(NO_SUBSCRIPTION));
+    }
+    let request = ReplayRequest {
+        subscription: name.clone(),
+        state: DeliveryState::Pending,
+        since: None,
+        until: None,
+        event_type: None,
+        rate_limit: None,
+    };
+    let begun = call.admin.store.begin_replays(request).await?;
+    let asked = call
+        .admin
+        .control
+        .ask(|answer| Command::Hurry(name, answer));
+    // It may be gone from the file since: then nothing is attempted anyway.
+    let _gone = asked.await.ok_or_else(Refusal::stopping)?;
+    Ok(Begun::new(begun).answer())
+}
