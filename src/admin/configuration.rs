@@ -1,7 +1,7 @@
 //! `/v1/config`: what is in force, what is on the disk, and how the two differ.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -44,8 +44,13 @@ impl ConfigSource {
         }
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads it, on a thread that ends with it.
-    async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
+    pub(super) async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|_| Refusal::stopping())?;
         let (path, environment) = (self.path.clone(), self.environment.clone());

@@ -37,13 +37,13 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
 
 /// One.
 pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
-    let id = call.named(NO_DELIVERY)?;
+    let id = call.delivery_id(NO_DELIVERY).await?;
     show(&call, &id).await
 }
 
 /// Makes it pending again, or due now.
 pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
-    let id = call.named(NO_DELIVERY)?;
+    let id = call.delivery_id(NO_DELIVERY).await?;
     only(&call.body, &[])?;
     if let Err(error) = call.admin.store.replay(&id).await {
         // The store refuses for a disabled subscription before it looks for the delivery.
@@ -56,7 +56,7 @@ pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
 
 /// Takes it back.
 pub(super) async fn cancel(call: Call) -> Result<Answer, Refusal> {
-    let id = call.named(NO_DELIVERY)?;
+    let id = call.delivery_id(NO_DELIVERY).await?;
     only(&call.body, &[])?;
     call.admin.store.cancel(&id).await?;
     tell(&call, &id, DeliveryState::Cancelled);

@@ -7,7 +7,7 @@ use crate::admin::answer::{self, Answer};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::views::{DeliveryRow, EventRow, Time, list};
-use crate::domain::{EventId, Label};
+use crate::domain::Label;
 use crate::store::{EventFilter, EventView};
 
 const NO_EVENT: &str = "there is no such event, or it is no longer kept";
@@ -27,7 +27,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
 
 /// One.
 pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
-    let id: EventId = call.named(NO_EVENT)?;
+    let id = call.event_id(NO_EVENT).await?;
     let found = call.admin.store.event(&id).await?;
     let found = found.ok_or_else(|| Refusal::not_found(NO_EVENT))?;
     let deliveries = found

@@ -21,9 +21,11 @@ mod control;
 mod deliveries;
 mod events;
 mod exporter;
+mod ids;
 mod openapi;
 mod operation;
 mod operations;
+mod overview;
 mod probes;
 mod query;
 mod refusal;
@@ -40,7 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Clock, Flow, SubscriptionName};
+use crate::domain::{Clock, Flow, SubscriptionName, Timestamp};
 use crate::feed::Feed;
 use crate::store::Store;
 
@@ -83,6 +85,8 @@ pub struct Admin {
     pub tokens: Tokens,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// When the process started, by the steady clock.
+    pub started_at: Timestamp,
     /// Where the configuration is read from again.
     pub source: ConfigSource,
     /// Places for those who listen to what happens.

@@ -127,6 +127,7 @@ fn admin(
         feed,
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
+        started_at: options.clock.steady(),
         source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
         streams: Streams::default(),
         stop: stop.clone(),

@@ -25,7 +25,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Deliver", &["run", "check", "schema", "demo"]),
     (
         "Develop",
-        &["send", "explain", "listen", "verify", "secret"],
+        &["dev", "send", "explain", "listen", "verify", "secret"],
     ),
     (
         "Look at the running sidecar",

@@ -5,6 +5,7 @@ mod arrival;
 mod check;
 mod client;
 mod demo;
+mod dev;
 mod explain;
 mod help;
 mod input;
@@ -16,6 +17,7 @@ mod post;
 mod receiver;
 mod run;
 mod runtime;
+mod sandbox;
 mod schema;
 mod secret;
 mod send;
@@ -49,6 +51,7 @@ enum Command {
     Run(run::Args),
     Check(check::CheckArgs),
     Demo(demo::Args),
+    Dev(dev::Args),
     Send(send::Args),
     Status(operate::status::Args),
     Attempts(operate::attempts::Args),
@@ -124,6 +127,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Dev(args) => dev::run(args),
         Command::Send(args) => send::run(args),
         Command::Status(args) => operate::status::run(args),
         Command::Attempts(args) => operate::attempts::run(args),

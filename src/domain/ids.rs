@@ -67,6 +67,45 @@ impl FromStr for EventId {
     }
 }
 
+/// Event ids that begin in the same way, from the first to the last that is possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventIdRange {
+    /// The least.
+    pub first: EventId,
+    /// The greatest.
+    pub last: EventId,
+}
+
+impl EventIdRange {
+    /// Hexadecimal digits that a beginning has at least.
+    pub const DIGITS_MIN: usize = 8;
+}
+
+impl FromStr for EventIdRange {
+    type Err = IdError;
+
+    /// Reads the beginning of an event id: `evt_` and at least 8 hexadecimal digits, with or without hyphens.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let beginning = text.strip_prefix("evt_").ok_or(IdError::Event)?;
+        let digits = beginning.chars().filter(|digit| *digit != '-');
+        let digits: Option<Vec<u32>> = digits.map(|digit| digit.to_digit(16)).collect();
+        let digits = digits.ok_or(IdError::Event)?;
+        if !(Self::DIGITS_MIN..=32).contains(&digits.len()) {
+            return Err(IdError::Event);
+        }
+        let filled_with = |filler: u32| {
+            let missing = std::iter::repeat_n(&filler, 32 - digits.len());
+            let all = digits.iter().chain(missing);
+            let value = all.fold(0_u128, |value, digit| value << 4 | u128::from(*digit));
+            EventId(Uuid::from_u128(value))
+        };
+        Ok(Self {
+            first: filled_with(0),
+            last: filled_with(0xf),
+        })
+    }
+}
+
 /// The place of an event in the order of acceptance: 1 for the first event of a store, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventSeq(pub u64);
@@ -228,6 +267,32 @@ impl FromStr for Label {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_beginning_of_an_event_id_is_a_range() {
+        let id = EventId::new(Timestamp::from_millis(1_700_000_000_123), [7; 10]);
+        let text = id.to_string();
+        for length in [12, 13, 18, 22, 40] {
+            let range: EventIdRange = text.get(..length).unwrap().parse().unwrap();
+            assert!(range.first <= id && id <= range.last, "{length}");
+        }
+        let whole: EventIdRange = text.parse().unwrap();
+        assert_eq!((whole.first, whole.last), (id, id));
+        let short: EventIdRange = "evt_018bcfe5".parse().unwrap();
+        assert_eq!(
+            short.last.to_string(),
+            "evt_018bcfe5-ffff-ffff-ffff-ffffffffffff"
+        );
+        for wrong in [
+            "evt_018bcf",
+            "018bcfe568",
+            "evt_018bcfe5x",
+            "evt_",
+            &format!("{text}0"),
+        ] {
+            assert!(wrong.parse::<EventIdRange>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn event_id_survives_writing_and_reading() {

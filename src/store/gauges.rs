@@ -7,6 +7,19 @@ use std::sync::PoisonError;
 use crate::store::book::Command;
 use crate::store::{Health, Inner};
 
+/// What the store takes of its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Bytes of its files.
+    pub size_bytes: u64,
+    /// Bytes of bodies that wait for delivery.
+    pub pending_bytes: u64,
+    /// Bytes that are free on its disk; None: unknown.
+    pub free_bytes: Option<u64>,
+}
+
 impl Inner {
     /// See [`Store::health`](crate::store::Store::health).
     pub(super) fn health(&self) -> Health {
@@ -16,6 +29,18 @@ impl Inner {
             Health::Full
         } else {
             Health::Healthy
+        }
+    }
+
+    /// See [`Store::disk_use`](crate::store::Store::disk_use).
+    pub(super) fn disk_use(&self) -> DiskUse {
+        let folder = self.book_path.parent().unwrap_or(Path::new("/"));
+        let free_bytes = rustix::fs::statvfs(folder).ok();
+        DiskUse {
+            folder: folder.to_owned(),
+            size_bytes: self.journal.size_bytes() + book_bytes(&self.book_path),
+            pending_bytes: self.hub.pending_bytes(),
+            free_bytes: free_bytes.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         }
     }
 
@@ -32,11 +57,9 @@ impl Inner {
         if !partial.is_empty() {
             self.hub.book.command(Command::Oldest(partial));
         }
-        let size = self.journal.size_bytes() + book_bytes(&self.book_path);
-        self.metrics.size_bytes.set(gauge(size));
-        self.metrics
-            .pending_bytes
-            .set(gauge(self.hub.pending_bytes()));
+        let disk = self.disk_use();
+        self.metrics.size_bytes.set(gauge(disk.size_bytes));
+        self.metrics.pending_bytes.set(gauge(disk.pending_bytes));
         let healthy = match self.health() {
             Health::Healthy => 1.0,
             Health::Full | Health::Failed => 0.0,

@@ -59,6 +59,7 @@ use accept::Intake;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
+pub use gauges::DiskUse;
 pub use history::{
     Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
     EventFilter, EventSummary, EventView, LastFailure, Listing, PAGE_MAX, Page, QueryError,
@@ -426,6 +427,12 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         self.0.health()
+    }
+
+    /// What the store takes of its disk. Asks the file system.
+    #[must_use]
+    pub fn disk_use(&self) -> DiskUse {
+        self.0.disk_use()
     }
 
     /// Refreshes the gauges of StoreMetrics, and what queues know of the oldest deliveries in the book.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
@@ -48,6 +48,14 @@ pub(crate) struct Found {
 }
 
 impl SidecarArgs {
+    /// The sidecar of this configuration.
+    pub(crate) fn of_config(path: PathBuf) -> Self {
+        Self {
+            admin: None,
+            config: ConfigArg { config: Some(path) },
+        }
+    }
+
     /// Finds it: by `--admin` and the environment alone, or by the configuration.
     ///
     /// # Errors

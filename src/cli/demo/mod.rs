@@ -2,34 +2,27 @@
 //! are stored, matched, signed and delivered, a failure and its retry.
 
 mod certificate;
-mod folder;
 mod receiver;
 mod story;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::bail;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::app::{self, Options, Running};
+use crate::app::Running;
 use crate::cli::demo::certificate::Certificate;
-use crate::cli::demo::folder::Folder;
 use crate::cli::demo::receiver::{Endpoint, Endpoints};
 use crate::cli::demo::story::Story;
 use crate::cli::receiver::serve;
 use crate::cli::runtime::{Signals, block_on};
-use crate::config::{self, Environment};
-use crate::domain::SystemClock;
+use crate::cli::sandbox::{Folder, free_address, new_secret};
 use crate::signing::Scheme;
-use crate::systemd::Notifier;
 
 /// Arrivals that may wait to be printed.
 const ARRIVALS_WAITING_MAX: usize = 1024;
@@ -67,12 +60,8 @@ async fn demo(exit: bool) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let certificate = Certificate::new()?;
     let endpoints = endpoints()?;
-    let relay = start(
-        folder.path(),
-        &certificate,
-        &configuration(address, &endpoints),
-    )
-    .await?;
+    std::fs::write(folder.path().join("ca.pem"), certificate.pem())?;
+    let relay = folder.start(&configuration(address, &endpoints)?).await?;
 
     let (arrived, arrivals) = mpsc::channel(ARRIVALS_WAITING_MAX);
     let endpoints = Endpoints::new(address, endpoints, arrived);
@@ -114,30 +103,6 @@ async fn tell(
     }
 }
 
-/// Starts a relay on a configuration, in a folder.
-async fn start(
-    folder: &Path,
-    certificate: &Certificate,
-    configuration: &str,
-) -> anyhow::Result<Running> {
-    let config_path = folder.join("config.yaml");
-    std::fs::write(folder.join("ca.pem"), certificate.pem())?;
-    std::fs::write(&config_path, configuration)?;
-    let environment = Environment::default();
-    let loaded = config::load(&config_path, &environment)?;
-    let options = Options {
-        config_path,
-        environment,
-        clock: Arc::new(SystemClock::new()),
-        watch: true,
-        sockets: None,
-        notifier: Notifier::default(),
-    };
-    app::start(loaded, options)
-        .await
-        .context("the relay did not start")
-}
-
 /// The endpoints that take part.
 fn endpoints() -> anyhow::Result<Vec<Endpoint>> {
     let endpoint = |subscription, events, schemes: &[&str]| {
@@ -158,17 +123,19 @@ fn endpoints() -> anyhow::Result<Vec<Endpoint>> {
 }
 
 /// The configuration of the demonstration, a file as anybody would write it.
-fn configuration(receiver: SocketAddr, endpoints: &[Endpoint]) -> String {
-    let mut text = "\
-listen: {events: 127.0.0.1:0, admin: 127.0.0.1:0}
-store: {path: store}
-network: {allow_private: [127.0.0.1/32]}
+fn configuration(receiver: SocketAddr, endpoints: &[Endpoint]) -> anyhow::Result<String> {
+    let (events, admin) = (free_address()?, free_address()?);
+    let mut text = format!(
+        "\
+listen: {{events: '{events}', admin: '{admin}'}}
+store: {{path: store}}
+network: {{allow_private: [127.0.0.1/32]}}
 defaults:
-  retry: {schedule: [1s, 1s]}
-  tls: {ca_file: ca.pem}
+  retry: {{schedule: [1s, 1s]}}
+  tls: {{ca_file: ca.pem}}
 subscriptions:
 "
-    .to_owned();
+    );
     for Endpoint {
         subscription,
         events,
@@ -187,12 +154,5 @@ subscriptions:
             schemes.join(", ")
         );
     }
-    text
-}
-
-/// A new secret in the form of Standard Webhooks.
-fn new_secret() -> anyhow::Result<String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).context("no randomness")?;
-    Ok(format!("whsec_{}", BASE64_STANDARD.encode(bytes)))
+    Ok(text)
 }

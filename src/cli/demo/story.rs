@@ -124,7 +124,22 @@ impl Story<'_> {
                 "  curl -d 7 http://{events}/events/invoice.paid"
             ))?;
         }
-        Ok(say(format_args!("  curl http://{admin}/metrics\n"))?)
+        say(format_args!("  curl http://{admin}/metrics"))?;
+        let config = self.folder.join("config.yaml");
+        for command in [
+            "status",
+            "attempts audit",
+            "explain invoice.paid",
+            "send customer.created",
+        ] {
+            say(format_args!("  sidehook {command} -c {}", config.display()))?;
+        }
+        say(format_args!(
+            "\n{}\n  sidehook dev --forward-to http://localhost:3000/   events to your own endpoint, without a file\n  \
+             sidehook run -c config.yaml                        with a file of your own\n",
+            paint.bold("what next")
+        ))?;
+        Ok(())
     }
 
     /// Where events are posted.

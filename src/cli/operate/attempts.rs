@@ -1,6 +1,7 @@
 //! `sidehook attempts`: the attempts of a subscription, and with `-f` those to come.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -10,8 +11,8 @@ use crate::cli::operate::fields::{count, text, took};
 use crate::cli::operate::follow::follow;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
-use crate::cli::show::text::{age, moment};
-use crate::cli::show::{Cell, Table};
+use crate::cli::show::text::{span, time};
+use crate::cli::show::{Cell, Column, Table};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -20,14 +21,16 @@ Examples:
   sidehook attempts billing                           the last 20, newest first
   sidehook attempts billing --status failed --since 1h
   sidehook attempts billing -f                        the last 10, then each as it ends
+  sidehook attempts -f                                those of all subscriptions, as they end
   sidehook attempts billing --limit 100000 --json > attempts.jsonl";
 
 /// Show the attempts of a subscription, newest first
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The subscription
-    pub(crate) name: String,
+    /// The subscription; with --follow all when none is named
+    #[arg(required_unless_present = "follow")]
+    pub(crate) name: Option<String>,
     /// Go on with each attempt as it ends, oldest first; until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -72,12 +75,12 @@ impl Status {
 /// The sidecar is not found, or refuses.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Read, async |client, screen| {
-        let path = args.path();
         let query = args.query(screen.now);
         if args.follow {
             follow(client, screen, args, query, args.limit.unwrap_or(10)).await?;
             return Ok(ExitCode::SUCCESS);
         }
+        let path = args.path().unwrap_or_default();
         let list = (path.as_str(), query, args.limit.unwrap_or(20));
         print_list(client, screen, list, args.common.json, table).await?;
         Ok(ExitCode::SUCCESS)
@@ -85,9 +88,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
-    /// Where their list is.
-    pub(crate) fn path(&self) -> String {
-        format!("/v1/subscriptions/{}/attempts", escaped(&self.name))
+    /// All attempts of all subscriptions.
+    pub(crate) fn all() -> Self {
+        Self {
+            name: None,
+            follow: true,
+            status: None,
+            since: None,
+            until: None,
+            limit: None,
+            common: Common::default(),
+        }
+    }
+
+    /// Where their list is; None: there is none of all subscriptions.
+    pub(crate) fn path(&self) -> Option<String> {
+        let name = self.name.as_ref()?;
+        Some(format!("/v1/subscriptions/{}/attempts", escaped(name)))
     }
 
     /// Which of them are wanted.
@@ -99,33 +116,51 @@ impl Args {
     }
 }
 
+const COLUMNS: [Column; 9] = [
+    Column::whole("at"),
+    Column::whole("status"),
+    Column::number("code").ranked(2),
+    Column::number("took").ranked(3),
+    Column::number("attempt").ranked(4),
+    Column::id("event_id"),
+    Column::whole("then"),
+    Column::text("type").ranked(1),
+    Column::text("error"),
+];
+
 fn table(attempts: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
-        "*at",
-        ">ago",
-        "*status",
-        ">code",
-        ">took",
-        ">attempt",
-        "*event_id",
-        "type",
-        "error",
-    ]);
+    let mut table = Table::new(&COLUMNS);
     for attempt in attempts {
-        let at = text(attempt, "created_at").unwrap_or("-");
         table.row(vec![
-            moment(at).into(),
-            age(at, now).into(),
+            Cell::moment(text(attempt, "created_at").unwrap_or("-"), now),
             Cell::standing(text(attempt, "status").unwrap_or("-")),
             count(attempt, "response_code").into(),
             took(attempt, "duration_ms").into(),
             count(attempt, "attempt").into(),
             text(attempt, "event_id").into(),
+            then(attempt),
             text(attempt, "event").into(),
             why(attempt).into(),
         ]);
     }
     table
+}
+
+/// What followed: `delivered`, `dead`, or how long after it the next attempt was due.
+pub(crate) fn then(attempt: &Value) -> Cell {
+    let state = text(attempt, "delivery_state").unwrap_or("-");
+    let [began, next] = ["created_at", "next_attempt_at"].map(|field| {
+        let at = text(attempt, field)?;
+        time(at)
+    });
+    match (state, began, next) {
+        ("pending", Some(began), Some(next)) => {
+            let pause = next.since(began);
+            let took = Duration::from_millis(count(attempt, "duration_ms").unwrap_or(0));
+            Cell::from(format!("retry in {}", span(pause.saturating_sub(took))))
+        }
+        _ => Cell::standing(state),
+    }
 }
 
 /// Why an attempt failed: reason and message; empty for a success.
@@ -141,22 +176,23 @@ mod tests {
 
     use super::*;
     use crate::cli::show::Style;
-    use crate::cli::show::text::time;
 
     #[test]
     fn each_attempt_is_a_line() {
         let attempt = json!({"id": "x", "event_id": "evt_1", "event": "invoice.paid\u{1b}", "attempt": 2,
             "status": "failed", "reason": "http_5xx", "response_code": 503, "error_message": "Service Unavailable",
-            "duration_ms": 12, "created_at": "2026-11-24T10:00:00.250Z"});
+            "duration_ms": 12, "created_at": "2026-11-24T10:00:00.250Z", "delivery_state": "pending",
+            "next_attempt_at": "2026-11-24T10:05:00.262Z"});
         let success = json!({"event_id": "evt_2", "event": "a", "attempt": 1, "status": "success", "reason": null,
-            "response_code": 204, "error_message": null, "duration_ms": 1500, "created_at": "2026-11-24T09:59:00.000Z"});
+            "response_code": 204, "error_message": null, "duration_ms": 1500, "created_at": "2026-11-24T09:59:00.000Z",
+            "delivery_state": "delivered", "next_attempt_at": null});
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
             table(&[attempt, success], now).render(Style::default()),
             "\
-at                        ago  status   code  took  attempt  event_id  type                error
-2026-11-24T10:00:00Z   3s ago  failed    503  12ms        2  evt_1     invoice.paid\\u{1b}  http_5xx: Service Unavailable
-2026-11-24T09:59:00Z  63s ago  success   204  1.5s        1  evt_2     a
+at                    status   code  took  attempt  event_id  then         type                error
+2026-11-24T10:00:00Z  failed    503  12ms        2  evt_1     retry in 5m  invoice.paid\\u{1b}  http_5xx: Service Unavailable
+2026-11-24T09:59:00Z  success   204  1.5s        1  evt_2     delivered    a
 "
         );
     }

@@ -10,8 +10,8 @@ use crate::cli::operate::attempts::why;
 use crate::cli::operate::fields::{count, pairs, text, took};
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
-use crate::cli::show::text::{age, cut, moment, moment_and_age};
-use crate::cli::show::{Cell, Screen, Table};
+use crate::cli::show::text::{cut, moment_and_age, span, time};
+use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -154,22 +154,21 @@ fn attempt_table(attempt: &Value, now: Timestamp) -> Table {
     table
 }
 
+const COLUMNS: [Column; 6] = [
+    Column::whole("accepted"),
+    Column::id("id"),
+    Column::whole("state"),
+    Column::number("attempts").ranked(2),
+    Column::text("next attempt"),
+    Column::text("type").ranked(1),
+];
+
 /// A table of deliveries.
 pub(crate) fn table(deliveries: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
-        "*accepted",
-        ">ago",
-        "*id",
-        "*state",
-        ">attempts",
-        "next attempt",
-        "type",
-    ]);
+    let mut table = Table::new(&COLUMNS);
     for delivery in deliveries {
-        let at = text(delivery, "created_at").unwrap_or("-");
         table.row(vec![
-            moment(at).into(),
-            age(at, now).into(),
+            Cell::moment(text(delivery, "created_at").unwrap_or("-"), now),
             text(delivery, "id").into(),
             standing(delivery),
             count(delivery, "attempt_count").into(),
@@ -191,14 +190,18 @@ pub(crate) fn standing(delivery: &Value) -> Cell {
     }
 }
 
+/// When it is attempted next, and what it waits for: `in 5m`, `in 40s (probing)`.
 fn next(delivery: &Value, now: Timestamp) -> Option<String> {
-    let at = text(delivery, "next_attempt_at")?;
-    let due = crate::cli::show::text::time(at)?;
-    Some(if due > now {
-        format!("in {}", crate::cli::show::text::span(due.since(now)))
-    } else {
-        "now".to_owned()
-    })
+    let due = text(delivery, "next_attempt_at").and_then(time);
+    let due = due.map(|due| match due > now {
+        true => format!("in {}", span(due.since(now))),
+        false => "now".to_owned(),
+    });
+    let waits = text(delivery, "waits_for").filter(|waits| *waits != "enabling");
+    match (due, waits) {
+        (Some(due), Some(waits)) => Some(format!("{due} ({waits})")),
+        (due, waits) => due.or_else(|| waits.map(str::to_owned)),
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +210,6 @@ mod tests {
 
     use super::*;
     use crate::cli::show::Style;
-    use crate::cli::show::text::time;
 
     #[test]
     fn each_delivery_is_a_line() {
@@ -215,14 +217,17 @@ mod tests {
         let dead = json!({"id": "evt_1.a", "event": "t", "state": "dead", "held": false, "dead_reason": "exhausted",
             "attempt_count": 9, "next_attempt_at": null, "created_at": at});
         let held = json!({"id": "evt_2.a", "event": "t", "state": "pending", "held": true, "dead_reason": null,
-            "attempt_count": 1, "next_attempt_at": "2026-11-24T10:05:03.250Z", "created_at": at});
+            "attempt_count": 1, "next_attempt_at": null, "waits_for": "enabling", "created_at": at});
+        let probed = json!({"id": "evt_3.a", "event": "t", "state": "pending", "held": false, "dead_reason": null,
+            "attempt_count": 1, "next_attempt_at": "2026-11-24T10:05:03.250Z", "waits_for": "probing", "created_at": at});
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
-            table(&[dead, held], now).render(Style::default()),
+            table(&[dead, held, probed], now).render(Style::default()),
             "\
-accepted                 ago  id       state             attempts  next attempt  type
-2026-11-24T10:00:00Z  3s ago  evt_1.a  dead (exhausted)         9  -             t
-2026-11-24T10:00:00Z  3s ago  evt_2.a  pending (held)           1  in 5m         t
+accepted              id       state             attempts  next attempt     type
+2026-11-24T10:00:00Z  evt_1.a  dead (exhausted)         9  -                t
+2026-11-24T10:00:00Z  evt_2.a  pending (held)           1  -                t
+2026-11-24T10:00:00Z  evt_3.a  pending                  1  in 5m (probing)  t
 "
         );
     }

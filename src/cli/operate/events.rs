@@ -13,8 +13,8 @@ use crate::cli::operate::deliveries;
 use crate::cli::operate::fields::{count, pairs, text};
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
-use crate::cli::show::text::{age, moment, plain};
-use crate::cli::show::{Cell, Screen, Table};
+use crate::cli::show::text::plain;
+use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -139,22 +139,21 @@ fn shown_body(event: &Value, terminal: bool) -> anyhow::Result<Vec<u8>> {
     Ok(format!("{}\n", lines.join("\n")).into_bytes())
 }
 
+const COLUMNS: [Column; 7] = [
+    Column::whole("accepted"),
+    Column::id("id"),
+    Column::text("type"),
+    Column::number("deliveries").ranked(2),
+    Column::number("bytes").ranked(3),
+    Column::text("given id").ranked(1),
+    Column::text("key").ranked(4),
+];
+
 fn table(events: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
-        "*accepted",
-        ">ago",
-        "*id",
-        "type",
-        ">deliveries",
-        ">bytes",
-        "given id",
-        "key",
-    ]);
+    let mut table = Table::new(&COLUMNS);
     for event in events {
-        let at = text(event, "created_at").unwrap_or("-");
         table.row(vec![
-            moment(at).into(),
-            age(at, now).into(),
+            Cell::moment(text(event, "created_at").unwrap_or("-"), now),
             text(event, "id").into(),
             text(event, "type").into(),
             count(event, "delivery_count").into(),
@@ -182,8 +181,8 @@ mod tests {
         assert_eq!(
             table(&[event], now).render(Style::default()),
             "\
-accepted                 ago  id     type  deliveries  bytes  given id  key
-2026-11-24T10:00:00Z  3s ago  evt_1  a              2  1,234  inv-7     -
+accepted              id     type  deliveries  bytes  given id  key
+2026-11-24T10:00:00Z  evt_1  a              2  1,234  inv-7     -
 "
         );
     }

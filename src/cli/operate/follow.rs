@@ -8,11 +8,11 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::cli::client::{CallError, Client, Happening, Query, Stream};
-use crate::cli::operate::attempts::{Args, why};
+use crate::cli::operate::attempts::{Args, then, why};
 use crate::cli::operate::fields::{count, text, took};
 use crate::cli::show::gate;
 use crate::cli::show::text::{moment, plain};
-use crate::cli::show::{Cell, Screen, Style};
+use crate::cli::show::{Cell, Screen, Style, short};
 
 /// Pauses between attempts to connect again, the last one over and over.
 const PAUSES_SECS: [u64; 4] = [1, 2, 5, 10];
@@ -35,8 +35,11 @@ pub(crate) async fn follow(
     let mut shown = Shown::default();
     // The stream first, so that nothing falls between it and the list.
     let mut stream = client.stream().await?;
-    let latest = client.listed(&args.path(), query.clone(), limit).await?;
-    shown.all(latest, args, screen)?;
+    let path = args.path();
+    if let Some(path) = &path {
+        let latest = client.listed(path, query.clone(), limit).await?;
+        shown.all(latest, args, screen)?;
+    }
     loop {
         let ended = watch(&mut stream, &mut shown, args, screen).await?;
         let mut stderr = gate::stderr();
@@ -46,9 +49,10 @@ pub(crate) async fn follow(
         )?;
         drop(stderr);
         stream = reconnected(client).await?;
+        let Some(path) = &path else { continue };
         let since = shown.last.clone();
         let missed = query.clone().with("since", since);
-        match client.listed(&args.path(), missed, MISSED_MAX).await {
+        match client.listed(path, missed, MISSED_MAX).await {
             Ok(missed) => shown.all(missed, args, screen)?,
             Err(error) if is_final(&error) => return Err(error),
             // It went away again: the stream has ended too.
@@ -67,7 +71,8 @@ async fn watch(
     loop {
         match stream.next().await {
             Ok(Some(Happening { kind, data })) => {
-                let is_ours = text(&data, "subscription") == Some(&args.name);
+                let name = args.name.as_deref();
+                let is_ours = name.is_none() || text(&data, "subscription") == name;
                 if kind == "attempt" && is_ours {
                     shown.one(data, args, screen)?;
                 }
@@ -126,7 +131,9 @@ impl Shown {
         if wanted.is_some() && wanted != text(&attempt, "status") {
             return Ok(());
         }
-        let id = text(&attempt, "event_id").unwrap_or_default().to_owned();
+        let event = text(&attempt, "event_id").unwrap_or_default();
+        let subscription = text(&attempt, "subscription").filter(|_| args.name.is_none());
+        let id = format!("{event}.{}", subscription.unwrap_or_default());
         let key = (id, count(&attempt, "attempt").unwrap_or(0));
         if self.recent.contains(&key) {
             return Ok(());
@@ -143,13 +150,15 @@ impl Shown {
         if args.common.json {
             screen.json(&attempt)
         } else {
-            let line = line(&attempt, screen.style);
+            let subscription = text(&attempt, "subscription").filter(|_| args.name.is_none());
+            let line = line(&attempt, subscription, screen.style);
             screen.line(&line)
         }
     }
 }
 
-fn line(attempt: &Value, style: Style) -> String {
+/// One line; with the subscription where attempts of all are shown.
+pub(crate) fn line(attempt: &Value, subscription: Option<&str>, style: Style) -> String {
     let status = text(attempt, "status").unwrap_or("-");
     let padding = " ".repeat(7_usize.saturating_sub(status.chars().count()));
     let code =
@@ -157,15 +166,24 @@ fn line(attempt: &Value, style: Style) -> String {
     let number =
         count(attempt, "attempt").map_or_else(|| "-".to_owned(), |number| format!("#{number}"));
     let line = format!(
-        "{}  {}{padding}  {code:>3}  {:>6}  {number:<3}  {}  {}  {}",
+        "{}  {}{padding}  {code:>3}  {:>6}  {number:<3}  {}{}  {}  {}  {}",
         moment(text(attempt, "created_at").unwrap_or("-")),
         Cell::standing(status).marked(style),
         took(attempt, "duration_ms").unwrap_or_else(|| "-".to_owned()),
-        plain(text(attempt, "event_id").unwrap_or("-")),
+        subscription.map_or_else(String::new, |name| format!("{}  ", plain(name))),
+        shown_id(text(attempt, "event_id").unwrap_or("-"), style),
         plain(text(attempt, "event").unwrap_or("-")),
+        then(attempt).marked(style),
         plain(&why(attempt)),
     );
     line.trim_end().to_owned()
+}
+
+fn shown_id(id: &str, style: Style) -> String {
+    match style.width {
+        Some(_) => short::ids([id].into_iter()).concat(),
+        None => plain(id),
+    }
 }
 
 #[cfg(test)]
@@ -178,10 +196,14 @@ mod tests {
     fn an_attempt_is_a_line_with_fixed_columns() {
         let mut attempt = json!({"event_id": "evt_1", "event": "a\u{1b}", "attempt": 12, "status": "timeout",
             "reason": "timeout", "response_code": null, "error_message": null, "duration_ms": 15_000,
-            "created_at": "2026-11-24T10:00:00.250Z"});
+            "created_at": "2026-11-24T10:00:00.250Z", "delivery_state": "dead", "next_attempt_at": null});
         assert_eq!(
-            line(&attempt, Style::default()),
-            "2026-11-24T10:00:00Z  timeout    -   15.0s  #12  evt_1  a\\u{1b}  timeout"
+            line(&attempt, None, Style::default()),
+            "2026-11-24T10:00:00Z  timeout    -   15.0s  #12  evt_1  a\\u{1b}  dead  timeout"
+        );
+        assert_eq!(
+            line(&attempt, Some("billing"), Style::default()),
+            "2026-11-24T10:00:00Z  timeout    -   15.0s  #12  billing  evt_1  a\\u{1b}  dead  timeout"
         );
         attempt["status"] = json!("failed");
         attempt["response_code"] = json!(503);
@@ -189,6 +211,6 @@ mod tests {
             colour: true,
             width: None,
         };
-        assert!(line(&attempt, colours).contains("\u{2062}failed\u{2064}   503"));
+        assert!(line(&attempt, None, colours).contains("\u{2062}failed\u{2064}   503"));
     }
 }

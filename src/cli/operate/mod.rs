@@ -10,7 +10,7 @@ pub(crate) mod deliveries;
 pub(crate) mod diff;
 pub(crate) mod events;
 mod fields;
-mod follow;
+pub(crate) mod follow;
 mod progress;
 pub(crate) mod reload;
 pub(crate) mod replay;
@@ -42,6 +42,9 @@ pub(crate) struct Common {
     /// Print the JSON of the admin API, of a list one object a line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show everything in full, in lines as long as they get
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) wide: bool,
     #[command(flatten)]
     pub(crate) sidecar: SidecarArgs,
 }
@@ -57,7 +60,10 @@ pub(crate) fn with_sidecar(
 ) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let client = Client::find(&common.sidecar, &environment, need)?;
-    let style = Style::of_stdout(&environment);
+    let mut style = Style::of_stdout(&environment);
+    if common.wide {
+        style.width = None;
+    }
     let mut stdout = io::stdout();
     let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -14,8 +14,8 @@ use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
-use crate::cli::show::text::{age, counted, moment, plain};
-use crate::cli::show::{Cell, Screen, Table};
+use crate::cli::show::text::{counted, plain};
+use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -220,24 +220,23 @@ async fn dry_run(client: &Client, request: &Value) -> anyhow::Result<u64> {
     count(&answer, "matched").context("the answer has no number")
 }
 
+const COLUMNS: [Column; 9] = [
+    Column::whole("begun"),
+    Column::whole("id"),
+    Column::whole("status"),
+    Column::text("subscription"),
+    Column::whole("state").ranked(2),
+    Column::number("matched"),
+    Column::number("replayed"),
+    Column::number("skipped").ranked(1),
+    Column::whole("rate").ranked(3),
+];
+
 fn table(replays: &[Value], now: Timestamp) -> Table {
-    let mut table = Table::new(&[
-        "*begun",
-        ">ago",
-        "*id",
-        "*status",
-        "*subscription",
-        "state",
-        ">matched",
-        ">replayed",
-        ">skipped",
-        "rate",
-    ]);
+    let mut table = Table::new(&COLUMNS);
     for replay in replays {
-        let at = text(replay, "created_at").unwrap_or("-");
         table.row(vec![
-            moment(at).into(),
-            age(at, now).into(),
+            Cell::moment(text(replay, "created_at").unwrap_or("-"), now),
             text(replay, "id").into(),
             Cell::standing(text(replay, "status").unwrap_or("-")),
             text(replay, "subscription").into(),

@@ -9,20 +9,24 @@ use crate::cli::client::{Client, Need, Query, escaped};
 use crate::cli::operate::attempts::why;
 use crate::cli::operate::fields::{count, pairs, text};
 use crate::cli::operate::{Common, with_sidecar};
-use crate::cli::show::text::{moment_and_age, span};
-use crate::cli::show::{Cell, Screen, Table};
-use crate::domain::Timestamp;
+use crate::cli::show::text::{bytes, moment_and_age, plain, span, time};
+use crate::cli::show::{Cell, Column, Screen, Table};
+use crate::domain::{Timestamp, with_commas};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
 Examples:
-  sidehook status                all subscriptions, one line each
+  sidehook status                the sidecar, and its subscriptions, one line each
+  sidehook status --failing      only those that do not do well
+  sidehook status --watch        again every 2 seconds
   sidehook status billing        everything about one of them
   sidehook status --json | jq -r 'select(.status == \"disabled\").name'
 
 failures: failed attempts since the last success. success: the share of the last 1,000 attempts.
 oldest: the age of the oldest pending delivery that is not held.";
 
+/// How long what is shown stands with `--watch`.
+const WATCH_PAUSE: Duration = Duration::from_secs(2);
 /// The most subscriptions that are shown.
 const SHOWN_MAX: usize = 100_000;
 
@@ -32,6 +36,12 @@ const SHOWN_MAX: usize = 100_000;
 pub(crate) struct Args {
     /// Only this subscription, with its whole definition and state
     name: Option<String>,
+    /// Only subscriptions that are not active, fail, or have dead letters
+    #[arg(long, conflicts_with = "name")]
+    failing: bool,
+    /// Show it again every 2 seconds, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -42,11 +52,19 @@ pub(crate) struct Args {
 /// The sidecar is not found, or refuses.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Read, async |client, screen| {
-        match &args.name {
-            Some(name) => one(client, screen, name, args.common.json).await?,
-            None => all(client, screen, args.common.json).await?,
+        loop {
+            if args.watch {
+                screen.begin_again()?;
+            }
+            match &args.name {
+                Some(name) => one(client, screen, name, args.common.json).await?,
+                None => all(client, screen, args).await?,
+            }
+            if !args.watch {
+                return Ok(ExitCode::SUCCESS);
+            }
+            tokio::time::sleep(WATCH_PAUSE).await;
         }
-        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -65,35 +83,103 @@ async fn one(
     Ok(screen.table(&table)?)
 }
 
-async fn all(client: &Client, screen: &mut Screen<'_>, json: bool) -> anyhow::Result<()> {
+async fn all(client: &Client, screen: &mut Screen<'_>, args: &Args) -> anyhow::Result<()> {
     let path = "/v1/subscriptions";
-    if json {
-        let print = |subscription| Ok(screen.json(&subscription)?);
+    if args.common.json {
+        let print = |subscription| match args.failing && does_well(&subscription) {
+            true => Ok(()),
+            false => Ok(screen.json(&subscription)?),
+        };
         return client.list(path, Query::default(), SHOWN_MAX, print).await;
     }
-    let subscriptions = client.listed(path, Query::default(), SHOWN_MAX).await?;
-    if subscriptions.is_empty() {
-        return Ok(screen.line("no subscriptions")?);
+    let relay = client.get("/v1/status", &Query::default()).await?;
+    let mut subscriptions = client.listed(path, Query::default(), SHOWN_MAX).await?;
+    let is_empty = subscriptions.is_empty();
+    if args.failing {
+        subscriptions.retain(|subscription| !does_well(subscription));
     }
-    Ok(screen.table(&overview(&subscriptions))?)
+    for line in summary(&relay, screen) {
+        screen.line(&line)?;
+    }
+    screen.line("")?;
+    match (subscriptions.as_slice(), is_empty) {
+        ([], true) => Ok(screen.line("no subscriptions")?),
+        ([], false) => Ok(screen.line("all subscriptions do well")?),
+        (subscriptions, _) => Ok(screen.table(&overview(subscriptions, screen.now))?),
+    }
 }
 
-fn overview(subscriptions: &[Value]) -> Table {
-    let mut table = Table::new(&[
-        "*name",
-        "*status",
-        ">pending",
-        ">held",
-        ">dead",
-        ">failures",
-        ">success",
-        ">oldest",
-        "endpoint",
-    ]);
+/// The relay as a whole.
+fn summary(relay: &Value, screen: &Screen<'_>) -> Vec<String> {
+    let of = |part: &str| relay.get(part).cloned().unwrap_or_default();
+    let (store, config, states) = (of("store"), of("config"), of("subscriptions"));
+    let number = |name| with_commas(count(relay, name).unwrap_or(0));
+    let up = Duration::from_secs(count(relay, "uptime_seconds").unwrap_or(0));
+    let version = text(relay, "version").unwrap_or("-");
+    let relay_line = format!("sidehook {}, up {}", plain(version), span(up));
+    let deliveries = format!(
+        "deliveries: {} pending, {} held, {} dead, {} in flight",
+        number("pending"),
+        number("held"),
+        number("dead"),
+        number("in_flight"),
+    );
+    let size = |name| count(&store, name).map_or_else(|| "-".to_owned(), bytes);
+    let health = text(&store, "health").unwrap_or("-");
+    let health = match health {
+        "healthy" => String::new(),
+        ill => format!("{}, ", Cell::bad(ill).marked(screen.style)),
+    };
+    let store_line = format!(
+        "store: {health}{} in {}, {} free",
+        size("size_bytes"),
+        plain(text(&store, "path").unwrap_or("-")),
+        size("free_bytes"),
+    );
+    let file = plain(text(&config, "file").unwrap_or("-"));
+    let on_disk = match text(&config, "on_disk") {
+        Some("differs") => Cell::bad("differs from what is in force").and(": sidehook diff"),
+        Some("invalid") => {
+            let error = text(&config, "error").unwrap_or_default();
+            Cell::bad("is wrong, what was loaded last is in force").and(&format!(": {error}"))
+        }
+        _ => Cell::from("is in force"),
+    };
+    let config_line = format!("configuration: {file} {}", on_disk.marked(screen.style));
+    let ill = ["probing", "paused", "blocked", "disabled"].into_iter();
+    let ill = ill.filter_map(|state| {
+        let number = count(&states, state).filter(|number| *number > 0)?;
+        Some(format!(", {} {state}", with_commas(number)))
+    });
+    let active = with_commas(count(&states, "active").unwrap_or(0));
+    let states_line = format!("subscriptions: {active} active{}", ill.collect::<String>());
+    vec![relay_line, store_line, config_line, states_line, deliveries]
+}
+
+/// Whether nothing about a subscription needs anybody.
+fn does_well(subscription: &Value) -> bool {
+    let none = |field| count(subscription, field).unwrap_or(0) == 0;
+    text(subscription, "state") == Some("active") && none("consecutive_failures") && none("dead")
+}
+
+const COLUMNS: [Column; 9] = [
+    Column::whole("name"),
+    Column::whole("state"),
+    Column::number("pending"),
+    Column::number("held").ranked(4),
+    Column::number("dead"),
+    Column::number("failures").ranked(2),
+    Column::number("success").ranked(1),
+    Column::number("oldest").ranked(3),
+    Column::text("endpoint").ranked(5),
+];
+
+fn overview(subscriptions: &[Value], now: Timestamp) -> Table {
+    let mut table = Table::new(&COLUMNS);
     for subscription in subscriptions {
         table.row(vec![
             text(subscription, "name").into(),
-            standing(subscription),
+            standing(subscription, now),
             count(subscription, "pending").into(),
             count(subscription, "held").into(),
             Cell::alarming(count(subscription, "dead").unwrap_or(0)),
@@ -108,9 +194,14 @@ fn overview(subscriptions: &[Value]) -> Table {
 
 /// State first, then the definition.
 fn details(subscription: &Value, screen: &Screen<'_>) -> Table {
-    const STATE: [&str; 16] = [
+    const STATE: [&str; 21] = [
         "name",
         "status",
+        "state",
+        "probing_since",
+        "paused_until",
+        "rate_limited_until",
+        "next_attempt_at",
         "disabled_at",
         "disabled_reason",
         "consecutive_failures",
@@ -118,11 +209,11 @@ fn details(subscription: &Value, screen: &Screen<'_>) -> Table {
         "pending",
         "held",
         "blocked",
+        "blocked_by",
         "dead",
         "oldest_pending_age_seconds",
         "last_success_at",
         "last_failure",
-        "last_failure_at",
         "created_at",
         "updated_at",
     ];
@@ -175,13 +266,22 @@ fn last_failure(failure: &Value, now: Timestamp) -> String {
     parts.join(", ")
 }
 
-/// `active`, or `disabled` with the reason.
-fn standing(subscription: &Value) -> Cell {
-    let status = text(subscription, "status").unwrap_or("-");
-    match text(subscription, "disabled_reason") {
-        Some(reason) => Cell::standing(status).and(&format!(" ({reason})")),
-        None => Cell::standing(status),
-    }
+/// The state, with what follows from it: `probing (next in 4m)`, `paused (for 30s)`, `disabled (gone)`.
+fn standing(subscription: &Value, now: Timestamp) -> Cell {
+    let state = text(subscription, "state").or_else(|| text(subscription, "status"));
+    let state = state.unwrap_or("-");
+    let left = |field| {
+        let at = text(subscription, field).and_then(time)?;
+        Some(span(at.since(now)))
+    };
+    let rest = match state {
+        "disabled" => text(subscription, "disabled_reason").map(str::to_owned),
+        "probing" => left("next_attempt_at").map(|left| format!("next in {left}")),
+        "paused" => left("paused_until").map(|left| format!("for {left}")),
+        "blocked" => count(subscription, "blocked").map(|number| format!("{number} waiting")),
+        _ => left("rate_limited_until").map(|left| format!("rate limit, next in {left}")),
+    };
+    Cell::standing(state).and(&rest.map_or_else(String::new, |rest| format!(" ({rest})")))
 }
 
 /// `99.9%`: rounded down, so that 100% means all.
@@ -210,12 +310,11 @@ mod tests {
 
     use super::*;
     use crate::cli::show::Style;
-    use crate::cli::show::text::time;
 
     fn subscription() -> Value {
         json!({
             "name": "billing", "url": "https://partner.example.com:8443/hooks?key=1", "events": ["invoice.*"],
-            "retry": "standard", "secret_set": true, "status": "disabled", "disabled_reason": "gone",
+            "retry": "standard", "secret_set": true, "status": "disabled", "state": "disabled", "disabled_reason": "gone",
             "disabled_at": "2026-11-24T10:00:00.000Z", "consecutive_failures": 3,
             "success_rate": {"last_1000": 0.9999, "last_24h": null}, "pending": 12345, "held": 2, "dead": 1,
             "oldest_pending_age_seconds": 42.5, "last_success_at": null,
@@ -226,15 +325,47 @@ mod tests {
 
     #[test]
     fn each_subscription_is_a_line() {
-        let other = json!({"name": "a", "status": "active", "pending": 0, "held": 0, "dead": 0,
+        let at = "2026-11-24T10:04:00.000Z";
+        let active = json!({"name": "a", "state": "active", "pending": 0, "held": 0, "dead": 0,
             "consecutive_failures": 0, "success_rate": {"last_1000": 1.0}, "url": null});
+        let probing = json!({"name": "b", "state": "probing", "pending": 7, "next_attempt_at": at});
+        let paused = json!({"name": "c", "state": "paused", "pending": 7, "paused_until": at});
+        let blocked = json!({"name": "d", "state": "blocked", "pending": 7, "blocked": 6});
+        let now = time("2026-11-24T10:03:00.000Z").unwrap();
+        let all = [subscription(), active.clone(), probing, paused, blocked];
         assert_eq!(
-            overview(&[subscription(), other]).render(Style::default()),
+            overview(&all, now).render(Style::default()),
             "\
-name     status           pending  held  dead  failures  success  oldest  endpoint
-billing  disabled (gone)   12,345     2     1         3    99.9%     42s  partner.example.com:8443
-a        active                 0     0     0         0   100.0%       -  -
+name     state                  pending  held  dead  failures  success  oldest  endpoint
+billing  disabled (gone)         12,345     2     1         3    99.9%     42s  partner.example.com:8443
+a        active                       0     0     0         0   100.0%       -  -
+b        probing (next in 60s)        7     -     0         -        -       -  -
+c        paused (for 60s)             7     -     0         -        -       -  -
+d        blocked (6 waiting)          7     -     0         -        -       -  -
 "
+        );
+        let well: Vec<bool> = all.iter().map(does_well).collect();
+        assert_eq!(well, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn the_sidecar_is_shown_in_a_few_lines() {
+        let relay = json!({"version": "0.1.0", "uptime_seconds": 7300, "pending": 1234, "held": 0, "dead": 2, "in_flight": 1,
+            "subscriptions": {"active": 3, "probing": 1, "paused": 0, "disabled": 0, "blocked": 0},
+            "store": {"health": "healthy", "path": "/var/lib/sidehook", "size_bytes": 1_300_000_000_u64,
+                "pending_bytes": 0, "free_bytes": 5_000},
+            "config": {"file": "/etc/sidehook/config.yaml", "on_disk": "differs", "error": null}});
+        let mut out = Vec::new();
+        let screen = Screen::new(&mut out, Style::default(), Timestamp::default());
+        assert_eq!(
+            summary(&relay, &screen),
+            [
+                "sidehook 0.1.0, up 2h",
+                "store: 1.2 GiB in /var/lib/sidehook, 4.8 KiB free",
+                "configuration: /etc/sidehook/config.yaml differs from what is in force: sidehook diff",
+                "subscriptions: 3 active, 1 probing",
+                "deliveries: 1,234 pending, 0 held, 2 dead, 1 in flight",
+            ]
         );
     }
 

@@ -3,10 +3,13 @@
 //! Invariants: everything that is printed goes through [`gate`], or is a table, whose cells are made plain; colour is used
 //! only on a terminal and without `NO_COLOR`; lines are cut or wrapped only for a terminal.
 
+mod cell;
 pub(crate) mod gate;
 mod screen;
+pub(crate) mod short;
 mod table;
 pub(crate) mod text;
 
+pub(crate) use cell::Cell;
 pub(crate) use screen::{Screen, Style};
-pub(crate) use table::{Cell, Table};
+pub(crate) use table::{Column, Table};

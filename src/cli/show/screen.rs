@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use crate::cli::show::table::{is_mark, paint};
+use crate::cli::show::cell::{is_mark, paint};
 use crate::cli::show::{Table, gate};
 use crate::config::Environment;
-use crate::domain::Timestamp;
+use crate::domain::{Clock, SystemClock, Timestamp};
 
 /// What the output can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +61,20 @@ impl<'o> Screen<'o> {
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "{}", painted_lines(text, self.style))?;
         self.out.flush()
+    }
+
+    /// Begins anew: on a terminal at its top, otherwise after an empty line.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn begin_again(&mut self) -> io::Result<()> {
+        self.now = SystemClock::new().wall();
+        // Cursor to the top, everything erased. Source: ECMA-48, sections 8.3.21 and 8.3.39.
+        let begin: &[u8] = match self.style.width {
+            Some(_) => b"\x1b[H\x1b[2J",
+            None => b"\n",
+        };
+        self.out.write_all(begin)
     }
 
     /// Writes a table.

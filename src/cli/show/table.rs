@@ -1,172 +1,92 @@
-//! Tables without borders, as wide as the terminal; what a program reads is never wrapped.
+//! Tables without borders, as wide as the terminal: a row is a line. What has no room is left out: first whole columns, by
+//! their rank, then ends of text. What a program reads is whole.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
+use comfy_table::{CellAlignment, ContentArrangement};
+use unicode_width::UnicodeWidthStr;
 
-use crate::cli::show::Style;
-use crate::cli::show::text::plain;
+use crate::cli::show::cell::{Cell, paint};
+use crate::cli::show::{Style, short};
 
 /// Spaces between columns.
 const GAP: u16 = 2;
-/// The fewest characters of a column that is wrapped.
-const WRAPPED_LEAST: u16 = 12;
+/// The fewest columns of a terminal for text that is cut or wrapped.
+const CUT_LEAST: usize = 12;
 
-/// Colours of words that say how something stands.
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column {
+    heading: &'static str,
+    kind: Kind,
+    /// Those with a higher rank are left out earlier; of rank 0 none is.
+    rank: u8,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
-    Good,
-    Bad,
-    Weak,
+enum Kind {
+    /// Cut where there is not enough room.
+    Text,
+    /// Cut only as a last resort.
+    Whole,
+    /// Aligned right.
+    Number,
+    /// Ids of events or deliveries, shortened as far as they stay different.
+    Id,
 }
 
-impl Tone {
-    /// Zero-width characters stand for the colour while widths are measured; text from outside never has them, because
-    /// they are made plain. Below, what they stand for. Source: ECMA-48, section 8.3.117.
-    const MARKS: [(Self, char, &'static str); 3] = [
-        (Self::Good, '\u{2061}', "\u{1b}[32m"),
-        (Self::Bad, '\u{2062}', "\u{1b}[31m"),
-        (Self::Weak, '\u{2063}', "\u{1b}[2m"),
-    ];
-    const END: char = '\u{2064}';
-    const RESET: &'static str = "\u{1b}[0m";
-
-    fn mark(self) -> char {
-        let found = Self::MARKS.iter().find(|(tone, ..)| *tone == self);
-        found.map_or(Self::END, |(_, mark, _)| *mark)
-    }
-}
-
-/// Whether a character stands for a colour.
-pub(super) fn is_mark(character: char) -> bool {
-    character == Tone::END || Tone::MARKS.iter().any(|(_, mark, _)| *mark == character)
-}
-
-/// One cell; its text is made plain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cell {
-    text: String,
-    tone: Option<Tone>,
-    /// What follows without a colour.
-    rest: String,
-}
-
-impl Cell {
-    /// A word that says how something stands, in its colour.
-    pub(crate) fn standing(word: &str) -> Self {
-        let tone = match word {
-            "success" | "delivered" | "active" | "done" => Some(Tone::Good),
-            "failed" | "timeout" | "dead" | "disabled" => Some(Tone::Bad),
-            "cancelled" | "held" | "skipped" => Some(Tone::Weak),
-            _ => None,
-        };
-        Self {
-            tone,
-            ..Self::from(word)
-        }
+impl Column {
+    /// Text that may be cut.
+    pub(crate) const fn text(heading: &'static str) -> Self {
+        Self::new(heading, Kind::Text)
     }
 
-    /// Text in the colour of what is good.
-    pub(crate) fn good(text: &str) -> Self {
-        Self {
-            tone: Some(Tone::Good),
-            ..Self::from(text)
-        }
+    /// A word, a name or a time.
+    pub(crate) const fn whole(heading: &'static str) -> Self {
+        Self::new(heading, Kind::Whole)
     }
 
-    /// Text in the colour of what is bad.
-    pub(crate) fn bad(text: &str) -> Self {
-        Self {
-            tone: Some(Tone::Bad),
-            ..Self::from(text)
-        }
+    /// A number.
+    pub(crate) const fn number(heading: &'static str) -> Self {
+        Self::new(heading, Kind::Number)
     }
 
-    /// What is there: red when it is not zero.
-    pub(crate) fn alarming(count: u64) -> Self {
-        Self {
-            tone: (count > 0).then_some(Tone::Bad),
-            ..Self::from(count)
-        }
+    /// An id of an event or a delivery.
+    pub(crate) const fn id(heading: &'static str) -> Self {
+        Self::new(heading, Kind::Id)
     }
 
-    /// The same with more text behind it, without a colour.
-    pub(crate) fn and(mut self, rest: &str) -> Self {
-        self.rest = plain(rest);
+    /// The same, left out where there is not enough room: those with the highest rank first.
+    pub(crate) const fn ranked(mut self, rank: u8) -> Self {
+        self.rank = rank;
         self
     }
 
-    /// The text, marked with its colour where the output has colours, for [`Screen::line`](super::Screen::line).
-    pub(crate) fn marked(&self, style: Style) -> String {
-        match self.tone.filter(|_| style.colour) {
-            Some(tone) => format!("{}{}{}{}", tone.mark(), self.text, Tone::END, self.rest),
-            None => format!("{}{}", self.text, self.rest),
-        }
-    }
-}
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
+    const fn new(heading: &'static str, kind: Kind) -> Self {
         Self {
-            text: plain(text),
-            tone: None,
-            rest: String::new(),
+            heading,
+            kind,
+            rank: 0,
         }
     }
-}
-
-impl From<String> for Cell {
-    fn from(text: String) -> Self {
-        Self::from(text.as_str())
-    }
-}
-
-impl From<u64> for Cell {
-    fn from(count: u64) -> Self {
-        Self::from(crate::domain::with_commas(count))
-    }
-}
-
-/// A cell, or nothing.
-impl<T: Into<Self>> From<Option<T>> for Cell {
-    fn from(content: Option<T>) -> Self {
-        content.map_or_else(|| Self::from("-"), Into::into)
-    }
-}
-
-/// Puts colours where their marks are.
-pub(super) fn paint(text: &str) -> String {
-    let mut painted = String::with_capacity(text.len());
-    for character in text.chars() {
-        match Tone::MARKS.iter().find(|(_, mark, _)| *mark == character) {
-            Some((_, _, colour)) => painted.push_str(colour),
-            None if character == Tone::END => painted.push_str(Tone::RESET),
-            None => painted.push(character),
-        }
-    }
-    painted
 }
 
 /// Rows below a heading.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    /// A heading that begins with `>` belongs to a column of numbers, which is aligned right; with `*`, to one that is
-    /// never wrapped.
-    headings: Vec<&'static str>,
+    columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    /// A table with these headings.
-    ///
-    /// `>` before one: the column has numbers, and is aligned right. `*`: it has what is copied, and is never wrapped.
-    pub(crate) fn new(headings: &[&'static str]) -> Self {
+    /// A table with these columns.
+    pub(crate) fn new(columns: &[Column]) -> Self {
         Self {
-            headings: headings.to_vec(),
+            columns: columns.to_vec(),
             rows: Vec::new(),
         }
     }
 
-    /// Pairs of a name and what it is, without headings.
+    /// Pairs of a name and what it is, without headings. What is long is wrapped.
     pub(crate) fn pairs() -> Self {
         Self::new(&[])
     }
@@ -188,70 +108,174 @@ impl Table {
 
     /// The table with a line end after each line.
     pub(crate) fn render(&self, style: Style) -> String {
+        if self.columns.is_empty() {
+            return self.render_pairs(style);
+        }
+        let mut shown = self.clone();
+        let mut header: Vec<_> = self.headings().collect();
+        if let Some(width) = style.width {
+            let widths = shown.fit(width.into());
+            let cut = shown.headings().zip(widths);
+            header = cut.map(|(cell, width)| cell.cut_to(width)).collect();
+        }
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
-        if !self.headings.is_empty() {
-            let names = self.headings.iter();
-            table.set_header(names.map(|name| name.trim_start_matches(['>', '*'])));
+        table.set_header(header.iter().map(|cell| cell.marked(style)));
+        for row in &shown.rows {
+            table.add_row(row.iter().map(|cell| cell.marked(style)));
         }
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        for (column, Column { kind, .. }) in table.column_iter_mut().zip(&shown.columns) {
+            if *kind == Kind::Number {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        lines(&mut table)
+    }
+
+    fn render_pairs(&self, style: Style) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING);
         for row in &self.rows {
             table.add_row(row.iter().map(|cell| cell.marked(style)));
         }
-        let last = table.column_count().saturating_sub(1);
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, if index == last { 0 } else { GAP }));
-            if self.heading(index).starts_with('>') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-            if self.is_whole(index) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
-        }
-        let contents = table.column_max_content_widths();
         table.set_content_arrangement(ContentArrangement::Disabled);
-        if let Some(width) = style.width.filter(|width| self.fits(&contents, *width)) {
+        let names = self.rows.iter().filter_map(|row| row.first());
+        let names = names.map(Cell::width).max().unwrap_or(0);
+        // Columns of a few characters cannot be read: then the terminal itself breaks the lines.
+        let least = names + usize::from(GAP) + CUT_LEAST;
+        if let Some(width) = style.width.filter(|width| usize::from(*width) >= least) {
+            if let Some(column) = table.column_mut(0) {
+                column.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+            }
             table.set_width(width);
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
-        let mut shown = String::new();
-        for line in table.lines() {
-            shown.push_str(paint(&line).trim_end());
-            shown.push('\n');
-        }
-        shown
+        lines(&mut table)
     }
 
-    fn heading(&self, column: usize) -> &str {
-        self.headings.get(column).copied().unwrap_or("")
+    fn headings(&self) -> impl Iterator<Item = Cell> {
+        self.columns.iter().map(|column| Cell::from(column.heading))
     }
 
-    /// Whether a column is never wrapped.
-    fn is_whole(&self, column: usize) -> bool {
-        let is_name = self.headings.is_empty() && column == 0;
-        is_name || self.heading(column).starts_with(['>', '*'])
-    }
-
-    /// Whether enough room is left for what may be wrapped. Columns of a few characters cannot be read: then the terminal
-    /// itself breaks the lines.
-    fn fits(&self, contents: &[u16], width: u16) -> bool {
-        let least = contents.iter().enumerate().map(|(column, content)| {
-            let least = if self.is_whole(column) {
-                *content
-            } else {
-                WRAPPED_LEAST.min(*content)
+    /// Leaves out what has no room in lines of this width; answers how wide columns are at most.
+    fn fit(&mut self, width: usize) -> Vec<usize> {
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        self.rows = rows
+            .map(|row| row.into_iter().map(Cell::narrowed).collect())
+            .collect();
+        self.shorten_ids();
+        while self.least().iter().sum::<usize>() + self.gaps() > width {
+            let ranked = self.columns.iter().enumerate();
+            let last = ranked.max_by_key(|(_, column)| column.rank);
+            let Some((index, Column { rank: 1.., .. })) = last else {
+                break;
             };
-            u32::from(least) + u32::from(GAP)
-        });
-        least.sum::<u32>() <= u32::from(width) + u32::from(GAP)
+            self.columns.remove(index);
+            for row in &mut self.rows {
+                row.remove(index);
+            }
+        }
+        let room = width.saturating_sub(self.gaps());
+        let widths = shares(&self.contents(), &self.least(), room);
+        for row in &mut self.rows {
+            let cells = std::mem::take(row).into_iter().zip(&widths);
+            *row = cells.map(|(cell, width)| cell.cut_to(*width)).collect();
+        }
+        widths
     }
+
+    fn shorten_ids(&mut self) {
+        for (index, column) in self.columns.iter().enumerate() {
+            if column.kind != Kind::Id {
+                continue;
+            }
+            let cells = self.rows.iter().filter_map(|row| row.get(index));
+            let short = short::ids(cells.map(Cell::text));
+            for (row, id) in self.rows.iter_mut().zip(short) {
+                if let Some(cell) = row.get_mut(index) {
+                    *cell = cell.clone().shortened(&id);
+                }
+            }
+        }
+    }
+
+    fn gaps(&self) -> usize {
+        self.columns.len().saturating_sub(1) * usize::from(GAP)
+    }
+
+    /// The widths of columns in which nothing is cut.
+    fn contents(&self) -> Vec<usize> {
+        let columns = self.columns.iter().enumerate();
+        let widths = columns.map(|(index, column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index));
+            let widest = cells.map(Cell::width).max().unwrap_or(0);
+            widest.max(column.heading.width())
+        });
+        widths.collect()
+    }
+
+    /// The widths that columns need at least.
+    fn least(&self) -> Vec<usize> {
+        let columns = self.columns.iter().zip(self.contents());
+        let least = columns.map(|(column, content)| match column.kind {
+            Kind::Text => content.min(CUT_LEAST),
+            Kind::Whole | Kind::Number | Kind::Id => content,
+        });
+        least.collect()
+    }
+}
+
+/// How wide columns are that need `least` and would like `contents`, in `room`: what is left over goes in equal parts to those
+/// that want more, and where even the least has no room, the widest give way.
+fn shares(contents: &[usize], least: &[usize], room: usize) -> Vec<usize> {
+    let mut widths = least.to_vec();
+    let mut total: usize = widths.iter().sum();
+    while total < room {
+        let columns = widths.iter_mut().zip(contents);
+        let wanting = columns.filter(|(width, content)| **width < **content);
+        let Some((narrowest, _)) = wanting.min_by_key(|(width, _)| **width) else {
+            break;
+        };
+        *narrowest += 1;
+        total += 1;
+    }
+    while total > room {
+        let Some(widest) = widths.iter_mut().max().filter(|width| **width > 1) else {
+            break;
+        };
+        *widest -= 1;
+        total -= 1;
+    }
+    widths
+}
+
+/// The lines of a table, painted, each with its end.
+fn lines(table: &mut comfy_table::Table) -> String {
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { GAP }));
+    }
+    let mut shown = String::new();
+    for line in table.lines() {
+        shown.push_str(paint(&line).trim_end());
+        shown.push('\n');
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const COLUMNS: [Column; 3] = [
+        Column::whole("name"),
+        Column::number("count").ranked(1),
+        Column::text("what"),
+    ];
+
     fn table() -> Table {
-        let mut table = Table::new(&["*name", ">count", "what"]);
+        let mut table = Table::new(&COLUMNS);
         table.row(vec![
             Cell::from("a"),
             Cell::from(1234),
@@ -265,6 +289,13 @@ mod tests {
         table
     }
 
+    fn of_width(width: u16) -> Style {
+        Style {
+            colour: false,
+            width: Some(width),
+        }
+    }
+
     #[test]
     fn columns_are_aligned_and_text_is_plain() {
         assert_eq!(
@@ -274,26 +305,25 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_wraps_text_and_not_ids() {
-        let narrow = Style {
-            colour: false,
-            width: Some(32),
-        };
-        let shown = table().render(narrow);
-        assert!(
-            shown.lines().all(|line| line.chars().count() <= 32),
-            "{shown}"
+    fn a_narrow_terminal_cuts_text_before_it_leaves_out_columns() {
+        assert_eq!(
+            table().render(of_width(32)),
+            "name       count  what\na          1,234  failed\nlong-name      0  one two three…\n"
         );
-        assert!(shown.contains("long-name      0  one two three"), "{shown}");
+        assert_eq!(
+            table().render(of_width(26)),
+            "name       what\na          failed\nlong-name  one two three …\n"
+        );
     }
 
     #[test]
-    fn a_terminal_that_is_too_narrow_breaks_the_lines_itself() {
-        let narrow = Style {
-            colour: false,
-            width: Some(20),
-        };
-        assert_eq!(table().render(narrow), table().render(Style::default()));
+    fn no_row_is_wider_than_the_terminal_however_narrow() {
+        for width in 6..60 {
+            let shown = table().render(of_width(width));
+            let widest = shown.lines().map(UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= width.into(), "{width}\n{shown}");
+            assert_eq!(shown.lines().count(), 3, "{width}\n{shown}");
+        }
     }
 
     #[test]

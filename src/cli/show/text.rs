@@ -75,6 +75,19 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
+/// Bytes in the largest unit that has at least one of it: `512 B`, `4.9 KiB`, `1.2 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let fits = |unit: &u32| bytes >> (10 * unit) > 0;
+    let Some(unit) = (1..=4_u32).rev().find(fits) else {
+        return format!("{bytes} B");
+    };
+    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
+    let name = UNITS.iter().zip(1..).find(|(_, number)| *number == unit);
+    let name = name.map_or("", |(name, _)| *name);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
 /// `1 delivery`, `1,234 deliveries`
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     let what = if count == 1 { one } else { many };
@@ -129,5 +142,9 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(counted(1, "delivery", "deliveries"), "1 delivery");
+        assert_eq!(
+            [0, 1023, 1024, 5_000, 1 << 20, 3 << 40].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "4.8 KiB", "1.0 MiB", "3.0 TiB"]
+        );
     }
 }

@@ -1,13 +1,13 @@
 //! What is looked up in the book: one event or delivery.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::query::{ENDED_ENTRY, ENTRY, entry, head};
 use super::rows::{self, EventRow};
 use super::{int, nat};
-use crate::domain::{EventId, EventSeq, SubscriptionNumber, Timestamp};
+use crate::domain::{EventId, EventIdRange, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
 use crate::store::queue::Entry;
 
@@ -140,6 +140,34 @@ pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<O
         .query_row([id.as_bytes()], |row| row.get(0).map(nat))
         .optional()?;
     Ok(moved.map(EventSeq))
+}
+
+/// Ids of events within a range, so many at most.
+pub(in crate::store) fn ids_within(
+    connection: &Connection,
+    range: EventIdRange,
+    most: usize,
+) -> Result<BTreeSet<EventId>> {
+    let mut found = BTreeSet::new();
+    let segments = segments(connection)?.into_iter().rev();
+    let tables = segments.map(|segment| format!("events_{segment}"));
+    for table in tables.chain(["moved".to_owned()]) {
+        let mut ids = connection.prepare_cached(&format!(
+            "SELECT id FROM {table} WHERE id BETWEEN ?1 AND ?2 LIMIT ?3"
+        ))?;
+        let key = params![
+            range.first.as_bytes(),
+            range.last.as_bytes(),
+            i64::try_from(most).unwrap_or(i64::MAX)
+        ];
+        for id in ids.query_map(key, |row| row.get(0).map(EventId::from_bytes))? {
+            found.insert(id?);
+        }
+        if found.len() >= most {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// The last sequence, and how many deliveries of a subscription are pending, with how many bytes.

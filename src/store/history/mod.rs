@@ -31,9 +31,10 @@ pub(super) use thread::{Inbox, run};
 use thread::{ReadError, Reading};
 
 use crate::domain::{
-    AttemptStatus, DeadReason, DeliveryId, DeliveryState, Event, EventId, FailureReason, Label,
-    SubscriptionName, Timestamp,
+    AttemptStatus, DeadReason, DeliveryId, DeliveryState, Event, EventId, EventIdRange,
+    FailureReason, Label, SubscriptionName, Timestamp,
 };
+use crate::store::book::find;
 use crate::store::book::rows::Span;
 use crate::store::{Inner, Store, StoreError};
 
@@ -241,6 +242,23 @@ impl Store {
     pub async fn event(&self, id: &EventId) -> Result<Option<EventView>, QueryError> {
         let id = *id;
         self.0.query(move |reading| event::view(reading, id)).await
+    }
+
+    /// Ids of events within a range, so many at most, in order.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ids_within(
+        &self,
+        range: EventIdRange,
+        most: usize,
+    ) -> Result<Vec<EventId>, QueryError> {
+        let ask = move |reading: &Reading<'_>| Ok(find::ids_within(reading.book, range, most)?);
+        let found = self.0.query(ask).await?;
+        Ok(found.into_iter().collect())
     }
 
     /// Events, newest first. A call looks at 50,000 rows at most, with a given id at those of segments that still grow only.

@@ -1,0 +1,58 @@
+//! Ids in paths, which may be cut short: the beginning of an event id stands for the one event that has it.
+
+use std::str::FromStr;
+
+use crate::admin::operation::Call;
+use crate::admin::refusal::Refusal;
+use crate::domain::{DeliveryId, EventId, EventIdRange, SubscriptionName};
+
+/// Candidates that are named when a beginning is that of several.
+const NAMED_MAX: usize = 5;
+
+impl Call {
+    /// The event that the path names, `nothing` being what is said if there is none.
+    ///
+    /// # Errors
+    /// 404: no event has such an id; 409: several begin so.
+    pub(super) async fn event_id(&self, nothing: &'static str) -> Result<EventId, Refusal> {
+        self.event_id_of(&self.named::<String>(nothing)?, nothing)
+            .await
+    }
+
+    /// The delivery that the path names; likewise.
+    ///
+    /// # Errors
+    /// 404: no event has such an id; 409: several begin so.
+    pub(super) async fn delivery_id(&self, nothing: &'static str) -> Result<DeliveryId, Refusal> {
+        let text: String = self.named(nothing)?;
+        let (event, name) = text
+            .split_once('.')
+            .ok_or_else(|| Refusal::not_found(nothing))?;
+        let subscription =
+            SubscriptionName::known(name).map_err(|_| Refusal::not_found(nothing))?;
+        Ok(DeliveryId {
+            event: self.event_id_of(event, nothing).await?,
+            subscription,
+        })
+    }
+
+    async fn event_id_of(&self, text: &str, nothing: &'static str) -> Result<EventId, Refusal> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let range = EventIdRange::from_str(text).map_err(|_| Refusal::not_found(nothing))?;
+        let found = self.admin.store.ids_within(range, NAMED_MAX).await?;
+        match found.as_slice() {
+            [] => Err(Refusal::not_found(nothing)),
+            [id] => Ok(*id),
+            several => {
+                let named: Vec<_> = several.iter().map(ToString::to_string).collect();
+                let detail = format!(
+                    "several events begin so, give more of the id: {}",
+                    named.join(", ")
+                );
+                Err(Refusal::conflict("ambiguous_id", detail))
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `sidehook dev`: a relay in a temporary folder with one subscription to an endpoint under development, each attempt
+//! shown as it happens. One terminal, one command, no file.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use crate::app::Running;
+use crate::cli::client::{Client, Need, Query, SidecarArgs};
+use crate::cli::operate::{attempts, follow};
+use crate::cli::runtime::{Signals, block_on};
+use crate::cli::sandbox::{Folder, free_address, new_secret};
+use crate::cli::show::text::plain;
+use crate::cli::show::{Screen, Style, gate};
+use crate::config::Environment;
+use crate::domain::{Clock, SystemClock, conceal};
+
+/// What stands below the help.
+const EXAMPLES: &str = "\
+Examples:
+  sidehook dev --forward-to http://localhost:3000/webhooks
+  sidehook dev --forward-to http://localhost:3000/ --events 'invoice.*' --events '!invoice.draft'
+  sidehook dev --forward-to https://localhost:8443/ --ca-file ca.pem
+
+It uses a temporary folder, which is removed at the end. A failed attempt is repeated after 1 s, 5 s, 15 s, and then each
+minute, ten times in all. Ctrl-C ends it.";
+
+/// Deliver to an endpoint under development and show each attempt, without a file
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The endpoint: http or https, also on this machine or in a private network
+    #[arg(long, value_name = "URL")]
+    forward_to: String,
+    /// Only events of types that this pattern matches; may be repeated. Default: all
+    #[arg(long, value_name = "PATTERN")]
+    events: Vec<String>,
+    /// Where events are posted
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8780")]
+    listen: String,
+    /// Sign with this secret; default: one is made and printed
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "SIDEHOOK_DEV_SECRET",
+        hide_env_values = true
+    )]
+    secret: Option<String>,
+    /// Trust the certificates of this PEM file instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// Runs until Ctrl-C.
+///
+/// # Errors
+/// The relay cannot start, or ends by itself.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    block_on(dev(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn dev(args: &Args) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let folder = Folder::new()?;
+    let secret = match &args.secret {
+        Some(secret) => secret.clone(),
+        None => new_secret()?,
+    };
+    let configuration = configuration(args, &secret, free_address()?)?;
+    let relay = folder.start(&configuration).await?;
+    introduce(args, &secret, &folder, &relay)?;
+    let handle = relay.handle();
+    let mut ended = pin!(relay.wait());
+    tokio::select! {
+        ended = &mut ended => {
+            ended?;
+            bail!("the relay ended by itself");
+        }
+        shown = show(&folder) => shown?,
+        () = signals.stop() => {}
+    }
+    handle.stop();
+    tokio::select! {
+        ended = &mut ended => Ok(ended?),
+        () = signals.stop() => Ok(()),
+    }
+}
+
+/// The configuration: JSON texts are YAML texts.
+fn configuration(args: &Args, secret: &str, admin: SocketAddr) -> anyhow::Result<String> {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let all = ["*".to_owned()];
+    let patterns = if args.events.is_empty() {
+        all.as_slice()
+    } else {
+        &args.events
+    };
+    let patterns: Vec<_> = patterns.iter().map(|pattern| quoted(pattern)).collect();
+    let ca_file = match &args.ca_file {
+        Some(path) => {
+            let path = std::path::absolute(path).context("--ca-file")?;
+            format!(
+                "\n    tls: {{ca_file: {}}}",
+                quoted(&path.to_string_lossy())
+            )
+        }
+        None => String::new(),
+    };
+    let port = port(&args.forward_to).map_or_else(String::new, |port| format!(", {port}"));
+    Ok(format!(
+        "\
+# What sidehook dev runs with: a beginning for a file of your own.
+listen: {{events: {}, admin: '{admin}'}}
+store: {{path: store}}
+network:
+  allow_private: [127.0.0.0/8, '::1/128', 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 'fc00::/7']
+  ports: [443, 8443{port}]
+subscriptions:
+  dev:
+    url: {}
+    events: [{}]
+    secret: {}
+    retry: {{schedule: [1s, 5s, 15s, 1m, 1m, 1m, 1m, 1m, 1m]}}{ca_file}
+",
+        quoted(&args.listen),
+        quoted(&args.forward_to),
+        patterns.join(", "),
+        quoted(secret),
+    ))
+}
+
+/// The port of a url, where it says one that is not among the usual ones.
+fn port(url: &str) -> Option<u16> {
+    let port = url.parse::<http::Uri>().ok()?.port_u16()?;
+    Some(port).filter(|port| ![443, 8443].contains(port))
+}
+
+fn introduce(args: &Args, secret: &str, folder: &Folder, relay: &Running) -> anyhow::Result<()> {
+    let events = relay.addresses().events.first().context("no listener")?;
+    let url = plain(&conceal(&args.forward_to));
+    let config = folder.config();
+    let config = config.display();
+    let mut stdout = io::stdout();
+    // The secret has to be seen: it is what the endpoint verifies with.
+    writeln!(
+        stdout,
+        "\
+events posted to http://{events}/events/TYPE are delivered to {url}
+  secret  {secret}
+  signed  as Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature
+
+  curl -d '{{\"total\": 7}}' http://{events}/events/invoice.paid
+  sidehook status -c {config}
+"
+    )?;
+    Ok(stdout.flush()?)
+}
+
+/// Shows each attempt; ends only with an error.
+async fn show(folder: &Folder) -> anyhow::Result<()> {
+    let environment = Environment::default();
+    let sidecar = SidecarArgs::of_config(folder.config());
+    let client = Client::find(&sidecar, &environment, Need::Read)?;
+    let style = Style::of_stdout(&Environment::of_process());
+    let mut stdout = gate::stdout();
+    let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());
+    let args = attempts::Args::all();
+    follow::follow(&client, &mut screen, &args, Query::default(), 0).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn args(url: &str, events: &[&str]) -> Args {
+        Args {
+            forward_to: url.to_owned(),
+            events: events.iter().map(|text| (*text).to_owned()).collect(),
+            listen: "127.0.0.1:0".to_owned(),
+            secret: None,
+            ca_file: None,
+        }
+    }
+
+    #[test]
+    fn what_it_runs_with_is_a_valid_file_without_warnings_but_for_the_secret() {
+        for (url, events) in [
+            ("http://localhost:3000/webhooks?a='b\"", &[][..]),
+            ("http://192.168.0.7/", &["invoice.*", "!invoice.draft"][..]),
+            ("https://partner.example.com:9443/x", &["*"][..]),
+        ] {
+            let folder = Folder::new().unwrap();
+            let secret = new_secret().unwrap();
+            let admin = free_address().unwrap();
+            let text = configuration(&args(url, events), &secret, admin).unwrap();
+            std::fs::write(folder.config(), text).unwrap();
+            let loaded = config::load(&folder.config(), &Environment::default()).unwrap();
+            let (_, subscription) = loaded.config.subscriptions.first_key_value().unwrap();
+            let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+            assert!(subscription.secret.is_some());
+            assert!(
+                warnings.iter().all(|warning| warning.contains("secret")),
+                "{warnings:?}"
+            );
+        }
+    }
+}
