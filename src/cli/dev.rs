@@ -1,7 +1,7 @@
 //! `sidehook dev`: a relay in a temporary folder with one subscription to an endpoint under development, each attempt
 //! shown as it happens. One terminal, one command, no file.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -145,7 +145,7 @@ fn introduce(args: &Args, secret: &str, folder: &Folder, relay: &Running) -> any
     let url = plain(&conceal(&args.forward_to));
     let config = folder.config();
     let config = config.display();
-    let mut stdout = io::stdout();
+    let mut stdout = gate::stdout();
     // The secret has to be seen: it is what the endpoint verifies with.
     writeln!(
         stdout,

@@ -179,7 +179,7 @@ fn print(args: &Args, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
     if status.is_success() {
         let receipt =
             serde_json::from_slice(answer).context("the answer is not that of a sidecar")?;
-        let said = accepted(&receipt, args.wait.is_some());
+        let said = accepted(&receipt, &args.event_type, args.wait.is_some());
         return Ok(writeln!(gate::stdout(), "{said}")?);
     }
     let problem: Refusal = serde_json::from_slice(answer).unwrap_or_default();
@@ -211,7 +211,7 @@ fn refused(refusal: &Refusal) -> String {
 }
 
 /// What became of the event, in words; `waited`: how first attempts went was asked for.
-fn accepted(receipt: &Receipt, waited: bool) -> String {
+fn accepted(receipt: &Receipt, event_type: &str, waited: bool) -> String {
     let id = receipt.id.escape_debug();
     let again = if receipt.duplicate { " before" } else { "" };
     let deliveries = match receipt.deliveries {
@@ -225,6 +225,12 @@ fn accepted(receipt: &Receipt, waited: bool) -> String {
                 said.push_str("\n  ");
                 said.push_str(&attempted(result));
             }
+        }
+        None if receipt.deliveries == 0 && !receipt.duplicate => {
+            let event_type = event_type.escape_debug();
+            said.push_str(&format!(
+                "\n  no subscription matches it: sidehook explain {event_type} says why"
+            ));
         }
         None if waited && !receipt.duplicate => said.push_str("\n  first attempts are under way"),
         None => {}
@@ -307,7 +313,11 @@ mod tests {
             duplicate,
             results: None,
         };
-        let said = |receipt, waited| accepted(&receipt, waited);
+        let said = |receipt, waited| accepted(&receipt, "invoice.paid", waited);
+        assert_eq!(
+            said(receipt(0, false), false),
+            "evt_1: accepted, 0 deliveries\n  no subscription matches it: sidehook explain invoice.paid says why"
+        );
         assert_eq!(
             said(receipt(1, false), false),
             "evt_1: accepted, 1 delivery"
@@ -330,7 +340,7 @@ mod tests {
             {"subscription":"c","state":"pending","status":null,"response_code":null,"error_message":null}]}"#;
         let receipt: Receipt = serde_json::from_str(answer).unwrap();
         assert_eq!(
-            accepted(&receipt, true),
+            accepted(&receipt, "invoice.paid", true),
             "evt_1: accepted, 3 deliveries\n  a: delivered, success, 204\n  b: pending, failed, no\\nway\n  c: pending"
         );
     }

@@ -128,7 +128,7 @@ const COLUMNS: [Column; 9] = [
     Column::text("error"),
 ];
 
-fn table(attempts: &[Value], now: Timestamp) -> Table {
+pub(super) fn table(attempts: &[Value], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for attempt in attempts {
         table.row(vec![

@@ -149,7 +149,7 @@ const COLUMNS: [Column; 7] = [
     Column::text("key").ranked(4),
 ];
 
-fn table(events: &[Value], now: Timestamp) -> Table {
+pub(super) fn table(events: &[Value], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for event in events {
         table.row(vec![

@@ -20,6 +20,8 @@ pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod toggle;
 mod when;
+#[cfg(test)]
+mod width_tests;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

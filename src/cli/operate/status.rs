@@ -174,7 +174,7 @@ const COLUMNS: [Column; 9] = [
     Column::text("endpoint").ranked(5),
 ];
 
-fn overview(subscriptions: &[Value], now: Timestamp) -> Table {
+pub(super) fn overview(subscriptions: &[Value], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for subscription in subscriptions {
         table.row(vec![

@@ -170,13 +170,7 @@ impl Tally {
 }
 
 /// An attempt as a row: of which delivery, its number, how it ended, and when the delivery is due again.
-type AttemptMade = (
-    EventSeq,
-    SubscriptionNumber,
-    u32,
-    Outcome,
-    Option<Timestamp>,
-);
+type AttemptMade = (DeliveryKey, u32, Outcome, Option<Timestamp>);
 
 /// Rows of the tables of one segment.
 #[derive(Debug)]
@@ -450,12 +444,11 @@ impl Stretch {
             blocks,
             since,
         } = attempted;
+        let key = (subscription, seq);
         if let Some(rows) = self.segment(segment) {
             let due_at = due(next).map(|due| due.at);
-            rows.attempts
-                .push((seq, subscription, attempt, outcome, due_at));
+            rows.attempts.push((key, attempt, outcome, due_at));
         }
-        let key = (subscription, seq);
         if let Some(pending) = self.fresh.get_mut(&key) {
             pending.entry.attempts = attempt;
             pending.entry.schedule_attempts += 1;

@@ -247,7 +247,7 @@ struct Attempts {
 impl Tallied {
     /// Adds the attempts that a segment tells of.
     pub(super) fn gather(&mut self, rows: &SegmentRows) {
-        for (seq, number, attempt, outcome, _) in &rows.attempts {
+        for ((number, seq), attempt, outcome, _) in &rows.attempts {
             let attempts = self.0.entry(*number).or_default();
             let succeeded = outcome.status == AttemptStatus::Success;
             attempts.each.push((outcome.started_at, succeeded));

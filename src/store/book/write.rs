@@ -342,7 +342,7 @@ impl SegmentRows {
             "INSERT INTO attempts_{} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             self.segment
         ))?;
-        for (seq, number, attempt, outcome, due_at) in &self.attempts {
+        for ((number, seq), attempt, outcome, due_at) in &self.attempts {
             let response = &outcome.response_prefix;
             insert.execute(params![
                 int(seq.0),

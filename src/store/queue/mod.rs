@@ -8,6 +8,7 @@
 //! where a refill finds it; no queue waits for another queue.
 
 mod counters;
+mod counts;
 mod due;
 mod lease;
 mod order;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(super) use counters::Counters;
+pub use counts::QueueCounts;
 pub(super) use due::DueKey;
 pub use lease::Lease;
 pub(super) use order::{Followers, FollowersWanted};
@@ -165,31 +167,6 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub struct Queue(pub(super) Arc<QueueShared>);
 
-/// Figures of one queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct QueueCounts {
-    /// Deliveries pending, those in flight included.
-    pub pending: u64,
-    /// Bytes of their bodies.
-    pub pending_bytes: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// Deliveries cancelled while they were pending, since the store was opened, by whatever verb or for being removed for
-    /// too long. Dead letters that were cancelled are not among them: they had ended before.
-    pub cancelled: u64,
-    /// Leases out.
-    pub in_flight: u64,
-    /// Pending ones behind a dead one that blocks them.
-    pub blocked: u64,
-    /// When the oldest pending one was accepted. Of deliveries that are only in the book as of the last
-    /// [`Store::publish`](crate::store::Store::publish).
-    pub oldest_accepted_at: Option<Timestamp>,
-    /// What the lane does with deliveries that are due.
-    pub flow: Flow,
-    /// When the next attempt may begin, as far as time decides that; None: nothing waits for a time.
-    pub next_attempt_at: Option<Timestamp>,
-}
-
 impl Queue {
     /// Takes up to `credit` deliveries that are ready, due retries first, else in order of acceptance. Never blocks;
     /// gives nothing once the store has failed. Deliveries whose events are on the disk are fetched ahead, about
@@ -281,42 +258,6 @@ impl Queue {
             let locked = self.0.lock();
             let in_flight = |seq| locked.state.is_in_flight(seq);
             self.0.hub.watchers.stalled(self.0.number, in_flight);
-        }
-    }
-
-    /// Figures for gauges.
-    #[must_use]
-    pub fn counts(&self) -> QueueCounts {
-        let counters = &self.0.counters;
-        let pending = counters.pending.load(Ordering::Relaxed);
-        let flow = self.flow();
-        let now = self.0.hub.clock.steady();
-        let (in_flight, oldest_accepted_at, blocked, next_due) = {
-            let mut locked = self.0.lock();
-            let state = &mut locked.state;
-            let next_due = match state.is_ready(now) {
-                true => Some(now),
-                false => state.next_due(),
-            };
-            (
-                state.in_flight(),
-                state.oldest(),
-                state.blocked(pending),
-                next_due,
-            )
-        };
-        QueueCounts {
-            pending,
-            pending_bytes: counters.pending_bytes.load(Ordering::Relaxed),
-            dead: counters.dead.load(Ordering::Relaxed),
-            cancelled: counters.cancelled.load(Ordering::Relaxed),
-            in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
-            blocked,
-            oldest_accepted_at: oldest_accepted_at.filter(|_| pending > 0),
-            flow,
-            next_attempt_at: next_due
-                .filter(|_| flow != Flow::Held)
-                .map(|due| due.max(flow.opens_at().unwrap_or(due))),
         }
     }
 }

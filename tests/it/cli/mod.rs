@@ -12,7 +12,10 @@ use std::path::Path;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::DEADLINE;
+use crate::support::http::post;
 use crate::support::program::{Program, output, sidehook};
+use crate::support::receiver::{Receiver, Reply};
 
 /// A folder with a configuration, all ports free ones.
 fn folder(subscriptions: &str) -> TempDir {
@@ -62,8 +65,85 @@ fn demo_runs_until_a_signal_ends_it() {
     let folder = tempfile::tempdir().unwrap();
     let demo = Program::start(sidehook(folder.path(), &["demo"]));
     demo.printed("/metrics");
+    let line = demo.printed("sidehook status -c ");
+    let config = line.rsplit(' ').next().unwrap();
+    let done = output(folder.path(), &["status", "-c", config]);
+    let shown = text(&done.stdout);
+    assert!(
+        shown.contains("\naudit    active"),
+        "{shown}{}",
+        text(&done.stderr)
+    );
     demo.signal(Signal::INT);
     assert_eq!(demo.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_delivers_what_is_posted_and_shows_each_attempt() {
+    let receiver = Receiver::queue([Reply::status(500), Reply::status(200)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = receiver.url("/hooks?a='b'");
+    let arguments = [
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--events",
+        "invoice.*",
+        "--forward-to",
+        &url,
+    ];
+    let mut command = sidehook(folder.path(), &arguments);
+    command.env("TMPDIR", folder.path());
+    let dev = Program::start(command);
+    let line = dev.printed("events posted to http://");
+    let address = line
+        .split(['/', ' '])
+        .find(|part| part.starts_with("127."))
+        .unwrap();
+    let secret = dev.printed("  secret  whsec_");
+    let line = dev.printed("sidehook status -c ");
+    let config = line.rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(
+        post(address, "/events/invoice.paid", "{}").await.status,
+        202
+    );
+    assert!(
+        dev.printed("failed   500")
+            .contains("retry in 1s  http_5xx")
+    );
+    assert!(dev.printed("success  200").contains("dev  evt_"));
+    let received = receiver.wait_for(2, DEADLINE).await;
+    assert!(received[1].header("webhook-signature").starts_with("v1,"));
+    let done =
+        tokio::task::block_in_place(|| output(folder.path(), &["attempts", "dev", "-c", &config]));
+    assert_eq!(
+        text(&done.stdout).lines().count(),
+        3,
+        "{}",
+        text(&done.stderr)
+    );
+    assert!(secret.len() > 40, "{secret}");
+    dev.signal(Signal::INT);
+    assert_eq!(dev.end().0, Some(0));
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "the temporary folder is removed");
+}
+
+#[test]
+fn dev_says_what_is_wrong_with_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    for (url, expected) in [
+        ("localhost:3000/x", "dev.url"),
+        ("https://user:pass@example.com/", "dev.url"),
+    ] {
+        let done = output(
+            folder.path(),
+            &["dev", "--listen", "127.0.0.1:0", "--forward-to", url],
+        );
+        let said = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected) && !said.contains("user:"), "{said}");
+    }
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn arguments_that_make_no_sense_are_2_and_nothing_is_asked() {
         &["replay"][..],
         &["replay", "evt_1.a", "--subscription", "a"],
         &["replay", "evt_1.a", "--dry-run"],
-        &["replay", "--subscription", "a", "--state", "pending"],
+        &["replay", "--subscription", "a", "--state", "held"],
         &["attempts"],
         &["attempts", "a", "--since", "yesterday"],
         &["events", "--body"],

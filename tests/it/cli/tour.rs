@@ -66,6 +66,23 @@ impl Tour {
         lines.lines().map(read).collect()
     }
 
+    /// The beginning of an id stands for the whole, as long as it is that of one event.
+    fn takes_beginnings_of(&self, event: &str) {
+        let begun = event.get(..22).unwrap();
+        assert!(self.ok(&["events", begun]).contains(event));
+        let delivery = self.ok(&["deliveries", &format!("{begun}.a")]);
+        assert!(delivery.contains(event));
+        let several = self.refused(&["events", event.get(..12).unwrap()]);
+        assert!(
+            several.contains("several events begin so") && several.contains(event),
+            "{several}"
+        );
+        assert!(
+            self.refused(&["events", "evt_00000000"])
+                .contains("no such event")
+        );
+    }
+
     async fn until_state(&self, state: &str, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
         until("so many deliveries have that state", async || {
@@ -95,6 +112,7 @@ async fn an_operator_sees_replays_and_cancels_what_failed() {
     until("failures are counted", async || {
         let status = tour.ok(&["status"]);
         status.contains("\na     active        0     0     3         3     0.0%")
+            && status.contains("\nconfiguration: config.yaml is in force\n")
     })
     .await;
     assert!(
@@ -117,6 +135,8 @@ async fn an_operator_sees_replays_and_cancels_what_failed() {
     assert_eq!(tour.ok(&["events", event, "--body"]), r#"{"total":7}"#);
     assert_eq!(tour.listed(&["events", "--type", "invoice.paid"]).len(), 3);
     assert_eq!(tour.listed(&["events", "--type", "other"]).len(), 0);
+
+    tour.takes_beginnings_of(event);
 
     receiver.now(|_| Reply::status(200));
     let id = dead[0]["id"].as_str().unwrap();
