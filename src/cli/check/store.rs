@@ -133,7 +133,7 @@ fn write_book(book: &BookState, out: &mut dyn Write) -> io::Result<()> {
             }
             let more = reasons.len().saturating_sub(SHOWN_MAX);
             if more > 0 {
-                writeln!(out, "error: book: {} more", counted(more, "reason"))?;
+                writeln!(out, "error: book: {}", counted(more, "more reason"))?;
             }
             "was damaged, is kept as book.sqlite3.old"
         }
@@ -145,5 +145,54 @@ fn counted_pending(count: u64) -> String {
     match count {
         1 => "1 pending delivery".to_owned(),
         count => format!("{count} pending deliveries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::SubscriptionNumber;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn of_many_subscriptions_those_with_the_most_are_shown() {
+        let report = |count: u32| -> Vec<SubscriptionReport> {
+            let one = |number| SubscriptionReport {
+                number: SubscriptionNumber(number),
+                name: format!("s{number}").parse().ok(),
+                pending: u64::from(number),
+                dead: 1,
+            };
+            (1..=count).map(one).collect()
+        };
+        let few = written(|out| write_subscriptions(&report(10), out));
+        assert_eq!(few.lines().count(), 10);
+        assert!(few.starts_with("  s1: 1 pending, 1 dead\n"), "{few}");
+        let many = written(|out| write_subscriptions(&report(1000), out));
+        assert_eq!(many.lines().count(), 11);
+        assert!(
+            many.starts_with("  s1000: 1000 pending, 1 dead\n"),
+            "{many}"
+        );
+        let rest = "\n  990 more subscriptions: 490545 pending, 990 dead\n";
+        assert!(many.ends_with(rest), "{many}");
+    }
+
+    #[test]
+    fn of_many_reasons_the_first_are_shown() {
+        let reasons = |count: usize| (0..count).map(|number| format!("reason {number}"));
+        let said = |count| {
+            let book = BookState::Damaged(reasons(count).collect());
+            written(|out| write_book(&book, out))
+        };
+        assert_eq!(said(10).lines().count(), 11);
+        let many = said(99);
+        assert_eq!(many.lines().count(), 12);
+        assert!(many.contains("\nerror: book: 89 more reasons\n"), "{many}");
     }
 }
