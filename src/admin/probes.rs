@@ -7,17 +7,21 @@ use http_body_util::BodyExt;
 use crate::admin::answer::{Answer, text};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
+use crate::http_server::identify;
 use crate::store::Health;
 
 /// The media type of Prometheus text. Source: Prometheus exposition formats, text format 0.0.4.
 pub(super) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /healthz`
+/// `GET /healthz`; its headers say which sidehook answers.
 pub(super) async fn healthz(call: Call) -> Result<Answer, Refusal> {
-    Ok(match call.admin.store.health() {
+    let store = &call.admin.store;
+    let mut answer = match store.health() {
         Health::Healthy | Health::Full => text(StatusCode::OK, "ok\n"),
         Health::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "the store has failed\n"),
-    })
+    };
+    identify(answer.headers_mut(), store.instance());
+    Ok(answer)
 }
 
 /// `GET /readyz`

@@ -70,6 +70,22 @@ impl Tokens {
         Ok(tokens)
     }
 
+    /// Says what [`Tokens::open`] would, without making the file. Blocks.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn check(store: &Path, configured: &[AdminToken]) -> Result<(), TokenError> {
+        let path = store.join(FILE);
+        if !configured.is_empty() {
+            return Ok(());
+        }
+        match read(&path) {
+            Ok(Some(found)) => token(&found, &path).map(drop),
+            Ok(None) => Ok(()),
+            Err(source) => Err(TokenError::File { path, source }),
+        }
+    }
+
     /// What a token allows, none for a wrong one; takes the same time wherever it differs.
     pub(super) fn scopes_of(&self, presented: &[u8], configured: &[AdminToken]) -> Option<Scopes> {
         if configured.is_empty() {
@@ -112,11 +128,7 @@ impl Tokens {
                 read(path).map_err(failed)?.unwrap_or_default()
             }
         };
-        let token = found.trim_ascii();
-        if token.len() < CHARACTERS_MIN || !token.iter().all(u8::is_ascii_graphic) {
-            return Err(TokenError::Content(path.clone()));
-        }
-        let token = Secret::new(token.to_vec());
+        let token = token(&found, path)?;
         *made = Some(token.clone());
         Ok(token)
     }
@@ -132,6 +144,15 @@ fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut content = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
     Ok(Some(content))
+}
+
+/// The token that a file holds.
+fn token(found: &[u8], path: &Path) -> Result<Secret, TokenError> {
+    let token = found.trim_ascii();
+    if token.len() < CHARACTERS_MIN || !token.iter().all(u8::is_ascii_graphic) {
+        return Err(TokenError::Content(path.to_owned()));
+    }
+    Ok(Secret::new(token.to_vec()))
 }
 
 /// Makes the file, whole or not at all, so that a crash leaves none that is cut.

@@ -20,8 +20,13 @@ pub enum AppError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// An address of `listen` cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] BindError),
+    #[error("{name}")]
+    Listen {
+        /// Where it stands, such as `listen.events`.
+        name: &'static str,
+        /// Why not.
+        source: BindError,
+    },
     /// A socket that systemd was to hand over is not there.
     #[error(
         "systemd handed over no socket named {0}: expected a .socket unit with FileDescriptorName={0}"

@@ -98,20 +98,21 @@ impl Bound {
         let mut events = Vec::new();
         let mut addresses = Vec::new();
         for address in &listen.events {
-            for (listener, address) in bind(address, sockets, &addresses).await? {
+            for (listener, address) in bind("listen.events", address, sockets, &addresses).await? {
                 events.push(listener);
                 addresses.push(address);
             }
         }
         let mut admin = Vec::new();
-        let mut of_surface = async |configured: &ListenAddress, field: &str, surface: Surface| {
-            let bound = bind(configured, sockets, &[]).await?;
-            // Of several the one that asks for tokens, if one does.
-            let open = bound.iter().find(|(_, address)| address.is_open());
-            let shown = open.or(bound.first()).map(|(_, address)| address.clone());
-            admin.extend(bound.into_iter().map(|(listener, _)| (surface, listener)));
-            shown.ok_or_else(|| AppError::NoSocket(field.to_owned()))
-        };
+        let mut of_surface =
+            async |configured: &ListenAddress, field: &'static str, surface: Surface| {
+                let bound = bind(field, configured, sockets, &[]).await?;
+                // Of several the one that asks for tokens, if one does.
+                let open = bound.iter().find(|(_, address)| address.is_open());
+                let shown = open.or(bound.first()).map(|(_, address)| address.clone());
+                admin.extend(bound.into_iter().map(|(listener, _)| (surface, listener)));
+                shown.ok_or_else(|| AppError::NoSocket(field.to_owned()))
+            };
         let admin_address = of_surface(&listen.admin, "listen.admin", Surface::Whole).await?;
         let metrics = match &listen.metrics {
             Some(address) => Some(of_surface(address, "listen.metrics", Surface::Open).await?),
@@ -194,10 +195,12 @@ pub(super) fn raise_limit(config: &Config) -> usize {
 /// Binds what is configured, which may have several addresses, or takes what systemd bound; also gives where each can be
 /// reached. What is among `taken` is passed over.
 async fn bind(
+    name: &'static str,
     configured: &ListenAddress,
     sockets: &mut Option<ActivatedSockets>,
     taken: &[Address],
 ) -> Result<Vec<(Listener, Address)>, AppError> {
+    let failed = |source| AppError::Listen { name, source };
     match configured {
         ListenAddress::Tcp(text) => {
             let taken = taken.iter().filter_map(|address| match address {
@@ -205,8 +208,8 @@ async fn bind(
                 Address::Unix(_) | Address::Systemd(_) => None,
             });
             let taken: Vec<_> = taken.collect();
-            let listeners = Listener::tcp(text, &taken).await?.into_iter();
-            let bound = listeners.map(|listener| {
+            let listeners = Listener::tcp(text, &taken).await.map_err(failed)?;
+            let bound = listeners.into_iter().map(|listener| {
                 let address = listener.tcp_address().map(Address::Tcp);
                 let address = address.ok_or_else(|| AppError::NoSocket(text.clone()))?;
                 Ok((listener, address))
@@ -214,7 +217,7 @@ async fn bind(
             bound.collect()
         }
         ListenAddress::Unix(path) => {
-            let listener = Listener::unix(path).await?;
+            let listener = Listener::unix(path).map_err(failed)?;
             Ok(vec![(listener, Address::Unix(path.clone()))])
         }
         ListenAddress::Systemd(name) => {

@@ -2,6 +2,7 @@
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
 //! - `listeners`: binds the addresses of `listen` and serves them
+//! - `preflight`: what a start would refuse, for `check` and for reloads
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
 //! - `announcing`: the task that tells operators
@@ -18,6 +19,7 @@ mod error;
 mod handle;
 mod listeners;
 mod loading;
+mod preflight;
 mod reload;
 mod start;
 mod stop;
@@ -45,6 +47,7 @@ pub use crate::config::Reloaded;
 pub use error::AppError;
 pub use handle::Handle;
 pub use listeners::{Address, Addresses};
+pub use preflight::{Preflight, preflight};
 pub use start::start;
 
 use announcing::Announcing;

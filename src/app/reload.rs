@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::app::Running;
 use crate::app::handle::ReloadRequest;
 use crate::app::loading::Prepared;
+use crate::app::{Running, preflight};
 use crate::config::{
     self, Config, ConfigError, Problem, Problems, Reloaded, Watcher, at_next_start,
 };
@@ -21,11 +21,16 @@ impl Running {
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let started_with = Arc::clone(&self.started_with);
         self.loading.reload(answer, move || {
             if let Some(looker) = &looker {
                 looker.look();
             }
             let loaded = config::load(&path, &environment)?;
+            let refused = preflight::of_changes(&path, &loaded, &started_with);
+            if !refused.is_empty() {
+                return Err(ConfigError(refused.into()));
+            }
             Ok(Prepared::new(loaded, looker.as_ref(), &store, &metrics))
         });
     }

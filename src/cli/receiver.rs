@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// Largest body of a request, bytes.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::domain::BODY_BYTES_MAX;
+
 /// Connections at the same time; the next one waits.
 const CONNECTIONS_MAX: usize = 64;
 /// A TLS handshake, the head of a request and its body have this long each.

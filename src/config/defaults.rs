@@ -158,7 +158,7 @@ impl Subscription {
                 lasting: 5 * DAY,
             },
             http2: true,
-            ca_pem: None,
+            roots: None,
             min_tls_version: TlsVersion::Tls12,
             notify: Vec::new(),
             notify_after: 5,

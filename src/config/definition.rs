@@ -182,7 +182,7 @@ fn hidden(of: &Subscription) -> Vec<(u8, Secret)> {
     let values = of.headers.iter().map(|(_, value)| value);
     let values = values.filter(|value| value.is_sensitive());
     hidden.extend(values.map(|value| (b'h', copy(value.as_bytes()))));
-    hidden.extend(of.ca_pem.iter().map(|pem| (b'c', copy(pem))));
+    hidden.extend(of.roots.iter().map(|roots| (b'c', copy(roots.pem()))));
     hidden
 }
 

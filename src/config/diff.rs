@@ -206,7 +206,7 @@ fn fields(old: &Subscription, new: &Subscription) -> Vec<FieldDiff> {
                 "previous_secrets",
                 old.previous_secrets != new.previous_secrets,
             ),
-            "tls" => ("tls", old.ca_pem != new.ca_pem),
+            "tls" => ("tls", old.roots != new.roots),
             other => (other, false),
         };
         if from != to || is_hidden {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use crate::config::inside;
 use crate::config::layout;
 use crate::config::report::Report;
 use crate::config::values;
@@ -219,16 +220,10 @@ impl Document {
         (line, before.chars().count() + 1)
     }
 
-    /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where the file does not
-    /// have that text as it is.
+    /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where that cannot be told.
     pub(super) fn offset_inside(&self, start: usize, before: &str) -> usize {
         let written = self.text.get(start..).unwrap_or_default();
-        let quote = usize::from(written.starts_with(['"', '\'']));
-        let inner = written.get(quote..).unwrap_or_default();
-        match inner.starts_with(before) {
-            true => quote + before.len(),
-            false => 0,
-        }
+        inside::offset(written, before).unwrap_or_default()
     }
 
     fn offset(&self, line: usize, column: usize) -> usize {

@@ -126,8 +126,8 @@ fn says_kernel(of: &StatFs) -> bool {
     OF_KERNEL.contains(&of.f_type)
 }
 
-/// A size in the largest unit that fits.
-fn shown(bytes: usize) -> String {
+/// A size of whole KiB in the larger unit that fits.
+pub(super) fn shown(bytes: usize) -> String {
     let kib = bytes / 1024;
     if kib.is_multiple_of(1024) {
         format!("{}MiB", kib / 1024)

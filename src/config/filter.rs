@@ -79,7 +79,12 @@ pub(super) fn expression(node: &Node, context: &mut Context<'_>) -> Option<Expre
     match compiled {
         Ok(expression) => Some(expression),
         Err(error) => {
-            let before = written.get(..error.offset).unwrap_or_default();
+            let (before, after) = written.split_at_checked(error.offset).unwrap_or_default();
+            // At the end its last line is meant, not what follows in the file.
+            let before = match after.trim().is_empty() {
+                true => before.trim_end(),
+                false => before,
+            };
             context
                 .report
                 .error_inside(node.mark, before, error.to_string());

@@ -1,12 +1,13 @@
 //! The section `ingest`: what is accepted on the events listener.
 
 use crate::config::document::{Node, Value};
+use crate::config::file::shown;
 use crate::config::model::Ingest;
 use crate::config::reader::{Context, items, mapping, parsed, text, whole};
 use crate::config::retry::positive;
 use crate::config::secrets;
 use crate::config::units;
-use crate::domain::Secret;
+use crate::domain::{BODY_BYTES_MAX, Secret};
 use crate::matching::pointer::Pointer;
 
 /// The keys of the section.
@@ -19,9 +20,6 @@ pub(super) const KNOWN: [&str; 7] = [
     "dedup_window",
     "dedup_max",
 ];
-
-/// The largest body that may be configured: 1 GiB.
-const MAX_BODY: u64 = 1 << 30;
 
 /// The most given ids that may be remembered; each takes some 12 bytes of memory.
 const MAX_IDS: u64 = 10_000_000;
@@ -70,9 +68,10 @@ pub(super) fn ingest(node: &Node, context: &mut Context<'_>) -> Option<Ingest> {
 
 fn max_body(node: &Node, context: &mut Context<'_>) -> Option<u64> {
     let bytes = parsed(units::size)(node, context)?;
-    let fits = (1..=MAX_BODY).contains(&bytes);
+    let fits = usize::try_from(bytes).is_ok_and(|bytes| (1..=BODY_BYTES_MAX).contains(&bytes));
     if !fits {
-        context.error(node, "expected a size from 1B to 1GiB");
+        let most = shown(BODY_BYTES_MAX);
+        context.error(node, format!("expected a size from 1B to {most}"));
     }
     fits.then_some(bytes)
 }

@@ -15,6 +15,8 @@ pub(super) const PREVIOUS: [&str; 2] = ["secret", "until"];
 
 const TOO_SHORT: &str = "The webhook secret must be at least 12 characters.";
 
+const UNSIGNED: &str = "nothing is signed, so that the endpoint cannot tell who sends: set a secret, or say signature: none";
+
 /// With what a subscription signs.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -30,11 +32,12 @@ struct Previous {
     until: Timestamp,
 }
 
-/// Reads the secrets of the subscription whose name stands at `name`; `signature` is what was said of its schemes.
+/// Reads the secrets of the subscription whose name stands at `name`; `signature` is what was said of its schemes. One that
+/// is active and unsigned without saying so is warned of.
 pub(super) fn keys(
     fields: Fields<'_>,
     name: Mark,
-    signature: Given<Vec<Scheme>>,
+    (signature, is_active): (Given<Vec<Scheme>>, bool),
     context: &mut Context<'_>,
 ) -> Keys {
     let secret = fields
@@ -45,6 +48,10 @@ pub(super) fn keys(
     });
     let previous = previous.unwrap_or_default();
     let is_wrong = matches!(secret, Given::Wrong) || matches!(signature, Given::Wrong);
+    let is_said = matches!(signature, Given::Value(_)) || fields.node("secret").is_some();
+    if !is_said && !is_wrong && is_active {
+        context.report.warning(name, UNSIGNED);
+    }
     let secret_mark = fields.node("secret").map_or(name, |node| node.mark);
     let secret = secret.value();
     let schemes = signature.value().unwrap_or_else(|| {

@@ -1,14 +1,22 @@
 //! The section `listen`: where the relay listens.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::config::document::{Node, Value};
 use crate::config::model::{Listen, ListenAddress};
-use crate::config::reader::{Context, items, mapping, text};
+use crate::config::overlap::is_in_the_way;
+use crate::config::reader::{Context, mapping, text};
 
 const EXPOSED_EVENTS: &str = "other machines can reach this address: set ingest.tokens, or listen on 127.0.0.1 or a unix socket";
 const EXPOSED_ADMIN: &str = "other machines can reach this address: set admin.tokens, or listen on 127.0.0.1 or a unix socket; for scrapers from outside there is listen.metrics";
+
+/// The longest path of a unix socket, bytes.
+const PATH_MAX: usize = 107;
+
+/// What the names of addresses for events begin with.
+const EVENTS: &str = "listen.events";
 
 /// The keys of the section.
 pub(super) const KNOWN: [&str; 3] = ["events", "admin", "metrics"];
@@ -26,50 +34,59 @@ pub(super) struct Guarded {
 pub(super) fn listen(node: &Node, guarded: Guarded, context: &mut Context<'_>) -> Option<Listen> {
     let fields = mapping(node, &KNOWN, context)?;
     let mut listen = Listen::default();
+    // Where each address stands: those of events first, none of what is left out.
+    let mut nodes: Vec<Option<&Node>> = vec![None];
     if let Some(node) = fields.node("events") {
-        listen.events = events(node, guarded.events, context);
+        let (read, at) = events(node, guarded.events, context);
+        listen.events = read;
+        nodes = at.into_iter().map(Some).collect();
     }
-    if let Some(node) = fields.node("admin")
-        && let Some(admin) = own_address(node, context)
+    let admin = fields.node("admin");
+    if let Some(node) = admin
+        && let Some(address) = own_address(node, context)
     {
-        if admin.is_exposed() && !guarded.admin {
+        if address.is_exposed() && !guarded.admin {
             context.error(node, EXPOSED_ADMIN);
         }
-        report_taken(node, &admin, &listen.events, context);
-        listen.admin = admin;
+        listen.admin = address;
     }
-    if let Some(node) = fields.node("metrics")
-        && let Some(metrics) = own_address(node, context)
-    {
-        let others: Vec<_> = listen
-            .events
-            .iter()
-            .chain([&listen.admin])
-            .cloned()
-            .collect();
-        report_taken(node, &metrics, &others, context);
-        listen.metrics = Some(metrics);
+    nodes.push(admin);
+    let metrics = fields.node("metrics");
+    listen.metrics = metrics.and_then(|node| own_address(node, context));
+    nodes.push(metrics);
+    let placed: Vec<_> = listen.addresses().into_iter().zip(nodes).collect();
+    for ((name, _), node) in &placed {
+        if let Some(node) = node {
+            context.note(name, node);
+        }
     }
+    report_taken(&placed, context);
     Some(listen)
 }
 
-fn events(node: &Node, has_tokens: bool, context: &mut Context<'_>) -> Vec<ListenAddress> {
-    let read = |node: &Node, context: &mut Context<'_>| {
-        let address = address(node, context)?;
-        if address.is_exposed() && !has_tokens {
-            context.error(node, EXPOSED_EVENTS);
-        }
-        Some(address)
-    };
-    match &node.value {
+/// The addresses, with the nodes of those that can be read.
+fn events<'n>(
+    node: &'n Node,
+    has_tokens: bool,
+    context: &mut Context<'_>,
+) -> (Vec<ListenAddress>, Vec<&'n Node>) {
+    let nodes = match &node.value {
         Value::Sequence(nodes) => {
             if nodes.is_empty() {
                 context.error(node, "expected at least one address");
             }
-            items(node, "a list of addresses", context, read).unwrap_or_default()
+            nodes.as_slice()
         }
-        Value::Scalar(_) | Value::Mapping(_) => read(node, context).into_iter().collect(),
-    }
+        Value::Scalar(_) | Value::Mapping(_) => std::slice::from_ref(node),
+    };
+    let read = |node: &'n Node| {
+        let address = address(node, context)?;
+        if address.is_exposed() && !has_tokens {
+            context.error(node, EXPOSED_EVENTS);
+        }
+        Some((address, node))
+    };
+    nodes.iter().filter_map(read).unzip()
 }
 
 /// An address that the relay binds itself.
@@ -92,6 +109,10 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<ListenAddress> {
     match parse(written) {
         Some(ListenAddress::Unix(path)) => {
             let path = context.resolve(node.mark, &path.to_string_lossy());
+            if let Some(message) = unfit(&path) {
+                context.error(node, message);
+                return None;
+            }
             Some(ListenAddress::Unix(path))
         }
         Some(address) => Some(address),
@@ -103,6 +124,19 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<ListenAddress> {
             None
         }
     }
+}
+
+/// Why no socket can have this path. Source: unix(7).
+fn unfit(path: &Path) -> Option<String> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() > PATH_MAX {
+        let (length, shown) = (bytes.len(), path.display());
+        return Some(format!(
+            "expected a path of at most {PATH_MAX} bytes, found {length}: {shown}"
+        ));
+    }
+    let is_file = !bytes.contains(&0) && !bytes.ends_with(b"/") && path.file_name().is_some();
+    (!is_file).then(|| "expected the path of a file, such as unix:/run/sidehook.sock".to_owned())
 }
 
 fn parse(written: &str) -> Option<ListenAddress> {
@@ -134,16 +168,28 @@ fn is_host(host: &str) -> bool {
     matches!(host.parse(), Ok(IpAddr::V4(_))) || (!host.is_empty() && is_name())
 }
 
-fn report_taken(
-    node: &Node,
-    address: &ListenAddress,
-    others: &[ListenAddress],
-    context: &mut Context<'_>,
-) {
-    let is_any_port = matches!(address, ListenAddress::Tcp(written) if written.ends_with(":0"));
-    if others.contains(address) && !is_any_port {
-        context.error(node, "another listener has this address already");
+/// Reports each address that another listener is in the way of: at the later one, unless only the earlier is in the file.
+fn report_taken(placed: &[((String, &ListenAddress), Option<&Node>)], context: &mut Context<'_>) {
+    for (index, ((name, address), node)) in placed.iter().enumerate() {
+        let is_for_events = name.starts_with(EVENTS);
+        let taken = placed.iter().take(index).find(|((other, earlier), _)| {
+            let merges = is_for_events && other.starts_with(EVENTS);
+            is_in_the_way(earlier, address, merges)
+        });
+        let Some(((other, _), earlier)) = taken else {
+            continue;
+        };
+        match (node, earlier) {
+            (Some(node), _) => context.error(node, taken_by(other)),
+            (None, Some(node)) => context.error(node, taken_by(name)),
+            (None, None) => {}
+        }
     }
+}
+
+/// Says that an address is not free.
+pub(crate) fn taken_by(other: &str) -> String {
+    format!("another listener has this address already: {other}")
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::config::network::network;
 use crate::config::notifications::notifications;
 use crate::config::problem::{ConfigError, Problem, Problems};
 use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
+use crate::config::report::place;
 use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
@@ -80,6 +81,30 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The globs of `include`, for files that come and go.
     pub globs: Vec<PathBuf>,
+    /// Where the values stand that only this machine can judge, by their names.
+    places: Vec<(String, Problem)>,
+}
+
+impl Loaded {
+    /// A problem with a value that the file cannot be blamed for, at its place: of what `name` says in
+    /// [`Listen::addresses`], or of `store.path`. At the beginning of the file if it is left out there.
+    #[must_use]
+    pub fn problem(&self, file: &Path, name: &str, message: String) -> Problem {
+        let place = self.places.iter().find(|(known, _)| known == name);
+        match place {
+            Some((_, place)) => Problem {
+                message,
+                ..place.clone()
+            },
+            None => Problem {
+                file: file.to_path_buf(),
+                line: 1,
+                column: 1,
+                path: name.split('[').next().unwrap_or(name).to_owned(),
+                message,
+            },
+        }
+    }
 }
 
 /// Reads, validates and completes the configuration in `path`.
@@ -112,6 +137,9 @@ pub(super) fn load_with(
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
+    let places = context.noted.into_iter();
+    let places = places.filter_map(|(name, mark)| Some((name, place(mark, &documents)?)));
+    let places = places.collect();
     let (errors, warnings) = context.report.into_problems(&documents);
     let outcome = if errors.is_empty() {
         Ok(Loaded {
@@ -119,6 +147,7 @@ pub(super) fn load_with(
             warnings,
             files: context.files.into_iter().collect(),
             globs: context.globs.into_iter().collect(),
+            places,
         })
     } else {
         Err(ConfigError(errors))

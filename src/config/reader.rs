@@ -15,9 +15,9 @@ use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::report::{Report, quoted};
-use crate::config::similar::similar;
-use crate::domain::Label;
-use crate::domain::Secret;
+
+use crate::domain::{Label, Secret, similar};
+use crate::egress::Roots;
 use crate::matching::{Expression, ExpressionError};
 
 /// What all readers share while one configuration is read.
@@ -34,7 +34,9 @@ pub(super) struct Context<'e> {
     /// The globs of `include`, resolved.
     pub(super) globs: BTreeSet<PathBuf>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
-    pub(super) ca_files: BTreeMap<PathBuf, Result<Arc<[u8]>, String>>,
+    pub(super) ca_files: BTreeMap<PathBuf, Result<Roots, String>>,
+    /// Where the values stand that are judged only when a start is at hand, by their names.
+    pub(super) noted: Vec<(String, Mark)>,
     /// What is read from memory instead.
     pub(super) overlay: Overlay,
     /// The folder of each file, by its number in a [`Mark`].
@@ -64,6 +66,7 @@ impl<'e> Context<'e> {
             files: BTreeSet::new(),
             globs: BTreeSet::new(),
             ca_files: BTreeMap::new(),
+            noted: Vec::new(),
             overlay: Overlay::default(),
             folders: Vec::new(),
             read: Cell::new(0),
@@ -124,6 +127,11 @@ impl<'e> Context<'e> {
             }),
             None => file::read(path, limit),
         }
+    }
+
+    /// Remembers where a value stands.
+    pub(super) fn note(&mut self, name: &str, node: &Node) {
+        self.noted.push((name.to_owned(), node.mark));
     }
 
     /// Reports an error at a node.

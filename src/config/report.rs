@@ -102,8 +102,8 @@ impl Report {
         self.errors.add(mark, None, None, message.into());
     }
 
-    /// Says what is wrong inside the scalar at this place, behind `before` of its text. Where the file does not have just
-    /// that text there (a block scalar, escapes), the scalar itself is meant.
+    /// Says what is wrong inside the scalar at this place, behind `before` of its text. Where that cannot be found (unusual
+    /// escapes), the scalar itself is meant.
     pub(super) fn error_inside(&mut self, mark: Mark, before: &str, message: impl Into<String>) {
         self.errors.add(mark, Some(before), None, message.into());
     }
@@ -135,6 +135,18 @@ impl Report {
             self.warnings.located(documents),
         )
     }
+}
+
+/// Where a node stands, as a problem without a message.
+pub(super) fn place(mark: Mark, documents: &[Document]) -> Option<Problem> {
+    let finding = Finding {
+        mark,
+        number: 0,
+        inside: None,
+        field: None,
+        message: String::new(),
+    };
+    located(finding, documents)
 }
 
 fn located(finding: Finding, documents: &[Document]) -> Option<Problem> {

@@ -5,7 +5,8 @@ use http::HeaderName;
 use crate::config::document::{Entry, Node, Value};
 use crate::config::reader::{Context, Fields, choice, items, mapping, text};
 use crate::config::report::quoted;
-use crate::config::similar::similar;
+use crate::domain::similar;
+
 use crate::signing::{
     Algorithm, CustomHmac, CustomHmacOptions, Encoding, KeyForm, Scheme, SigningError,
 };

@@ -36,6 +36,7 @@ fn read_into(store: &mut StoreConfig, node: &Node, context: &mut Context<'_>) ->
     let fields = mapping(node, &KNOWN, context)?;
     let path = fields.read("path", context, |node, context| {
         let path = text(node, context)?;
+        context.note("store.path", node);
         Some(context.resolve(node.mark, path))
     });
     put(&mut store.path, path);

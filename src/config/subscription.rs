@@ -58,7 +58,7 @@ pub(super) fn subscription(
     let mut written = Written::of(fields);
     if let Some(tls) = settings.tls.value() {
         written.ca_file = tls.ca_file;
-        subscription.ca_pem = tls.ca_pem;
+        subscription.roots = tls.roots;
         subscription.min_tls_version = tls.min_version;
     }
     subscription.url = fields.read("url", context, |node, context| {
@@ -77,7 +77,8 @@ pub(super) fn subscription(
     if subscription.active {
         report_blank(entry, fields, context);
     }
-    let keys = keys(fields, entry.key.mark, settings.signature, context);
+    let signing = (settings.signature, subscription.active);
+    let keys = keys(fields, entry.key.mark, signing, context);
     let headers = settings.headers.value().unwrap_or_default();
     let forwarded = settings.forward_headers.value().unwrap_or_default();
     written.put_headers(&headers);

@@ -1,12 +1,11 @@
 //! The field `tls` of a subscription: whose certificates are trusted, and the lowest version.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::config::document::Node;
 use crate::config::file;
 use crate::config::reader::{Context, choice, mapping, text};
-use crate::egress::TlsVersion;
+use crate::egress::{Roots, RootsError, TlsVersion};
 
 /// The keys of the field.
 pub(super) const KNOWN: [&str; 2] = ["ca_file", "min_version"];
@@ -22,7 +21,7 @@ pub(super) const VERSIONS: [(&str, TlsVersion); 2] =
 pub(super) struct Tls {
     /// The path as written.
     pub(super) ca_file: Option<String>,
-    pub(super) ca_pem: Option<Arc<[u8]>>,
+    pub(super) roots: Option<Roots>,
     pub(super) min_version: TlsVersion,
 }
 
@@ -32,24 +31,21 @@ pub(super) fn tls(node: &Node, context: &mut Context<'_>) -> Option<Tls> {
     let path = fields.node("ca_file");
     Some(Tls {
         ca_file: path.and_then(|node| text(node, context)).map(str::to_owned),
-        ca_pem: fields.read("ca_file", context, ca_file),
+        roots: fields.read("ca_file", context, ca_file),
         min_version: fields
             .read("min_version", context, choice(&VERSIONS))
             .unwrap_or_default(),
     })
 }
 
-fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Arc<[u8]>> {
+fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Roots> {
     let path = text(node, context)?;
     let path = context.resolve(node.mark, path);
     let read = match context.ca_files.get(&path) {
         Some(known) => known.clone(),
         None => {
-            let read = certificates(&path).and_then(|read| {
-                let spent = context.spend(read.len());
-                spent.map_err(|error| format!("{} {error}", path.display()))?;
-                Ok(read)
-            });
+            let read = roots(&path, context);
+            let read = read.map_err(|error| format!("{} {error}", path.display()));
             context.files.insert(path.clone());
             context.ca_files.insert(path, read.clone());
             read
@@ -58,17 +54,12 @@ fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Arc<[u8]>> {
     read.map_err(|message| context.error(node, message)).ok()
 }
 
-fn certificates(path: &Path) -> Result<Arc<[u8]>, String> {
-    let shown = path.display();
-    let content = file::read(path, MAX_BYTES).map_err(|error| format!("{shown} {error}"))?;
-    let begin = b"-----BEGIN CERTIFICATE-----";
-    if content
-        .bytes
-        .windows(begin.len())
-        .any(|window| window == begin)
-    {
-        Ok(Arc::from(content.bytes))
-    } else {
-        Err(format!("{shown} has no certificates, expected PEM"))
-    }
+fn roots(path: &Path, context: &Context<'_>) -> Result<Roots, String> {
+    let content = file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let spent = context.spend(content.bytes.len());
+    spent.map_err(|error| error.to_string())?;
+    Roots::read(&content.bytes).map_err(|error| match error {
+        RootsError::None(_) => error.to_string(),
+        RootsError::Wrong(_) => format!("cannot be used: {error}"),
+    })
 }

@@ -32,4 +32,4 @@ mod stops;
 mod trial;
 
 pub use lanes::{LaneError, Lanes, Tidings};
-pub use settings::{SettingsError, SettingsProblem};
+pub use settings::{SettingsError, SettingsProblem, check};

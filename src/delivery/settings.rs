@@ -9,9 +9,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::{Origin, Url};
 
-use crate::config::Subscription;
+use crate::config::{Config, Subscription};
+use crate::delivery::own;
 use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName, Timestamp};
-use crate::egress::{AddressPolicy, Client, ClientError, ClientOptions, Egress};
+use crate::egress::{AddressPolicy, Client, ClientOptions, Egress};
 use crate::mail::{Mailer, MailerError};
 use crate::request::{RequestPlan, TargetError};
 use crate::signing::{Signer, SigningError};
@@ -38,12 +39,29 @@ pub enum SettingsProblem {
     /// Its secret does not fit its signature schemes.
     #[error("its requests cannot be signed")]
     Signing(#[from] SigningError),
-    /// Its TLS options cannot be used.
-    #[error("its endpoint cannot be connected to")]
-    Client(#[from] ClientError),
     /// No e-mail can be sent.
     #[error("no e-mail can be sent")]
     Mailer(#[from] MailerError),
+}
+
+/// Says what starting lanes would of the definitions in a configuration.
+///
+/// # Errors
+/// [`SettingsError`] of the first that is wrong; none if the configuration was validated.
+pub fn check(config: &Config) -> Result<(), SettingsError> {
+    let of = |name: &SubscriptionName, source| SettingsError {
+        subscription: name.clone(),
+        source,
+    };
+    own::mailer(config).map_err(|error| of(&SubscriptionName::mail(), error.into()))?;
+    let (egress, policy) = (Egress::new(), Arc::new(config.network.clone()));
+    for (name, subscription) in &config.subscriptions {
+        if subscription.active {
+            let settings = Settings::new(subscription, &egress, &policy, None);
+            settings.map_err(|source| of(name, source))?;
+        }
+    }
+    Ok(())
 }
 
 /// How an active subscription is delivered to.
@@ -117,7 +135,7 @@ impl Settings {
         let previous = previous.and_then(Self::http);
         let client = match previous.filter(|previous| previous.way == way) {
             Some(previous) => previous.client.clone(),
-            None => egress.client(&way.options, Arc::clone(policy))?,
+            None => egress.client(&way.options, Arc::clone(policy)),
         };
         let plan = plan(subscription, &endpoint.url)?;
         let transport = Transport::Http(Box::new(Http { plan, client, way }));
@@ -216,7 +234,7 @@ fn plan(subscription: &Subscription, url: &Url) -> Result<RequestPlan, SettingsP
 fn client_options(subscription: &Subscription) -> ClientOptions {
     ClientOptions {
         http2: subscription.http2,
-        ca_pem: subscription.ca_pem.clone(),
+        roots: subscription.roots.clone(),
         min_version: subscription.min_tls_version,
         // As many as may be in use: with fewer, a busy lane would close connections only to dial them again.
         idle_connections: subscription.concurrency,

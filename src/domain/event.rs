@@ -4,6 +4,10 @@ use bytes::Bytes;
 
 use crate::domain::{EventId, Label, Timestamp};
 
+/// The largest body of an event that may be configured, and of a batch, bytes: 16 MiB. The journal has place for so many with
+/// the heads of a whole batch, and intake for four at a time.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+
 /// A header of the application's request that is kept with the event: name in lower case, value as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptHeader {

@@ -15,13 +15,14 @@ mod pattern;
 mod policy;
 mod retry;
 mod secret;
+mod similar;
 mod status;
 mod text;
 mod time;
 
 pub use attempt::{AttemptStatus, DeadReason, FailureReason, Next, Outcome};
 pub use conceal::{CONCEALED, conceal, looks_secret};
-pub use event::{Event, EventHead, KeptHeader};
+pub use event::{BODY_BYTES_MAX, Event, EventHead, KeptHeader};
 pub use flow::{Condition, Flow};
 pub use ids::{
     DeliveryId, EventId, EventIdRange, EventSeq, IdError, Label, LabelError, NameError,
@@ -33,6 +34,7 @@ pub use pattern::{Pattern, PatternError, Patterns, segments};
 pub use policy::{AutoDisable, DeliveryState, DisabledReason, Order, RateLimit, WhenStuck};
 pub use retry::{Retry, RetryDecision, RetryForm};
 pub use secret::Secret;
+pub(crate) use similar::similar;
 pub use status::{Status, StatusError};
 pub use text::{is_format, is_localhost};
 pub use time::{Clock, SystemClock, Timestamp};

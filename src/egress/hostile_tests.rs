@@ -395,10 +395,10 @@ async fn what_takes_the_time_of_connecting_is_named() {
     })));
     for (egress, expected) in [(stalled, FailureReason::Tls), (silent, FailureReason::Dns)] {
         let options = ClientOptions {
-            ca_pem: Some(Authority::new("ours").pem()),
+            roots: Some(Authority::new("ours").roots()),
             ..options()
         };
-        let client = egress.client_within(&options, loopback(), limit).unwrap();
+        let client = egress.client_within(&options, loopback(), limit);
         let url = format!("https://localhost:{}/", address.port());
         let began = Instant::now();
         assert_eq!(reason(client.send(post(url), TIMEOUT).await), expected);

@@ -16,6 +16,7 @@ mod mail_tls;
 mod origin;
 mod pool;
 mod resolver;
+mod roots;
 mod tls;
 
 #[cfg(test)]
@@ -32,7 +33,8 @@ pub use client::{Answer, Client};
 pub use failure::SendError;
 pub use guard::{AddressPolicy, Denied};
 pub(crate) use mail_tls::MailTls;
-pub use tls::{ClientError, TlsVersion};
+pub use roots::{Roots, RootsError};
+pub use tls::TlsVersion;
 
 use dial::{CONNECT_LIMIT, Dialer};
 use resolver::Resolver;
@@ -43,8 +45,8 @@ use tls::{SystemRoots, Tls};
 pub struct ClientOptions {
     /// ALPN may choose HTTP/2.
     pub http2: bool,
-    /// PEM of the only roots to trust; none: the system's.
-    pub ca_pem: Option<Arc<[u8]>>,
+    /// The only roots to trust; none: the system's.
+    pub roots: Option<Roots>,
     /// Lowest TLS version.
     pub min_version: TlsVersion,
     /// Idle connections kept at most.
@@ -74,14 +76,8 @@ impl Egress {
 
     /// A pooled client for one subscription. It opens connections only by `policy`: a changed policy needs a new client,
     /// which also leaves the old one's connections behind.
-    ///
-    /// # Errors
-    /// When `ca_pem` has no certificate or one that cannot be a root.
-    pub fn client(
-        &self,
-        options: &ClientOptions,
-        policy: Arc<AddressPolicy>,
-    ) -> Result<Client, ClientError> {
+    #[must_use]
+    pub fn client(&self, options: &ClientOptions, policy: Arc<AddressPolicy>) -> Client {
         self.client_within(options, policy, CONNECT_LIMIT)
     }
 
@@ -90,20 +86,20 @@ impl Egress {
         options: &ClientOptions,
         policy: Arc<AddressPolicy>,
         limit: Duration,
-    ) -> Result<Client, ClientError> {
+    ) -> Client {
         let tls = Tls::new(
             Arc::clone(&self.roots),
-            options.ca_pem.as_deref(),
+            options.roots.clone(),
             options.min_version,
             options.http2,
-        )?;
+        );
         let dialer = Dialer {
             policy,
             resolver: Arc::clone(&self.resolver),
             tls,
             limit,
         };
-        Ok(Client::new(dialer, options.idle_connections))
+        Client::new(dialer, options.idle_connections)
     }
 }
 

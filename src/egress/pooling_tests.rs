@@ -325,11 +325,11 @@ async fn http2_is_not_offered_when_the_subscription_refuses_it() {
     let (address, _) = http2_server(&authority, &["h2"]).await;
     let options = ClientOptions {
         http2: false,
-        ca_pem: Some(authority.pem()),
+        roots: Some(authority.roots()),
         ..options()
     };
     let egress = egress_resolving(|_| vec![[127, 0, 0, 1].into()]);
-    let client = egress.client(&options, loopback()).unwrap();
+    let client = egress.client(&options, loopback());
     let url = format!("https://localhost:{}/", address.port());
     let error = client.send(post(url), TIMEOUT).await.unwrap_err();
     assert_eq!(error.reason, FailureReason::Tls);
@@ -348,7 +348,7 @@ async fn denied_addresses_of_a_mixed_answer_are_not_dialled() {
         let allowed: IpAddr = [127, 0, 0, 1].into();
         denied.into_iter().chain([allowed]).collect()
     });
-    let client = egress.client(&options(), loopback()).unwrap();
+    let client = egress.client(&options(), loopback());
     let url = format!("http://mixed.test:{}/", address.port());
     client.send(post(url), TIMEOUT).await.unwrap();
     assert_eq!(seen.connections.load(Ordering::SeqCst), 1);
@@ -359,7 +359,7 @@ async fn a_name_with_only_denied_addresses_is_blocked() {
     let (address, seen) = counted(OK, usize::MAX).await;
     let egress = egress_resolving(|_| vec![[127, 0, 0, 1].into(), [10, 0, 0, 1].into()]);
     let nothing_private = Arc::new(AddressPolicy::default());
-    let client = egress.client(&options(), nothing_private).unwrap();
+    let client = egress.client(&options(), nothing_private);
     for host in [
         "inside.test",
         "127.0.0.1",
@@ -377,7 +377,7 @@ async fn a_name_with_only_denied_addresses_is_blocked() {
 async fn the_next_address_is_tried_when_one_refuses() {
     let (address, seen) = counted(OK, usize::MAX).await;
     let egress = egress_resolving(|_| vec![[127, 0, 0, 2].into(), [127, 0, 0, 1].into()]);
-    let client = egress.client(&options(), loopback()).unwrap();
+    let client = egress.client(&options(), loopback());
     let url = format!("http://two.test:{}/", address.port());
     client.send(post(url), TIMEOUT).await.unwrap();
     assert_eq!(seen.connections.load(Ordering::SeqCst), 1);
@@ -405,7 +405,7 @@ async fn a_name_that_changes_its_address_at_every_lookup_reaches_nothing_denied(
     let mut blocked = 0;
     for n in 0..100 {
         // Another name each time, so that each is looked up.
-        let client = egress.client(&options(), Arc::clone(&policy)).unwrap();
+        let client = egress.client(&options(), Arc::clone(&policy));
         let url = format!("http://{n}.test:{}/", address.port());
         match client.send(post(url), TIMEOUT).await {
             Ok(answer) => assert_eq!(answer.status, 200),

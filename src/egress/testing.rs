@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::resolver::Resolver;
-use super::{AddressPolicy, Answer, Client, ClientOptions, Egress, SendError, TlsVersion};
+use super::{AddressPolicy, Answer, Client, ClientOptions, Egress, Roots, SendError, TlsVersion};
 
 /// Longer than any answer here takes, shorter than a person notices.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(400);
@@ -69,7 +69,7 @@ pub(super) fn loopback() -> Arc<AddressPolicy> {
 pub(super) fn options() -> ClientOptions {
     ClientOptions {
         http2: true,
-        ca_pem: None,
+        roots: None,
         min_version: TlsVersion::Tls12,
         idle_connections: 4,
     }
@@ -77,7 +77,7 @@ pub(super) fn options() -> ClientOptions {
 
 /// A client for plain HTTP to loopback.
 pub(super) fn client() -> Client {
-    Egress::new().client(&options(), loopback()).unwrap()
+    Egress::new().client(&options(), loopback())
 }
 
 /// An [`Egress`] whose names have the addresses that `answer` gives.
@@ -119,6 +119,10 @@ impl Authority {
         self.0.pem().into_bytes().into()
     }
 
+    pub(super) fn roots(&self) -> Roots {
+        Roots::read(&self.pem()).unwrap()
+    }
+
     /// A certificate for `name`, changed by `change`.
     pub(super) fn acceptor(
         &self,
@@ -145,11 +149,9 @@ impl Authority {
     /// A client that trusts only this CA.
     pub(super) fn client(&self) -> Client {
         let options = ClientOptions {
-            ca_pem: Some(self.pem()),
+            roots: Some(self.roots()),
             ..options()
         };
-        egress_resolving(|_| vec![[127, 0, 0, 1].into()])
-            .client(&options, loopback())
-            .unwrap()
+        egress_resolving(|_| vec![[127, 0, 0, 1].into()]).client(&options, loopback())
     }
 }

@@ -7,8 +7,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore,
     SupportedProtocolVersion, version,
@@ -20,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use crate::domain::{FailureReason, Timestamp};
 use crate::egress::certificate;
 use crate::egress::failure::SendError;
+use crate::egress::roots::Roots;
 
 /// Sessions kept for resumption: one endpoint has one name.
 const SESSIONS: usize = 4;
@@ -43,20 +43,6 @@ impl TlsVersion {
             Self::Tls13 => TLS13_ONLY,
         }
     }
-}
-
-/// Why a client cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The PEM of the roots cannot be read.
-    #[error("the CA file is not PEM")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    /// The PEM has no certificate.
-    #[error("the CA file has no certificate: expected PEM with BEGIN CERTIFICATE")]
-    NoCertificate,
-    /// A certificate cannot be a root.
-    #[error("the CA file has a certificate that cannot be used as a root")]
-    Root(#[source] rustls::Error),
 }
 
 /// The roots of the machine, read when first needed and shared by all clients.
@@ -87,7 +73,7 @@ impl SystemRoots {
 /// TLS as one subscription's endpoint wants it.
 pub(super) struct Tls {
     system: Arc<SystemRoots>,
-    own_roots: Option<Arc<RootCertStore>>,
+    own_roots: Option<Roots>,
     min_version: TlsVersion,
     http2: bool,
     config: OnceLock<Arc<ClientConfig>>,
@@ -103,20 +89,20 @@ pub(super) struct Secured {
 }
 
 impl Tls {
-    /// Reads `ca_pem`, if given; it replaces the system's roots.
+    /// `own_roots`, if given, replace the system's.
     pub(super) fn new(
         system: Arc<SystemRoots>,
-        ca_pem: Option<&[u8]>,
+        own_roots: Option<Roots>,
         min_version: TlsVersion,
         http2: bool,
-    ) -> Result<Self, ClientError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             system,
-            own_roots: ca_pem.map(read_roots).transpose()?,
+            own_roots,
             min_version,
             http2,
             config: OnceLock::new(),
-        })
+        }
     }
 
     /// Shakes hands with the endpoint that is called `name`.
@@ -144,7 +130,7 @@ impl Tls {
             return Ok(Arc::clone(config));
         }
         let roots = match &self.own_roots {
-            Some(roots) => Arc::clone(roots),
+            Some(roots) => roots.store(),
             None => self.system.get()?,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -161,18 +147,6 @@ impl Tls {
         };
         Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
-}
-
-fn read_roots(pem: &[u8]) -> Result<Arc<RootCertStore>, ClientError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(ClientError::Pem)?;
-        roots.add(certificate).map_err(ClientError::Root)?;
-    }
-    if roots.is_empty() {
-        return Err(ClientError::NoCertificate);
-    }
-    Ok(Arc::new(roots))
 }
 
 /// A handshake that failed. rustls puts its errors into I/O errors.
@@ -306,28 +280,6 @@ fn invalid(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, ClientError> {
-        read_roots(pem)
-    }
-
-    #[test]
-    fn a_ca_file_without_certificates_is_an_error() {
-        assert!(matches!(roots(b""), Err(ClientError::NoCertificate)));
-        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-        assert!(matches!(
-            roots(key.as_bytes()),
-            Err(ClientError::NoCertificate)
-        ));
-    }
-
-    #[test]
-    fn a_ca_file_with_a_broken_certificate_is_an_error() {
-        let open = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
-        assert!(matches!(roots(open), Err(ClientError::Pem(_))));
-        let junk = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(roots(junk), Err(ClientError::Root(_))));
-    }
 
     #[test]
     fn versions_and_ciphers_without_overlap_are_named() {

@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Access, AtFlags, CWD, Mode, accessat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
 use crate::http_server::Peer;
+use crate::http_server::holder::Holder;
 use crate::http_server::places::Caller;
 use crate::http_server::watched::Stream;
 
@@ -49,9 +51,14 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
-    /// Another process answers on the unix socket.
-    #[error("cannot listen on {0}: another process answers there")]
-    InUse(PathBuf),
+    /// Somebody else listens there.
+    #[error("{address} is in use by {holder}")]
+    InUse {
+        /// The address as configured, and as it was resolved.
+        address: String,
+        /// Who does.
+        holder: Box<Holder>,
+    },
     /// Something else than a socket is in the way.
     #[error("cannot listen on {0}: a file that is no socket is in its place")]
     NotASocket(PathBuf),
@@ -63,6 +70,22 @@ impl BindError {
             address: address.into(),
             source: source.into(),
         }
+    }
+
+    /// Why this address of a host cannot be bound.
+    fn of_tcp(address: &str, at: SocketAddr, error: io::Error) -> Self {
+        let shown = at.to_string();
+        let shown = if shown == address {
+            shown
+        } else {
+            format!("{address} ({shown})")
+        };
+        if error.kind() == io::ErrorKind::AddrInUse {
+            let holder = Box::new(Holder::of_tcp(at));
+            let address = shown;
+            return Self::InUse { address, holder };
+        }
+        Self::new(shown, error)
     }
 }
 
@@ -80,19 +103,11 @@ impl Listener {
         let mut tries = 0..PORT_TRIES;
         loop {
             let is_last = tries.next().is_none();
-            match bind_all(&found).await {
+            match bind_all(&found, listen_tcp) {
                 // What was free for one family was not for the other.
                 Err((at, error))
                     if at.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && !is_last => {}
-                Err((at, error)) => {
-                    let shown = at.to_string();
-                    let shown = if shown == address {
-                        shown
-                    } else {
-                        format!("{address} ({shown})")
-                    };
-                    return Err(BindError::new(shown, error));
-                }
+                Err((at, error)) => return Err(BindError::of_tcp(address, at, error)),
                 Ok(listeners) => return Ok(listeners),
             }
         }
@@ -102,9 +117,11 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError::InUse`] when somebody answers there, [`BindError::NotASocket`], [`BindError::Bind`].
-    pub async fn unix(path: &Path) -> Result<Self, BindError> {
+    pub fn unix(path: &Path) -> Result<Self, BindError> {
         let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
-        remove_stale(path).await?;
+        if let Place::Stale = place(path)? {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
         let socket = bind_unix(path).map_err(|error| failed(error.into()))?;
         let file = SocketFile(path.to_owned());
         let listener = UnixListener::from_std(socket).map_err(failed)?;
@@ -222,53 +239,133 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes a socket file on which nobody answers.
-async fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |error| BindError::new(format!("unix:{}", path.display()), error);
+/// What a path for a socket has in its place.
+enum Place {
+    Free,
+    /// A socket on which nobody answers.
+    Stale,
+}
+
+/// Looks at what a path has; somebody who answers there, or something else than a socket, is in the way.
+fn place(path: &Path) -> Result<Place, BindError> {
+    let shown = || format!("unix:{}", path.display());
+    let failed = |error: io::Error| BindError::new(shown(), error);
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
             return Err(BindError::NotASocket(path.to_owned()));
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
-        Ok(_) => Err(BindError::InUse(path.to_owned())),
+    let in_use = |holder| BindError::InUse {
+        address: shown(),
+        holder: Box::new(holder),
+    };
+    let connect = || -> rustix::io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+        let socket = rustix::net::socket_with(family, kind, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        Ok(socket)
+    };
+    match connect() {
+        Ok(socket) => Err(in_use(Holder::of_unix(socket.into()))),
+        // As many wait to be accepted as may.
+        Err(Errno::AGAIN) => Err(in_use(Holder::default())),
+        Err(Errno::CONNREFUSED) => Ok(Place::Stale),
+        Err(errno) => Err(failed(errno.into())),
     }
 }
 
-/// Binds those of these addresses that this machine has; the first error of another kind, with its address as it was asked for.
-async fn bind_all(found: &[SocketAddr]) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
-    let mut listeners = Vec::new();
+/// The addresses of `host:port`, each once. Blocks while the name is resolved.
+///
+/// # Errors
+/// [`BindError::Bind`]: the name cannot be resolved.
+pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
+    let failed = |error| BindError::new(address, error);
+    let mut found: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+    let mut seen = HashSet::new();
+    found.retain(|at| seen.insert(*at));
+    Ok(found)
+}
+
+/// Says what [`Listener::tcp`] would of the addresses of `address`, by binding them without listening. Blocks.
+///
+/// # Errors
+/// As for [`Listener::tcp`].
+pub fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindError> {
+    let bind = |at: SocketAddr| Ok((drop(bind_tcp(at)?), at.port()));
+    let bound = bind_all(found, bind);
+    bound.map_err(|(at, error)| BindError::of_tcp(address, at, error))?;
+    Ok(())
+}
+
+/// Says what [`Listener::unix`] would, without making or removing anything. Blocks.
+///
+/// # Errors
+/// As for [`Listener::unix`].
+pub fn check_unix(path: &Path) -> Result<(), BindError> {
+    place(path)?;
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    let may = SocketAddrUnix::new(path).map(drop);
+    let may = may.and_then(|()| accessat(CWD, folder, access, AtFlags::EACCESS));
+    may.map_err(|errno| BindError::new(format!("unix:{}", path.display()), errno))
+}
+
+/// Binds those of these addresses that this machine has; `bind` gives the port, too. The first error of another kind, with
+/// its address as it was asked for.
+fn bind_all<T>(
+    found: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> io::Result<(T, u16)>,
+) -> Result<Vec<T>, (SocketAddr, io::Error)> {
+    let mut all = Vec::new();
     let (mut absent, mut port) = (None, 0);
     for asked in found {
         let mut at = *asked;
         if at.port() == 0 {
             at.set_port(port);
         }
-        match TcpListener::bind(at).await {
-            Ok(listener) => {
-                // Once more, for a longer backlog than the default: who does not fit waits a second before it tries again.
-                rustix::net::listen(&listener, BACKLOG).map_err(|error| (*asked, error.into()))?;
-                port = listener
-                    .local_addr()
-                    .map_err(|error| (*asked, error))?
-                    .port();
-                listeners.push(Listener::Tcp(listener));
+        match bind(at) {
+            Ok((bound, at_port)) => {
+                port = at_port;
+                all.push(bound);
             }
             Err(error) if is_elsewhere(&error) => absent = Some((*asked, error)),
             Err(error) => return Err((*asked, error)),
         }
     }
     match absent {
-        Some(absent) if listeners.is_empty() => Err(absent),
-        Some(_) | None => Ok(listeners),
+        Some(absent) if all.is_empty() => Err(absent),
+        Some(_) | None => Ok(all),
     }
+}
+
+fn listen_tcp(at: SocketAddr) -> io::Result<(Listener, u16)> {
+    let socket = bind_tcp(at)?;
+    // Longer than the default: who does not fit waits a second before it tries again.
+    rustix::net::listen(&socket, BACKLOG)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let port = listener.local_addr()?.port();
+    Ok((Listener::Tcp(listener), port))
+}
+
+/// Binds, and may do so while connections of an earlier process are still ending.
+fn bind_tcp(at: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let family = match at {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &at)?;
+    Ok(socket)
 }
 
 /// Whether this machine does not have an address, or its family.

@@ -11,6 +11,7 @@ mod accept;
 mod body;
 mod connection;
 mod framing;
+mod holder;
 mod listener;
 mod places;
 mod problem;
@@ -29,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 pub use body::RequestBody;
-pub use listener::{BindError, Listener, SocketFile};
+pub use holder::{Holder, identify};
+pub use listener::{BindError, Listener, SocketFile, check_tcp, check_unix, resolve};
 pub use problem::Problem;
 
 /// Limits of one listener.

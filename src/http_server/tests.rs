@@ -365,7 +365,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_its_listener() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.sock");
-    let listener = Listener::unix(&path).await.unwrap();
+    let listener = Listener::unix(&path).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     assert_eq!(listener.peer(), Peer::Unix);
@@ -388,15 +388,15 @@ async fn only_a_socket_that_nobody_answers_is_replaced() {
     let path = folder.path().join("events.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind");
-    let living = Listener::unix(&path).await.unwrap();
+    let living = Listener::unix(&path).unwrap();
     assert!(matches!(
-        Listener::unix(&path).await,
-        Err(BindError::InUse(_))
+        Listener::unix(&path),
+        Err(BindError::InUse { .. })
     ));
     drop(living);
     std::fs::write(&path, "precious").unwrap();
     assert!(matches!(
-        Listener::unix(&path).await,
+        Listener::unix(&path),
         Err(BindError::NotASocket(_))
     ));
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
@@ -420,11 +420,41 @@ async fn what_cannot_be_bound_is_said() {
     let taken = Listener::tcp("127.0.0.1:0", &[]).await.unwrap().remove(0);
     let address = taken.tcp_address().unwrap().to_string();
     let error = Listener::tcp(&address, &[]).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("cannot listen on {address}"));
+    let expected = format!("{address} is in use by another listener of this process");
+    assert_eq!(error.to_string(), expected);
+    let found = resolve(&address).unwrap();
+    assert_eq!(
+        check_tcp(&address, &found).unwrap_err().to_string(),
+        expected
+    );
+    drop(taken);
+    check_tcp(&address, &found).unwrap();
     let missing = Path::new("/nonexistent/events.sock");
-    let error = Listener::unix(missing).await.unwrap_err();
+    let error = Listener::unix(missing).unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot listen on unix:/nonexistent/events.sock"
     );
+    assert_eq!(
+        check_unix(missing).unwrap_err().to_string(),
+        error.to_string()
+    );
+}
+
+#[tokio::test]
+async fn what_is_checked_of_a_unix_socket_is_what_binding_says_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.sock");
+    check_unix(&path).unwrap();
+    assert!(!path.exists());
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    check_unix(&path).unwrap();
+    assert!(path.exists(), "left for who starts");
+    let living = Listener::unix(&path).unwrap();
+    assert!(matches!(check_unix(&path), Err(BindError::InUse { .. })));
+    drop(living);
+    std::fs::write(&path, "precious").unwrap();
+    assert!(matches!(check_unix(&path), Err(BindError::NotASocket(_))));
+    let long = folder.path().join("x".repeat(108));
+    assert!(check_unix(&long).is_err() && Listener::unix(&long).is_err());
 }

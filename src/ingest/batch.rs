@@ -5,13 +5,14 @@
 
 use bytes::Bytes;
 
+use crate::domain::BODY_BYTES_MAX;
 use crate::ingest::naming::{self, Names, Said};
 use crate::ingest::refusal::{FieldErrors, Refusal};
 use crate::ingest::routes::Routes;
 use crate::matching::pointer;
 
 /// Bytes of a batch at most, whatever `ingest.max_body` allows for one event.
-pub(super) const BYTES_MAX: u64 = 16 << 20;
+pub(super) const BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// Events of a batch at most.
 pub(super) const EVENTS_MAX: usize = 1_000;

@@ -86,7 +86,7 @@ impl Intake {
         let said = Said::new(&head, path_type.as_deref());
         let bound = match format {
             Format::Event => routes.max_body(),
-            Format::Batch => batch::BYTES_MAX,
+            Format::Batch => u64::try_from(batch::BYTES_MAX).unwrap_or(u64::MAX),
         };
         let (body, budget) = self.bodies.read(body, bound).await?;
         let posted = match format {

@@ -35,7 +35,7 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::domain::{Clock, DeadReason};
-use crate::http_server::Peer;
+use crate::http_server::{Peer, identify};
 use crate::ingest::answer::Accepted;
 use crate::ingest::intake::{Intake, Taken};
 use crate::ingest::refusal::Refusal;
@@ -139,6 +139,7 @@ impl Shared {
         B::Error: Error + 'static,
     {
         let started = Instant::now();
+        let asks_who = request.method() == Method::GET && request.uri().path() == "/healthz";
         let answered = self.accept(peer, request, started).await;
         self.metrics.duration.record(started.elapsed());
         match answered {
@@ -147,7 +148,12 @@ impl Shared {
             Ok((accepted, Some(waiting))) => Box::pin(waiting.answer(accepted)).await,
             Err(refusal) => {
                 refusal.count(&self.metrics);
-                refusal.into_response()
+                let mut response = refusal.into_response();
+                // There is no such path here, but who finds our address taken can tell by whom.
+                if asks_who {
+                    identify(response.headers_mut(), self.store.instance());
+                }
+                response
             }
         }
     }

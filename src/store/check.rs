@@ -6,6 +6,7 @@
 //!
 //! Memory does not grow with the store: the journal is read in pieces, the book walked by its keys.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -26,7 +27,7 @@ use crate::store::record::Record;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Damaged places that are listed at most; all are counted.
-const DAMAGES_MAX: usize = 1_000;
+const DAMAGES_MAX: usize = 10;
 
 /// What a check found.
 #[derive(Debug)]
@@ -35,8 +36,10 @@ pub struct StoreReport {
     pub records: u64,
     /// Events among them.
     pub events: u64,
-    /// Damaged places of the journal, each as segment, bytes and what is damaged; the first 1,000.
+    /// Damaged places of the journal, each as segment, bytes and what is damaged; the first 10.
     pub damaged: Vec<String>,
+    /// How many more there are, by what is damaged.
+    pub damaged_more: BTreeMap<&'static str, u64>,
     /// How many there are.
     pub damaged_places: u64,
     /// Records in them, as far as that is known.
@@ -98,6 +101,8 @@ impl StoreReport {
         }
         if self.damaged.len() < DAMAGES_MAX {
             self.damaged.push(damage.to_string());
+        } else {
+            *self.damaged_more.entry(damage.what.name()).or_default() += 1;
         }
     }
 }
@@ -138,6 +143,7 @@ fn read_journal(journal: &Journal<()>, recovery: &Recovery) -> Result<StoreRepor
         records: 0,
         events: 0,
         damaged: Vec::new(),
+        damaged_more: BTreeMap::new(),
         damaged_places: 0,
         damaged_records: 0,
         torn_bytes: recovery.torn_bytes,

@@ -25,6 +25,7 @@ mod changes;
 mod check;
 mod dedup;
 mod error;
+mod folder;
 mod gauges;
 mod history;
 mod hub;
@@ -59,6 +60,7 @@ use accept::Intake;
 pub use check::{BookState, StoreReport, SubscriptionReport, check};
 use dedup::DedupKey;
 pub use error::{AcceptError, StoreError, VerbError};
+pub use folder::{FolderState, examine, instance};
 pub use gauges::DiskUse;
 pub use history::{
     Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
@@ -224,6 +226,8 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// None once the store is closed.
     lock: Mutex<Option<FolderLock>>,
+    /// See [`Store::instance`].
+    instance: String,
 }
 
 impl Store {
@@ -241,6 +245,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let sizes = (Bounds::default(), journal::Bounds::STORE);
         Inner::open(options, clock, metrics, sizes).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// What tells this store from others, 16 hex digits: see [`instance`](instance()).
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.0.instance
     }
 
     /// Hands on what is committed, to those who wait and to the queues, and carries bulk replays on. To be run as one task for as long as the store

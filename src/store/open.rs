@@ -22,7 +22,7 @@ use crate::store::pump::{Sink, Token};
 use crate::store::queue::{Bounds, Counters, QueueShared};
 use crate::store::replays::Replays;
 use crate::store::reserve::{Reserve, Room};
-use crate::store::{Inner, StoreError, StoreOptions, history, journal, reader};
+use crate::store::{Inner, StoreError, StoreOptions, folder, history, journal, reader};
 
 /// How much lower than the rest of the process the threads of the book and of queries are ranked, as `nice` counts.
 const BOOK_NICENESS: i32 = 5;
@@ -68,6 +68,7 @@ impl Inner {
         }
         .map_err(book_failed)?;
         expect_in_place(&hub, &options.path)?;
+        let instance = folder::instance(&options.path).unwrap_or_default();
         let dedup = dedup(&start, &options);
         let next_seq = EventSeq(recovery.last_seq.0 + 1);
         let key = start.key;
@@ -97,6 +98,7 @@ impl Inner {
             unsaved_states: AtomicBool::new(false),
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),
+            instance,
         })
     }
 

@@ -65,6 +65,34 @@ async fn damage_in_the_journal_is_listed_and_exits_1() {
 }
 
 #[tokio::test]
+async fn of_many_damaged_places_the_first_are_listed_and_the_rest_is_counted() {
+    let relay = Relay::start(HELD).await;
+    for number in 0..40 {
+        let body = format!("body-{number:04}-end");
+        assert_eq!(relay.post("a", &body).await.status, 202);
+    }
+    let folder = relay.stop().await;
+    let segment = folder.path().join("store/journal/00000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    // Every other one, so that each is a place of its own.
+    for number in (0..40).step_by(2) {
+        let body = format!("body-{number:04}-end").into_bytes();
+        let mut places = bytes.windows(body.len());
+        let place = places.position(|found| found == body).unwrap();
+        bytes[place] ^= 1;
+    }
+    fs::write(&segment, bytes).unwrap();
+    let (code, said) = check(folder.path());
+    assert_eq!(code, Some(1), "{said}");
+    let listed = said.matches("error: journal: segment 1, bytes ").count();
+    assert_eq!(listed, 10, "{said}");
+    let rest = "\nerror: journal: more places: 10 of records\n";
+    assert!(said.contains(rest), "{said}");
+    assert!(said.contains("known: 20 records, 20 events"), "{said}");
+    assert!(said.lines().count() < 20, "{said}");
+}
+
+#[tokio::test]
 async fn a_segment_that_is_gone_is_missed_by_the_book() {
     let folder = stopped().await;
     let other = tempfile::tempdir().unwrap();

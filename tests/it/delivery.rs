@@ -218,15 +218,10 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
         signature: vec![Scheme::by_name("github").unwrap()],
         ..broken()
     };
-    let no_certificate = Subscription {
-        ca_pem: Some(b"junk".as_slice().into()),
-        ..broken()
-    };
     for (definition, expected) in [
         (no_url, "NoUrl"),
         (long_url, "Target"),
         (no_secret, "Signing"),
-        (no_certificate, "Client"),
     ] {
         let error = relay.try_apply(&[subscription("one", &new), definition]);
         let error = error.unwrap_err();
@@ -235,7 +230,6 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
             SettingsProblem::NoUrl => "NoUrl",
             SettingsProblem::Target(_) => "Target",
             SettingsProblem::Signing(_) => "Signing",
-            SettingsProblem::Client(_) => "Client",
             SettingsProblem::Mailer(_) => "Mailer",
         };
         assert_eq!(found, expected);

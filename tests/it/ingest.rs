@@ -125,6 +125,56 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     relay.stop().await;
 }
 
+/// Single events and batches of the largest size, with as many headers as are kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_has_the_largest_size_fits_and_one_byte_more_does_not() {
+    const MOST: usize = 16 << 20;
+    let text = format!("ingest: {{max_body: 16MiB}}\nsubscriptions:\n{NOWHERE}");
+    let relay = Relay::start_whole(tempfile::tempdir().unwrap(), &text).await;
+    let kept: String = (0..14)
+        .map(|number| format!("ce-x{number}: {}\r\n", "v".repeat(1000)))
+        .collect();
+    let event = "x".repeat(MOST);
+    let begin = "{\"type\":\"a\",\"pad\":\"";
+    let each = MOST / 1000 - 1;
+    let line = format!("{begin}{}\"}}\n", "x".repeat(each - begin.len() - 3));
+    let mut batch = line.repeat(999);
+    let left = MOST - batch.len();
+    batch.push_str(&format!(
+        "{begin}{}\"}}\n",
+        "x".repeat(left - begin.len() - 3)
+    ));
+    assert_eq!((event.len(), batch.len()), (MOST, MOST));
+    let lines = format!("{NDJSON}{kept}");
+    for (path, headers, body) in [
+        ("/events/a", "", &event),
+        ("/events/a", kept.as_str(), &event),
+        ("/events", lines.as_str(), &batch),
+        ("/events/a", kept.as_str(), &event),
+    ] {
+        // The book may be behind after so much: then there is place again soon.
+        let posted = async || post(&relay, path, headers, body).await;
+        let mut answer = posted().await;
+        let mut tries = 0..100;
+        while answer.status == 503 && tries.next().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            answer = posted().await;
+        }
+        assert_eq!(answer.status, 202, "{path} {}", answer.body);
+    }
+    for (headers, body) in [("", &event), (NDJSON, &batch)] {
+        let over = format!("{body}\n");
+        let refused = post(&relay, "/events/a", headers, &over).await;
+        assert_eq!(refused.status, 413);
+        assert!(
+            refused.body.contains("larger than 16777216 bytes"),
+            "{}",
+            refused.body
+        );
+    }
+    relay.stop().await;
+}
+
 /// Requests as bytes, each with the status that it is refused with.
 fn refused_requests(host: &str) -> Vec<(u16, String)> {
     let too_large = format!("Content-Length: {}", (1 << 20) + 1);

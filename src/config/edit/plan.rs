@@ -12,7 +12,7 @@ use crate::config::document::{Entry, Node, Value};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};
 use crate::config::settings::{OWN, SHARED};
-use crate::config::similar::similar;
+use crate::domain::similar;
 
 pub(super) const ONLY_IN_FILE: &str = "can be set only in the file";
 

@@ -19,7 +19,7 @@ use crate::domain::{
     AutoDisable, Label, Order, Patterns, RateLimit, Retry, Secret, SubscriptionName, Timestamp,
     WhenStuck, is_localhost,
 };
-use crate::egress::{AddressPolicy, TlsVersion};
+use crate::egress::{AddressPolicy, Roots, TlsVersion};
 use crate::matching::{Condition, Expression, Filter, WhenError};
 use crate::signing::Scheme;
 
@@ -63,13 +63,24 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// Every address with its name, such as `listen.events[0]`: those for events first.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, &ListenAddress)> {
+        let events = self.events.iter().enumerate();
+        let events = events.map(|(index, address)| (format!("listen.events[{index}]"), address));
+        let metrics = self.metrics.iter();
+        let metrics = metrics.map(|address| ("listen.metrics".to_owned(), address));
+        let admin = ("listen.admin".to_owned(), &self.admin);
+        events.chain([admin]).chain(metrics).collect()
+    }
+
     /// The ports that it names; not those that the system or systemd chooses.
     pub(super) fn ports(&self) -> Vec<u16> {
-        let addresses = self.events.iter().chain([&self.admin]).chain(&self.metrics);
-        let port = |address: &ListenAddress| match address {
+        let port = |(_, address): (String, &ListenAddress)| match address {
             ListenAddress::Tcp(text) => text.rsplit_once(':')?.1.parse().ok(),
             ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         };
+        let addresses = self.addresses().into_iter();
         addresses
             .filter_map(port)
             .filter(|port| *port != 0)
@@ -110,7 +121,7 @@ impl ListenAddress {
 /// `ingest`: what is accepted on the events listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingest {
-    /// Largest body of one event, bytes; 1 byte to 1 GiB.
+    /// Largest body of one event, bytes; 1 to [`BODY_BYTES_MAX`](crate::domain::BODY_BYTES_MAX).
     pub max_body: u64,
     /// Bearer tokens, visible ASCII; none is asked for when empty.
     pub tokens: Vec<Secret>,
@@ -253,8 +264,8 @@ pub struct Subscription {
     pub auto_disable: AutoDisable,
     /// `auto` is true, `never` false.
     pub http2: bool,
-    /// PEM of `tls.ca_file`, read at load.
-    pub ca_pem: Option<Arc<[u8]>>,
+    /// The certificates of `tls.ca_file`, read at load.
+    pub roots: Option<Roots>,
     /// `tls.min_version`
     pub min_tls_version: TlsVersion,
     /// E-mail addresses that are told when it fails, is disabled and recovers.

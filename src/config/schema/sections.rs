@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::file::shown;
 use crate::config::filter::MAX_TYPES;
 use crate::config::schema::forms::{
     address, boolean, choice, described, duration, key, keys, list, object, or_null, pointer,
     require, secret, sender, size, text, whole,
 };
+use crate::domain::BODY_BYTES_MAX;
 
 /// All of them, in the order of the file.
 pub(super) fn sections() -> Map<String, Value> {
@@ -110,7 +112,10 @@ fn ingest() -> Map<String, Value> {
         (
             "max_body",
             key(
-                "The largest body of an event, 1B to 1GiB.",
+                &format!(
+                    "The largest body of an event, 1B to {}.",
+                    shown(BODY_BYTES_MAX)
+                ),
                 size(),
                 json!("1MiB"),
             ),

@@ -14,7 +14,9 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 
 use crate::config::{self, Environment};
-use crate::domain::{Clock, EventHead, EventId, SubscriptionName, SubscriptionNumber, Timestamp};
+use crate::domain::{
+    BODY_BYTES_MAX, Clock, EventHead, EventId, SubscriptionName, SubscriptionNumber, Timestamp,
+};
 use crate::http_server::Peer;
 use crate::ingest::Routes;
 use crate::ingest::intake::Intake;

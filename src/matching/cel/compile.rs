@@ -7,7 +7,9 @@ use http::HeaderName;
 
 use crate::matching::cel::node::{Literal, Node, Operator, Variable};
 use crate::matching::cel::value::Type;
-use crate::matching::cel::{ExpressionError, ExpressionErrorKind as Kind, functions, macros};
+use crate::matching::cel::{
+    ExpressionError, ExpressionErrorKind as Kind, functions, hints, macros,
+};
 use crate::matching::facts::NEVER_KEPT;
 
 /// The deepest nesting of an expression.
@@ -54,9 +56,12 @@ impl<'s> Compiler<'s> {
         }
         let node = match &expression.expr {
             Expr::Literal(literal) => self.literal(expression, literal),
-            Expr::Ident(name) => self.name(expression, name),
+            Expr::Ident(name) => self.name(expression, name, None),
             Expr::Select(select) => {
-                let operand = self.node(&select.operand)?;
+                let operand = match &select.operand.expr {
+                    Expr::Ident(name) => self.name(&select.operand, name, Some(&select.field))?,
+                    _ => self.node(&select.operand)?,
+                };
                 self.note_header(expression, &operand, &select.field)?;
                 Ok(Node::Select(
                     Box::new(operand),
@@ -104,8 +109,14 @@ impl<'s> Compiler<'s> {
         }))
     }
 
-    /// A variable of a macro, of the event, or a type; with a dot in front never one of a macro.
-    fn name(&self, expression: &IdedExpr, written: &str) -> Result<Node, ExpressionError> {
+    /// A variable of a macro, of the event, or a type; with a dot in front never one of a macro. `field` is what is asked
+    /// of it.
+    fn name(
+        &self,
+        expression: &IdedExpr,
+        written: &str,
+        field: Option<&str>,
+    ) -> Result<Node, ExpressionError> {
         let name = written.strip_prefix('.').unwrap_or(written);
         let local = self.locals.iter().rposition(|local| local == written);
         if let Some(depth) = local {
@@ -116,7 +127,10 @@ impl<'s> Compiler<'s> {
         }
         match Type::NAMED.iter().find(|(known, _)| *known == name) {
             Some((_, named)) => Ok(Node::Literal(Literal::Type(*named))),
-            None => Err(self.error(expression, Kind::UnknownVariable(name.to_owned()))),
+            None => {
+                let kind = Kind::UnknownVariable(name.to_owned(), hints::variable(name, field));
+                Err(self.error(expression, kind))
+            }
         }
     }
 
@@ -162,6 +176,9 @@ impl<'s> Compiler<'s> {
                         (operator, &*pair)
                     {
                         self.note_header(expression, operand, text)?;
+                    }
+                    if let (Operator::In, [_, Node::Literal(_)]) = (operator, &*pair) {
+                        return Err(self.error(right, Kind::NoList));
                     }
                     Node::Binary(operator, pair)
                 }

@@ -11,7 +11,7 @@ use crate::matching::cel::value::{Text, Value, nearest, truncated};
 use crate::matching::cel::{
     EvaluationError,
     EvaluationError::{Conversion, NoOverload},
-    ExpressionError, ExpressionErrorKind as Kind,
+    ExpressionError, ExpressionErrorKind as Kind, hints,
 };
 
 /// All functions and macros, for a message.
@@ -80,7 +80,7 @@ pub(super) fn compile(
         "dyn" => (Function::Dyn, "dyn", "dyn(x)", false, true),
         "type" => (Function::Type, "type", "type(x)", false, true),
         name => {
-            let kind = Kind::UnknownFunction(name.to_owned());
+            let kind = Kind::UnknownFunction(name.to_owned(), hints::function(name, &NAMES));
             return Err(compiler.error(expression, kind));
         }
     };

@@ -16,6 +16,7 @@ mod compile;
 mod evaluate;
 mod fuel;
 mod functions;
+mod hints;
 mod macros;
 mod node;
 mod pattern;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::matching::cel::compile::Compiler;
-use crate::matching::cel::node::Node;
+use crate::matching::cel::node::{Node, Variable};
 use crate::matching::document::{self, Json, Wanted};
 use crate::matching::facts::Facts;
 
@@ -78,14 +79,23 @@ pub enum ExpressionErrorKind {
     /// Deeper than the bound.
     #[error("nested too deeply, expected at most {} levels", compile::DEPTH_MAX)]
     TooDeep,
-    /// A name that is none of the variables.
+    /// What is written as in another language, or not closed; carries what is right.
+    #[error("{0}")]
+    Foreign(String),
+    /// A name that is none of the variables; carries what it most likely is.
+    #[error("unknown variable {0}{1} expected {known}, or one of a macro", known = Variable::NAMES.join(", "))]
+    UnknownVariable(String, String),
+    /// A name that is none of the functions; carries what it most likely is.
+    #[error("unknown function {0}{1} expected one of {known}", known = functions::NAMES.join(", "))]
+    UnknownFunction(String, String),
+    /// `in` with something else than a list or map.
     #[error(
-        "unknown variable {0}, expected type, id, source, subject, key, headers, data, or one of a macro"
+        "in looks into a list, such as data.plan in ['pro', 'team']; for texts there is text.contains('part')"
     )]
-    UnknownVariable(String),
-    /// A name that is none of the functions.
-    #[error("unknown function {0}, expected one of {known}", known = functions::NAMES.join(", "))]
-    UnknownFunction(String),
+    NoList,
+    /// A value that is no bool, whatever the event is.
+    #[error("expected a condition that is true or false, such as type == 'invoice.paid'")]
+    NoCondition,
     /// A function that is called in a wrong way; carries its name and how it is called.
     #[error("{0} is called as {1}")]
     Call(&'static str, &'static str),
@@ -241,7 +251,12 @@ fn compile(text: &str) -> Result<Compiled, ExpressionError> {
     let program = environment.compile(text);
     let program = program.map_err(|errors| syntax_error(text, &errors))?;
     let mut compiler = Compiler::new(program.source_info());
-    let root = compiler.node(program.expression())?;
+    let root = compiler.node(program.expression());
+    let root = root.map_err(|error| from_name(text, error))?;
+    if root.is_never_bool() {
+        let (offset, kind) = (0, ExpressionErrorKind::NoCondition);
+        return Err(ExpressionError { offset, kind });
+    }
     Ok(Compiled {
         text: text.into(),
         headers: compiler.into_headers(),
@@ -250,8 +265,46 @@ fn compile(text: &str) -> Result<Compiled, ExpressionError> {
     })
 }
 
-/// The first error, without the list of all tokens that would be right.
+/// The parser says of a call where its brackets begin: what is meant is the name before.
+fn from_name(text: &str, error: ExpressionError) -> ExpressionError {
+    let name = match &error.kind {
+        ExpressionErrorKind::UnknownFunction(name, _) => name.as_str(),
+        ExpressionErrorKind::Call(name, _) => name,
+        _ => return error,
+    };
+    let before = text.get(..error.offset).unwrap_or_default();
+    let offset = match before.trim_end().strip_suffix(name) {
+        Some(before) => before.len(),
+        None => error.offset,
+    };
+    ExpressionError { offset, ..error }
+}
+
+/// What the parser says of a token, in words.
+fn said(message: &str) -> String {
+    let short = message.split(" expecting ").next().unwrap_or(message);
+    let words = [
+        ("extraneous input ", "unexpected "),
+        ("mismatched input ", "unexpected "),
+        ("no viable alternative at input ", "cannot be read at "),
+        ("token recognition error at: ", "unexpected "),
+    ];
+    let known = words
+        .iter()
+        .find_map(|(theirs, ours)| Some(format!("{ours}{}", short.strip_prefix(theirs)?)));
+    let said = known.unwrap_or_else(|| short.to_owned());
+    said.chars().take(120).collect()
+}
+
+/// The first error, without the list of all tokens that would be right; what is written as in another language, if anything
+/// is.
 fn syntax_error(text: &str, errors: &cel::ParseErrors) -> ExpressionError {
+    let mut all = errors.errors.iter();
+    let is_too_deep = all.any(|error| error.msg.contains("Recursion limit"));
+    if let Some((offset, hint)) = hints::of(text).filter(|_| !is_too_deep) {
+        let kind = ExpressionErrorKind::Foreign(hint);
+        return ExpressionError { offset, kind };
+    }
     let Some(first) = errors.errors.first() else {
         return ExpressionError {
             offset: 0,
@@ -265,8 +318,7 @@ fn syntax_error(text: &str, errors: &cel::ParseErrors) -> ExpressionError {
     } else if message.contains("input '<EOF>'") {
         ExpressionErrorKind::Syntax("it ends too early".to_owned())
     } else {
-        let short = message.split(" expecting ").next().unwrap_or(message);
-        ExpressionErrorKind::Syntax(short.chars().take(120).collect())
+        ExpressionErrorKind::Syntax(said(message))
     };
     let (line, column) = first.pos;
     let line = usize::try_from(line).unwrap_or_default().saturating_sub(1);

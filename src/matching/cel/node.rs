@@ -30,6 +30,29 @@ pub(super) enum Node {
     Loop(Box<Loop>),
 }
 
+impl Node {
+    /// Whether its value is neither true nor false whatever the event is.
+    pub(super) fn is_never_bool(&self) -> bool {
+        match self {
+            Self::Literal(literal) => !matches!(literal, Literal::Bool(_)),
+            Self::Variable(variable) => *variable != Variable::Data,
+            Self::Binary(operator, _) => operator.is_arithmetic(),
+            Self::Call(function, _) => function.is_never_bool(),
+            Self::Loop(of) => matches!(of.kind, LoopKind::Map | LoopKind::Filter),
+            Self::Negate(_) | Self::List(_) | Self::Map(_) => true,
+            Self::Local(_)
+            | Self::Select(..)
+            | Self::Has(..)
+            | Self::Index(_)
+            | Self::Conditional(_)
+            | Self::And(_)
+            | Self::Or(_)
+            | Self::Not(_)
+            | Self::Matches(..) => false,
+        }
+    }
+}
+
 /// A literal, or the name of a type.
 #[derive(Debug, Clone)]
 pub(super) enum Literal {
@@ -55,6 +78,10 @@ pub(super) enum Variable {
 }
 
 impl Variable {
+    /// All names, for messages.
+    pub(super) const NAMES: [&'static str; 7] =
+        ["type", "id", "source", "subject", "key", "headers", "data"];
+
     pub(super) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "type" => Self::Type,
@@ -106,6 +133,20 @@ impl Operator {
         })
     }
 
+    /// Whether it makes a value of two, rather than comparing them.
+    const fn is_arithmetic(self) -> bool {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Modulo => true,
+            Self::Equal
+            | Self::NotEqual
+            | Self::Less
+            | Self::LessOrEqual
+            | Self::Greater
+            | Self::GreaterOrEqual
+            | Self::In => false,
+        }
+    }
+
     /// As it is written.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -139,6 +180,16 @@ pub(super) enum Function {
     Bool,
     Dyn,
     Type,
+}
+
+impl Function {
+    /// Whether it gives neither true nor false.
+    const fn is_never_bool(self) -> bool {
+        match self {
+            Self::Size | Self::Int | Self::Uint | Self::Double | Self::String | Self::Type => true,
+            Self::Contains | Self::StartsWith | Self::EndsWith | Self::Bool | Self::Dyn => false,
+        }
+    }
 }
 
 /// A macro that goes over the elements of a list, or the keys of a map.

@@ -110,6 +110,18 @@ pub(crate) enum Damaged {
     Records(u32),
 }
 
+impl Damaged {
+    /// What it is, where only many are counted.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::HeaderCopy => "copies of headers",
+            Self::Header => "headers",
+            Self::Groups => "groups",
+            Self::Records(_) => "records",
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

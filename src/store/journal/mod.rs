@@ -34,7 +34,7 @@ use self::disk::{Disk, Folder};
 pub(crate) use self::error::{AppendError, Damage, Damaged, JournalError};
 use self::shared::{Shared, Timers};
 use self::writer::Writer;
-use crate::domain::EventSeq;
+use crate::domain::{BODY_BYTES_MAX, EventSeq};
 use crate::store::in_place::InPlace;
 use crate::store::record::Record;
 use crate::store::reserve::Room;
@@ -168,14 +168,17 @@ pub(crate) struct Bounds {
     pub(crate) group: usize,
 }
 
+const _: () = assert!(Bounds::STORE.group > BODY_BYTES_MAX + 1_000 * (16 << 10));
+
 impl Bounds {
-    /// What a store uses: 4 MiB, then 64 MiB a segment; groups up to 24 MiB, so that a batch of 16 MiB fits.
+    /// What a store uses: 4 MiB, then 64 MiB a segment; groups up to 36 MiB, so that a batch of the largest size fits,
+    /// with heads of 16 KiB for each of its 1,000 events.
     pub(crate) const STORE: Self = Self {
         first_segment: 4 << 20,
         segment: 64 << 20,
         fill_step: 1 << 20,
         ahead: 2 << 20,
-        group: 24 << 20,
+        group: 36 << 20,
     };
 
     /// Bytes that a segment of this number may have.

@@ -1,5 +1,6 @@
 //! The real binary: commands, messages and exit codes.
 
+mod check;
 mod log_reader;
 mod operate;
 mod run;

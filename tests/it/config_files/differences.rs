@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sidehook::config::{Config, Diff, Reloaded, at_next_start, load};
 
 use super::{environment, load_text};
+use crate::support::certificates::Authority;
 
 fn config(text: &str) -> Config {
     load_text(text).unwrap().config
@@ -84,12 +85,12 @@ fn the_content_of_a_ca_file_counts() {
         "subscriptions: {a: {active: false, tls: {ca_file: ca.pem}}}\n",
     )
     .unwrap();
-    let with = |content: &str| {
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{content}\n");
+    let with = || {
+        let pem = Authority::new().pem();
         std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
         load(&path, &environment()).unwrap().config
     };
-    let diff = Diff::between(&with("a"), &with("b"));
+    let diff = Diff::between(&with(), &with());
     let field = &diff.subscriptions[0].fields[0];
     assert_eq!((field.field.as_str(), field.hidden), ("tls", true));
 }

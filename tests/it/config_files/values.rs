@@ -252,9 +252,10 @@ fn every_field_of_a_subscription_is_read() {
     assert_eq!(billing.min_tls_version, TlsVersion::Tls13);
     assert!(
         billing
-            .ca_pem
-            .as_deref()
+            .roots
+            .as_ref()
             .unwrap()
+            .pem()
             .starts_with(b"-----BEGIN CERTIFICATE-----")
     );
 }
@@ -324,7 +325,7 @@ fn included_files_have_subscriptions_and_paths_of_their_own() {
     } = valid("everything.yaml");
     let included = &config.subscriptions[&"included".parse().unwrap()];
     assert!(included.headers[0].1.is_sensitive());
-    assert!(included.ca_pem.is_some());
+    assert!(included.roots.is_some());
     for watched in [
         "everything.yaml",
         "conf.d/more.yaml",

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::Full;
 use sidehook::domain::FailureReason;
-use sidehook::egress::{AddressPolicy, Client, ClientOptions, Egress, SendError, TlsVersion};
+use sidehook::egress::{
+    AddressPolicy, Client, ClientOptions, Egress, Roots, SendError, TlsVersion,
+};
 
 use super::certificates::Authority;
 use super::receiver::{Receiver, Reply};
@@ -17,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn client(authority: Option<&Authority>) -> Client {
     let options = ClientOptions {
         http2: true,
-        ca_pem: authority.map(|authority| authority.pem().into_bytes().into()),
+        roots: authority.map(|authority| Roots::read(authority.pem().as_bytes()).unwrap()),
         min_version: TlsVersion::Tls12,
         idle_connections: 4,
     };
@@ -25,7 +27,7 @@ fn client(authority: Option<&Authority>) -> Client {
         allow_private: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         ..AddressPolicy::default()
     };
-    Egress::new().client(&options, Arc::new(policy)).unwrap()
+    Egress::new().client(&options, Arc::new(policy))
 }
 
 async fn post(client: &Client, url: &str, timeout: Duration) -> Result<u16, SendError> {

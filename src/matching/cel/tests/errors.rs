@@ -19,20 +19,20 @@ fn syntax_errors_have_a_place() {
         ),
         (
             "type == 'é' &&& id",
-            "not a CEL expression: token recognition error at: '& '",
+            "& is no operator of CEL: use && between conditions",
             "& id",
         ),
-        (
-            "data.a b",
-            "not a CEL expression: extraneous input 'b'",
-            "b",
-        ),
+        ("data.a b", "not a CEL expression: unexpected 'b'", "b"),
         (
             "data.a\n&& b c",
-            "not a CEL expression: extraneous input 'c'",
+            "not a CEL expression: unexpected 'c'",
             "c",
         ),
-        ("if", "not a CEL expression: reserved identifier: if", "if"),
+        (
+            "while",
+            "not a CEL expression: reserved identifier: while",
+            "while",
+        ),
         (
             "99999999999999999999 > 1",
             "not a CEL expression: invalid int literal",
@@ -48,22 +48,22 @@ fn unknown_names_have_a_place() {
     for (text, message, rest) in [
         (
             "type == 'é' && date.a",
-            "unknown variable date, expected type, id, source, subject, key, headers, data, or one of a macro",
+            "unknown variable date, did you mean data? expected type, id, source, subject, key, headers, data, or one of a macro",
             "date.a",
         ),
         (
             "[1].all(x, y > 1)",
-            "unknown variable y, expected type, id, source, subject, key, headers, data, or one of a macro",
+            "unknown variable y, a field of the body is written data.y; expected type, id, source, subject, key, headers, data, or one of a macro",
             "y > 1)",
         ),
         (
             "[1].all(x, x > 1) && x",
-            "unknown variable x, expected type, id, source, subject, key, headers, data, or one of a macro",
+            "unknown variable x, a field of the body is written data.x; expected type, id, source, subject, key, headers, data, or one of a macro",
             "x",
         ),
         (
             "[1].all(x, .x > 1)",
-            "unknown variable x, expected type, id, source, subject, key, headers, data, or one of a macro",
+            "unknown variable x, a field of the body is written data.x; expected type, id, source, subject, key, headers, data, or one of a macro",
             "x > 1)",
         ),
         (
@@ -84,9 +84,259 @@ fn unknown_names_have_a_place() {
     ] {
         assert_eq!(wrong(text), (message.to_owned(), rest), "{text}");
     }
-    let (message, rest) = wrong("data.a.lowerAscii() == 'a'");
-    assert!(message.starts_with("unknown function lowerAscii, expected one of size, contains"));
-    assert_eq!(rest, "() == 'a'");
+    let (message, rest) = wrong("data.a.frobnicate () == 'a'");
+    assert!(message.starts_with("unknown function frobnicate, expected one of size, contains"));
+    assert_eq!(rest, "frobnicate () == 'a'");
+}
+
+/// What is said begins so, and where.
+fn says(text: &str, message: &str, rest: &str) {
+    let found = wrong(text);
+    assert!(found.0.starts_with(message), "{text}: {}", found.0);
+    assert_eq!(found.1, rest, "{text}: {}", found.0);
+}
+
+#[test]
+fn signs_of_other_languages_are_answered_with_ours() {
+    for (text, message, rest) in [
+        (
+            "data.amount = 100",
+            "= is no operator of CEL: use ==",
+            "= 100",
+        ),
+        ("data.a == 1 && data.b=2", "= is no", "=2"),
+        ("data.a === 1", "=== is no operator of CEL: use ==", "=== 1"),
+        ("data.a !== 1", "!== is no operator of CEL: use !=", "!== 1"),
+        ("data.a <> 1", "<> is no operator of CEL: use !=", "<> 1"),
+        ("data.a =< 1", "=< is no operator of CEL: use <=", "=< 1"),
+        ("data.a => 1", "=> is no operator of CEL: use >=", "=> 1"),
+        (
+            "type =~ 'a'",
+            "=~ is no operator of CEL: use text.matches",
+            "=~ 'a'",
+        ),
+        ("true & false", "& is no operator of CEL: use &&", "& false"),
+        ("true | false", "| is no operator of CEL: use ||", "| false"),
+        (
+            "data?.a == 1",
+            "?. is no operator of CEL: use . alone",
+            "?.a == 1",
+        ),
+        ("data.a ?? 1", "?? is no operator of CEL: use has(", "?? 1"),
+        (
+            "type == “a”",
+            "“ is no character of CEL: use plain quotes",
+            "“a”",
+        ),
+        (
+            "type == `a`",
+            "` is no character of CEL: use plain quotes",
+            "`a`",
+        ),
+        (
+            "$data.a == 1",
+            "$ is no character of CEL: variables",
+            "$data.a == 1",
+        ),
+        ("data.a == 1;", "; is no character of CEL", ";"),
+    ] {
+        says(text, message, rest);
+    }
+}
+
+#[test]
+fn words_of_other_languages_are_answered_with_ours() {
+    for (text, message, rest) in [
+        (
+            "type == 'a' and id == 'b'",
+            "and is no operator of CEL: use &&",
+            "and id == 'b'",
+        ),
+        (
+            "type == 'a' AND (id == 'b')",
+            "AND is no operator of CEL: use &&",
+            "AND (id == 'b')",
+        ),
+        (
+            "type == 'a' or id == 'b'",
+            "or is no operator of CEL: use ||",
+            "or id == 'b'",
+        ),
+        (
+            "not data.test",
+            "not is no operator of CEL: use !",
+            "not data.test",
+        ),
+        (
+            "true && not (data.test)",
+            "unknown function not, did you mean !(condition)?",
+            "not (data.test)",
+        ),
+        ("data.plan IN ['a']", "use in, in lower case", "IN ['a']"),
+        (
+            "data.plan in ('a', 'b')",
+            "a list is written in square brackets",
+            "('a', 'b')",
+        ),
+        ("data.plan in ('a')", "in looks into a list", "'a')"),
+        ("data.plan in 'a'", "in looks into a list", "'a'"),
+        (
+            "data.plan not in ['a']",
+            "not is no operator of CEL",
+            "not in ['a']",
+        ),
+        (
+            "data.name LIKE 'a%'",
+            "LIKE is no operator of CEL: use text.startsWith",
+            "LIKE 'a%'",
+        ),
+        (
+            "data.a is null",
+            "is is no operator of CEL: use ==",
+            "is null",
+        ),
+        (
+            "data.a IS NOT NULL",
+            "IS is no operator of CEL: use ==",
+            "IS NOT NULL",
+        ),
+        (
+            "data.a between 1 and 2",
+            "between is no operator of CEL: use a <= x",
+            "between 1 and 2",
+        ),
+        (
+            "data.tags contains 'a'",
+            "contains is no operator of CEL: use text.contains",
+            "contains 'a'",
+        ),
+    ] {
+        says(text, message, rest);
+    }
+}
+
+#[test]
+fn as_names_of_fields_these_words_are_as_good_as_any() {
+    for text in [
+        "data.and == 1",
+        "data.is.not == 1",
+        "{'or': 1}.or == 1",
+        "data.like.between",
+    ] {
+        assert!(Expression::compile(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_closed_has_its_place() {
+    for (text, message, rest) in [
+        ("type == 'a", "the quote ' here is never closed", "'a"),
+        (
+            "type == \"a' && id == 'b'",
+            "the quote \" here is never closed",
+            "\"a' && id == 'b'",
+        ),
+        ("type == 'it's'", "not a CEL expression: ", "s'"),
+        ("type == 'a\\'", "the quote ' here is never closed", "'a\\'"),
+        (
+            "(type == 'a' && (id == 'b')",
+            "the ( here is never closed",
+            "(type == 'a' && (id == 'b')",
+        ),
+        ("type == 'a')", "this ) closes nothing", ")"),
+        (
+            "data.list[0) == 1",
+            "this ) does not close the [ at its character 10",
+            ") == 1",
+        ),
+        ("'(' == type && [1", "the [ here is never closed", "[1"),
+    ] {
+        let found = wrong(text);
+        // Whatever the parser finds first in the one that has no end.
+        let is_said = found.0.starts_with(message) || found.0.contains("the quote");
+        assert!(is_said, "{text}: {}", found.0);
+        assert!(
+            found.1 == rest || text.contains("it's"),
+            "{text}: {} {}",
+            found.0,
+            found.1
+        );
+    }
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_nearest_known() {
+    for (text, meant) in [
+        ("dat.amount > 1", "data"),
+        ("Data.amount > 1", "data"),
+        ("body.amount > 1", "data"),
+        ("payload.amount > 1", "data"),
+        ("json.amount > 1", "data"),
+        ("event.type == 'a'", "type"),
+        ("event.data.amount > 1", "data"),
+        ("event.amount > 1", "data"),
+        ("typ == 'a'", "type"),
+        ("event_type == 'a'", "type"),
+        ("header['x-a'] == 'a'", "headers"),
+        ("data.paid == True", "true"),
+        ("data.a == None", "null"),
+        ("data.a == NULL", "null"),
+        ("data.a.startswith('b')", "startsWith"),
+        ("data.a.StartsWith('b')", "startsWith"),
+        ("data.a.starts_with('b')", "text.startsWith(part)"),
+        ("len(data.a) > 1", "size(x)"),
+        ("data.a.length() > 1", "size(x)"),
+        (
+            "lower(data.a) == 'b'",
+            "text.matches('(?i)^pattern$'), which takes both cases",
+        ),
+        (
+            "data.a.toLowerCase() == 'b'",
+            "text.matches('(?i)^pattern$'), which takes both cases",
+        ),
+        (
+            "data.a.includes('b')",
+            "text.contains(part), or item in list",
+        ),
+        ("any(data.a)", "list.exists(x, condition)"),
+        (
+            "exists(data.a)",
+            "has(data.field), or list.exists(x, condition)",
+        ),
+        ("double_(data.a) > 1", "double"),
+    ] {
+        let (message, _) = wrong(text);
+        let expected = format!(", did you mean {meant}? expected ");
+        assert!(message.contains(&expected), "{text}: {message}");
+    }
+}
+
+#[test]
+fn what_is_never_true_or_false_is_no_condition() {
+    let expected = "expected a condition that is true or false, such as type == 'invoice.paid'";
+    for text in [
+        "'a'",
+        "1",
+        "null",
+        "type",
+        "size(data)",
+        "data.a + 1",
+        "[true]",
+        "{}",
+        "data.l.map(x, x)",
+    ] {
+        assert_eq!(wrong(text).0, expected, "{text}");
+    }
+    for text in [
+        "true",
+        "data",
+        "data.a",
+        "dyn(1) == 1",
+        "bool(data.a)",
+        "data.a ? 1 : true",
+    ] {
+        assert!(Expression::compile(text).is_ok(), "{text}");
+    }
 }
 
 #[test]

@@ -1,18 +1,24 @@
 //! `sidehook check`: says what is wrong in a configuration, and with `--store` in its store, without starting anything.
 
+mod store;
+
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::app::{self, Preflight};
 use crate::cli::ConfigArg;
 use crate::config::{Config, Environment, Problems, load};
 use crate::domain::Timestamp;
-use crate::store::{self, BookState, StoreReport};
 
 /// What stands below the help.
 const NOTE: &str = "\
 Examples:
   sidehook check --config config.yaml --strict
   sidehook check --config config.yaml --store
+
+A configuration is valid if a start here would take it: addresses of listen must be free or held by the running sidecar
+of the same store, and the store's folder must be usable. Nothing is made, and nobody is connected to but who holds an
+address.
 
 --store reads every record of the journal and compares the book with it. The relay must be stopped. It changes what a
 start changes: an unfinished write at the end of the journal is cut, and a book that is missing, damaged or wrong is
@@ -40,9 +46,6 @@ const VALID: u8 = 0;
 /// The exit code of usage and configuration errors.
 const INVALID: u8 = 2;
 
-/// Something in the store is damaged.
-const DAMAGED: u8 = 1;
-
 /// Checks the configuration in `path`, and with `--store` its store if it is valid. Writes one line per problem, and what
 /// sums up. Returns the exit code. `now` is of the steady clock.
 ///
@@ -56,7 +59,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> io::Result<u8> {
     match check(path, args.strict, environment, out)? {
-        Some(config) if args.store => check_store(&config.store.path, now, out),
+        Some(config) if args.store => store::check(&config.store.path, now, out),
         Some(_) => Ok(VALID),
         None => Ok(INVALID),
     }
@@ -72,14 +75,20 @@ fn check(
     let shown = path.display();
     match load(path, environment) {
         Ok(loaded) => {
+            let Preflight { errors, warnings } = app::preflight(path, &loaded);
+            let (errors, warnings) = (Problems::from(errors), Problems::from(warnings));
             let label = if strict { "error" } else { "warning" };
-            write_problems(label, &loaded.warnings, out)?;
-            if strict && !loaded.warnings.is_empty() {
-                writeln!(
-                    out,
-                    "{shown}: {}",
-                    counted(loaded.warnings.total(), "error")
-                )?;
+            for warnings in [&loaded.warnings, &warnings] {
+                write_problems(label, warnings, out)?;
+            }
+            write_problems("error", &errors, out)?;
+            let refused = if strict {
+                errors.total() + loaded.warnings.total() + warnings.total()
+            } else {
+                errors.total()
+            };
+            if refused > 0 {
+                writeln!(out, "{shown}: {}", counted(refused, "error"))?;
                 return Ok(None);
             }
             let subscriptions = counted(loaded.config.subscriptions.len(), "subscription");
@@ -91,113 +100,6 @@ fn check(
             writeln!(out, "{shown}: {}", counted(error.0.total(), "error"))?;
             Ok(None)
         }
-    }
-}
-
-fn check_store(path: &Path, now: Timestamp, out: &mut dyn Write) -> io::Result<u8> {
-    let report = match store::check(path, now) {
-        Ok(report) => report,
-        Err(error) => {
-            writeln!(out, "error: {:#}", anyhow::Error::new(error))?;
-            writeln!(out, "{}: not checked", path.display())?;
-            return Ok(INVALID);
-        }
-    };
-    write_journal(&report, out)?;
-    write_book(&report.book, out)?;
-    for subscription in &report.subscriptions {
-        let number = subscription.number.0;
-        let name = match &subscription.name {
-            Some(name) => name.to_string(),
-            None => format!("subscription {number}, whose name is lost"),
-        };
-        let (pending, dead) = (subscription.pending, subscription.dead);
-        writeln!(out, "  {name}: {pending} pending, {dead} dead")?;
-    }
-    let verdict = if report.is_clean() {
-        "valid"
-    } else {
-        "damaged"
-    };
-    let (events, records) = (
-        counted(report.events, "event"),
-        counted(report.records, "record"),
-    );
-    let shown = path.display();
-    writeln!(
-        out,
-        "{shown}: {verdict}, {events} in {records} of the journal"
-    )?;
-    Ok(if report.is_clean() { VALID } else { DAMAGED })
-}
-
-fn write_journal(report: &StoreReport, out: &mut dyn Write) -> io::Result<()> {
-    for damage in &report.damaged {
-        writeln!(out, "error: journal: {damage}")?;
-    }
-    let listed = u64::try_from(report.damaged.len()).unwrap_or(u64::MAX);
-    if report.damaged_places > listed {
-        let more = counted(report.damaged_places - listed, "place");
-        writeln!(out, "error: journal: {more} more")?;
-    }
-    if report.damaged_places == 0 && report.lost_events > 0 {
-        writeln!(
-            out,
-            "error: journal: events that the book knows are missing"
-        )?;
-    }
-    let lost = [
-        (report.damaged_records, "record"),
-        (report.lost_events, "event"),
-    ];
-    let lost = lost.into_iter().filter(|(count, _)| *count > 0);
-    let mut lost: Vec<String> = lost.map(|(count, what)| counted(count, what)).collect();
-    if report.lost_pending > 0 {
-        lost.push(counted_pending(report.lost_pending));
-    }
-    if !lost.is_empty() {
-        let lost = lost.join(", ");
-        writeln!(
-            out,
-            "lost, as far as is known: {lost}; everything else was kept"
-        )?;
-    }
-    if report.torn_bytes > 0 {
-        let bytes = report.torn_bytes;
-        writeln!(
-            out,
-            "an unfinished write of {bytes} bytes was cut from the end of the journal"
-        )?;
-    }
-    if report.only_in_book > 0 {
-        let pending = counted_pending(report.only_in_book);
-        writeln!(
-            out,
-            "outcomes of {pending} are only in the book, as after a power cut; they stay"
-        )?;
-    }
-    Ok(())
-}
-
-fn write_book(book: &BookState, out: &mut dyn Write) -> io::Result<()> {
-    let why = match book {
-        BookState::Agrees => return Ok(()),
-        BookState::Absent => "was missing",
-        BookState::Outdated => "was of another version of sidehook, is kept as book.sqlite3.old",
-        BookState::Damaged(reasons) => {
-            for reason in reasons {
-                writeln!(out, "error: book: {}", reason.escape_debug())?;
-            }
-            "was damaged, is kept as book.sqlite3.old"
-        }
-    };
-    writeln!(out, "the book {why} and was written anew from the journal")
-}
-
-fn counted_pending(count: u64) -> String {
-    match count {
-        1 => "1 pending delivery".to_owned(),
-        count => format!("{count} pending deliveries"),
     }
 }
 
@@ -224,7 +126,9 @@ mod tests {
     fn checked(text: &str, strict: bool) -> (u8, String) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.yaml");
-        std::fs::write(&path, text).unwrap();
+        // Whatever listens on this machine is of no concern.
+        let listen = "listen: {events: '127.0.0.1:0', admin: '127.0.0.1:0'}\n";
+        std::fs::write(&path, format!("{text}{listen}")).unwrap();
         let mut out = Vec::new();
         let args = CheckArgs {
             config: ConfigArg::default(),

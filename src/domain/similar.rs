@@ -1,7 +1,7 @@
 //! "Did you mean": the known word that a misspelt one is closest to.
 
 /// The known word within one edit for short words and two for longer ones.
-pub(super) fn similar<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn similar<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let allowed = if word.chars().count() < 5 { 1 } else { 2 };
     known
         .into_iter()

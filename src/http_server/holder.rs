@@ -1,0 +1,305 @@
+//! Who listens on an address that was to be bound: another sidehook, another program, or this very process.
+//!
+//! A sidehook says so in the headers of its answer to `GET /healthz`, on each of its listeners. What answers may be
+//! anything: it is asked within a second, little is read of it, and only what looks like a version is shown.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The version of the sidehook that answers.
+const VERSION: HeaderName = HeaderName::from_static("sidehook-version");
+/// Whose store it has: the same for all its listeners.
+const INSTANCE: HeaderName = HeaderName::from_static("sidehook-instance");
+
+/// Connecting, and each wait for bytes, take this at most.
+const WAIT: Duration = Duration::from_millis(100);
+/// Waits for bytes at most.
+const WAITS_MAX: usize = 8;
+/// Bytes of an answer that are looked at.
+const ANSWER_MAX: usize = 4096;
+/// Open files of processes that are looked at.
+const FILES_MAX: usize = 65_536;
+/// What is asked. The host is one that every listener takes.
+const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+/// Says in the headers of an answer which sidehook it is of.
+pub fn identify(headers: &mut HeaderMap, instance: &str) {
+    headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    if let Ok(instance) = HeaderValue::from_str(instance) {
+        headers.insert(INSTANCE, instance);
+    }
+}
+
+/// Who holds an address, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holder {
+    /// It is a sidehook.
+    sidehook: Option<Sidehook>,
+    /// The number and command of the process, where the system tells.
+    process: Option<(u32, String)>,
+}
+
+/// A sidehook that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sidehook {
+    version: String,
+    instance: Option<String>,
+}
+
+impl Holder {
+    /// Asks at a TCP address, which may be that of all interfaces.
+    pub(super) fn of_tcp(at: SocketAddr) -> Self {
+        let ip = match at.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let to = SocketAddr::new(ip, at.port());
+        let answer = TcpStream::connect_timeout(&to, WAIT).and_then(|stream| {
+            stream.set_read_timeout(Some(WAIT))?;
+            stream.set_write_timeout(Some(WAIT))?;
+            ask(stream)
+        });
+        Self {
+            sidehook: answer.ok().and_then(|answer| identified(&answer)),
+            process: listening(at.port()),
+        }
+    }
+
+    /// Asks at a unix socket.
+    pub(super) fn of_unix(stream: UnixStream) -> Self {
+        let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
+        let process = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+        let answer = stream.set_read_timeout(Some(WAIT));
+        let answer = answer.and_then(|()| stream.set_write_timeout(Some(WAIT)));
+        let answer = answer.and_then(|()| ask(stream));
+        Self {
+            sidehook: answer.ok().and_then(|answer| identified(&answer)),
+            process: process.map(named),
+        }
+    }
+
+    /// Whether it is the sidehook that has the store of this instance.
+    #[must_use]
+    pub fn is_instance(&self, instance: &str) -> bool {
+        let found = self.sidehook.as_ref().and_then(|it| it.instance.as_deref());
+        found == Some(instance)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = std::process::id();
+        match (&self.sidehook, &self.process) {
+            (_, Some((id, _))) if *id == own => f.write_str("another listener of this process"),
+            (Some(Sidehook { version, .. }), None) => {
+                write!(f, "another sidehook (version {version})")
+            }
+            (Some(Sidehook { version, .. }), Some((id, _))) => {
+                write!(f, "another sidehook (version {version}, process {id})")
+            }
+            (None, Some((id, command))) => write!(f, "process {id} ({command})"),
+            (None, None) => f.write_str("another process"),
+        }
+    }
+}
+
+/// The beginning of the answer to [`QUESTION`], up to the end of its head.
+fn ask(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
+    stream.write_all(QUESTION)?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    for _ in 0..WAITS_MAX {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) => {}
+            Err(error) => return Err(error),
+        }
+        let is_whole = answer.windows(4).any(|window| window == b"\r\n\r\n");
+        if is_whole || answer.len() > ANSWER_MAX {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// What the head of an answer says of the sidehook that it is of; none if it is of something else.
+fn identified(answer: &[u8]) -> Option<Sidehook> {
+    let head = std::str::from_utf8(answer.get(..answer.len().min(ANSWER_MAX))?).ok()?;
+    if !head.starts_with("HTTP/1.") {
+        return None;
+    }
+    let (head, _) = head.split_once("\r\n\r\n")?;
+    let value = |wanted: &HeaderName| {
+        let mut lines = head.lines().skip(1);
+        lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let value = value.trim();
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
+            let is_plain = (1..=32).contains(&value.len()) && value.bytes().all(is_plain);
+            let is_wanted = name.eq_ignore_ascii_case(wanted.as_str());
+            (is_wanted && is_plain).then(|| value.to_owned())
+        })
+    };
+    Some(Sidehook {
+        version: value(&VERSION)?,
+        instance: value(&INSTANCE),
+    })
+}
+
+/// The process that listens on a port, if the system shows it: that of another user it does not.
+/// Source: proc_net_tcp.txt of the kernel, proc_pid_fd(5).
+fn listening(port: u16) -> Option<(u32, String)> {
+    let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|table| listening_in(&table, port))
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    let mut left = FILES_MAX;
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        for file in files.flatten() {
+            left = left.checked_sub(1)?;
+            let link = fs::read_link(file.path()).unwrap_or_default();
+            if sockets.iter().any(|socket| Path::new(socket) == link) {
+                return Some(named(id));
+            }
+        }
+    }
+    None
+}
+
+/// The inodes of sockets that listen on a port.
+fn listening_in(table: &str, port: u16) -> Vec<String> {
+    let port = format!("{port:04X}");
+    let found = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (_, local) = fields.nth(1)?.split_once(':')?;
+        // 0A: TCP_LISTEN.
+        let is_listening = fields.nth(1)? == "0A" && local == port;
+        let inode = fields.nth(5)?;
+        is_listening.then(|| inode.to_owned())
+    });
+    found.collect()
+}
+
+/// A process with its command, which may be any text.
+fn named(id: u32) -> (u32, String) {
+    let command = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+    (id, command.trim_end().escape_debug().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Who holds a port whose listener answers so, byte for byte.
+    fn holder_that_says(answer: &[u8]) -> Option<Sidehook> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let answer = answer.to_vec();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answer).ok();
+            // Until the asker has had enough.
+            while stream.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+        });
+        let found = Holder::of_tcp(at).sidehook;
+        thread.join().unwrap();
+        found
+    }
+
+    #[test]
+    fn a_sidehook_says_its_version() {
+        let mut headers = HeaderMap::new();
+        identify(&mut headers, "0123456789abcdef");
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        let answer = format!(
+            "HTTP/1.1 404 Not Found\r\n{}\r\n",
+            lines.collect::<String>()
+        );
+        let found = Holder {
+            sidehook: holder_that_says(answer.as_bytes()),
+            process: Some((7, "sidehook".to_owned())),
+        };
+        assert!(found.is_instance("0123456789abcdef") && !found.is_instance("other"));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            found.to_string(),
+            format!("another sidehook (version {version}, process 7)")
+        );
+    }
+
+    #[test]
+    fn what_answers_something_else_is_none_and_nothing_of_it_is_shown() {
+        let long = [b"HTTP/1.1 200 OK\r\n".as_slice(), &[b'a'; 9000]].concat();
+        for answer in [
+            b"".as_slice(),
+            b"SSH-2.0-x\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nsidehook-version: \x1b[31m0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nsidehook-version: 0.1.0\r\n",
+            b"HTTP/1.1 200 OK\r\nsidehook-version: 0123456789012345678901234567890123\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nsidehook-version: 0.1.0\r\n\r\n",
+            &[0xff; 100],
+            &long,
+        ] {
+            assert_eq!(holder_that_says(answer), None);
+        }
+    }
+
+    #[test]
+    fn a_listener_of_this_process_is_found_and_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let holder = Holder::of_tcp(listener.local_addr().unwrap());
+        assert_eq!(holder.to_string(), "another listener of this process");
+    }
+
+    #[test]
+    fn sockets_that_listen_are_read_from_the_table_of_the_kernel() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:224C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000000000000000 100 0 0 10 0
+   1: 0100007F:224C 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 12346 1 0000000000000000 100 0 0 10 0
+   2: 0100007F:224D 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12347 1 0000000000000000 100 0 0 10 0
+";
+        assert_eq!(listening_in(table, 8780), ["12345"]);
+        assert!(listening_in("nonsense\nnonsense\n", 8780).is_empty());
+    }
+
+    #[test]
+    fn other_holders_are_told_by_process() {
+        let process = Some((7, "nginx".to_owned()));
+        let of = |process| Holder {
+            sidehook: None,
+            process,
+        };
+        assert_eq!(of(process).to_string(), "process 7 (nginx)");
+        assert_eq!(of(None).to_string(), "another process");
+    }
+}

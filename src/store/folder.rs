@@ -1,0 +1,176 @@
+//! What can be said of a store's folder without opening the store, and without making or locking anything.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use sha2::{Digest, Sha256};
+
+use crate::private;
+use crate::store::{StoreError, lock};
+
+/// The files beside the lock that a start opens, if they are there.
+const FILES: [&str; 3] = [lock::FILE, "reserve", "book.sqlite3"];
+
+/// Bytes of a digest that tell one store from another.
+const DIGEST_BYTES: usize = 8;
+
+/// What became of looking at a folder that a start could use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderState {
+    /// Nobody has it, as far as the system tells.
+    Free,
+    /// A process has it open.
+    Held {
+        /// Its number.
+        process: u32,
+    },
+    /// Another user does, who alone can start with it.
+    OfUser(u32),
+}
+
+/// Says what a start would say of its folder.
+///
+/// # Errors
+/// [`StoreError::Folder`]: it cannot be made, or cannot be used.
+pub fn examine(folder: &Path) -> Result<FolderState, StoreError> {
+    let failed = |path: &Path, source: io::Error| StoreError::Folder {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    };
+    let existing = folder
+        .ancestors()
+        .map(|path| {
+            if path == Path::new("") {
+                Path::new(".")
+            } else {
+                path
+            }
+        })
+        .find(|path| fs::symlink_metadata(path).is_ok())
+        .unwrap_or(folder);
+    let metadata = fs::metadata(existing).map_err(|error| failed(existing, error))?;
+    if !metadata.is_dir() {
+        let error = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(failed(existing, error));
+    }
+    let is_there = existing == folder;
+    let own = rustix::process::geteuid().as_raw();
+    if is_there && metadata.uid() != 0 && metadata.uid() != own {
+        return Ok(FolderState::OfUser(metadata.uid()));
+    }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, existing, access, AtFlags::EACCESS)
+        .map_err(|errno| failed(existing, errno.into()))?;
+    if !is_there {
+        return Ok(FolderState::Free);
+    }
+    private::open_folder(folder).map_err(|error| failed(folder, error))?;
+    for path in FILES.iter().map(|name| folder.join(name)) {
+        private::check(&path).map_err(|error| failed(&path, error))?;
+    }
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inodes = [folder.to_owned(), folder.join(lock::FILE)];
+    let inodes = inodes.map(|path| fs::metadata(path).map_or(0, |it| it.ino()));
+    Ok(match holder(&locks, inodes) {
+        Some(process) => FolderState::Held { process },
+        None => FolderState::Free,
+    })
+}
+
+/// What tells the store in a folder from others, 16 hex digits; none while it is not there.
+#[must_use]
+pub fn instance(folder: &Path) -> Option<String> {
+    let metadata = fs::metadata(folder).ok()?;
+    let name = format!("{}:{}", metadata.dev(), metadata.ino());
+    let digest = Sha256::digest(name.as_bytes());
+    let digits = digest.iter().take(DIGEST_BYTES);
+    Some(digits.map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The process that has locked both of these files.
+/// Source: proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:01:13548 0 EOF`.
+fn holder(locks: &str, inodes: [u64; 2]) -> Option<u32> {
+    let of = |inode: u64| {
+        let processes = locks.lines().filter_map(move |line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let is_flock = fields.next()? == "FLOCK";
+            let process = fields.nth(2)?.parse().ok()?;
+            let place = fields.next()?.rsplit_once(':')?.1;
+            (is_flock && place.parse() == Ok(inode)).then_some(process)
+        });
+        processes.collect::<Vec<u32>>()
+    };
+    let [first, second] = inodes.map(of);
+    first.into_iter().find(|process| second.contains(process))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::store::lock::FolderLock;
+
+    #[test]
+    fn a_folder_that_a_start_would_make_is_free_and_not_made() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        assert_eq!(examine(&folder).unwrap(), FolderState::Free);
+        assert!(!root.path().join("a").exists());
+        assert_eq!(instance(&folder), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_in_use_says_by_whom() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = FolderLock::acquire(root.path()).unwrap();
+        let process = std::process::id();
+        let held = FolderState::Held { process };
+        // Where the system does not show locks it cannot be told.
+        if fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.contains("FLOCK")) {
+            assert_eq!(examine(root.path()).unwrap(), held);
+        }
+        drop(lock);
+        assert_eq!(examine(root.path()).unwrap(), FolderState::Free);
+        FolderLock::acquire(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_start_refuses_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, b"").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            assert!(FolderLock::acquire(&path).is_err());
+            let error = examine(&path).unwrap_err().to_string();
+            assert!(error.contains("file"), "{error}");
+        }
+        let open = root.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+        assert!(FolderLock::acquire(&open).is_err());
+        assert!(examine(&open).is_err());
+        let linked = root.path().join("linked");
+        fs::create_dir(&linked).unwrap();
+        std::os::unix::fs::symlink(&file, linked.join(lock::FILE)).unwrap();
+        assert!(FolderLock::acquire(&linked).is_err());
+        assert!(examine(&linked).is_err());
+        let dangling = root.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        assert!(FolderLock::acquire(&dangling).is_err());
+        assert!(examine(&dangling).is_err());
+    }
+
+    #[test]
+    fn locks_are_read_as_the_kernel_shows_them() {
+        let locks = "1: POSIX  ADVISORY  READ 5 08:01:10 0 EOF\n2: FLOCK  ADVISORY  WRITE 7 08:01:10 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 9 08:01:10 0 EOF\n3: FLOCK  ADVISORY  WRITE 7 08:01:11 0 EOF\n";
+        assert_eq!(holder(locks, [10, 11]), Some(7));
+        assert_eq!(holder(locks, [10, 12]), None);
+        assert_eq!(holder("nonsense", [10, 11]), None);
+    }
+}
