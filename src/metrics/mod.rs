@@ -39,10 +39,9 @@ pub use crate::metrics::subscription::{OwnOrShared, SubscriptionMetrics};
 const LABELLED_HISTOGRAMS_MAX: usize = 1_000;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const REVISION: &str = match option_env!("SIDEHOOK_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+
+/// The commit that this is built from, in full, or `unknown`; found by `build.rs`.
+const REVISION: &str = env!("SIDEHOOK_REVISION");
 
 /// All metrics of a relay; a cheap handle.
 #[derive(Clone)]

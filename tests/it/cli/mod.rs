@@ -85,12 +85,14 @@ fn usage_errors_are_2_and_help_and_version_are_0() {
         assert!(done.stdout.is_empty(), "{wrong:?}");
         assert!(!done.stderr.is_empty(), "{wrong:?}");
     }
+    let version = output(folder.path(), &["-V"]);
+    assert_eq!(version.status.code(), Some(0));
+    let name = concat!("sidehook ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&version.stdout), format!("{name}\n"));
     let version = output(folder.path(), &["--version"]);
     assert_eq!(version.status.code(), Some(0));
-    assert_eq!(
-        text(&version.stdout),
-        concat!("sidehook ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    let commit = env!("SIDEHOOK_REVISION_SHORT");
+    assert_eq!(text(&version.stdout), format!("{name} ({commit})\n"));
     for command in ["run", "check", "demo", "send", "listen", "verify", "secret"] {
         let help = output(folder.path(), &[command, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{command}");
