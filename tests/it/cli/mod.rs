@@ -100,6 +100,37 @@ fn usage_errors_are_2_and_help_and_version_are_0() {
     }
 }
 
+/// What an option requires does not count for clap when it conflicts with what is there.
+#[test]
+fn options_that_would_be_passed_over_are_usage_errors() {
+    let folder = folder(OFF);
+    for (usage, wrong) in [
+        ("events --body <ID>", &["events", "--body"][..]),
+        ("events --body <ID>", &["events", "--body", "--limit", "3"]),
+        ("events --body <ID>", &["events", "--body", "--type", "a"]),
+        (
+            "events --body <ID>",
+            &["events", "--body", "--given-id", "a"],
+        ),
+        ("events --body <ID>", &["events", "--body", "--since", "1h"]),
+        (
+            "events --body <ID>",
+            &["events", "e", "--body", "--until", "1h"],
+        ),
+        ("replay", &["replay", "--list", "--rate", "100/s"]),
+        ("replay", &["replay", "--list", "--state", "dead"]),
+        ("replay", &["replay", "--list", "--type", "a"]),
+        ("replay", &["replay", "--list", "--dry-run"]),
+        ("replay", &["replay", "--list", "--wait"]),
+    ] {
+        let done = output(folder.path(), wrong);
+        assert_eq!(done.status.code(), Some(2), "{wrong:?}");
+        let said = text(&done.stderr);
+        let usage = format!("Usage: sidehook {usage}");
+        assert!(said.contains(&usage), "{wrong:?}: {said}");
+    }
+}
+
 #[test]
 fn a_wrong_configuration_is_2_and_every_problem_is_said() {
     let folder = folder("  a: {url: 7, colour: blue}\n");
