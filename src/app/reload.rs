@@ -78,7 +78,8 @@ impl Running {
             .apply(&config)
             .map_err(|error| self.problem("subscriptions", &error.to_string()))?;
         self.ingest.replace(prepared.routes);
-        self.metrics.set_configured(&names(&config));
+        self.metrics
+            .set_configured(&names(&config), config.metrics.histograms);
         if let (Some(watcher), Some(survey)) = (&mut self.watcher, prepared.survey) {
             watcher.watch(survey);
         }

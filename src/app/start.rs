@@ -60,7 +60,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         shutdown: &shutdown,
     };
     let lanes = parts.lanes(announcer.tidings(&feed))?;
-    metrics.set_configured(&names(&config));
+    metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
     let (control, commands) = Control::new(seen);

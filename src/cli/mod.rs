@@ -37,10 +37,18 @@ use crate::config::{self, ConfigError, Environment, Loaded};
 use crate::domain::{Clock, SystemClock, conceal};
 use crate::logs;
 
+/// The version with the commit that it is built from.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("SIDEHOOK_REVISION_SHORT"),
+    ")"
+);
+
 /// The webhook sidecar: accepts events on a local port, stores them durably, and delivers each to its endpoints, signed
 /// and retried.
 #[derive(Debug, Parser)]
-#[command(name = "sidehook", version, after_help = help::EXAMPLES, arg_required_else_help = true)]
+#[command(name = "sidehook", version, long_version = VERSION, after_help = help::EXAMPLES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

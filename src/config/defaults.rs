@@ -11,7 +11,7 @@ use http::Method;
 use crate::config::definition::Definition;
 use crate::config::model::{
     AdminConfig, Config, Durability, Ingest, Listen, ListenAddress, Log, LogFormat, LogLevel,
-    Notifications, Retention, StoreConfig, Subscription, WhenDisabled,
+    MetricsConfig, Notifications, Retention, StoreConfig, Subscription, WhenDisabled,
 };
 use crate::domain::{AutoDisable, Order, Patterns, Retry, SubscriptionName, WhenStuck};
 use crate::egress::{AddressPolicy, TlsVersion};
@@ -35,6 +35,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             notifications: Notifications::default(),
             log: Log::default(),
+            metrics: MetricsConfig::default(),
             event_types: None,
             subscriptions: BTreeMap::new(),
         }

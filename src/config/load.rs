@@ -12,7 +12,9 @@ use crate::config::filter::event_types;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::{Guarded, listen};
-use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
+use crate::config::model::{
+    Config, Ingest, Listen, Log, LogFormat, LogLevel, MetricsConfig, Subscription,
+};
 use crate::config::network::network;
 use crate::config::notifications::notifications;
 use crate::config::problem::{ConfigError, Problem, Problems};
@@ -22,6 +24,7 @@ use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
 use crate::domain::{SubscriptionName, with_commas};
+use crate::metrics::Histograms;
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -36,7 +39,7 @@ const UNIT_MIB: usize = 512;
 const MAX_BY_DEFAULT: usize = 32 * 1024 * 1024;
 
 /// The keys of the main file.
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "listen",
     "ingest",
     "event_types",
@@ -45,6 +48,7 @@ pub(super) const SECTIONS: [&str; 11] = [
     "admin",
     "notifications",
     "log",
+    "metrics",
     "defaults",
     "include",
     "subscriptions",
@@ -67,6 +71,17 @@ pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("info", LogLevel::Info),
     ("debug", LogLevel::Debug),
     ("trace", LogLevel::Trace),
+];
+
+/// The keys of the section `metrics`.
+pub(super) const METRICS: [&str; 1] = ["histograms"];
+
+/// The words of `metrics.histograms`.
+pub(super) const HISTOGRAMS: [(&str, Histograms); 4] = [
+    ("auto", Histograms::Auto),
+    ("per_subscription", Histograms::PerSubscription),
+    ("shared", Histograms::Shared),
+    ("none", Histograms::None),
 ];
 
 /// A configuration that loaded, with what is to be said about it.
@@ -335,6 +350,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
     context.event_types = fields.read("event_types", context, event_types);
     let network = fields.read("network", context, network);
     let log = fields.read("log", context, log);
+    let metrics = fields.read("metrics", context, metrics);
     let settings = fields.read("defaults", context, Settings::read_defaults);
     let store = store(fields, context);
     let admin = admin(fields, &store.path, context);
@@ -351,6 +367,7 @@ fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings)
         notifications: notifications.unwrap_or_default(),
         network,
         log: log.unwrap_or_default(),
+        metrics: metrics.unwrap_or_default(),
         event_types: context.event_types.clone(),
         subscriptions: BTreeMap::new(),
     };
@@ -379,6 +396,14 @@ fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
         level: fields
             .read("level", context, choice(&LOG_LEVELS))
             .unwrap_or(built_in.level),
+    })
+}
+
+fn metrics(node: &Node, context: &mut Context<'_>) -> Option<MetricsConfig> {
+    let fields = mapping(node, &METRICS, context)?;
+    let histograms = fields.read("histograms", context, choice(&HISTOGRAMS));
+    Some(MetricsConfig {
+        histograms: histograms.unwrap_or_default(),
     })
 }
 

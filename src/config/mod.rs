@@ -59,8 +59,8 @@ pub(crate) use load::load_intake;
 pub use load::{Loaded, load};
 pub use model::{
     AdminConfig, AdminToken, Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log,
-    LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
-    StoreConfig, Subscription, WhenDisabled,
+    LogFormat, LogLevel, MetricsConfig, NotificationWebhook, Notifications, Retention, Scopes,
+    Smtp, SmtpTls, StoreConfig, Subscription, WhenDisabled,
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub(crate) use overlap::overlap;

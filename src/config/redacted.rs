@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::definition::{duration, shown_origin, word};
-use crate::config::load::{LOG_FORMATS, LOG_LEVELS};
+use crate::config::load::{HISTOGRAMS, LOG_FORMATS, LOG_LEVELS};
 use crate::config::model::{
     AdminConfig, AdminToken, Config, Durability, Endpoint, Ingest, Listen, ListenAddress,
     NotificationWebhook, Notifications, Smtp, StoreConfig,
@@ -57,6 +57,10 @@ impl Config {
                     "format": word(&LOG_FORMATS, &self.log.format),
                     "level": word(&LOG_LEVELS, &self.log.level),
                 }),
+            ),
+            (
+                "metrics",
+                json!({"histograms": word(&HISTOGRAMS, &self.metrics.histograms)}),
             ),
         ];
         let owned = |(key, value): (&str, Value)| (key.to_owned(), value);

@@ -328,17 +328,14 @@ impl Counted {
         metrics.attempts(self.status).increment(1);
         metrics.attempt_duration.record(self.duration);
         if let Some(reason) = self.reason {
-            metrics.failures(reason).increment(1);
+            metrics.failed(reason);
         }
         match self.next {
             Next::Delivered => {
                 metrics.delivered.increment(1);
                 metrics.delivery_delay.record(self.delay);
             }
-            Next::Dead(reason) => {
-                metrics.dead.increment(1);
-                metrics.dead_letters(reason).increment(1);
-            }
+            Next::Dead(reason) => metrics.given_up(reason),
             Next::Due { .. } => {}
         }
     }

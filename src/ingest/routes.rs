@@ -233,11 +233,7 @@ impl Routes {
             .iter()
             .filter_map(|number| self.by_number.get(number));
         for target in positions.filter_map(target) {
-            target.metrics.dead.increment(1);
-            target
-                .metrics
-                .dead_letters(DeadReason::Overflow)
-                .increment(1);
+            target.metrics.given_up(DeadReason::Overflow);
         }
     }
 }

@@ -31,19 +31,32 @@ impl Count {
     }
 }
 
-/// A number that rises and falls.
+/// A number that rises and falls. Remembers whether it was ever other than 0.
 #[derive(Debug, Default)]
 pub struct Level(AtomicU64);
 
 impl Level {
+    /// The bits of a level that was other than 0 and is 0 again: those of -0.0, which counts as 0.
+    const BACK_AT_ZERO: u64 = (-0.0_f64).to_bits();
+
     /// Sets it.
     pub fn set(&self, value: impl IntoF64) {
-        let bits = value.into_f64().to_bits();
-        self.0.store(bits, Ordering::Relaxed);
+        let value = value.into_f64();
+        if value != 0.0 {
+            self.0.store(value.to_bits(), Ordering::Relaxed);
+        } else if self.was_ever_set() {
+            self.0.store(Self::BACK_AT_ZERO, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
+        // Without the sign that 0 may have.
+        f64::from_bits(self.0.load(Ordering::Relaxed)) + 0.0
+    }
+
+    /// Whether it was ever other than 0.
+    pub(super) fn was_ever_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 }
 

@@ -6,8 +6,17 @@
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 
-use crate::metrics::cells::Buckets;
+use crate::metrics::cells::{Buckets, Count, Level};
 use crate::metrics::families;
+
+/// When a series is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// From the start, at 0: `increase` misses nothing of what comes.
+    Always,
+    /// Once it was other than 0, and then always.
+    OnceHappened,
+}
 
 /// The samples of each family so far, as lines.
 #[derive(Debug, Default)]
@@ -40,23 +49,51 @@ impl Exposition {
         writeln!(samples, "{name}{labels} {value}").ok();
     }
 
+    /// Adds a count, if it is to be shown.
+    pub(super) fn count(
+        &mut self,
+        name: &'static str,
+        labels: impl Display,
+        count: &Count,
+        shown: Shown,
+    ) {
+        let value = count.get();
+        if shown == Shown::Always || value > 0 {
+            self.sample(name, labels, value);
+        }
+    }
+
+    /// Adds a level, if it is to be shown.
+    pub(super) fn level(
+        &mut self,
+        name: &'static str,
+        labels: impl Display,
+        level: &Level,
+        shown: Shown,
+    ) {
+        if shown == Shown::Always || level.was_ever_set() {
+            self.sample(name, labels, level.get());
+        }
+    }
+
     /// Adds a histogram. `labels` is empty or written out, without braces.
     pub(super) fn histogram(&mut self, name: &'static str, labels: &str, buckets: &Buckets) {
         buckets.render(name, labels, self.samples.entry(name).or_default());
     }
 
     /// The whole text.
-    pub(super) fn finish(self) -> String {
+    pub(super) fn finish(mut self) -> String {
         let mut text = String::with_capacity(self.samples.values().map(String::len).sum());
         for family in families::ALL {
-            if let Some(samples) = self.samples.get(family.name) {
+            // Taken out, so that no family stays in memory twice.
+            if let Some(samples) = self.samples.remove(family.name) {
                 text.push_str(&format!(
                     "# HELP {name} {help}\n# TYPE {name} {kind}\n",
                     name = family.name,
                     help = family.help,
                     kind = family.kind.as_str(),
                 ));
-                text.push_str(samples);
+                text.push_str(&samples);
             }
         }
         text

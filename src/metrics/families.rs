@@ -66,9 +66,11 @@ families! {
     EVENTS_UNMATCHED = "sidehook_events_unmatched_total", Kind::Counter, "Events accepted that no subscription matched.";
     INGEST_DURATION = "sidehook_ingest_duration_seconds", Kind::Histogram(INGEST_BUCKETS), "From the head of a request with events to its answer.";
     DELIVERIES = "sidehook_deliveries_total", Kind::Counter, "Deliveries that reached a final state, by which.";
-    DEAD_LETTERS = "sidehook_dead_letters_total", Kind::Counter, "Deliveries given up, by reason.";
+    DEAD_LETTERS = "sidehook_dead_letters_total", Kind::Counter, "Deliveries given up, by reason; a reason is shown once it happened.";
+    ALL_DEAD_LETTERS = "sidehook_all_dead_letters_total", Kind::Counter, "Deliveries given up, by reason, all subscriptions together.";
     ATTEMPTS = "sidehook_attempts_total", Kind::Counter, "Attempts that ended, by status.";
-    ATTEMPT_FAILURES = "sidehook_attempt_failures_total", Kind::Counter, "Attempts that did not succeed, by reason.";
+    ATTEMPT_FAILURES = "sidehook_attempt_failures_total", Kind::Counter, "Attempts that did not succeed, by reason; a reason is shown once it happened.";
+    ALL_ATTEMPT_FAILURES = "sidehook_all_attempt_failures_total", Kind::Counter, "Attempts that did not succeed, by reason, all subscriptions together.";
     OWN_LACKS = "sidehook_attempt_lacks_total", Kind::Counter, "Times that an attempt was put off because this machine lacked descriptors, memory, ports or threads.";
     FILTER_ERRORS = "sidehook_filter_errors_total", Kind::Counter, "Expressions of `when` that could not be evaluated for an event.";
     ATTEMPT_DURATION = "sidehook_attempt_duration_seconds", Kind::Histogram(ATTEMPT_BUCKETS), "Duration of attempts, from dialling to the end of the response.";

@@ -14,7 +14,9 @@
 mod cells;
 mod exposition;
 mod families;
+mod histograms;
 mod process;
+mod reasons;
 mod recorder;
 mod subscription;
 #[cfg(test)]
@@ -22,7 +24,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use metrics::{Counter, Gauge, Histogram};
@@ -30,19 +31,17 @@ use tokio::runtime::Handle;
 
 use crate::domain::{SubscriptionName, Timestamp};
 pub use crate::metrics::cells::{Count, Level};
-use crate::metrics::exposition::Exposition;
+use crate::metrics::exposition::{Exposition, Shown};
+pub use crate::metrics::histograms::{Histograms, OwnOrShared};
+use crate::metrics::histograms::{Place, SharedHistograms};
+use crate::metrics::reasons::{Names, Reasons};
 use crate::metrics::recorder::Recorder;
-use crate::metrics::subscription::SharedHistograms;
-pub use crate::metrics::subscription::{OwnOrShared, SubscriptionMetrics};
-
-/// With more configured subscriptions than this, histograms are without the label `subscription`.
-const LABELLED_HISTOGRAMS_MAX: usize = 1_000;
+pub use crate::metrics::subscription::SubscriptionMetrics;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const REVISION: &str = match option_env!("SIDEHOOK_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+
+/// The commit that this is built from, in full, or `unknown`; found by `build.rs`.
+const REVISION: &str = env!("SIDEHOOK_REVISION");
 
 /// All metrics of a relay; a cheap handle.
 #[derive(Clone)]
@@ -55,7 +54,9 @@ struct Inner {
     ingest: IngestMetrics,
     store: StoreMetrics,
     config: ConfigMetrics,
-    shared: Arc<SharedHistograms>,
+    histograms: Arc<SharedHistograms>,
+    /// Of all subscriptions together, those that are gone among them: it only grows.
+    reasons: Arc<Reasons>,
     subscriptions: RwLock<Subscriptions>,
     /// What everything runs on; none in a program without one.
     runtime: Option<Handle>,
@@ -119,7 +120,8 @@ impl Metrics {
             ingest: IngestMetrics::new(&process),
             store: StoreMetrics::new(&process),
             config: ConfigMetrics::new(&process),
-            shared: Arc::new(SharedHistograms::new()),
+            histograms: Arc::new(SharedHistograms::new()),
+            reasons: Arc::new(Reasons::new()),
             subscriptions: RwLock::default(),
             runtime: Handle::try_current().ok(),
             process,
@@ -148,20 +150,20 @@ impl Metrics {
         if let Some(metrics) = self.inner.read().known.get(name) {
             return Arc::clone(metrics);
         }
-        Arc::clone(self.inner.write().make(name, &self.inner.shared))
+        let new = || self.inner.subscription(name);
+        Arc::clone(self.inner.write().make(name, new))
     }
 
-    /// Says which subscriptions are configured: only these are rendered, each with its fixed series at 0 from now on.
-    /// Above 1,000, `attempt_duration_seconds` and `delivery_delay_seconds` lose the label `subscription`.
-    pub fn set_configured(&self, names: &[SubscriptionName]) {
+    /// Says which subscriptions are configured, and with which histograms: only these are rendered, what alerts wait for
+    /// at 0 from now on.
+    pub fn set_configured(&self, names: &[SubscriptionName], histograms: Histograms) {
         let mut subscriptions = self.inner.write();
         subscriptions.configured = names.iter().cloned().collect();
         let Subscriptions { known, configured } = &mut *subscriptions;
         known.retain(|name, metrics| configured.contains(name) || Arc::strong_count(metrics) > 1);
-        let share = configured.len() > LABELLED_HISTOGRAMS_MAX;
-        self.inner.shared.in_use.store(share, Ordering::Relaxed);
+        self.inner.histograms.use_as(histograms, configured.len());
         for name in names {
-            subscriptions.make(name, &self.inner.shared);
+            subscriptions.make(name, || self.inner.subscription(name));
         }
     }
 
@@ -184,18 +186,23 @@ impl Metrics {
         }
     }
 
-    /// Prometheus text format 0.0.4. Blocks, for about 0.1 ms per configured subscription: with many of them to be
+    /// Prometheus text format 0.0.4. Blocks, for some microseconds per configured subscription: with many of them to be
     /// called off the threads that deliver.
     #[must_use]
     pub fn render(&self) -> String {
         let mut exposition = Exposition::default();
         exposition.add(&self.inner.process.render());
-        let shares = self.inner.shared.in_use.load(Ordering::Relaxed);
-        if shares {
-            self.inner.shared.render(&mut exposition);
+        if self.inner.histograms.place() == Place::Shared {
+            self.inner.histograms.render(&mut exposition);
         }
+        let names = Names {
+            failures: families::ALL_ATTEMPT_FAILURES,
+            dead_letters: families::ALL_DEAD_LETTERS,
+        };
+        let reasons = &self.inner.reasons;
+        reasons.render(&mut exposition, names, "", Shown::Always);
         for metrics in self.configured() {
-            metrics.render(&mut exposition, shares);
+            metrics.render(&mut exposition);
         }
         process::render(&mut exposition, self.inner.runtime.as_ref());
         exposition.finish()
@@ -217,6 +224,11 @@ impl Metrics {
 }
 
 impl Inner {
+    fn subscription(&self, name: &SubscriptionName) -> Arc<SubscriptionMetrics> {
+        let metrics = SubscriptionMetrics::new(name, &self.histograms, &self.reasons);
+        Arc::new(metrics)
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Subscriptions> {
         self.subscriptions
             .read()
@@ -235,11 +247,9 @@ impl Subscriptions {
     fn make(
         &mut self,
         name: &SubscriptionName,
-        shared: &Arc<SharedHistograms>,
+        new: impl FnOnce() -> Arc<SubscriptionMetrics>,
     ) -> &Arc<SubscriptionMetrics> {
-        self.known
-            .entry(name.clone())
-            .or_insert_with(|| Arc::new(SubscriptionMetrics::new(name, shared)))
+        self.known.entry(name.clone()).or_insert_with(new)
     }
 }
 

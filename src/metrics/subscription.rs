@@ -1,25 +1,24 @@
 //! The metrics of one subscription.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
-
-use metrics::IntoF64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use crate::domain::{
     AttemptStatus, Condition, DeadReason, FailureReason, SubscriptionName, Timestamp,
 };
-use crate::metrics::cells::{Buckets, Count, Level};
-use crate::metrics::exposition::Exposition;
+use crate::metrics::cells::{Count, Level};
+use crate::metrics::exposition::{Exposition, Shown};
 use crate::metrics::families;
+use crate::metrics::histograms::{OwnOrShared, SharedHistograms, Which};
+use crate::metrics::reasons::{ByCode, Names, Reasons};
 use crate::metrics::seconds;
 
-/// Metrics of one subscription; every series exists, at 0, from the start.
+/// Metrics of one subscription. What alerts wait for is shown at 0 from the start, everything else once it happened, so
+/// that thousands of idle subscriptions fit into a scrape.
 pub struct SubscriptionMetrics {
     /// `deliveries_total`: arrived.
     pub delivered: Count,
-    /// `deliveries_total`: given up.
-    pub dead: Count,
     /// `deliveries_total`: cancelled.
     pub cancelled: Count,
     /// `deliveries_total`: matched while the subscription was disabled with `when_disabled: skip`.
@@ -48,11 +47,12 @@ pub struct SubscriptionMetrics {
     pub consecutive_failures: Level,
     /// `subscription_enabled`: 1 or 0.
     pub enabled: Level,
-    /// The code of the [`Condition`].
-    condition: AtomicU8,
+    dead: Count,
+    condition: States,
     attempts: ByCode,
-    failures: ByCode,
-    dead_letters: ByCode,
+    reasons: Reasons,
+    /// Those of all subscriptions together.
+    all_reasons: Arc<Reasons>,
     secret_expiry: Expiry,
     certificate_expiry: Expiry,
     /// The label `subscription`, written out.
@@ -60,7 +60,11 @@ pub struct SubscriptionMetrics {
 }
 
 impl SubscriptionMetrics {
-    pub(super) fn new(name: &SubscriptionName, shared: &Arc<SharedHistograms>) -> Self {
+    pub(super) fn new(
+        name: &SubscriptionName,
+        histograms: &Arc<SharedHistograms>,
+        all_reasons: &Arc<Reasons>,
+    ) -> Self {
         Self {
             delivered: Count::default(),
             dead: Count::default(),
@@ -68,8 +72,8 @@ impl SubscriptionMetrics {
             skipped: Count::default(),
             filter_errors: Count::default(),
             own_lacks: Count::default(),
-            attempt_duration: OwnOrShared::new(Which::AttemptDuration, shared),
-            delivery_delay: OwnOrShared::new(Which::DeliveryDelay, shared),
+            attempt_duration: OwnOrShared::new(Which::AttemptDuration, histograms),
+            delivery_delay: OwnOrShared::new(Which::DeliveryDelay, histograms),
             pending: Level::default(),
             oldest_pending_age: Level::default(),
             held: Level::default(),
@@ -78,10 +82,10 @@ impl SubscriptionMetrics {
             in_flight: Level::default(),
             consecutive_failures: Level::default(),
             enabled: Level::default(),
-            condition: AtomicU8::new(Condition::Active.code()),
+            condition: States::default(),
             attempts: ByCode::new(AttemptStatus::ALL.iter().map(|status| status.code())),
-            failures: ByCode::new(FailureReason::ALL.iter().map(|reason| reason.code())),
-            dead_letters: ByCode::new(DeadReason::ALL.iter().map(|reason| reason.code())),
+            reasons: Reasons::new(),
+            all_reasons: Arc::clone(all_reasons),
             secret_expiry: Expiry::default(),
             certificate_expiry: Expiry::default(),
             label: format!("subscription=\"{name}\"").into(),
@@ -93,19 +97,24 @@ impl SubscriptionMetrics {
         self.attempts.get(status.code())
     }
 
-    /// Counter of `attempt_failures_total`.
-    pub fn failures(&self, reason: FailureReason) -> &Count {
-        self.failures.get(reason.code())
+    /// Counts a failed attempt by its reason.
+    pub fn failed(&self, reason: FailureReason) {
+        for reasons in [&self.reasons, &self.all_reasons] {
+            reasons.failures(reason).increment(1);
+        }
     }
 
-    /// Counter of `dead_letters_total`.
-    pub fn dead_letters(&self, reason: DeadReason) -> &Count {
-        self.dead_letters.get(reason.code())
+    /// Counts a delivery given up, also by its reason.
+    pub fn given_up(&self, reason: DeadReason) {
+        self.dead.increment(1);
+        for reasons in [&self.reasons, &self.all_reasons] {
+            reasons.dead_letters(reason).increment(1);
+        }
     }
 
     /// Sets `subscription_state`.
     pub fn set_condition(&self, condition: Condition) {
-        self.condition.store(condition.code(), Ordering::Relaxed);
+        self.condition.set(condition);
     }
 
     /// Sets `secret_expiry_timestamp_seconds`: when the next of the previous secrets ends. Without one it is not shown.
@@ -119,67 +128,73 @@ impl SubscriptionMetrics {
         self.certificate_expiry.set(at);
     }
 
-    /// Adds everything, or without its histograms where the shared ones stand for them.
-    pub(super) fn render(&self, exposition: &mut Exposition, without_histograms: bool) {
+    /// Adds everything that is to be shown.
+    pub(super) fn render(&self, exposition: &mut Exposition) {
         self.render_counts(exposition);
         self.render_levels(exposition);
-        if !without_histograms {
-            self.attempt_duration.render_own(exposition, &self.label);
-            self.delivery_delay.render_own(exposition, &self.label);
-        }
+        self.attempt_duration.render_own(exposition, &self.label);
+        self.delivery_delay.render_own(exposition, &self.label);
     }
 
     fn render_counts(&self, exposition: &mut Exposition) {
+        const NAMES: Names = Names {
+            failures: families::ATTEMPT_FAILURES,
+            dead_letters: families::DEAD_LETTERS,
+        };
         let own = &self.label;
-        let outcomes = [
-            ("delivered", &self.delivered),
-            ("dead", &self.dead),
-            ("cancelled", &self.cancelled),
-            ("skipped", &self.skipped),
-        ];
-        for (outcome, count) in outcomes {
+        for (outcome, count, shown) in [
+            ("delivered", &self.delivered, Shown::Always),
+            ("dead", &self.dead, Shown::Always),
+            ("cancelled", &self.cancelled, Shown::OnceHappened),
+            ("skipped", &self.skipped, Shown::OnceHappened),
+        ] {
             let labels = format_args!("{{{own},outcome=\"{outcome}\"}}");
-            exposition.sample(families::DELIVERIES, labels, count.get());
+            exposition.count(families::DELIVERIES, labels, count, shown);
         }
         for status in AttemptStatus::ALL {
             let labels = format_args!("{{{own},status=\"{}\"}}", status.as_str());
-            exposition.sample(families::ATTEMPTS, labels, self.attempts(*status).get());
+            let count = self.attempts(*status);
+            exposition.count(families::ATTEMPTS, labels, count, Shown::Always);
         }
-        for reason in FailureReason::ALL {
-            let labels = format_args!("{{{own},reason=\"{}\"}}", reason.as_str());
-            let count = self.failures(*reason).get();
-            exposition.sample(families::ATTEMPT_FAILURES, labels, count);
-        }
-        for reason in DeadReason::ALL {
-            let labels = format_args!("{{{own},reason=\"{}\"}}", reason.as_str());
-            let count = self.dead_letters(*reason).get();
-            exposition.sample(families::DEAD_LETTERS, labels, count);
-        }
+        let labels = format_args!("{own},");
+        self.reasons
+            .render(exposition, NAMES, labels, Shown::OnceHappened);
         let labels = format_args!("{{{own}}}");
-        exposition.sample(families::FILTER_ERRORS, labels, self.filter_errors.get());
-        exposition.sample(families::OWN_LACKS, labels, self.own_lacks.get());
+        for (name, count) in [
+            (families::FILTER_ERRORS, &self.filter_errors),
+            (families::OWN_LACKS, &self.own_lacks),
+        ] {
+            exposition.count(name, labels, count, Shown::OnceHappened);
+        }
     }
 
     fn render_levels(&self, exposition: &mut Exposition) {
+        use Shown::{Always, OnceHappened};
         let own = &self.label;
-        let current = self.condition.load(Ordering::Relaxed);
-        for condition in Condition::ALL {
+        for (condition, is_current) in self.condition.shown() {
             let labels = format_args!("{{{own},state=\"{}\"}}", condition.as_str());
-            let is_current = u8::from(condition.code() == current);
-            exposition.sample(families::STATE, labels, is_current);
+            exposition.sample(families::STATE, labels, u8::from(is_current));
         }
         let labels = format_args!("{{{own}}}");
-        for (name, level) in [
-            (families::PENDING, &self.pending),
-            (families::OLDEST_PENDING_AGE, &self.oldest_pending_age),
-            (families::HELD, &self.held),
-            (families::BLOCKED, &self.blocked),
-            (families::DEAD, &self.dead_deliveries),
-            (families::IN_FLIGHT, &self.in_flight),
-            (families::CONSECUTIVE_FAILURES, &self.consecutive_failures),
-            (families::ENABLED, &self.enabled),
+        for (name, level, shown) in [
+            (families::PENDING, &self.pending, Always),
+            (
+                families::OLDEST_PENDING_AGE,
+                &self.oldest_pending_age,
+                Always,
+            ),
+            (families::HELD, &self.held, OnceHappened),
+            (families::BLOCKED, &self.blocked, OnceHappened),
+            (families::DEAD, &self.dead_deliveries, Always),
+            (families::IN_FLIGHT, &self.in_flight, Always),
+            (
+                families::CONSECUTIVE_FAILURES,
+                &self.consecutive_failures,
+                Always,
+            ),
+            (families::ENABLED, &self.enabled, Always),
         ] {
-            exposition.sample(name, labels, level.get());
+            exposition.level(name, labels, level, shown);
         }
         for (name, expiry) in [
             (families::SECRET_EXPIRY, &self.secret_expiry),
@@ -200,18 +215,26 @@ impl fmt::Debug for SubscriptionMetrics {
     }
 }
 
-/// Counts of one family by the code of their label: an array lookup.
-struct ByCode(Box<[Count]>);
+/// The state it is in, and a bit for each in which it was.
+#[derive(Debug, Default)]
+struct States {
+    current: AtomicU8,
+    seen: AtomicU8,
+}
 
-impl ByCode {
-    fn new(codes: impl Iterator<Item = u8>) -> Self {
-        let length = codes.max().map_or(0, |code| usize::from(code) + 1);
-        Self((0..length).map(|_| Count::default()).collect())
+impl States {
+    fn set(&self, condition: Condition) {
+        self.current.store(condition.code(), Ordering::Relaxed);
+        self.seen.fetch_or(1 << condition.code(), Ordering::Relaxed);
     }
 
-    fn get(&self, code: u8) -> &Count {
-        static NONE: Count = Count::new();
-        self.0.get(usize::from(code)).unwrap_or(&NONE)
+    /// Active, and every other state once it was in it, with whether it is in it now.
+    fn shown(&self) -> impl Iterator<Item = (Condition, bool)> {
+        let current = self.current.load(Ordering::Relaxed);
+        let seen = self.seen.load(Ordering::Relaxed) | 1 << Condition::Active.code();
+        let all = Condition::ALL.iter().copied();
+        let shown = all.filter(move |condition| seen >> condition.code() & 1 == 1);
+        shown.map(move |condition| (condition, condition.code() == current))
     }
 }
 
@@ -235,94 +258,5 @@ impl Expiry {
 impl Default for Expiry {
     fn default() -> Self {
         Self(AtomicI64::new(Self::UNKNOWN))
-    }
-}
-
-/// The histograms of all subscriptions together, used while there are too many for each to have its own.
-pub(super) struct SharedHistograms {
-    pub(super) in_use: AtomicBool,
-    attempt_duration: Buckets,
-    delivery_delay: Buckets,
-}
-
-impl SharedHistograms {
-    pub(super) fn new() -> Self {
-        Self {
-            in_use: AtomicBool::new(false),
-            attempt_duration: Which::AttemptDuration.buckets(),
-            delivery_delay: Which::DeliveryDelay.buckets(),
-        }
-    }
-
-    pub(super) fn render(&self, exposition: &mut Exposition) {
-        for which in [Which::AttemptDuration, Which::DeliveryDelay] {
-            exposition.histogram(which.family(), "", self.get(which));
-        }
-    }
-
-    fn get(&self, which: Which) -> &Buckets {
-        match which {
-            Which::AttemptDuration => &self.attempt_duration,
-            Which::DeliveryDelay => &self.delivery_delay,
-        }
-    }
-}
-
-/// The histograms that a subscription has.
-#[derive(Debug, Clone, Copy)]
-enum Which {
-    AttemptDuration,
-    DeliveryDelay,
-}
-
-impl Which {
-    const fn family(self) -> &'static str {
-        match self {
-            Self::AttemptDuration => families::ATTEMPT_DURATION,
-            Self::DeliveryDelay => families::DELIVERY_DELAY,
-        }
-    }
-
-    fn buckets(self) -> Buckets {
-        Buckets::new(match self {
-            Self::AttemptDuration => families::ATTEMPT_BUCKETS,
-            Self::DeliveryDelay => families::DELAY_BUCKETS,
-        })
-    }
-}
-
-/// A histogram of one subscription. Records where the number of subscriptions says at that moment, so that a kept handle
-/// stays right over reloads; its own buckets are made when they are first needed.
-pub struct OwnOrShared {
-    which: Which,
-    own: OnceLock<Buckets>,
-    shared: Arc<SharedHistograms>,
-}
-
-impl OwnOrShared {
-    fn new(which: Which, shared: &Arc<SharedHistograms>) -> Self {
-        Self {
-            which,
-            own: OnceLock::new(),
-            shared: Arc::clone(shared),
-        }
-    }
-
-    /// Counts a value.
-    pub fn record(&self, value: impl IntoF64) {
-        let value = value.into_f64();
-        if self.shared.in_use.load(Ordering::Relaxed) {
-            self.shared.get(self.which).record(value);
-        } else {
-            self.own().record(value);
-        }
-    }
-
-    fn own(&self) -> &Buckets {
-        self.own.get_or_init(|| self.which.buckets())
-    }
-
-    fn render_own(&self, exposition: &mut Exposition, labels: &str) {
-        exposition.histogram(self.which.family(), labels, self.own());
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::domain::{AttemptStatus, DeadReason, FailureReason};
+use crate::metrics::histograms::OWN_HISTOGRAMS_MAX;
+
+/// Series of a configured subscription for which nothing has happened, as README.md says.
+const IDLE_SERIES: usize = 11;
 
 fn name(text: &str) -> SubscriptionName {
     text.parse().unwrap()
@@ -24,40 +28,152 @@ fn value(text: &str, series: &str) -> Option<f64> {
 fn configured(names: &[&str]) -> Metrics {
     let metrics = Metrics::new();
     let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-    metrics.set_configured(&names);
+    metrics.set_configured(&names, Histograms::Auto);
     metrics
 }
 
+/// The lines of one subscription.
+fn own<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    let label = format!("subscription=\"{name}\"");
+    text.lines().filter(|line| line.contains(&label)).collect()
+}
+
 #[test]
-fn every_label_of_a_configured_subscription_is_there_at_zero() {
-    let text = configured(&["billing"]).render();
-    let zero = |family: &str, label: &str, label_value: &str| {
-        let series =
-            format!("sidehook_{family}{{subscription=\"billing\",{label}=\"{label_value}\"}}");
-        assert_eq!(value(&text, &series), Some(0.0), "{series}");
-    };
-    for outcome in ["delivered", "dead", "cancelled", "skipped"] {
-        zero("deliveries_total", "outcome", outcome);
+fn what_alerts_wait_for_is_there_at_zero_and_the_rest_once_it_happened() {
+    let metrics = configured(&["billing"]);
+    let text = metrics.render();
+    let zero = |series: String| assert_eq!(value(&text, &series), Some(0.0), "{series}");
+    for outcome in ["delivered", "dead"] {
+        zero(format!(
+            "sidehook_deliveries_total{{subscription=\"billing\",outcome=\"{outcome}\"}}"
+        ));
     }
     for status in AttemptStatus::ALL {
-        zero("attempts_total", "status", status.as_str());
+        let status = status.as_str();
+        zero(format!(
+            "sidehook_attempts_total{{subscription=\"billing\",status=\"{status}\"}}"
+        ));
     }
+    for gauge in [
+        "pending_deliveries",
+        "oldest_pending_age_seconds",
+        "dead_deliveries",
+        "in_flight_attempts",
+        "consecutive_failures",
+        "subscription_enabled",
+    ] {
+        zero(format!("sidehook_{gauge}{{subscription=\"billing\"}}"));
+    }
+    assert_eq!(own(&text, "billing").len(), IDLE_SERIES);
     for reason in FailureReason::ALL {
-        zero("attempt_failures_total", "reason", reason.as_str());
+        let reason = reason.as_str();
+        zero(format!(
+            "sidehook_all_attempt_failures_total{{reason=\"{reason}\"}}"
+        ));
     }
     for reason in DeadReason::ALL {
-        zero("dead_letters_total", "reason", reason.as_str());
+        let reason = reason.as_str();
+        zero(format!(
+            "sidehook_all_dead_letters_total{{reason=\"{reason}\"}}"
+        ));
     }
     for outcome in ["accepted", "duplicate", "rejected", "overloaded"] {
-        let series = format!("sidehook_events_received_total{{outcome=\"{outcome}\"}}");
-        assert_eq!(value(&text, &series), Some(0.0));
+        zero(format!(
+            "sidehook_events_received_total{{outcome=\"{outcome}\"}}"
+        ));
     }
     for outcome in ["success", "failure"] {
-        let series = format!("sidehook_config_reloads_total{{outcome=\"{outcome}\"}}");
-        assert_eq!(value(&text, &series), Some(0.0));
+        zero(format!(
+            "sidehook_config_reloads_total{{outcome=\"{outcome}\"}}"
+        ));
     }
-    let count = "sidehook_attempt_duration_seconds_count{subscription=\"billing\"}";
-    assert_eq!(value(&text, count), Some(0.0));
+}
+
+/// What README.md says of the number of series, so that capacity can be planned with it.
+#[test]
+fn the_documented_numbers_of_series_are_those_that_are_shown() {
+    let metrics = configured(&["billing"]);
+    let billing = metrics.subscription(&name("billing"));
+    let readme = include_str!("../../README.md");
+    let idle = format!("An idle subscription has {IDLE_SERIES} series");
+    assert!(readme.contains(&idle), "{idle}");
+    assert_eq!(own(&metrics.render(), "billing").len(), IDLE_SERIES);
+    billing.attempt_duration.record(0.1);
+    billing.delivery_delay.record(0.1);
+    let histograms = own(&metrics.render(), "billing").len() - IDLE_SERIES;
+    let said = format!("{histograms} more");
+    assert!(readme.contains(&said), "{said}");
+    for reason in FailureReason::ALL {
+        billing.failed(*reason);
+    }
+    for reason in DeadReason::ALL {
+        billing.given_up(*reason);
+    }
+    for count in [
+        &billing.cancelled,
+        &billing.skipped,
+        &billing.filter_errors,
+        &billing.own_lacks,
+    ] {
+        count.increment(1);
+    }
+    billing.held.set(1.0);
+    billing.blocked.set(1.0);
+    billing.set_secret_expiry(Some(Timestamp::from_millis(1_000)));
+    billing.set_certificate_expiry(Some(Timestamp::from_millis(1_000)));
+    let text = metrics.render();
+    let all = own(&text, "billing");
+    let said = format!("at most {}", all.len() - histograms);
+    assert!(readme.contains(&said), "{said}");
+    let series: BTreeSet<_> = all
+        .iter()
+        .map(|line| line.rsplit_once(' ').unwrap().0)
+        .collect();
+    assert_eq!(series.len(), all.len(), "each once");
+}
+
+#[test]
+fn what_is_shown_once_it_happened_stays_when_it_is_over() {
+    let metrics = configured(&["billing"]);
+    let billing = metrics.subscription(&name("billing"));
+    let held = "sidehook_held_deliveries{subscription=\"billing\"}";
+    billing.held.set(0.0);
+    assert_eq!(value(&metrics.render(), held), None);
+    billing.held.set(3.0);
+    assert_eq!(value(&metrics.render(), held), Some(3.0));
+    billing.held.set(0.0);
+    let text = metrics.render();
+    assert!(text.contains(&format!("{held} 0\n")), "without a sign");
+    billing.pending.set(1.0);
+    billing.pending.set(0.0);
+    assert!(!metrics.render().contains("-0"));
+}
+
+#[test]
+fn totals_by_reason_keep_what_removed_subscriptions_had() {
+    let metrics = configured(&["billing", "crm"]);
+    for who in ["billing", "crm"] {
+        let metrics = metrics.subscription(&name(who));
+        metrics.failed(FailureReason::Dns);
+        metrics.given_up(DeadReason::Overflow);
+    }
+    metrics.set_configured(&[name("billing")], Histograms::Auto);
+    let text = metrics.render();
+    for (series, expected) in [
+        ("all_attempt_failures_total{reason=\"dns\"}", 2.0),
+        ("all_dead_letters_total{reason=\"overflow\"}", 2.0),
+        (
+            "dead_letters_total{subscription=\"billing\",reason=\"overflow\"}",
+            1.0,
+        ),
+        (
+            "deliveries_total{subscription=\"billing\",outcome=\"dead\"}",
+            1.0,
+        ),
+    ] {
+        let series = format!("sidehook_{series}");
+        assert_eq!(value(&text, &series), Some(expected), "{series}");
+    }
 }
 
 #[test]
@@ -66,6 +182,14 @@ fn every_family_has_help_and_type_once_before_its_samples() {
     let billing = metrics.subscription(&name("billing"));
     billing.set_secret_expiry(Some(Timestamp::from_millis(1_000)));
     billing.set_certificate_expiry(Some(Timestamp::from_millis(1_000)));
+    billing.failed(FailureReason::Dns);
+    billing.given_up(DeadReason::Exhausted);
+    billing.filter_errors.increment(1);
+    billing.own_lacks.increment(1);
+    billing.held.set(1.0);
+    billing.blocked.set(1.0);
+    billing.attempt_duration.record(0.1);
+    billing.delivery_delay.record(0.1);
     let text = metrics.render();
     for family in families::ALL {
         let head = format!(
@@ -87,10 +211,10 @@ fn each_handle_counts_in_its_own_series() {
     let metrics = configured(&["billing", "crm"]);
     let billing = metrics.subscription(&name("billing"));
     for (count, reason) in (1..).zip(FailureReason::ALL) {
-        billing.failures(*reason).increment(count);
+        (0..count).for_each(|_| billing.failed(*reason));
     }
     for (count, reason) in (1..).zip(DeadReason::ALL) {
-        billing.dead_letters(*reason).increment(count);
+        (0..count).for_each(|_| billing.given_up(*reason));
     }
     billing.attempts(AttemptStatus::Timeout).increment(5);
     billing.pending.set(7.0);
@@ -151,7 +275,7 @@ fn histograms_fill_the_buckets_at_and_above_a_value() {
 fn a_subscription_that_left_the_configuration_is_not_rendered_and_not_kept() {
     let metrics = configured(&["billing", "crm"]);
     metrics.subscription(&name("crm")).delivered.increment(1);
-    metrics.set_configured(&[name("billing")]);
+    metrics.set_configured(&[name("billing")], Histograms::Auto);
     let text = metrics.render();
     assert!(!text.contains("crm"));
     assert!(text.contains("billing"));
@@ -163,11 +287,11 @@ fn a_subscription_that_left_the_configuration_is_not_rendered_and_not_kept() {
 fn a_removed_subscription_that_is_still_held_counts_on_and_returns() {
     let metrics = configured(&["crm"]);
     let held = metrics.subscription(&name("crm"));
-    metrics.set_configured(&[]);
+    metrics.set_configured(&[], Histograms::Auto);
     held.delivered.increment(1);
     let series = "sidehook_deliveries_total{subscription=\"crm\",outcome=\"delivered\"}";
     assert_eq!(value(&metrics.render(), series), None);
-    metrics.set_configured(&[name("crm")]);
+    metrics.set_configured(&[name("crm")], Histograms::Auto);
     held.delivered.increment(1);
     assert_eq!(value(&metrics.render(), series), Some(2.0));
 }
@@ -179,7 +303,7 @@ fn counters_survive_a_reload_that_keeps_their_subscription() {
         .subscription(&name("billing"))
         .delivered
         .increment(3);
-    metrics.set_configured(&[name("billing"), name("crm")]);
+    metrics.set_configured(&[name("billing"), name("crm")], Histograms::Auto);
     let series = "sidehook_deliveries_total{subscription=\"billing\",outcome=\"delivered\"}";
     assert_eq!(value(&metrics.render(), series), Some(3.0));
 }
@@ -196,14 +320,14 @@ fn above_a_thousand_subscriptions_histograms_lose_the_label_also_for_kept_handle
     let metrics = Metrics::new();
     let labelled = "sidehook_delivery_delay_seconds_count{subscription=\"s0\"}";
     let shared = "sidehook_delivery_delay_seconds_count";
-    metrics.set_configured(&numbered(LABELLED_HISTOGRAMS_MAX));
+    metrics.set_configured(&numbered(OWN_HISTOGRAMS_MAX), Histograms::Auto);
     let handle = metrics.subscription(&name("s0"));
     handle.delivery_delay.record(1.0);
     let text = metrics.render();
     assert_eq!(value(&text, labelled), Some(1.0));
     assert_eq!(value(&text, shared), None);
 
-    metrics.set_configured(&numbered(LABELLED_HISTOGRAMS_MAX + 1));
+    metrics.set_configured(&numbered(OWN_HISTOGRAMS_MAX + 1), Histograms::Auto);
     handle.delivery_delay.record(1.0);
     handle.delivery_delay.record(1.0);
     let text = metrics.render();
@@ -211,6 +335,36 @@ fn above_a_thousand_subscriptions_histograms_lose_the_label_also_for_kept_handle
     assert_eq!(value(&text, shared), Some(2.0));
     let counter = "sidehook_deliveries_total{subscription=\"s0\",outcome=\"delivered\"}";
     assert_eq!(value(&text, counter), Some(0.0));
+}
+
+#[test]
+fn histograms_are_where_the_configuration_says_also_for_kept_handles() {
+    let metrics = configured(&["billing"]);
+    let billing = metrics.subscription(&name("billing"));
+    let labelled = "sidehook_attempt_duration_seconds_count{subscription=\"billing\"}";
+    let shared = "sidehook_attempt_duration_seconds_count";
+    for (histograms, own, together) in [
+        (Histograms::Shared, None, Some(1.0)),
+        (Histograms::None, None, None),
+        (Histograms::PerSubscription, Some(1.0), None),
+        (Histograms::None, None, None),
+        (Histograms::Auto, Some(2.0), None),
+        (Histograms::Shared, None, Some(2.0)),
+    ] {
+        metrics.set_configured(&[name("billing")], histograms);
+        billing.attempt_duration.record(1.0);
+        let text = metrics.render();
+        assert_eq!(value(&text, labelled), own, "{histograms:?}");
+        assert_eq!(value(&text, shared), together, "{histograms:?}");
+        let has = text.contains("duration_seconds_bucket{subscription")
+            || text.contains("# TYPE sidehook_attempt_duration");
+        assert_eq!(has, histograms != Histograms::None, "{histograms:?}");
+    }
+    let many = numbered(OWN_HISTOGRAMS_MAX + 1);
+    metrics.set_configured(&many, Histograms::PerSubscription);
+    metrics.subscription(&name("s0")).delivery_delay.record(1.0);
+    let labelled = "sidehook_delivery_delay_seconds_count{subscription=\"s0\"}";
+    assert_eq!(value(&metrics.render(), labelled), Some(1.0));
 }
 
 #[test]

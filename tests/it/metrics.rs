@@ -115,3 +115,30 @@ async fn an_event_shows_in_every_metric_it_concerns() {
         assert_eq!(relay.metric(series).await, Some(value), "{series}");
     }
 }
+
+#[tokio::test]
+async fn histograms_follow_a_reload() {
+    const OWN: &str = r#"sidehook_attempt_duration_seconds_count{subscription="a"}"#;
+    const SHARED: &str = "sidehook_attempt_duration_seconds_count";
+    let receiver = Receiver::start(|_| Reply::status(200)).await;
+    let relay = Relay::start(&subscription("a", &receiver.url("/"), "")).await;
+    let whole = relay.text();
+    assert_eq!(relay.metric(OWN).await, None, "nothing was attempted");
+    for (events, (word, own, shared)) in (1..).zip([
+        ("auto", Some(1.0), None),
+        ("shared", None, Some(1.0)),
+        ("none", None, None),
+        ("per_subscription", Some(2.0), None),
+    ]) {
+        relay.rewrite_whole(&format!("metrics: {{histograms: {word}}}\n{whole}"));
+        relay.handle.reload().await.unwrap().unwrap();
+        assert_eq!(relay.post("a", "{}").await.status, 202);
+        let delivered = r#"sidehook_deliveries_total{subscription="a",outcome="delivered"}"#;
+        until("it is delivered", async || {
+            relay.metric(delivered).await == Some(f64::from(events))
+        })
+        .await;
+        assert_eq!(relay.metric(OWN).await, own, "{word}");
+        assert_eq!(relay.metric(SHARED).await, shared, "{word}");
+    }
+}

@@ -43,7 +43,8 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
         .values()
         .filter(|it| is_after(&it.name));
     let shown: Vec<_> = rest.by_ref().take(page.limit).collect();
-    let tallies = call.admin.store.tallies().await?;
+    let names: Vec<_> = shown.iter().map(|it| &it.name).collect();
+    let tallies = call.admin.store.tallies(&names).await?;
     let none = Tally::default();
     let tally = |it: &Subscription| tallies.get(&it.name).unwrap_or(&none);
     let last = shown.last().filter(|_| rest.next().is_some());

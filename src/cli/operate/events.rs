@@ -34,7 +34,12 @@ pub(crate) struct Args {
     #[arg(conflicts_with_all = ["event_type", "given_id", "since", "until", "limit"])]
     id: Option<String>,
     /// Print its body and nothing else; needs a token with the scope manage
-    #[arg(long, requires = "id", conflicts_with = "json")]
+    // Said here, too: what an option requires does not count when it conflicts with what is there.
+    #[arg(
+        long,
+        requires = "id",
+        conflicts_with_all = ["json", "event_type", "given_id", "since", "until", "limit"],
+    )]
     body: bool,
     /// Only those of this type
     #[arg(long = "type", value_name = "TYPE")]

@@ -64,7 +64,12 @@ pub(crate) struct Args {
     #[arg(long, requires = "subscription", conflicts_with = "no_wait")]
     wait: bool,
     /// Show the bulk replays of late
-    #[arg(long, conflicts_with = "subscription")]
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "subscription", "state", "since", "until", "event_type", "rate", "dry_run", "yes", "no_wait", "wait",
+        ],
+    )]
     list: bool,
     #[command(flatten)]
     common: Common,

@@ -21,6 +21,7 @@ use crate::domain::{
 };
 use crate::egress::{AddressPolicy, Roots, TlsVersion};
 use crate::matching::{Condition, Expression, Filter, WhenError};
+use crate::metrics::Histograms;
 use crate::signing::Scheme;
 
 pub(super) use operation::name_and_address;
@@ -45,6 +46,8 @@ pub struct Config {
     pub notifications: Notifications,
     /// `log`
     pub log: Log,
+    /// `metrics`
+    pub metrics: MetricsConfig,
     /// `event_types`: those that may be posted; none: all. At most 10,000.
     pub event_types: Option<Arc<HashSet<Label>>>,
     /// `subscriptions`, those of included files and inactive ones among them.
@@ -179,6 +182,13 @@ pub struct Log {
     pub format: LogFormat,
     /// What is worth a line.
     pub level: LogLevel,
+}
+
+/// `metrics`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetricsConfig {
+    /// Whose histograms there are.
+    pub histograms: Histograms,
 }
 
 /// `log.format`

@@ -55,6 +55,7 @@ pub(super) fn sections() -> Map<String, Value> {
             "log",
             section("What is logged. Changes need a restart.", log()),
         ),
+        ("metrics", section("What /metrics has.", metrics())),
     ])
 }
 
@@ -408,4 +409,15 @@ fn log() -> Map<String, Value> {
             ),
         ),
     ])
+}
+
+fn metrics() -> Map<String, Value> {
+    keys([(
+        "histograms",
+        key(
+            "attempt_duration_seconds and delivery_delay_seconds: per_subscription has the label subscription, shared has not, none: they are left out; auto: per_subscription up to 1,000 subscriptions, shared above.",
+            choice(&["auto", "per_subscription", "shared", "none"]),
+            json!("auto"),
+        ),
+    )])
 }

@@ -57,6 +57,7 @@ fn it_has_the_keys_of_the_readers_and_no_others() {
         ("notifications.smtp", &notifications::SMTP),
         ("notifications.webhook", &notifications::WEBHOOK),
         ("log", &load::LOG),
+        ("metrics", &load::METRICS),
         ("defaults", &settings::SHARED),
         ("subscriptions", &all),
         ("subscriptions.secret", &secrets::SOURCES),
@@ -118,6 +119,7 @@ fn defaults_are_the_built_in_ones() {
         "admin",
         "notifications",
         "log",
+        "metrics",
     ] {
         for (key, schema) in properties(&at(section)) {
             let Some(default) = schema.get("default") else {
@@ -204,7 +206,8 @@ fn definitions_fit() {
 fn what_is_wrong_does_not_fit() {
     for wrong in [
         json!({}),
-        json!({"subscriptions": {}, "metrics": {}}),
+        json!({"subscriptions": {}, "monitoring": {}}),
+        json!({"subscriptions": {}, "metrics": {"histograms": false}}),
         json!({"subscriptions": [], "log": {}}),
         json!({"subscriptions": {"a": {"concurrency": 0}}}),
         json!({"subscriptions": {"a": {"timeout": 5}}}),

@@ -22,7 +22,7 @@ use crate::ingest::Routes;
 use crate::ingest::intake::Intake;
 use crate::ingest::refusal::Refusal;
 use crate::matching::{Facts, Headers};
-use crate::metrics::Metrics;
+use crate::metrics::{Histograms, Metrics};
 use crate::store::Receipt;
 
 const LOOPBACK: Peer = Peer::Tcp { loopback: true };
@@ -54,7 +54,7 @@ fn routes_of(path: &Path, text: &str) -> (Metrics, Arc<Routes>) {
     let config = Arc::new(loaded.config);
     let metrics = Metrics::new();
     let names: Vec<_> = config.subscriptions.keys().cloned().collect();
-    metrics.set_configured(&names);
+    metrics.set_configured(&names, Histograms::Auto);
     let number = |name: &SubscriptionName| {
         let position = names.iter().position(|known| known == name).unwrap();
         SubscriptionNumber(100 + u32::try_from(position).unwrap())

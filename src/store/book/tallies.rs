@@ -220,18 +220,6 @@ pub(in crate::store) fn tally(
         .optional()
 }
 
-/// All tallies.
-pub(in crate::store) fn tallies(
-    connection: &Connection,
-) -> Result<HashMap<SubscriptionNumber, Tally>> {
-    let sql = format!("SELECT subscription, {COLUMNS} FROM tallies");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map([], |row| {
-        Ok((SubscriptionNumber(row.get(0)?), Tally::of_row(row, 1)?))
-    })?;
-    rows.collect()
-}
-
 /// The attempts of a round, by subscription.
 #[derive(Debug, Default)]
 pub(super) struct Tallied(HashMap<SubscriptionNumber, Attempts>);

@@ -10,7 +10,7 @@ use crate::domain::{
     AttemptStatus, EventId, FailureReason, SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::store::Store;
-use crate::store::book::{find, query, rows, tallies};
+use crate::store::book::{find, query, tallies};
 
 /// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -80,21 +80,30 @@ impl Store {
         self.0.query(ask).await
     }
 
-    /// How all subscriptions do that the store has the name of, by name. One query however many there are.
+    /// How these subscriptions do, by name: those of a page, whose number bounds what it costs. One that the store does
+    /// not know is left out.
     ///
     /// # Errors
     /// [`QueryError`].
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn tallies(&self) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
+    pub async fn tallies(
+        &self,
+        of: &[&SubscriptionName],
+    ) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
+        let numbers: Vec<_> = {
+            let names = self.0.names.read();
+            let names = names.unwrap_or_else(std::sync::PoisonError::into_inner);
+            let numbered = |name: &&SubscriptionName| Some((names.number(name)?, (*name).clone()));
+            of.iter().filter_map(numbered).collect()
+        };
         let wall = self.0.hub.clock.wall();
         let ask = move |reading: &super::Reading<'_>| {
-            let mut found = tallies::tallies(reading.book)?;
             let mut all = BTreeMap::new();
-            for (number, name) in rows::names(reading.book)? {
-                let tally = found.remove(&number).unwrap_or_default();
-                all.insert(name, shown(reading, number, tally, wall)?);
+            for (number, name) in &numbers {
+                let tally = tallies::tally(reading.book, *number)?.unwrap_or_default();
+                all.insert(name.clone(), shown(reading, *number, tally, wall)?);
             }
             Ok(all)
         };

@@ -166,16 +166,49 @@ fn usage_errors_are_2_and_help_and_version_are_0() {
         assert!(done.stdout.is_empty(), "{wrong:?}");
         assert!(!done.stderr.is_empty(), "{wrong:?}");
     }
+    let version = output(folder.path(), &["-V"]);
+    assert_eq!(version.status.code(), Some(0));
+    let name = concat!("sidehook ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&version.stdout), format!("{name}\n"));
     let version = output(folder.path(), &["--version"]);
     assert_eq!(version.status.code(), Some(0));
-    assert_eq!(
-        text(&version.stdout),
-        concat!("sidehook ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    let commit = env!("SIDEHOOK_REVISION_SHORT");
+    assert_eq!(text(&version.stdout), format!("{name} ({commit})\n"));
     for command in ["run", "check", "demo", "send", "listen", "verify", "secret"] {
         let help = output(folder.path(), &[command, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{command}");
         assert!(text(&help.stdout).contains("Usage: sidehook"), "{command}");
+    }
+}
+
+/// What an option requires does not count for clap when it conflicts with what is there.
+#[test]
+fn options_that_would_be_passed_over_are_usage_errors() {
+    let folder = folder(OFF);
+    for (usage, wrong) in [
+        ("events --body <ID>", &["events", "--body"][..]),
+        ("events --body <ID>", &["events", "--body", "--limit", "3"]),
+        ("events --body <ID>", &["events", "--body", "--type", "a"]),
+        (
+            "events --body <ID>",
+            &["events", "--body", "--given-id", "a"],
+        ),
+        ("events --body <ID>", &["events", "--body", "--since", "1h"]),
+        (
+            "events --body <ID>",
+            &["events", "e", "--body", "--until", "1h"],
+        ),
+        ("replay", &["replay", "--list", "--rate", "100/s"]),
+        ("replay", &["replay", "--list", "--state", "dead"]),
+        ("replay", &["replay", "--list", "--type", "a"]),
+        ("replay", &["replay", "--list", "--dry-run"]),
+        ("replay", &["replay", "--list", "--wait"]),
+    ] {
+        let done = output(folder.path(), wrong);
+        assert_eq!(done.status.code(), Some(2), "{wrong:?}");
+        let said = text(&done.stderr);
+        let usage = format!("Usage: sidehook {usage}");
+        assert!(said.contains(&usage), "{wrong:?}: {said}");
     }
 }
 

@@ -98,7 +98,7 @@ fn the_content_of_a_ca_file_counts() {
 #[test]
 fn keys_of_other_sections_say_whether_they_need_a_restart() {
     let old = "subscriptions: {}\n";
-    let new = "listen: {events: 127.0.0.1:1}\nstore: {retention: {dead: 1d}}\nlog: {level: debug}\nnetwork: {ports: [1]}\ningest: {max_body: 2MiB, dedup_max: 5, tokens: [aaaaaaaaaaaa]}\nsubscriptions: {}\nnotifications: {smtp: {host: localhost, from: a@example.com}}\n";
+    let new = "listen: {events: 127.0.0.1:1}\nstore: {retention: {dead: 1d}}\nlog: {level: debug}\nmetrics: {histograms: none}\nnetwork: {ports: [1]}\ningest: {max_body: 2MiB, dedup_max: 5, tokens: [aaaaaaaaaaaa]}\nsubscriptions: {}\nnotifications: {smtp: {host: localhost, from: a@example.com}}\n";
     let found = between(old, new);
     let keys: Vec<_> = found["settings"]
         .as_array()
@@ -120,6 +120,7 @@ fn keys_of_other_sections_say_whether_they_need_a_restart() {
         ("network.ports", false),
         ("notifications.smtp", false),
         ("log.level", true),
+        ("metrics.histograms", false),
     ];
     assert_eq!(keys, expected);
     assert_eq!(found["settings"][4]["from"], "30d");

@@ -12,7 +12,7 @@ use sidehook::domain::{
 };
 use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::feed::Feed;
-use sidehook::metrics::Metrics;
+use sidehook::metrics::{Histograms, Metrics};
 use sidehook::notices::Notices;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
@@ -183,7 +183,10 @@ impl Relay {
         let line = format!("{series} {value}");
         until(&line, || {
             self.lanes.publish();
-            self.metrics.render().lines().any(|shown| shown == line)
+            let text = self.metrics.render();
+            // What never happened may be without a series.
+            let has_none = value == 0 && !text.contains(&format!("{series} "));
+            has_none || text.lines().any(|shown| shown == line)
         })
         .await;
     }
@@ -259,7 +262,7 @@ pub(crate) fn inactive(subscription: Subscription) -> Subscription {
 
 fn show(metrics: &Metrics, config: &Config) {
     let names: Vec<_> = config.subscriptions.keys().cloned().collect();
-    metrics.set_configured(&names);
+    metrics.set_configured(&names, Histograms::Auto);
 }
 
 fn configuration(subscriptions: &[Subscription]) -> Config {

@@ -103,6 +103,11 @@ impl Relay {
         write_config(self.folder.path(), subscriptions);
     }
 
+    /// The whole file.
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("config.yaml")).unwrap()
+    }
+
     /// Replaces the whole file.
     pub(crate) fn rewrite_whole(&self, text: &str) {
         std::fs::write(self.folder.path().join("config.yaml"), text).unwrap();
