@@ -21,6 +21,7 @@ mod control;
 mod deliveries;
 mod events;
 mod exporter;
+mod instance;
 mod openapi;
 mod operation;
 mod operations;
@@ -47,6 +48,7 @@ use crate::store::Store;
 pub use configuration::ConfigSource;
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
+pub use instance::Instance;
 pub use service::Surface;
 pub use stream::Streams;
 pub use token::{TokenError, Tokens};
@@ -85,6 +87,8 @@ pub struct Admin {
     pub clock: Arc<dyn Clock>,
     /// Where the configuration is read from again.
     pub source: ConfigSource,
+    /// What this process is.
+    pub instance: Arc<Instance>,
     /// Places for those who listen to what happens.
     pub streams: Streams,
     /// Ends streams.

@@ -1,7 +1,7 @@
 //! The whole relay in one process: builds every room in order, owns every task, applies reloads, orders the shutdown.
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
-//! - `listeners`: binds the addresses of `listen` and serves them
+//! - `listeners`: binds the addresses of `listen` and serves them; `runtime_folder`: one more, where commands look
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
 //! - `announcing`: the task that tells operators
@@ -19,6 +19,7 @@ mod handle;
 mod listeners;
 mod loading;
 mod reload;
+mod runtime_folder;
 mod start;
 mod stop;
 
@@ -45,6 +46,7 @@ pub use crate::config::Reloaded;
 pub use error::AppError;
 pub use handle::Handle;
 pub use listeners::{Address, Addresses};
+pub use runtime_folder::{RuntimeFolder, RuntimeFolderError, RuntimeSockets};
 pub use start::start;
 
 use announcing::Announcing;
@@ -69,6 +71,8 @@ pub struct Options {
     pub sockets: Option<ActivatedSockets>,
     /// Whom to tell how it goes.
     pub notifier: Notifier,
+    /// Where commands look for the relay, if anywhere.
+    pub runtime_folder: Option<RuntimeFolder>,
 }
 
 /// A relay that accepts and delivers. Its tasks run from the start on, but nobody watches over them before

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::ConfigArg;
-use crate::config::{Config, Environment, Problems, load};
+use crate::config::{Config, Environment, Problems, load, load_operator};
 use crate::domain::Timestamp;
 use crate::store::{self, BookState, StoreReport};
 
@@ -58,6 +58,13 @@ pub(crate) fn run(
     match check(path, args.strict, environment, out)? {
         Some(config) if args.store => check_store(&config.store.path, now, out),
         Some(_) => Ok(VALID),
+        None if args.store => {
+            // A variable that only the service has is no reason not to look at the store.
+            if let Ok(operator) = load_operator(path, environment) {
+                check_store(&operator.store, now, out)?;
+            }
+            Ok(INVALID)
+        }
         None => Ok(INVALID),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::admin::configuration::{self, Checked, DiffView, ReloadBody, ReloadedView};
+use crate::admin::instance::{self, Instance};
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success, schema_of};
 use crate::admin::operations::{changing, reading};
@@ -14,6 +15,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
+        Operation {
+            answers: vec![Success::json(200, "The process", schema_of::<Instance>)],
+            ..reading(
+                "/v1/instance",
+                "getInstance",
+                "The running process: its configuration file, its store, and where it listens",
+                |call| Box::pin(instance::show(call)),
+            )
+        },
         Operation {
             answers: vec![Success::json(
                 200,

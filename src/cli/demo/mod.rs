@@ -25,7 +25,7 @@ use crate::cli::demo::folder::Folder;
 use crate::cli::demo::receiver::{Endpoint, Endpoints};
 use crate::cli::demo::story::Story;
 use crate::cli::receiver::serve;
-use crate::cli::runtime::{Signals, block_on};
+use crate::cli::runtime::{HangUp, Signals, block_on};
 use crate::config::{self, Environment};
 use crate::domain::SystemClock;
 use crate::signing::Scheme;
@@ -61,7 +61,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn demo(exit: bool) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    // Nothing to read again: a closed terminal ends it, whoever sent the signal.
+    let hang_up = match HangUp::of_process(&Environment::of_process()) {
+        HangUp::Reloads | HangUp::Stops => HangUp::Stops,
+        HangUp::Ignored => HangUp::Ignored,
+    };
+    let mut signals = Signals::new(hang_up)?;
     let folder = Folder::new()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
@@ -132,6 +137,7 @@ async fn start(
         watch: true,
         sockets: None,
         notifier: Notifier::default(),
+        runtime_folder: None,
     };
     app::start(loaded, options)
         .await

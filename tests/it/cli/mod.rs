@@ -3,6 +3,7 @@
 mod log_reader;
 mod operate;
 mod run;
+mod runtime;
 mod scripted;
 mod send;
 mod tour;
