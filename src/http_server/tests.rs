@@ -428,3 +428,46 @@ async fn what_cannot_be_bound_is_said() {
         "cannot listen on unix:/nonexistent/events.sock"
     );
 }
+
+#[test]
+fn of_many_that_find_a_stale_socket_one_gets_it_and_keeps_it() {
+    const MANY: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    for _ in 0..200 {
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(MANY);
+        let bind = || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            start.wait();
+            let bound = runtime.block_on(Listener::unix(&path)).ok();
+            bound.map(|listener| (listener, runtime))
+        };
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let threads: [_; MANY] = std::array::from_fn(|_| scope.spawn(bind));
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.flatten().collect()
+        });
+        assert_eq!(bound.len(), 1);
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        for (listener, runtime) in bound {
+            let _inside = runtime.enter();
+            drop(listener);
+        }
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_file_that_another_has_put_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    let first = Listener::unix(&path).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = Listener::unix(&path).await.unwrap();
+    drop(first);
+    UnixStream::connect(&path).await.unwrap();
+    drop(second);
+    assert!(!path.exists());
+}

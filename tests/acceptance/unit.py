@@ -156,13 +156,15 @@ class Service:
         mount -t tmpfs -o mode=755 tmpfs /var/lib/private && mkdir /var/lib/private/sidehook
         mount --bind "$state" /var/lib/private/sidehook
         for path in / /etc /usr/bin; do mount --bind $path $path; mount -o remount,bind,ro $path; done
+        export LISTEN_PID=$$
         umask {self.one("UMask")}
         ulimit -n {self.one("LimitNOFILE")} 2>/dev/null || true
         exec setpriv --reuid {self.user} --regid {self.user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all -- {command}"""
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
 
-    def begin(self, strict=False):
-        """Starts it and waits until it says READY. `strict`: its check may not even warn."""
+    def begin(self, strict=False, sockets=()):
+        """Starts it and waits until it says READY. `strict`: its check may not even warn. `sockets`: what a .socket unit with
+        FileDescriptorName=events listens on."""
         for credential in self.unit.get("LoadCredential", []):
             if not os.path.exists(credential.partition(":")[2]):
                 sys.exit(f"{NAME}: FAILED: the unit does not start: {credential} does not exist")
@@ -179,7 +181,8 @@ class Service:
             os.chmod(path, 0o777)
             notify.settimeout(30)
             self.process = subprocess.Popen(self.confined(self.one("ExecStart")), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                            env={**self.environment(), "NOTIFY_SOCKET": path}, start_new_session=True)
+                                            env={**self.environment(), "NOTIFY_SOCKET": path, **handed(sockets)},
+                                            pass_fds=[one.fileno() for one in sockets], start_new_session=True)
             try:
                 while b"READY=1" not in notify.recv(4096):
                     pass
@@ -204,6 +207,15 @@ class Service:
             return file.read()[-size:]
 
 
+def handed(sockets):
+    """What tells a service of the sockets that it inherits, whose numbers follow each other."""
+    if not sockets:
+        return {}
+    numbers = [one.fileno() for one in sockets]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
+    return {"LISTEN_FDS": str(len(numbers)), "LISTEN_FDS_FIRST_FD": str(numbers[0]), "LISTEN_FDNAMES": ":".join(["events"] * len(numbers))}
+
+
 class Broken(Exception):
     """What cannot be gone on from."""
 
@@ -215,9 +227,9 @@ def named(number):
         return None
 
 
-def sidehook(*arguments, user=0, variables=None):
+def sidehook(*arguments, user=0, group=None, variables=None):
     """A command in a plain shell: none of our variables, another folder; its exit code and what it says."""
-    become = ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "--"] if user else []
+    become = ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups", "--"] if user else []
     done = subprocess.run([*become, "/usr/bin/sidehook", *arguments], env={"PATH": "/usr/bin:/bin", "HOME": "/", **(variables or {})},
                           cwd="/", text=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
@@ -398,6 +410,30 @@ def a_stale_socket(checks, service):
     checks.command("status", has="billing")
 
 
+def a_socket_for_one_group(checks, service):
+    """The form that sidehook.socket recommends, beside a port: both are served."""
+    with open(ETC) as file:
+        text = file.read()
+    with open(ETC, "w") as file:
+        file.write(text.replace("events: 127.0.0.1:8780", 'events: "systemd:events"'))
+    service.end()
+    path, group = "/run/sidehook-events.sock", 7777
+    port, unix = socket.create_server(("127.0.0.1", 8799)), socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    os.chown(path, 0, group)
+    os.chmod(path, 0o660)
+    unix.listen(16)
+    sockets = [socket.socket(fileno=os.dup2(one.fileno(), number)) for number, one in ((100, port), (101, unix))]
+    service.begin(sockets=sockets)
+    checks.command("send", "some.thing", has="accepted")
+    for address in (f"unix:{path}", "http://127.0.0.1:8799"):
+        checks.command("send", "some.thing", "--url", address, user=12345, group=group, has="accepted")
+    code, out, err = sidehook("send", "some.thing", "--url", f"unix:{path}", user=12345)
+    checks.that("who is not of the group", code == 1 and "Permission denied" in err, code, out, err)
+    instance = call("GET", "/v1/instance")[1]
+    checks.that("both are told", instance["events"] == ["127.0.0.1:8799", f"unix:{path}"], instance)
+
+
 def main():
     chosen = arguments(__doc__)
     enter()
@@ -417,6 +453,7 @@ def main():
         what_cannot_be_edited(checks, service)
         the_store(checks, service)
         a_stale_socket(checks, service)
+        a_socket_for_one_group(checks, service)
     except (Broken, OSError, subprocess.SubprocessError) as error:
         checks.failures.append(f"cannot go on: {error}")
     finally:
