@@ -145,14 +145,25 @@ impl ActivatedSockets {
         self.names.get(..self.sockets.len()).unwrap_or(&self.names)
     }
 
-    /// The listening socket with this name, the first one if there are several; none if there is none, or it was taken.
+    /// The listening sockets with this name: a unit may have several `ListenStream=`. Empty if there is none, or they were
+    /// taken.
     ///
     /// # Errors
-    /// It is not a listening TCP or unix socket.
-    pub fn take(&mut self, name: &str) -> io::Result<Option<Listener>> {
-        let Some(place) = self.names().iter().position(|known| known == name) else {
-            return Ok(None);
-        };
+    /// One is not a listening TCP or unix socket.
+    pub fn take(&mut self, name: &str) -> io::Result<Vec<Listener>> {
+        let names = self.names().iter().enumerate();
+        let places: Vec<usize> = names
+            .filter(|(_, known)| *known == name)
+            .map(|(place, _)| place)
+            .collect();
+        let mut taken = Vec::new();
+        for place in places {
+            taken.extend(self.take_at(place)?);
+        }
+        Ok(taken)
+    }
+
+    fn take_at(&mut self, place: usize) -> io::Result<Option<Listener>> {
         match self.sockets.take_unix_listener(place) {
             Ok(Some(socket)) => Listener::from_unix(socket).map(Some),
             Ok(None) => Ok(None),
@@ -294,7 +305,7 @@ mod tests {
     fn sockets_have_the_names_they_were_handed_over_with() {
         let mut sockets = ActivatedSockets::new(ListenFd::empty(), "events:admin");
         assert!(sockets.names().is_empty(), "no socket came with the names");
-        assert!(sockets.take("events").unwrap().is_none());
+        assert!(sockets.take("events").unwrap().is_empty());
     }
 
     /// Runs itself as a process of its own, as systemd would: sockets come in through the environment of a process only.
@@ -327,9 +338,11 @@ mod tests {
     async fn take_in_child(port: &str) {
         let mut sockets = ActivatedSockets::from_environment();
         assert_eq!(sockets.names(), ["events"]);
-        assert!(sockets.take("admin").unwrap().is_none());
-        let listener = sockets.take("events").unwrap().unwrap();
+        assert!(sockets.take("admin").unwrap().is_empty());
+        let [listener] = &sockets.take("events").unwrap()[..] else {
+            panic!()
+        };
         assert_eq!(listener.tcp_address().unwrap().port().to_string(), port);
-        assert!(sockets.take("events").unwrap().is_none());
+        assert!(sockets.take("events").unwrap().is_empty());
     }
 }

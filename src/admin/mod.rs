@@ -22,6 +22,7 @@ mod deliveries;
 mod events;
 mod exporter;
 mod ids;
+mod instance;
 mod openapi;
 mod operation;
 mod operations;
@@ -49,6 +50,7 @@ use crate::store::Store;
 pub use configuration::ConfigSource;
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
+pub use instance::Instance;
 pub use service::Surface;
 pub use stream::Streams;
 pub use token::{TokenError, Tokens};
@@ -89,6 +91,8 @@ pub struct Admin {
     pub started_at: Timestamp,
     /// Where the configuration is read from again.
     pub source: ConfigSource,
+    /// What this process is.
+    pub instance: Arc<Instance>,
     /// Places for those who listen to what happens.
     pub streams: Streams,
     /// Ends streams.

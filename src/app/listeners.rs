@@ -1,8 +1,9 @@
 //! Binds the addresses of `listen` and serves them, each in a task of its own.
 
+use std::error::Error as _;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Surface};
 use crate::app::AppError;
+use crate::app::runtime_folder::RuntimeFolder;
 use crate::config::{Config, Listen, ListenAddress};
 use crate::descriptors::{self, Limit};
 use crate::http_server::{Limits, Listener, serve_each};
@@ -37,7 +39,7 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `unix:/path`
     Unix(PathBuf),
-    /// `systemd:NAME`: a unix socket of which only systemd knows the path.
+    /// `systemd:NAME`: a unix socket without a path.
     Systemd(String),
 }
 
@@ -130,6 +132,20 @@ impl Bound {
         })
     }
 
+    /// Adds the socket in the runtime folder, where commands look; a relay that cannot have it goes without.
+    pub(super) async fn add_runtime_socket(&mut self, folder: &RuntimeFolder, store: &Path) {
+        match folder.bind(store).await {
+            Ok((listener, path)) => {
+                tracing::debug!(path = %path.display(), "commands find this sidecar by its socket");
+                self.admin.push((Surface::Whole, listener));
+            }
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string);
+                tracing::warn!(%error, cause, "no socket in the runtime folder: commands need --config and a token");
+            }
+        }
+    }
+
     /// Serves all of them: those for events, and those for operators, which stop later.
     pub(super) fn serve(
         self,
@@ -217,20 +233,24 @@ async fn bind(
             bound.collect()
         }
         ListenAddress::Unix(path) => {
-            let listener = Listener::unix(path).map_err(failed)?;
+            let listener = Listener::unix(path).await.map_err(failed)?;
             Ok(vec![(listener, Address::Unix(path.clone()))])
         }
         ListenAddress::Systemd(name) => {
             let taken = match sockets {
                 Some(sockets) => sockets.take(name).map_err(AppError::Socket)?,
-                None => None,
+                None => Vec::new(),
             };
-            let listener = taken.ok_or_else(|| AppError::NoSocket(name.clone()))?;
-            let address = match listener.tcp_address() {
-                Some(address) => Address::Tcp(address),
-                None => Address::Systemd(name.clone()),
+            if taken.is_empty() {
+                return Err(AppError::NoSocket(name.clone()));
+            }
+            let with_address = |listener: Listener| {
+                let path = || listener.unix_path().map(Address::Unix);
+                let address = listener.tcp_address().map(Address::Tcp).or_else(path);
+                let address = address.unwrap_or_else(|| Address::Systemd(name.clone()));
+                (listener, address)
             };
-            Ok(vec![(listener, address)])
+            Ok(taken.into_iter().map(with_address).collect())
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The whole relay in one process: builds every room in order, owns every task, applies reloads, orders the shutdown.
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
-//! - `listeners`: binds the addresses of `listen` and serves them
+//! - `listeners`: binds the addresses of `listen` and serves them; `runtime_folder`: one more, where commands look
 //! - `preflight`: what a start would refuse, for `check` and for reloads
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
@@ -21,6 +21,7 @@ mod listeners;
 mod loading;
 mod preflight;
 mod reload;
+mod runtime_folder;
 mod start;
 mod stop;
 
@@ -48,6 +49,7 @@ pub use error::AppError;
 pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use preflight::{Preflight, preflight};
+pub use runtime_folder::{RuntimeFolder, RuntimeFolderError, RuntimeSockets};
 pub use start::start;
 
 use announcing::Announcing;
@@ -72,6 +74,8 @@ pub struct Options {
     pub sockets: Option<ActivatedSockets>,
     /// Whom to tell how it goes.
     pub notifier: Notifier,
+    /// Where commands look for the relay, if anywhere.
+    pub runtime_folder: Option<RuntimeFolder>,
 }
 
 /// A relay that accepts and delivers. Its tasks run from the start on, but nobody watches over them before

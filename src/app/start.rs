@@ -3,16 +3,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
+use crate::admin::{Admin, ConfigSource, Control, Exporter, Instance, Readiness, Streams, Tokens};
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
-use crate::app::listeners::{Addresses, Bound, raise_limit};
+use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
@@ -70,7 +71,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &store,
         &metrics,
         (control, feed),
-        &options,
+        (&options, &addresses),
         &stop_admin,
     )?;
     let (events, operators) = bound.serve(
@@ -116,7 +117,7 @@ fn admin(
     store: &Store,
     metrics: &Metrics,
     (control, feed): (Control, Feed),
-    options: &Options,
+    (options, addresses): (&Options, &Addresses),
     stop: &CancellationToken,
 ) -> Result<Admin, AppError> {
     Ok(Admin {
@@ -129,15 +130,34 @@ fn admin(
         clock: Arc::clone(&options.clock),
         started_at: options.clock.steady(),
         source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
+        instance: Arc::new(instance(config, options, addresses)),
         streams: Streams::default(),
         stop: stop.clone(),
     })
 }
 
+/// What the API says of this process.
+fn instance(config: &Config, options: &Options, addresses: &Addresses) -> Instance {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let shown = |path: &Path| absolute(path).display().to_string();
+    Instance {
+        version: env!("CARGO_PKG_VERSION"),
+        process_id: std::process::id(),
+        config: shown(&options.config_path),
+        store: shown(&config.store.path),
+        events: addresses.events.iter().map(Address::to_string).collect(),
+        admin: addresses.admin.to_string(),
+        metrics: addresses.metrics.as_ref().map(Address::to_string),
+    }
+}
+
 /// Binds what `listen` names, unless others could reach it without a token.
 async fn bind(config: &Config, options: &mut Options) -> Result<Bound, AppError> {
-    let bound = Bound::new(&config.listen, &mut options.sockets).await?;
+    let mut bound = Bound::new(&config.listen, &mut options.sockets).await?;
     check_tokens(&bound.addresses, config)?;
+    if let Some(folder) = &options.runtime_folder {
+        bound.add_runtime_socket(folder, &config.store.path).await;
+    }
     Ok(bound)
 }
 

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::app::Running;
+use crate::cli::ConfigArg;
 use crate::cli::client::{Client, Need, Query, SidecarArgs};
 use crate::cli::operate::{attempts, follow};
-use crate::cli::runtime::{Signals, block_on};
-use crate::cli::sandbox::{Folder, free_address, new_secret};
+use crate::cli::runtime::block_on;
+use crate::cli::sandbox::{self, Folder, free_address, new_secret};
 use crate::cli::show::text::plain;
 use crate::cli::show::{Screen, Style, gate};
 use crate::config::Environment;
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn dev(args: &Args) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = sandbox::signals()?;
     let folder = Folder::new()?;
     let secret = match &args.secret {
         Some(secret) => secret.clone(),
@@ -164,8 +165,10 @@ events posted to http://{events}/events/TYPE are delivered to {url}
 /// Shows each attempt; ends only with an error.
 async fn show(folder: &Folder) -> anyhow::Result<()> {
     let environment = Environment::default();
-    let sidecar = SidecarArgs::of_config(folder.config());
-    let client = Client::find(&sidecar, &environment, Need::Read)?;
+    let sidecar = SidecarArgs::of_config(&ConfigArg {
+        config: Some(folder.config()),
+    });
+    let client = Client::find(&sidecar, &environment, Need::Read).await?;
     let style = Style::of_stdout(&Environment::of_process());
     let mut stdout = gate::stdout();
     let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());

@@ -16,8 +16,9 @@ Examples:
   sidehook status                                   how do the subscriptions do?
   sidehook replay --subscription billing            deliver its dead letters again
 
-The commands that operate a sidecar find it and its token through --config, else $SIDEHOOK_CONFIG, else
-/etc/sidehook/config.yaml, else ./config.yaml, else ./sidehook.yaml; or through --admin URL and $SIDEHOOK_TOKEN.
+The commands that operate a sidecar find the running one by its socket in /run/sidehook or $XDG_RUNTIME_DIR/sidehook,
+which needs no token; else by the configuration and its token: --config, $SIDEHOOK_CONFIG, /etc/sidehook/config.yaml,
+./config.yaml or ./sidehook.yaml; or by --admin URL and $SIDEHOOK_TOKEN.
 Exit codes: 0 done, 1 failed, 2 usage or configuration error.";
 
 /// Each command in its group, in the order in which they are shown.

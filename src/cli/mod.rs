@@ -13,6 +13,7 @@ mod listen;
 mod logging;
 mod manual;
 mod operate;
+mod owner;
 mod post;
 mod receiver;
 mod run;
@@ -102,6 +103,11 @@ impl ConfigArg {
         config::locate(self.config.as_deref(), environment)
     }
 
+    /// Whether somebody named the file.
+    fn is_given(&self, environment: &Environment) -> bool {
+        self.config.is_some() || environment.is_config_named()
+    }
+
     /// The path to use, and what is in it.
     fn load(&self, environment: &Environment) -> Result<(PathBuf, Loaded), ConfigError> {
         let path = self.path(environment);
@@ -155,6 +161,11 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
+            if args.store
+                && let Some(code) = owner::run_as_owner_of_store(&path, &environment)?
+            {
+                return Ok(code);
+            }
             let now = SystemClock::new().steady();
             let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))

@@ -57,6 +57,17 @@ impl Target {
         }
     }
 
+    /// Where a process on the same machine reaches an address that is listened on: `host:port` or `unix:/path`; none for a
+    /// socket without a path.
+    pub(crate) fn of_bound(address: &str) -> Option<Self> {
+        let address = match address.strip_prefix("unix:") {
+            Some(path) => ListenAddress::Unix(PathBuf::from(path)),
+            None if address.starts_with("systemd:") => return None,
+            None => ListenAddress::Tcp(address.to_owned()),
+        };
+        Self::of_listener(&address)
+    }
+
     /// Reads `http://host[:port]`, with or without `/events` behind it, or `unix:/path`.
     ///
     /// # Errors
@@ -215,6 +226,16 @@ mod tests {
         assert_eq!(Target::of_listener(&systemd), None);
         let any_port = ListenAddress::Tcp("127.0.0.1:0".to_owned());
         assert_eq!(Target::of_listener(&any_port), None);
+    }
+
+    #[test]
+    fn an_address_that_is_listened_on_can_be_reached_unless_it_has_no_path() {
+        let tcp = |text: &str| Some(Target::Tcp(text.to_owned()));
+        assert_eq!(Target::of_bound("[::]:8780"), tcp("[::1]:8780"));
+        assert_eq!(Target::of_bound("10.0.0.7:1"), tcp("10.0.0.7:1"));
+        let unix = Some(Target::Unix("/run/a b.sock".into()));
+        assert_eq!(Target::of_bound("unix:/run/a b.sock"), unix);
+        assert_eq!(Target::of_bound("systemd:events"), None);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::app::{self, Handle, Options, Running};
-use crate::cli::runtime::{Request, Signals, block_on};
+use crate::app::{self, Handle, Options, Running, RuntimeFolder};
+use crate::cli::runtime::{HangUp, Request, Signals, block_on};
 use crate::cli::{ConfigArg, logging};
 use crate::config::{Environment, Loaded};
 use crate::domain::SystemClock;
@@ -22,8 +22,11 @@ pub(crate) const LOG_END_LIMIT: Duration = Duration::from_secs(1);
 const EXAMPLES: &str = "\
 Examples:
   sidehook run --config config.yaml
-  kill -HUP $(pidof sidehook)     read the configuration again
-  kill -TERM $(pidof sidehook)    stop; attempts in flight are finished first";
+  sidehook reload                 read the configuration again
+  kill -TERM $(pidof sidehook)    stop; attempts in flight are finished first
+
+SIGHUP reads the configuration again too, unless this was started from a terminal: there it stops, as when the terminal is
+closed. Under nohup it is ignored.";
 
 /// Run the relay: accept events, deliver them
 #[derive(Debug, clap::Args)]
@@ -47,6 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let logs = logging::init(&loaded.config.log, clock.clone()).context("no thread for the log")?;
     let options = Options {
         config_path: path,
+        runtime_folder: RuntimeFolder::of(&environment),
         environment,
         clock,
         watch: true,
@@ -66,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn relay(loaded: Loaded, options: Options) -> anyhow::Result<()> {
-    let signals = Signals::new()?;
+    let signals = Signals::new(HangUp::of_process(&options.environment))?;
     let running = app::start(loaded, options).await?;
     steer(running, signals).await
 }

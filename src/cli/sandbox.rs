@@ -1,6 +1,7 @@
 //! A relay in this process, in a temporary folder that goes with it: for `demo` and `dev`.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::app::{self, Options, Running};
+use crate::cli::runtime::{HangUp, Signals};
 use crate::config::{self, Environment};
 use crate::domain::SystemClock;
 use crate::systemd::Notifier;
@@ -56,11 +58,26 @@ impl Folder {
             watch: true,
             sockets: None,
             notifier: Notifier::default(),
+            runtime_folder: None,
         };
         app::start(loaded, options)
             .await
             .context("the relay did not start")
     }
+}
+
+/// The signals that end it. There is nothing to read again: a closed terminal ends it, whoever sent the signal.
+///
+/// # Errors
+/// The system refuses.
+///
+/// # Panics
+/// Outside a tokio runtime with I/O.
+pub(crate) fn signals() -> io::Result<Signals> {
+    Signals::new(match HangUp::of_process(&Environment::of_process()) {
+        HangUp::Reloads | HangUp::Stops => HangUp::Stops,
+        HangUp::Ignored => HangUp::Ignored,
+    })
 }
 
 /// A free port of 127.0.0.1. Said in the configuration, it is what commands find; somebody else may take it before.

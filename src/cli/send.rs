@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::cli::ConfigArg;
+use crate::cli::client::{Client, Instance, Need, SidecarArgs, Survey, instance};
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
 use crate::cli::show::gate;
@@ -53,7 +54,8 @@ pub(crate) struct Args {
     /// now (held, paused) is pending
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=60))]
     wait: Option<u8>,
-    /// Where the sidecar accepts events: http://host:port or unix:/path. Default: as the configuration says
+    /// Where the sidecar accepts events: http://host:port or unix:/path. Default: as the running sidecar or its
+    /// configuration says
     #[arg(long, value_name = "URL", value_parser = Target::parse)]
     url: Option<Target>,
     /// Print the answer as it came
@@ -100,7 +102,10 @@ impl Data {
 /// When the arguments or the configuration are wrong, or the sidecar gives no answer.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let body = args.data.read()?;
-    let (target, token) = find(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (target, token) = runtime.block_on(find(args))?;
     let headers = headers(args, &body, token.as_ref())?;
     let posting = Posting {
         event_type: args.event_type.clone(),
@@ -108,9 +113,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         body,
         wait: args.wait,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let (status, answer) = runtime.block_on(post(&target, posting))?;
     print(args, status, &answer)?;
     Ok(if status.is_success() {
@@ -124,20 +126,48 @@ pub(super) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
-/// Where the sidecar is and the token it asks for: as the configuration says. With `--url` alone no configuration is read.
-fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
+/// Where the sidecar takes events, and the token it asks for. The running one says where; else the configuration, and if that
+/// names no address (port 0, a socket of systemd), the admin API. With `--url` alone no configuration is read.
+async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if let (Some(url), None) = (&args.url, &args.config.config) {
         return Ok((url.clone(), None));
     }
     let environment = Environment::of_process();
-    let path = args.config.path(&environment);
-    let (listen, ingest) = load_intake(&path, &environment)?;
+    let located = args.config.path(&environment);
+    if let Some(url) = &args.url {
+        let (_, ingest) = load_intake(&located, &environment)?;
+        return Ok((url.clone(), ingest.tokens.first().cloned()));
+    }
+    let survey = Survey::take(&environment).await;
+    let running = survey.meant(&args.config, &environment)?;
+    let instance = running.and_then(|running| running.instance.as_ref());
+    let path = instance.map_or(&located, |instance| &instance.config);
+    let is_given = args.config.is_given(&environment);
+    let intake = load_intake(path, &environment);
+    let (listen, ingest) = intake.map_err(|error| survey.explained(error.into(), is_given))?;
     let configured = || listen.events.iter().find_map(Target::of_listener);
-    let target = args.url.clone().or_else(configured).with_context(|| {
-        let path = path.display();
-        format!("{path} does not say where events are accepted: use --url")
-    })?;
+    let known = instance
+        .and_then(Instance::events_target)
+        .or_else(configured);
+    let target = match known {
+        Some(target) => target,
+        None => asked(args, &environment)
+            .await
+            .map_err(|error| survey.explained(error, is_given))
+            .with_context(|| {
+                let path = path.display();
+                format!("{path} does not say where events are accepted, and the sidecar does not either: use --url")
+            })?,
+    };
     Ok((target, ingest.tokens.first().cloned()))
+}
+
+/// Where events are posted, as the admin API says.
+async fn asked(args: &Args, environment: &Environment) -> anyhow::Result<Target> {
+    let sidecar = SidecarArgs::of_config(&args.config);
+    let client = Client::of(sidecar.find_by_files(environment, Need::Read)?);
+    let target = instance(&client).await?.events_target();
+    target.context("it listens on sockets without a path only")
 }
 
 fn headers(args: &Args, body: &[u8], token: Option<&Secret>) -> anyhow::Result<HeaderMap> {

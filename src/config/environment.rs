@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The variable that names the file.
+const CONFIG: &str = "SIDEHOOK_CONFIG";
+
 /// Where the file is looked for when nothing names it: the first that is there.
 const PLACES: [&str; 3] = ["/etc/sidehook/config.yaml", "config.yaml", "sidehook.yaml"];
 
@@ -35,6 +38,12 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
+    /// Whether `$SIDEHOOK_CONFIG` names the file.
+    #[must_use]
+    pub fn is_config_named(&self) -> bool {
+        self.get(CONFIG).is_some()
+    }
+
     /// The first folder of `$STATE_DIRECTORY`, which systemd separates by `:`.
     pub(super) fn state_directory(&self) -> Option<PathBuf> {
         let first = self.get("STATE_DIRECTORY")?.split(':').next()?;
@@ -46,7 +55,7 @@ impl Environment {
 /// `config.yaml` and `sidehook.yaml` in the working folder; `config.yaml` if none is.
 #[must_use]
 pub fn locate(given: Option<&Path>, environment: &Environment) -> PathBuf {
-    let named = given.or_else(|| environment.get("SIDEHOOK_CONFIG").map(Path::new));
+    let named = given.or_else(|| environment.get(CONFIG).map(Path::new));
     let mut places = PLACES.iter().map(Path::new);
     let found = named.or_else(|| places.find(|path| path.exists()));
     found.unwrap_or(Path::new("config.yaml")).to_path_buf()

@@ -17,6 +17,13 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
     let Some(globs) = list(node, "a list of globs", context) else {
         return Vec::new();
     };
+    // Made by the first edit, so that there is nothing to warn of before.
+    let write_to = written_by_edits(main).and_then(|node| {
+        let Value::Scalar(path) = &node.value else {
+            return None;
+        };
+        Some(context.resolve(node.mark, &path.text))
+    });
     let mut seen = BTreeSet::from([real(&main.path)]);
     let mut documents = Vec::new();
     let mut walk = Walk::default();
@@ -24,7 +31,7 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
         let Some(written) = text(node, context) else {
             continue;
         };
-        for path in matches(node, written, &mut walk, context) {
+        for path in matches(node, written, write_to.as_deref(), &mut walk, context) {
             if seen.insert(real(&path)) {
                 documents.extend(open(node, &path, context));
             }
@@ -50,14 +57,33 @@ fn include_node(main: &Document) -> Option<&Node> {
     let Root::Node(root) = &main.root else {
         return None;
     };
-    let Value::Mapping(entries) = &root.value else {
+    value(root, "include")
+}
+
+/// What `admin.write_to` says.
+fn written_by_edits(main: &Document) -> Option<&Node> {
+    let Root::Node(root) = &main.root else {
         return None;
     };
-    let entry = entries.iter().find(|entry| entry.name() == "include")?;
+    value(value(root, "admin")?, "write_to")
+}
+
+/// The value of a key of a mapping, unless it is null.
+fn value<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    let Value::Mapping(entries) = &node.value else {
+        return None;
+    };
+    let entry = entries.iter().find(|entry| entry.name() == key)?;
     Some(&entry.value).filter(|node| !node.is_null())
 }
 
-fn matches(node: &Node, written: &str, walk: &mut Walk, context: &mut Context<'_>) -> Vec<PathBuf> {
+fn matches(
+    node: &Node,
+    written: &str,
+    write_to: Option<&Path>,
+    walk: &mut Walk,
+    context: &mut Context<'_>,
+) -> Vec<PathBuf> {
     let pattern = context.resolve(node.mark, written);
     context.globs.insert(pattern.clone());
     let paths = match walk.matches(&pattern) {
@@ -73,7 +99,8 @@ fn matches(node: &Node, written: &str, walk: &mut Walk, context: &mut Context<'_
         .collect();
     let written_later = |path: &&PathBuf| !path.exists() && is_match(&pattern, path);
     found.extend(context.overlay.0.keys().filter(written_later).cloned());
-    if found.is_empty() {
+    let is_made_later = write_to.is_some_and(|path| is_match(&pattern, path));
+    if found.is_empty() && !is_made_later {
         context.report.warning(node.mark, "matches no file");
     }
     found

@@ -1,13 +1,15 @@
 //! Sockets that connections come in by: bound here, or handed over by systemd.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, accessat};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, accessat, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
@@ -25,6 +27,11 @@ const PORT_TRIES: usize = 8;
 
 /// Connections of the backlog that are served when listening ends.
 const BACKLOG_MAX: usize = 128;
+
+/// How often the lock of a socket's folder is tried, and the pause between: 200 ms in all. The folder of a
+/// store is locked for good.
+const TURN_TRIES: usize = 20;
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who may connect to a unix socket: its user and group.
 const SOCKET_MODE: u32 = 0o660;
@@ -117,13 +124,15 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError::InUse`] when somebody answers there, [`BindError::NotASocket`], [`BindError::Bind`].
-    pub fn unix(path: &Path) -> Result<Self, BindError> {
+    pub async fn unix(path: &Path) -> Result<Self, BindError> {
         let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
+        let turn = turn(path).await;
         if let Place::Stale = place(path)? {
             std::fs::remove_file(path).map_err(failed)?;
         }
         let socket = bind_unix(path).map_err(|error| failed(error.into()))?;
-        let file = SocketFile(path.to_owned());
+        let file = SocketFile::new(path);
+        drop(turn);
         let listener = UnixListener::from_std(socket).map_err(failed)?;
         Ok(Self::Unix(Some(file), listener))
     }
@@ -152,6 +161,18 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(..) => None,
+        }
+    }
+
+    /// The path of a unix socket; none for TCP, and for one without a path.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, listener) => {
+                let address = listener.local_addr().ok()?;
+                address.as_pathname().map(Path::to_owned)
+            }
         }
     }
 
@@ -227,16 +248,52 @@ fn of_unix(stream: UnixStream) -> (Stream, Caller) {
     (Stream::Unix(stream), caller)
 }
 
-/// The file of a unix socket of ours; removed when dropped.
+/// The file of a unix socket of ours; removed when dropped, unless another is in its place by then.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            identity: identity(path),
+        }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "socket file was not removed");
+        if identity(&self.path) != self.identity {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "socket file was not removed");
         }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// A lock on the folder of a socket: of two processes that find the same stale file, the second would otherwise remove what
+/// the first has just bound. Who does not get it in time goes on without: others can hold it who may only look.
+async fn turn(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).ok()?;
+    for _ in 0..TURN_TRIES {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => tokio::time::sleep(TURN_PAUSE).await,
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// What a path for a socket has in its place.

@@ -365,7 +365,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_its_listener() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.sock");
-    let listener = Listener::unix(&path).unwrap();
+    let listener = Listener::unix(&path).await.unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     assert_eq!(listener.peer(), Peer::Unix);
@@ -388,15 +388,15 @@ async fn only_a_socket_that_nobody_answers_is_replaced() {
     let path = folder.path().join("events.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists(), "left behind");
-    let living = Listener::unix(&path).unwrap();
+    let living = Listener::unix(&path).await.unwrap();
     assert!(matches!(
-        Listener::unix(&path),
+        Listener::unix(&path).await,
         Err(BindError::InUse { .. })
     ));
     drop(living);
     std::fs::write(&path, "precious").unwrap();
     assert!(matches!(
-        Listener::unix(&path),
+        Listener::unix(&path).await,
         Err(BindError::NotASocket(_))
     ));
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
@@ -430,7 +430,7 @@ async fn what_cannot_be_bound_is_said() {
     drop(taken);
     check_tcp(&address, &found).unwrap();
     let missing = Path::new("/nonexistent/events.sock");
-    let error = Listener::unix(missing).unwrap_err();
+    let error = Listener::unix(missing).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot listen on unix:/nonexistent/events.sock"
@@ -450,11 +450,54 @@ async fn what_is_checked_of_a_unix_socket_is_what_binding_says_and_changes_nothi
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     check_unix(&path).unwrap();
     assert!(path.exists(), "left for who starts");
-    let living = Listener::unix(&path).unwrap();
+    let living = Listener::unix(&path).await.unwrap();
     assert!(matches!(check_unix(&path), Err(BindError::InUse { .. })));
     drop(living);
     std::fs::write(&path, "precious").unwrap();
     assert!(matches!(check_unix(&path), Err(BindError::NotASocket(_))));
     let long = folder.path().join("x".repeat(108));
-    assert!(check_unix(&long).is_err() && Listener::unix(&long).is_err());
+    assert!(check_unix(&long).is_err() && Listener::unix(&long).await.is_err());
+}
+
+#[test]
+fn of_many_that_find_a_stale_socket_one_gets_it_and_keeps_it() {
+    const MANY: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    for _ in 0..200 {
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(MANY);
+        let bind = || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            start.wait();
+            let bound = runtime.block_on(Listener::unix(&path)).ok();
+            bound.map(|listener| (listener, runtime))
+        };
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let threads: [_; MANY] = std::array::from_fn(|_| scope.spawn(bind));
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.flatten().collect()
+        });
+        assert_eq!(bound.len(), 1);
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        for (listener, runtime) in bound {
+            let _inside = runtime.enter();
+            drop(listener);
+        }
+        assert!(!path.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_socket_file_that_another_has_put_there_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sock");
+    let first = Listener::unix(&path).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = Listener::unix(&path).await.unwrap();
+    drop(first);
+    UnixStream::connect(&path).await.unwrap();
+    drop(second);
+    assert!(!path.exists());
 }

@@ -5,7 +5,7 @@ use crate::domain::{AttemptStatus, DeadReason, FailureReason};
 use crate::metrics::histograms::OWN_HISTOGRAMS_MAX;
 
 /// Series of a configured subscription for which nothing has happened, as README.md says.
-const IDLE_SERIES: usize = 11;
+const IDLE_SERIES: usize = 12;
 
 fn name(text: &str) -> SubscriptionName {
     text.parse().unwrap()
@@ -119,6 +119,9 @@ fn the_documented_numbers_of_series_are_those_that_are_shown() {
     }
     billing.held.set(1.0);
     billing.blocked.set(1.0);
+    for condition in Condition::ALL {
+        billing.set_condition(*condition);
+    }
     billing.set_secret_expiry(Some(Timestamp::from_millis(1_000)));
     billing.set_certificate_expiry(Some(Timestamp::from_millis(1_000)));
     let text = metrics.render();

@@ -240,7 +240,8 @@ class Relay:
         self.starts += 1
         command = [*prefix, self.binary, "run", "--config", self.config]
         with open(os.path.join(self.folder, "log"), "a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
+            # Not the terminal of who runs the suite: on one SIGHUP means that it is closed.
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                                             env=environment and {**os.environ, **environment})
         if wait:
             self.wait_ready(seconds)

@@ -8,23 +8,12 @@ use crate::admin::configuration::{self, Checked, DiffView, ReloadBody, ReloadedV
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success, schema_of};
 use crate::admin::operations::{changing, reading};
-use crate::admin::overview::{self, StatusView};
 
 /// Files with thousands of subscriptions take a while, and a reload may wait for another.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation {
-            answers: vec![Success::json(200, "How it does", schema_of::<StatusView>)],
-            patience: PATIENCE,
-            ..reading(
-                "/v1/status",
-                "getStatus",
-                "How the relay does as a whole",
-                |call| Box::pin(overview::show(call)),
-            )
-        },
         Operation {
             answers: vec![Success::json(
                 200,

@@ -3,6 +3,7 @@
 mod configuration;
 mod history;
 mod probes;
+mod relay;
 mod subscriptions;
 
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use crate::admin::query::{Kind, Parameter};
 pub(super) fn all() -> &'static [Operation] {
     static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         let mut all = probes::operations();
+        all.extend(relay::operations());
         all.extend(subscriptions::operations());
         all.extend(history::operations());
         all.extend(configuration::operations());

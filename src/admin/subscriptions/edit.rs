@@ -277,7 +277,9 @@ fn refused(refusal: EditRefusal) -> Refusal {
             EditError::Unknown => Refusal::not_found(NO_SUBSCRIPTION),
             EditError::Exists => Refusal::conflict("exists", text),
             EditError::Locked => Refusal::conflict("locked", text),
-            EditError::Refused(_) => Refusal::conflict("edit_refused", text),
+            EditError::Refused(_) | EditError::NotWritable(_) => {
+                Refusal::conflict("edit_refused", text)
+            }
             EditError::Invalid(mut errors) => {
                 errors.sort_by(|(one, _), (other, _)| one.cmp(other));
                 Refusal::invalid(errors)
@@ -351,7 +353,8 @@ mod tests {
             (EditError::Unknown.into(), 404),
             (EditError::Exists.into(), 409),
             (EditError::Locked.into(), 409),
-            (EditError::Refused("read-only".to_owned()).into(), 409),
+            (EditError::Refused("changed".to_owned()).into(), 409),
+            (EditError::NotWritable("read-only".to_owned()).into(), 409),
             (EditError::Invalid(Vec::new()).into(), 422),
             (EditError::Broken(broken()).into(), 409),
             (StatusError::Unknown.into(), 404),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::app::{self, Preflight};
 use crate::cli::ConfigArg;
-use crate::config::{Config, Environment, Problems, load};
+use crate::config::{Config, Environment, Problems, load, load_operator};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -61,6 +61,13 @@ pub(crate) fn run(
     match check(path, args.strict, environment, out)? {
         Some(config) if args.store => store::check(&config.store.path, now, out),
         Some(_) => Ok(VALID),
+        None if args.store => {
+            // A variable that only the service has is no reason not to look at the store.
+            if let Ok(operator) = load_operator(path, environment) {
+                store::check(&operator.store, now, out)?;
+            }
+            Ok(INVALID)
+        }
         None => Ok(INVALID),
     }
 }

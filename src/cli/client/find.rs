@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::cli::ConfigArg;
+use crate::cli::client::running::Survey;
 use crate::cli::post::Target;
 use crate::config::{Environment, Operator, OperatorToken, load_operator};
 use crate::domain::Secret;
@@ -22,7 +23,8 @@ const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SidecarArgs {
     /// Where the sidecar's admin API is: http://host:port or unix:/path; the token is then in $SIDEHOOK_TOKEN.
-    /// Default: as the configuration says
+    /// Default: the socket of the running sidecar in /run/sidehook or $XDG_RUNTIME_DIR/sidehook, else as the
+    /// configuration says
     #[arg(long, value_name = "URL", value_parser = Target::parse_admin)]
     admin: Option<Target>,
     #[command(flatten)]
@@ -48,19 +50,46 @@ pub(crate) struct Found {
 }
 
 impl SidecarArgs {
-    /// The sidecar of this configuration.
-    pub(crate) fn of_config(path: PathBuf) -> Self {
+    /// Those of a command that has `--config` alone.
+    pub(crate) fn of_config(config: &ConfigArg) -> Self {
         Self {
             admin: None,
-            config: ConfigArg { config: Some(path) },
+            config: config.clone(),
         }
     }
 
-    /// Finds it: by `--admin` and the environment alone, or by the configuration.
+    /// Finds it: by `--admin`, else by its socket in the runtime folder, else by the configuration.
+    ///
+    /// # Errors
+    /// As [`SidecarArgs::find_by_files`]; several run, and nothing says which one is meant.
+    pub(crate) async fn find(
+        &self,
+        environment: &Environment,
+        need: Need,
+    ) -> anyhow::Result<Found> {
+        if self.admin.is_some() {
+            return self.find_by_files(environment, need);
+        }
+        let survey = Survey::take(environment).await;
+        if let Some(running) = survey.meant(&self.config, environment)? {
+            return Ok(Found {
+                target: Target::Unix(running.socket.clone()),
+                token: None,
+            });
+        }
+        let found = self.find_by_files(environment, need);
+        found.map_err(|error| survey.explained(error, self.config.is_given(environment)))
+    }
+
+    /// Finds it by `--admin` and the environment alone, or by the configuration.
     ///
     /// # Errors
     /// The configuration is wrong or does not say where, or its token cannot be read.
-    pub(crate) fn find(&self, environment: &Environment, need: Need) -> anyhow::Result<Found> {
+    pub(crate) fn find_by_files(
+        &self,
+        environment: &Environment,
+        need: Need,
+    ) -> anyhow::Result<Found> {
         let given = environment.variables.get(TOKEN_VARIABLE);
         let given = given
             .map(|token| token.trim_end())
@@ -135,7 +164,7 @@ fn made_token(path: &Path) -> anyhow::Result<Secret> {
                 "; the sidecar makes it when it first starts: has it run with this configuration, in this folder?"
             }
             io::ErrorKind::PermissionDenied => {
-                "; run this as the user of the sidecar, or set $SIDEHOOK_TOKEN"
+                "; run this as root or as the user of the sidecar, or set $SIDEHOOK_TOKEN"
             }
             _ => "",
         };
@@ -204,11 +233,11 @@ mod tests {
     #[test]
     fn an_address_alone_gets_only_the_token_of_the_environment() {
         let args = args(Some("http://a:1"), None);
-        let found = args.find(&environment(None), Need::Read).unwrap();
+        let found = args.find_by_files(&environment(None), Need::Read).unwrap();
         assert_eq!(found.target, Target::Tcp("a:1".to_owned()));
         assert_eq!(found.token, None);
         let found = args
-            .find(&environment(Some("given\n")), Need::Read)
+            .find_by_files(&environment(Some("given\n")), Need::Read)
             .unwrap();
         assert_eq!(found.token.unwrap().expose(), b"given");
     }
@@ -217,15 +246,19 @@ mod tests {
     fn the_configuration_says_where_and_the_store_has_the_token() {
         let folder = folder("127.0.0.1:8781");
         let args = args(None, Some(folder.path()));
-        let found = args.find(&environment(None), Need::Manage).unwrap();
+        let found = args
+            .find_by_files(&environment(None), Need::Manage)
+            .unwrap();
         assert_eq!(found.target, Target::Tcp("127.0.0.1:8781".to_owned()));
         assert_eq!(found.token.unwrap().expose(), b"made");
         let found = args
-            .find(&environment(Some("given")), Need::Manage)
+            .find_by_files(&environment(Some("given")), Need::Manage)
             .unwrap();
         assert_eq!(found.token.unwrap().expose(), b"given");
         std::fs::remove_file(folder.path().join(TOKEN_FILE)).unwrap();
-        let error = args.find(&environment(None), Need::Read).unwrap_err();
+        let error = args
+            .find_by_files(&environment(None), Need::Read)
+            .unwrap_err();
         assert!(
             error.to_string().contains("when it first starts"),
             "{error}"
@@ -236,7 +269,7 @@ mod tests {
     fn a_unix_socket_needs_no_token() {
         let folder = folder("unix:admin.sock");
         let args = args(None, Some(folder.path()));
-        let found = args.find(&environment(None), Need::Read).unwrap();
+        let found = args.find_by_files(&environment(None), Need::Read).unwrap();
         assert_eq!(found.target, Target::Unix(folder.path().join("admin.sock")));
         assert_eq!(found.token, None);
     }
@@ -244,10 +277,10 @@ mod tests {
     #[test]
     fn a_port_that_the_system_chooses_has_to_be_given() {
         let folder = folder("127.0.0.1:0");
-        let found = args(None, Some(folder.path())).find(&environment(None), Need::Read);
+        let found = args(None, Some(folder.path())).find_by_files(&environment(None), Need::Read);
         assert!(found.unwrap_err().to_string().ends_with("use --admin URL"));
         let found = args(Some("http://127.0.0.1:7"), Some(folder.path()))
-            .find(&environment(None), Need::Read)
+            .find_by_files(&environment(None), Need::Read)
             .unwrap();
         assert_eq!(found.token.unwrap().expose(), b"made");
     }

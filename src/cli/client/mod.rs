@@ -4,6 +4,7 @@
 mod error;
 mod find;
 mod list;
+mod running;
 mod stream;
 pub(crate) mod wire;
 
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 
 pub(crate) use error::CallError;
 pub(crate) use find::{Need, SidecarArgs};
+pub(crate) use running::{Instance, Survey, instance};
 pub(crate) use stream::{Happening, Stream};
 
 use crate::cli::client::error::Refusal;
@@ -83,19 +85,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Finds the sidecar; nothing is called yet.
+    /// Finds the sidecar; those that may be it are asked who they are.
     ///
     /// # Errors
     /// It or its token cannot be found.
-    pub(crate) fn find(
+    pub(crate) async fn find(
         args: &SidecarArgs,
         environment: &Environment,
         need: Need,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
-            found: args.find(environment, need)?,
+        Ok(Self::of(args.find(environment, need).await?))
+    }
+
+    /// That of a sidecar which was found.
+    pub(crate) fn of(found: Found) -> Self {
+        Self {
+            found,
             patience: PATIENCE,
-        })
+        }
     }
 
     /// The same, for calls that take longer than usual.

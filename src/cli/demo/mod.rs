@@ -21,7 +21,7 @@ use crate::cli::demo::receiver::{Endpoint, Endpoints};
 use crate::cli::demo::story::Story;
 use crate::cli::receiver::serve;
 use crate::cli::runtime::{Signals, block_on};
-use crate::cli::sandbox::{Folder, free_address, new_secret};
+use crate::cli::sandbox::{self, Folder, free_address, new_secret};
 use crate::signing::Scheme;
 
 /// Arrivals that may wait to be printed.
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn demo(exit: bool) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = sandbox::signals()?;
     let folder = Folder::new()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;

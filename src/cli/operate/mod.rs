@@ -61,7 +61,6 @@ pub(crate) fn with_sidecar(
     work: impl AsyncFnOnce(&Client, &mut Screen<'_>) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
-    let client = Client::find(&common.sidecar, &environment, need)?;
     let mut style = Style::of_stdout(&environment);
     if common.wide {
         style.width = None;
@@ -71,7 +70,10 @@ pub(crate) fn with_sidecar(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(work(&client, &mut screen))
+    runtime.block_on(async {
+        let client = Client::find(&common.sidecar, &environment, need).await?;
+        work(&client, &mut screen).await
+    })
 }
 
 /// Prints a list: path, query and how many at most.

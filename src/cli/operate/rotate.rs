@@ -22,7 +22,7 @@ Examples:
   sidehook secret | sidehook rotate-secret billing --secret-file -
 
 The new secret goes to standard output, and only if it was made here: it is kept by the sidecar and never shown again.
-A secret that comes from the environment or a credential cannot be rotated here: change it where it is, and reload.";
+A secret that comes from the environment or a credential cannot be rotated here: the refusal says how people do it.";
 
 /// Give a subscription a new signing secret; the old one signs along for a while
 #[derive(Debug, clap::Args)]

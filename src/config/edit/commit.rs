@@ -31,6 +31,10 @@ pub(super) struct Write {
     pub(super) new: Secret,
     /// The file whose mode and owner a new one gets.
     pub(super) like: PathBuf,
+    /// The folder of the store.
+    pub(super) store: PathBuf,
+    /// What helps if the file cannot be written; empty: nothing is known.
+    pub(super) advice: String,
     /// New files with secrets, which come first.
     pub(super) secrets: Vec<(PathBuf, Secret)>,
     pub(super) secrets_dir: PathBuf,
@@ -46,7 +50,8 @@ impl Edited {
     /// Blocks, on locks for a few seconds at most.
     ///
     /// # Errors
-    /// [`EditError::Refused`]: the file changed since it was read, cannot be replaced, or the disk fails.
+    /// [`EditError::NotWritable`]: the file cannot be replaced by this process. [`EditError::Refused`]: it changed since it
+    /// was read, or the disk fails.
     pub fn commit(self) -> Result<Loaded, EditError> {
         let write = self.write;
         if write.old.as_ref() == Some(&write.new) {
@@ -73,7 +78,9 @@ impl Edited {
             made.write(path, secret)
                 .map_err(|error| refused(path, &error))?;
         }
-        replace(&write.file, write.old.as_ref(), &write.new, &write.like)?;
+        let (old, store) = (write.old.as_ref(), &write.store);
+        replace(&write.file, old, &write.new, &write.like, store)
+            .map_err(|error| error.advised(&write.advice))?;
         made.keep();
         for path in given_up {
             // The next edit tries again, by the note.
@@ -223,7 +230,7 @@ pub(super) fn refused(path: &Path, error: &io::Error) -> EditError {
     let reason = match error.kind() {
         // Our own word for what is there.
         _ if error.get_ref().is_some() => error.to_string(),
-        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "it is read-only for the relay".to_owned(),
         io::ErrorKind::PermissionDenied => "the relay may not write there".to_owned(),
         io::ErrorKind::ResourceBusy => {
             "it is in use, such as a bind mount of the file alone".to_owned()
@@ -234,5 +241,12 @@ pub(super) fn refused(path: &Path, error: &io::Error) -> EditError {
         }
         _ => error.to_string(),
     };
-    EditError::Refused(format!("{path} cannot be written: {reason}"))
+    let message = format!("{path} cannot be written: {reason}");
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ResourceBusy
+        | io::ErrorKind::CrossesDevices => EditError::NotWritable(message),
+        _ => EditError::Refused(message),
+    }
 }

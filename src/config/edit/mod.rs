@@ -92,12 +92,27 @@ pub enum EditError {
     /// The file cannot be changed, or not in this way; says why.
     #[error("{0}")]
     Refused(String),
+    /// This process may not write a file; says which, why, and what helps.
+    #[error("{0}")]
+    NotWritable(String),
     /// The values are wrong: paths relative to the subscription, with messages.
     #[error("the definition is not valid")]
     Invalid(Vec<(String, String)>),
     /// The files as they are now are wrong, whatever the edit.
     #[error("the configuration on the disk is not valid: {0}")]
     Broken(ConfigError),
+}
+
+impl EditError {
+    /// With what helps if the file cannot be written.
+    fn advised(self, advice: &str) -> Self {
+        match self {
+            Self::NotWritable(why) if !advice.is_empty() => {
+                Self::NotWritable(format!("{why}. {advice}"))
+            }
+            other => other,
+        }
+    }
 }
 
 /// An edit that is valid and not written yet.

@@ -18,6 +18,7 @@ use crate::config::edit::want::Want;
 use crate::config::edit::{Change, Edit, EditError, Edited};
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, Read, load_with};
+use crate::config::model::Config;
 use crate::config::problem::ConfigError;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
@@ -60,6 +61,8 @@ pub fn prepare(
         old: target.exists.then(|| target.bytes(&target.document.text)),
         new,
         like: path.to_path_buf(),
+        store: before.config.store.path.clone(),
+        advice: advice(edit, &before.config, &file),
         secrets: plan
             .files
             .into_iter()
@@ -80,6 +83,36 @@ pub fn prepare(
         generated_secret: plan.generated,
         write,
     })
+}
+
+/// What helps if `file`, which the edit changes, cannot be written.
+fn advice(edit: &Edit, config: &Config, file: &Path) -> String {
+    let (name, is_new) = (&edit.name, matches!(edit.change, Change::Create(_)));
+    let own = config.admin.write_to.as_deref();
+    if own.is_some_and(|own| is_same(own, file)) {
+        return "It is admin.write_to: let the relay write it".to_owned();
+    }
+    let shown = match own {
+        Some(own) => own.to_path_buf(),
+        None => config.store.path.join("subscriptions.yaml"),
+    };
+    let shown = std::path::absolute(&shown).unwrap_or(shown);
+    let shown = shown.display();
+    let mut steps =
+        "What the API may edit belongs into a file that the relay can write: ".to_owned();
+    if own.is_none() {
+        steps.push_str(&format!(
+            "set admin.write_to: {shown} and add it to include"
+        ));
+    }
+    if !is_new {
+        let joint = if own.is_none() { ", then " } else { "" };
+        steps.push_str(&format!(
+            "{joint}move subscriptions.{name} from {} to {shown}",
+            file.display()
+        ));
+    }
+    steps
 }
 
 /// As a file: a line break at the end, of which readers take one away.
@@ -227,7 +260,8 @@ impl Target {
             insisted,
         };
         let current = subscription.and_then(|subscription| subscription.secret.as_ref());
-        let mut vault = Vault::new(name, &loaded.config.admin.secrets_dir, &self.document.path);
+        let secrets_dir = &loaded.config.admin.secrets_dir;
+        let mut vault = Vault::new(name, secrets_dir, &self.document.path, now);
         let mut generated = None;
         let alter = match &edit.change {
             Change::Delete => Alter::Remove,
@@ -250,7 +284,7 @@ impl Target {
                 new_entry(alters)
             }
             Change::RotateSecret { secret, grace } => {
-                Alter::Fields(vault.rotate(secret, now.plus(*grace), now, before)?)
+                Alter::Fields(vault.rotate(secret, *grace, before)?)
             }
         };
         let entries = vec![(name.to_owned(), alter)];

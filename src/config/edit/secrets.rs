@@ -1,6 +1,7 @@
 //! The secrets of a subscription in an edit: a new one gets a file of its own, of which the configuration gets the path.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,8 @@ const KEY_BYTES: usize = 32;
 /// Previous secrets that a rotation leaves at most: each makes signature headers longer, and receivers take only so much.
 const PREVIOUS_MAX: usize = 8;
 
-const MANAGED: &str = "the secret comes from the environment or a credential: change it there";
+/// How long an old secret signs along in what is advised, where nothing else is asked for.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A file to be written before the configuration names it.
 #[derive(Debug)]
@@ -35,8 +37,9 @@ pub(super) struct Vault<'e> {
     name: &'e str,
     /// Absolute.
     folder: PathBuf,
-    /// The folder of the configuration file, as it is named.
-    config_folder: PathBuf,
+    /// The configuration file, as it is named.
+    config: &'e Path,
+    now: Timestamp,
     /// What has to be written.
     pub(super) files: Vec<NewFile>,
     /// The secret that the subscription must have afterwards.
@@ -45,11 +48,12 @@ pub(super) struct Vault<'e> {
 
 impl<'e> Vault<'e> {
     /// For a subscription in the file `config`.
-    pub(super) fn new(name: &'e str, folder: &Path, config: &Path) -> Self {
+    pub(super) fn new(name: &'e str, folder: &Path, config: &'e Path, now: Timestamp) -> Self {
         Self {
             name,
             folder: absolute(folder),
-            config_folder: config.parent().map(Path::to_path_buf).unwrap_or_default(),
+            config,
+            now,
             files: Vec::new(),
             expected: None,
         }
@@ -100,7 +104,7 @@ impl<'e> Vault<'e> {
             Json::Null => Alter::Remove,
             Json::String(text) if text.is_empty() => Alter::Remove,
             Json::String(text) => {
-                refuse_managed(node)?;
+                self.refuse_managed(node, GRACE)?;
                 let secret = Secret::new(text.as_bytes().to_vec());
                 self.expected = Some(secret.clone());
                 Alter::Set(self.keep(secret)?)
@@ -109,7 +113,7 @@ impl<'e> Vault<'e> {
                 return Err(wrong("secret", "expected text"));
             }
         };
-        refuse_managed(node)?;
+        self.refuse_managed(node, GRACE)?;
         Ok(Some(alter))
     }
 
@@ -128,12 +132,12 @@ impl<'e> Vault<'e> {
     pub(super) fn rotate(
         &mut self,
         secret: &Secret,
-        until: Timestamp,
-        now: Timestamp,
+        grace: Duration,
         before: Before<'_>,
     ) -> Result<Vec<(String, Alter)>, EditError> {
         let node = before.field("secret").filter(|node| !is_none(node));
-        refuse_managed(node)?;
+        self.refuse_managed(node, grace)?;
+        let (now, until) = (self.now, self.now.plus(grace));
         let old = match node {
             Some(node) if until > now => Some(self.old(node)?),
             Some(_) | None => None,
@@ -180,14 +184,48 @@ impl<'e> Vault<'e> {
         }
     }
 
+    /// Refuses to replace a secret that is not kept in a file of ours, and says how people do it.
+    fn refuse_managed(&self, node: Option<&Node>, grace: Duration) -> Result<(), EditError> {
+        let named = |key: &'static str| {
+            let node = field(node?, key)?;
+            match &node.value {
+                Value::Scalar(name) => Some((key, &*name.text)),
+                Value::Mapping(_) | Value::Sequence(_) => None,
+            }
+        };
+        let Some((key, name)) = ["env", "credential"].into_iter().find_map(named) else {
+            return Ok(());
+        };
+        let (what, old, end) = match key {
+            "env" => (
+                "variable",
+                format!("{name}_OLD"),
+                "the environment is read at a start",
+            ),
+            _ => (
+                "credential",
+                format!("{name}_old"),
+                "credentials are handed over at a start",
+            ),
+        };
+        let (config, subscription) = (self.config.display(), self.name);
+        let until = written(self.now.plus(grace));
+        Err(EditError::Refused(format!(
+            "the secret is the {what} {name}, which the API cannot change. By hand: 1. keep the old secret as the {what} {old}, and put the \
+             new one into {name}; 2. in {config}, give subscriptions.{subscription} previous_secrets: [{{secret: {{{key}: {old}}}, \
+             until: {until}}}]; 3. restart sidehook: {end}"
+        )))
+    }
+
     /// Names a new file for a secret.
     fn keep(&mut self, secret: Secret) -> Result<Want, EditError> {
         let mut id = [0; 8];
         random(&mut id)?;
         let id = u64::from_be_bytes(id);
         let path = self.folder.join(format!("{}-{id:016x}", self.name));
+        let config_folder = self.config.parent().unwrap_or(Path::new(""));
         let shown = path
-            .strip_prefix(absolute(&self.config_folder))
+            .strip_prefix(absolute(config_folder))
             .unwrap_or(&path)
             .to_path_buf();
         let Some(text) = shown.to_str() else {
@@ -196,7 +234,7 @@ impl<'e> Vault<'e> {
         };
         let want = Want::Map(vec![("file".to_owned(), Want::Text(text.to_owned()))]);
         // As the readers name it.
-        let path = self.config_folder.join(&shown);
+        let path = config_folder.join(&shown);
         self.files.push(NewFile { path, secret });
         Ok(want)
     }
@@ -222,18 +260,6 @@ fn absolute(path: &Path) -> PathBuf {
 fn is_none(node: &Node) -> bool {
     let is_empty = matches!(&node.value, Value::Scalar(scalar) if scalar.text.is_empty());
     node.is_null() || is_empty
-}
-
-fn refuse_managed(node: Option<&Node>) -> Result<(), EditError> {
-    let is_managed = node.is_some_and(|node| {
-        ["env", "credential"]
-            .iter()
-            .any(|key| field(node, key).is_some())
-    });
-    if is_managed {
-        return Err(EditError::Refused(MANAGED.to_owned()));
-    }
-    Ok(())
 }
 
 /// A list of previous secrets can be cut down to some of those that are shown; others come by rotation.

@@ -2,7 +2,7 @@
 //!
 //! The two files change places (`RENAME_EXCHANGE`), so what was in place is in our hands whole, and is compared only
 //! then with what the edit was made from. Where it is something else, the two change back. Editors of this kind wait for
-//! each other by a lock on the folder, so only a hand can come in between.
+//! each other by a lock on the folder, so only a hand can come in between; in the folder of the store, its lock is that lock.
 //!
 //! After a kill the file is the old or the new one, and a file named `.sidehook-…` may be left. Its name has the hashes of both:
 //! the next edit removes it if it is one of them. If it is neither, it is what a hand wrote at just that moment: it
@@ -48,12 +48,13 @@ const EXCHANGES_MAX: usize = 8;
 const ATTRIBUTE_MAX: usize = 64 * 1024;
 
 /// Writes `new` in the place of `file`, which has to be `old`, or absent where that is none; a new file gets mode and owner
-/// of `like`.
+/// of `like`. `store`: the folder of the relay's store.
 pub(super) fn replace(
     file: &Path,
     old: Option<&Secret>,
     new: &Secret,
     like: &Path,
+    store: &Path,
 ) -> Result<(), EditError> {
     // Through links, and to a path that does not depend on the working folder.
     let named = if old.is_some() {
@@ -70,16 +71,16 @@ pub(super) fn replace(
     };
     let folder = target.parent().unwrap_or(&target).to_path_buf();
     let told = |error: io::Error| refused(&target, &error);
-    let lock = lock(&folder).map_err(told)?;
+    let lock = lock(&folder, store).map_err(told)?;
     remove_leftovers(&folder).map_err(told)?;
     match old {
         Some(old) => {
             check(&target, old)?;
-            let temporary = Temporary::write(&folder, Some(old), new, &target)?;
+            let temporary = Temporary::write(&folder, Some(old), new, &target, Owner::Kept)?;
             exchange_checked(temporary, &target, old, &lock)
         }
         None => {
-            let temporary = Temporary::write(&folder, None, new, like)?;
+            let temporary = Temporary::write(&folder, None, new, like, Owner::Wanted)?;
             temporary.put_new(&target).map_err(told)?;
             lock.sync_all().map_err(told)
         }
@@ -98,10 +99,8 @@ fn check(target: &Path, old: &Secret) -> Result<(), EditError> {
         ""
     };
     if !problem.is_empty() {
-        return Err(EditError::Refused(format!(
-            "{} {problem}",
-            target.display()
-        )));
+        let message = format!("{} {problem}", target.display());
+        return Err(EditError::NotWritable(message));
     }
     rustix::fs::access(target, rustix::fs::Access::WRITE_OK).map_err(|error| told(error.into()))?;
     if Version::read(target).map_err(told)?.bytes != *old {
@@ -168,9 +167,14 @@ fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }
 
-/// Waits for other edits in this folder.
-fn lock(folder: &Path) -> io::Result<File> {
+/// Waits for other edits in this folder. That of the store is locked by the relay already, as long as it runs, and its edits
+/// wait for each other.
+fn lock(folder: &Path, store: &Path) -> io::Result<File> {
     let folder = File::open(folder)?;
+    let (itself, store) = (folder.metadata()?, std::fs::metadata(store));
+    if store.is_ok_and(|store| (store.dev(), store.ino()) == (itself.dev(), itself.ino())) {
+        return Ok(folder);
+    }
     for _ in 0..LOCK_TRIES {
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(folder),
@@ -218,6 +222,7 @@ impl Temporary {
         old: Option<&Secret>,
         new: &Secret,
         like: &Path,
+        owner: Owner,
     ) -> Result<Self, EditError> {
         let write = || -> io::Result<Self> {
             let id = random()?;
@@ -229,7 +234,7 @@ impl Temporary {
             let options = options.write(true).create_new(true).mode(0o600);
             let mut file = options.open(&temporary.path)?;
             file.write_all(new.expose())?;
-            copy_attributes(like, &file)?;
+            copy_attributes(like, &file, owner)?;
             file.sync_all()?;
             let old = old.map_or(0, hash);
             let whole = format!("{TEMPORARY}{old:016x}-{:016x}-{id:016x}", hash(new));
@@ -310,18 +315,34 @@ fn random() -> io::Result<u64> {
     Ok(u64::from_be_bytes(bytes))
 }
 
+/// Whether a file must have owner and group of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// It replaces the other.
+    Kept,
+    /// It is new. Who may not give files away, as a service that reads the configuration of root, keeps it for himself.
+    Wanted,
+}
+
 /// Owner first, as a change of it may clear bits of the mode.
-fn copy_attributes(like: &Path, file: &File) -> io::Result<()> {
+fn copy_attributes(like: &Path, file: &File, owner: Owner) -> io::Result<()> {
     let from = std::fs::metadata(like)?;
     let has = file.metadata()?;
     if (from.uid(), from.gid()) != (has.uid(), has.gid()) {
         let given = |has: u32, wanted: u32| (has != wanted).then_some(wanted);
-        std::os::unix::fs::fchown(
+        let changed = std::os::unix::fs::fchown(
             file,
             given(has.uid(), from.uid()),
             given(has.gid(), from.gid()),
-        )
-        .map_err(|_| io::Error::other("its owner and group cannot be kept"))?;
+        );
+        match (changed, owner) {
+            (Ok(()), _) => {}
+            // As it was made: 0600.
+            (Err(_), Owner::Wanted) => return Ok(()),
+            (Err(_), Owner::Kept) => {
+                return Err(io::Error::other("its owner and group cannot be kept"));
+            }
+        }
     }
     copy_extended(like, file)?;
     file.set_permissions(mode(&from))

@@ -4,6 +4,7 @@ mod check;
 mod log_reader;
 mod operate;
 mod run;
+mod runtime;
 mod scripted;
 mod send;
 mod tour;

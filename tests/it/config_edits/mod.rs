@@ -122,7 +122,7 @@ fn problems(result: Result<Edited, EditError>) -> Vec<String> {
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(result: Result<T, EditError>) -> String {
     match result {
-        Err(EditError::Refused(reason)) => reason,
+        Err(EditError::Refused(reason) | EditError::NotWritable(reason)) => reason,
         other => panic!("expected a refusal, found {other:?}"),
     }
 }

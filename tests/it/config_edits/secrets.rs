@@ -183,7 +183,14 @@ fn secrets_that_are_managed_elsewhere_are_not_touched() {
         patch(json!({"secret": new_secret("Q")})),
         patch(json!({"secret": null})),
     ] {
-        assert!(refusal(place.prepare("a", change)).contains("environment"));
+        let said = refusal(place.prepare("a", change));
+        let config = place.path.display();
+        let steps = format!(
+            "the secret is the variable SECRET, which the API cannot change. By hand: 1. keep the old secret as the variable SECRET_OLD, and \
+             put the new one into SECRET; 2. in {config}, give subscriptions.a previous_secrets: [{{secret: {{env: SECRET_OLD}}, until: \
+             2026-11-25T20:00:00Z}}]; 3. restart sidehook: the environment is read at a start"
+        );
+        assert_eq!(said, steps);
     }
     place
         .edit("a", patch(json!({"secret": {"env": "SECRET"}})))

@@ -147,7 +147,11 @@ fn mode_and_owner_are_kept_and_links_are_followed() {
 fn what_cannot_be_replaced_is_refused() {
     let place = Place::new(TEXT);
     std::fs::set_permissions(&place.path, PermissionsExt::from_mode(0o444)).unwrap();
-    assert!(refusal(place.edit("a", title("x"))).ends_with("is read-only"));
+    let said = refusal(place.edit("a", title("x")));
+    assert!(
+        said.contains("is read-only. What the API may edit"),
+        "{said}"
+    );
     std::fs::set_permissions(&place.path, PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::hard_link(&place.path, place.path("second")).unwrap();
     assert!(refusal(place.edit("a", title("x"))).contains("hard links"));
@@ -159,6 +163,80 @@ fn what_cannot_be_replaced_is_refused() {
     let change = patch(json!({"secret": super::SECRET}));
     assert!(refusal(place.edit("a", change)).contains("cannot be written"));
     assert_eq!(place.text(), text);
+}
+
+/// As below /etc under the shipped unit: the refusal has the names of what is to be written where.
+#[test]
+fn what_cannot_be_written_says_where_it_can_go() {
+    let place = Place::new(TEXT);
+    let read_only =
+        || std::fs::set_permissions(&place.path, PermissionsExt::from_mode(0o444)).unwrap();
+    read_only();
+    let (config, beside) = (place.path.display(), place.path("state/subscriptions.yaml"));
+    let beside = beside.display();
+    let new = Change::Create(fields(json!({"active": false})));
+    let said = refusal(place.edit("a", title("x")));
+    let step = format!(
+        "set admin.write_to: {beside} and add it to include, then move subscriptions.a from {config} to {beside}"
+    );
+    assert!(
+        said.contains(&config.to_string()) && said.ends_with(&step),
+        "{said}"
+    );
+    let said = refusal(place.edit("b", new.clone()));
+    assert!(
+        said.ends_with(&format!(
+            "set admin.write_to: {beside} and add it to include"
+        )),
+        "{said}"
+    );
+    // Where there is such a file already, a move is all.
+    let other = place.path("state/api.yaml");
+    let with = format!(
+        "admin: {{write_to: {0}}}\ninclude: [{0}]\n{TEXT}",
+        other.display()
+    );
+    std::fs::remove_file(&place.path).unwrap();
+    std::fs::create_dir_all(place.path("state")).unwrap();
+    std::fs::write(&place.path, with).unwrap();
+    read_only();
+    let said = refusal(place.edit("a", title("x")));
+    let step = format!(
+        ": move subscriptions.a from {config} to {}",
+        other.display()
+    );
+    assert!(said.ends_with(&step), "{said}");
+    // It is made by the first edit.
+    let loaded = place.edit("b", new).unwrap();
+    assert_eq!(loaded.config.subscriptions.len(), 2);
+    std::fs::set_permissions(&other, PermissionsExt::from_mode(0o444)).unwrap();
+    let said = refusal(place.edit("b", title("x")));
+    assert!(
+        said.ends_with("It is admin.write_to: let the relay write it"),
+        "{said}"
+    );
+}
+
+/// The store holds a lock on its folder as long as the relay runs.
+#[test]
+fn a_file_in_the_folder_of_the_store_is_edited_while_the_relay_runs() {
+    let place = Place::new("");
+    std::fs::create_dir(place.path("state")).unwrap();
+    let store = std::fs::File::open(place.path("state")).unwrap();
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&store, exclusive).unwrap();
+    let text = format!("admin: {{write_to: state/api.yaml}}\ninclude: [state/*.yaml]\n{TEXT}");
+    std::fs::write(&place.path, text).unwrap();
+    let new = Change::Create(fields(json!({"active": false})));
+    place.edit("b", new).unwrap();
+    place.edit("b", title("x")).unwrap();
+    let written = std::fs::read_to_string(place.path("state/api.yaml")).unwrap();
+    assert!(written.contains("title: x"), "{written}");
+    // The main file may be there as well.
+    let text = format!("store: {{path: .}}\n{TEXT}");
+    std::fs::write(place.path("state/main.yaml"), text).unwrap();
+    let edit = prepared(&place.path("state/main.yaml"), "a", title("x"));
+    edit.unwrap().commit().unwrap();
 }
 
 #[test]

@@ -53,6 +53,33 @@ fn the_example_says_what_the_defaults_are() {
     );
 }
 
+/// `include` of the file that the API will make is nothing to warn of; of another it is.
+#[test]
+fn the_shipped_configuration_of_the_unit_has_nothing_to_warn_of() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/config.yaml");
+    let loaded = load(&path, &Environment::default()).unwrap();
+    assert_eq!(loaded.warnings[..], []);
+    let written = Some(Path::new("/var/lib/sidehook/subscriptions.yaml"));
+    assert_eq!(loaded.config.admin.write_to.as_deref(), written);
+    assert_eq!(loaded.config.store.path, Path::new("/var/lib/sidehook"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    let warned = |include: &str| {
+        let text = format!(
+            "admin: {{write_to: state/api.yaml}}\ninclude: [{include}]\nsubscriptions: {{}}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        load(&path, &Environment::default())
+            .unwrap()
+            .warnings
+            .iter()
+            .count()
+    };
+    assert_eq!(warned("state/*.yaml"), 0);
+    assert_eq!(warned("'./state/api.yaml'"), 0);
+    assert_eq!(warned("state/*.yaml, state/others-*.yaml"), 1);
+}
+
 #[test]
 fn those_who_operate_it_and_are_told_are_read() {
     let Loaded { config, .. } = valid("operation.yaml");

@@ -24,6 +24,8 @@ pub(crate) fn sidehook(folder: &Path, arguments: &[&str]) -> Command {
         .env_remove("SIDEHOOK_TOKEN")
         .env_remove("STATE_DIRECTORY")
         .env_remove("NOTIFY_SOCKET")
+        .env_remove("RUNTIME_DIRECTORY")
+        .env_remove("XDG_RUNTIME_DIR")
         .stdin(Stdio::null());
     command
 }

@@ -70,6 +70,7 @@ impl Relay {
             watch: false,
             sockets: None,
             notifier: Notifier::default(),
+            runtime_folder: None,
         };
         let running = app::start(loaded, options).await.unwrap();
         let addresses = running.addresses();

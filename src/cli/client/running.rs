@@ -1,0 +1,212 @@
+//! The sidecars that run on this machine, found by the sockets in their runtime folders, and which of them is meant.
+//!
+//! A file name says nothing: each is asked who it is. What answers in time is running; what refuses the connection is a file
+//! that a killed process left.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use serde::Deserialize;
+
+use crate::app::RuntimeSockets;
+use crate::cli::ConfigArg;
+use crate::cli::client::find::Found;
+use crate::cli::client::wire::WireError;
+use crate::cli::client::{CallError, Client, Query, read};
+use crate::cli::post::Target;
+use crate::cli::show::gate;
+use crate::cli::show::text::plain;
+use crate::config::{ConfigError, Environment};
+
+/// How long one may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a sidecar says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Instance {
+    /// Its configuration file.
+    pub(crate) config: PathBuf,
+    /// Where events are posted.
+    pub(crate) events: Vec<String>,
+}
+
+impl Instance {
+    /// The first address for events that can be reached from here.
+    pub(crate) fn events_target(&self) -> Option<Target> {
+        self.events
+            .iter()
+            .find_map(|address| Target::of_bound(address))
+    }
+}
+
+/// A sidecar that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Its socket.
+    pub(crate) socket: PathBuf,
+    /// What it says of itself; none: it gives no answer in time.
+    pub(crate) instance: Option<Instance>,
+}
+
+impl Running {
+    /// How to name it on the command line.
+    fn line(&self) -> String {
+        match &self.instance {
+            Some(instance) => format!(
+                "\n  --config {}",
+                plain(&instance.config.display().to_string())
+            ),
+            None => format!(
+                "\n  --admin unix:{} (gives no answer)",
+                plain(&self.socket.display().to_string())
+            ),
+        }
+    }
+}
+
+/// All that run, as far as one may know.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Those that run.
+    running: Vec<Running>,
+    /// Folders and sockets that this user may not use.
+    closed: Vec<PathBuf>,
+}
+
+impl Survey {
+    /// Asks all that have a socket here.
+    pub(crate) async fn take(environment: &Environment) -> Self {
+        let RuntimeSockets { sockets, closed } = RuntimeSockets::find(environment);
+        let mut survey = Self {
+            running: Vec::new(),
+            closed,
+        };
+        for socket in sockets {
+            match ask(&socket).await {
+                Ok(instance) => survey.running.push(Running {
+                    socket,
+                    instance: Some(instance),
+                }),
+                Err(error) => match Absence::of(&error) {
+                    Absence::Closed => survey.closed.push(socket),
+                    Absence::Nobody => {}
+                    Absence::Silent => survey.running.push(Running {
+                        socket,
+                        instance: None,
+                    }),
+                },
+            }
+        }
+        survey
+    }
+
+    /// The one that is meant: with a configuration that is given the one that runs with it; else that of the configuration
+    /// which would be read by default, else the only one. None if none is.
+    ///
+    /// # Errors
+    /// Several may be meant.
+    pub(crate) fn meant(
+        &self,
+        config: &ConfigArg,
+        environment: &Environment,
+    ) -> anyhow::Result<Option<&Running>> {
+        let path = config.path(environment);
+        let own = self.of_config(&path);
+        if own.is_some() || config.is_given(environment) {
+            return Ok(own);
+        }
+        if self.running.len() > 1 {
+            let all: String = self.running.iter().map(Running::line).collect();
+            bail!("several sidecars run here, say which one is meant:{all}");
+        }
+        let only = self.running.first();
+        if let Some(instance) = only.and_then(|it| it.instance.as_ref())
+            && path.exists()
+        {
+            let shown = instance.config.display();
+            writeln!(
+                gate::stderr(),
+                "note: the sidecar of {shown} is asked, the only one that runs here"
+            )?;
+        }
+        Ok(only)
+    }
+
+    /// The one whose configuration this is.
+    fn of_config(&self, config: &Path) -> Option<&Running> {
+        let real = |path: &Path| path.canonicalize().ok();
+        let (absolute, own) = (std::path::absolute(config).ok(), real(config));
+        let is_own = |running: &&Running| {
+            let other = running.instance.as_ref().map(|it| &it.config);
+            other.is_some_and(|other| {
+                absolute.as_ref() == Some(other) || (own.is_some() && own == real(other))
+            })
+        };
+        self.running.iter().find(is_own)
+    }
+
+    /// Adds to the reason why none was found that there may be one which this user may not ask.
+    pub(crate) fn explained(&self, error: anyhow::Error, config_is_given: bool) -> anyhow::Error {
+        let Some(closed) = self.closed.first() else {
+            return error;
+        };
+        // What is wrong with a file that somebody named is for him to mend.
+        if config_is_given && error.is::<ConfigError>() {
+            return error;
+        }
+        let closed = plain(&closed.display().to_string());
+        anyhow!(
+            "{error:#}\n  a sidecar seems to run here, but only root and its own user and group may use {closed}: try sudo"
+        )
+    }
+}
+
+async fn ask(socket: &Path) -> anyhow::Result<Instance> {
+    let found = Found {
+        target: Target::Unix(socket.to_owned()),
+        token: None,
+    };
+    let client = Client::of(found).patient(PATIENCE);
+    instance(&client).await
+}
+
+/// What a sidecar says of itself.
+///
+/// # Errors
+/// No answer, or a refusal.
+pub(crate) async fn instance(client: &Client) -> anyhow::Result<Instance> {
+    let answer = client.get("/v1/instance", &Query::default()).await?;
+    Ok(read(&answer)?)
+}
+
+/// What it means that there is no answer.
+enum Absence {
+    /// This user may not ask.
+    Closed,
+    /// No sidecar is there.
+    Nobody,
+    /// One that does not answer now.
+    Silent,
+}
+
+impl Absence {
+    fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref() {
+            Some(CallError::NotRunning {
+                source: WireError::Unreachable { source, .. },
+                ..
+            }) => match source.kind() {
+                io::ErrorKind::PermissionDenied => Self::Closed,
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Nobody,
+                _ => Self::Silent,
+            },
+            Some(CallError::Refused(_) | CallError::Foreign(_) | CallError::TooLarge { .. }) => {
+                Self::Nobody
+            }
+            Some(CallError::NotRunning { .. } | CallError::Wire(_) | CallError::Timeout { .. })
+            | None => Self::Silent,
+        }
+    }
+}
