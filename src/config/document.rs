@@ -171,7 +171,7 @@ impl Document {
             // With parts blanked out the shape may change; what was there is reported already.
             Err(error) if error.is_ambiguous && layout.has_refusals => Root::Broken,
             Err(error) => {
-                let start = self.offset(error.line, error.column);
+                let start = layout.readable.original(error.line, error.column);
                 let depth = 0;
                 report.error(Mark { file, start, depth }, error.message);
                 Root::Broken
@@ -229,17 +229,6 @@ impl Document {
             true => quote + before.len(),
             false => 0,
         }
-    }
-
-    fn offset(&self, line: usize, column: usize) -> usize {
-        let begin = self
-            .line_starts
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(0);
-        let rest = self.text.get(begin..).unwrap_or_default();
-        let within = rest.char_indices().nth(column.saturating_sub(1));
-        begin + within.map_or(rest.len(), |(at, _)| at)
     }
 }
 

@@ -15,6 +15,7 @@ mod document;
 mod edit;
 mod endpoint;
 mod environment;
+mod escapes;
 mod file;
 mod filter;
 mod headers;
