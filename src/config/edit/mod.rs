@@ -7,6 +7,7 @@
 mod check;
 mod commit;
 mod flow;
+mod json;
 mod places;
 mod plan;
 mod prepare;
