@@ -2,7 +2,6 @@
 //! that an accepted event needs is there.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -40,7 +39,7 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// Outside a tokio runtime with time and I/O.
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
-    let watcher = watcher(&options, &loaded);
+    let watcher = options.watch.then(|| Watcher::new(&loaded));
     let config = Arc::new(loaded.config);
     let files = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
@@ -69,7 +68,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &config,
         &store,
         &metrics,
-        (control, feed),
+        (control, feed, watcher.as_ref()),
         &options,
         &stop_admin,
     )?;
@@ -115,7 +114,7 @@ fn admin(
     config: &Config,
     store: &Store,
     metrics: &Metrics,
-    (control, feed): (Control, Feed),
+    (control, feed, watcher): (Control, Feed, Option<&Watcher>),
     options: &Options,
     stop: &CancellationToken,
 ) -> Result<Admin, AppError> {
@@ -125,6 +124,7 @@ fn admin(
         readiness: Readiness::default(),
         control,
         feed,
+        watching: watcher.map(Watcher::health).unwrap_or_default(),
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
         source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
@@ -213,17 +213,6 @@ fn store_options(config: &Config) -> StoreOptions {
             dedup_window: config.ingest.dedup_window,
         },
     }
-}
-
-/// A watcher of the configuration, if one is wanted and the system gives one: without it SIGHUP still reloads.
-fn watcher(options: &Options, loaded: &Loaded) -> Option<Watcher> {
-    if !options.watch {
-        return None;
-    }
-    let complain = |error: &io::Error| {
-        tracing::warn!(%error, "changes of the configuration are not noticed: reload with SIGHUP");
-    };
-    Watcher::new(loaded).inspect_err(complain).ok()
 }
 
 impl Running {
