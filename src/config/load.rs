@@ -22,6 +22,7 @@ use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
 use crate::domain::{SubscriptionName, with_commas};
 
+use crate::config::unexpanded;
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -137,6 +138,7 @@ pub(crate) fn load_intake(
 ) -> Result<(Listen, Ingest), ConfigError> {
     let mut context = Context::new(environment);
     let main = main_document(path, &mut context)?;
+    unexpanded::report(&documents, &mut context.report);
     let intake = root(0, &main, &SECTIONS, &mut context).map(|fields| intake(fields, &mut context));
     let (errors, _) = context.report.into_problems(&[main]);
     if errors.is_empty() {

@@ -47,6 +47,7 @@ mod subscription;
 mod survey;
 mod tls;
 mod units;
+mod unexpanded;
 mod values;
 mod walk;
 mod watch;
