@@ -21,7 +21,11 @@ impl Running {
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let is_from_pipe = self.options.is_from_pipe;
         self.loading.reload(answer, move || {
+            if is_from_pipe {
+                return Err(config::read_once(&path));
+            }
             if let Some(looker) = &looker {
                 looker.look();
             }

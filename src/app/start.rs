@@ -127,7 +127,11 @@ fn admin(
         watching: watcher.map(Watcher::health).unwrap_or_default(),
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
-        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
+        source: ConfigSource::new(
+            options.config_path.clone(),
+            options.environment.clone(),
+            options.is_from_pipe,
+        ),
         streams: Streams::default(),
         stop: stop.clone(),
     })

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::ConfigArg;
-use crate::config::{Config, Environment, Problems, load};
+use crate::config::{Config, Environment, Problems, load_given};
 use crate::domain::Timestamp;
 use crate::store::{self, BookState, StoreReport};
 
@@ -70,7 +70,7 @@ fn check(
     out: &mut dyn Write,
 ) -> io::Result<Option<Config>> {
     let shown = path.display();
-    match load(path, environment) {
+    match load_given(path, environment) {
         Ok(loaded) => {
             let label = if strict { "error" } else { "warning" };
             write_problems(label, &loaded.warnings, out)?;

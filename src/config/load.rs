@@ -8,6 +8,7 @@ use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::{Environment, places};
+use crate::config::file::FileError;
 use crate::config::filter::event_types;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
@@ -15,14 +16,15 @@ use crate::config::listen::{Guarded, listen};
 use crate::config::model::{Config, Ingest, Listen, Log, LogFormat, LogLevel, Subscription};
 use crate::config::network::network;
 use crate::config::notifications::notifications;
+use crate::config::pipe;
 use crate::config::problem::{ConfigError, Problem, Problems};
 use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
 use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
+use crate::config::unexpanded;
 use crate::domain::{SubscriptionName, with_commas};
 
-use crate::config::unexpanded;
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -81,6 +83,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// The globs of `include`, for files that come and go.
     pub globs: Vec<PathBuf>,
+    /// The main file is a pipe, which cannot be read again.
+    pub is_from_pipe: bool,
 }
 
 /// Reads, validates and completes the configuration in `path`.
@@ -89,6 +93,22 @@ pub struct Loaded {
 /// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
     load_with(path, environment, Overlay::default())?.outcome
+}
+
+/// As [`load`], for who was given the path by an operator: it may be a pipe, or `-` for standard input, which are read to
+/// their end. Paths in it are relative to the working folder then.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let mut context = Context::new(environment);
+    let is_from_pipe = pipe::is_pipe(path);
+    let main = given_document(path, &mut context)?;
+    let loaded = read_with(main, context).outcome?;
+    Ok(Loaded {
+        is_from_pipe,
+        ..loaded
+    })
 }
 
 /// A configuration with the files that it stands in, the main one first.
@@ -110,9 +130,15 @@ pub(super) fn load_with(
     let mut context = Context::new(environment);
     context.overlay = overlay;
     let main = main_document(path, &mut context)?;
+    Ok(read_with(main, context))
+}
+
+/// Reads all that belongs to a main file.
+fn read_with(main: Document, mut context: Context<'_>) -> Read {
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
+    unexpanded::report(&documents, &mut context.report);
     let (errors, warnings) = context.report.into_problems(&documents);
     let outcome = if errors.is_empty() {
         Ok(Loaded {
@@ -120,11 +146,12 @@ pub(super) fn load_with(
             warnings,
             files: context.files.into_iter().collect(),
             globs: context.globs.into_iter().collect(),
+            is_from_pipe: false,
         })
     } else {
         Err(ConfigError(errors))
     };
-    Ok(Read { documents, outcome })
+    Read { documents, outcome }
 }
 
 /// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
@@ -137,8 +164,7 @@ pub(crate) fn load_intake(
     environment: &Environment,
 ) -> Result<(Listen, Ingest), ConfigError> {
     let mut context = Context::new(environment);
-    let main = main_document(path, &mut context)?;
-    unexpanded::report(&documents, &mut context.report);
+    let main = given_document(path, &mut context)?;
     let intake = root(0, &main, &SECTIONS, &mut context).map(|fields| intake(fields, &mut context));
     let (errors, _) = context.report.into_problems(&[main]);
     if errors.is_empty() {
@@ -148,26 +174,42 @@ pub(crate) fn load_intake(
     }
 }
 
-pub(super) fn main_document(
+/// The main file that an operator gives, which may be a pipe.
+pub(super) fn given_document(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Result<Document, ConfigError> {
-    let content = context.read_file(path, MAX_BYTES).map_err(|error| {
-        let places = if error.is_absent() {
-            format!("; {}", places())
-        } else {
-            String::new()
-        };
-        let problem = Problem {
-            file: path.to_path_buf(),
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: format!("the file {error}{places}"),
-        };
-        ConfigError(vec![problem].into())
-    })?;
+    if !pipe::is_pipe(path) {
+        return main_document(path, context);
+    }
+    let read = pipe::read(path, MAX_BYTES).and_then(|bytes| {
+        context.spend(bytes.len())?;
+        Ok(bytes)
+    });
+    let bytes = read.map_err(|error| unreadable(path, &error))?;
+    Ok(context.parse_in(PathBuf::new(), path, bytes))
+}
+
+fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+    let read = context.read_file(path, MAX_BYTES);
+    let content = read.map_err(|error| unreadable(path, &error))?;
     Ok(context.parse(path, content.bytes))
+}
+
+fn unreadable(path: &Path, error: &FileError) -> ConfigError {
+    let places = if error.is_absent() {
+        format!("; {}", places())
+    } else {
+        String::new()
+    };
+    let problem = Problem {
+        file: path.to_path_buf(),
+        line: 1,
+        column: 1,
+        path: String::new(),
+        message: format!("the file {error}{places}"),
+    };
+    ConfigError(vec![problem].into())
 }
 
 fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {

@@ -30,6 +30,7 @@ mod model;
 mod network;
 mod notifications;
 mod operator;
+mod pipe;
 mod policy;
 mod problem;
 mod reader;
@@ -39,15 +40,15 @@ mod retry;
 mod schema;
 mod secrets;
 mod settings;
-mod signature;
 mod signals;
+mod signature;
 mod similar;
 mod store;
 mod subscription;
 mod survey;
 mod tls;
-mod units;
 mod unexpanded;
+mod units;
 mod values;
 mod walk;
 mod watch;
@@ -58,17 +59,19 @@ pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDif
 pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
 pub(crate) use load::load_intake;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_given};
 pub use model::{
     AdminConfig, AdminToken, Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log,
     LogFormat, LogLevel, NotificationWebhook, Notifications, Retention, Scopes, Smtp, SmtpTls,
     StoreConfig, Subscription, WhenDisabled,
 };
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
+pub(crate) use pipe::is_pipe;
+pub use pipe::read_once;
 pub(crate) use policy::{RATE as RATE_EXPECTED, rate as parse_rate};
 pub use problem::{ConfigError, MAX_PROBLEMS, Problem, Problems};
 pub use schema::{schema, subscription_properties, wrong_types};
+pub use signals::WatchHealth;
 pub use survey::Survey;
 pub(crate) use units::duration as parse_duration;
 pub use watch::{Looker, Watcher};
-pub use signals::WatchHealth;

@@ -127,6 +127,7 @@ async fn start(
     let loaded = config::load(&config_path, &environment)?;
     let options = Options {
         config_path,
+        is_from_pipe: false,
         environment,
         clock: Arc::new(SystemClock::new()),
         watch: true,
