@@ -39,6 +39,6 @@ pub(super) fn json_with(status: StatusCode, thing: &impl Serialize) -> Answer {
 }
 
 /// A plain text.
-pub(super) fn text(status: StatusCode, body: &'static str) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     respond(status, "text/plain; charset=utf-8", body)
 }

@@ -19,7 +19,7 @@ use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::config::{
     Config, ConfigError, Diff, DiffKind, Environment, Loaded, Problem, Problems, SubscriptionDiff,
-    load,
+    load, read_once,
 };
 use crate::domain::{SubscriptionName, SubscriptionNumber};
 use crate::store::VerbError;
@@ -29,17 +29,19 @@ use crate::store::VerbError;
 pub struct ConfigSource {
     path: PathBuf,
     environment: Environment,
+    is_from_pipe: bool,
     /// One reading at a time.
     turn: Arc<Semaphore>,
 }
 
 impl ConfigSource {
-    /// The file, and where secrets may come from beside files.
+    /// The file, whether it was a pipe, and where secrets may come from beside files.
     #[must_use]
-    pub fn new(path: PathBuf, environment: Environment) -> Self {
+    pub fn new(path: PathBuf, environment: Environment, is_from_pipe: bool) -> Self {
         Self {
             path,
             environment,
+            is_from_pipe,
             turn: Arc::new(Semaphore::new(1)),
         }
     }
@@ -51,6 +53,9 @@ impl ConfigSource {
 
     /// Reads it, on a thread that ends with it.
     pub(super) async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
+        if self.is_from_pipe {
+            return Ok(Err(read_once(&self.path)));
+        }
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|_| Refusal::stopping())?;
         let (path, environment) = (self.path.clone(), self.environment.clone());

@@ -43,6 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::config::WatchHealth;
 use crate::domain::{Clock, Flow, SubscriptionName, Timestamp};
 use crate::feed::Feed;
 use crate::store::Store;
@@ -83,6 +84,8 @@ pub struct Admin {
     pub control: Control,
     /// What happens.
     pub feed: Feed,
+    /// Whether changes of the configuration are noticed at once.
+    pub watching: WatchHealth,
     /// Who may use the API.
     pub tokens: Tokens,
     /// What time it is.

@@ -30,11 +30,20 @@ pub(super) async fn readyz(call: Call) -> Result<Answer, Refusal> {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Ok(text(status, "starting or stopping\n"));
     }
-    Ok(match call.admin.store.health() {
-        Health::Healthy => text(StatusCode::OK, "ok\n"),
-        Health::Full => text(StatusCode::OK, "ok, but the store is full\n"),
-        Health::Failed => text(StatusCode::SERVICE_UNAVAILABLE, "the store has failed\n"),
-    })
+    let mut answer = match call.admin.store.health() {
+        Health::Healthy => "ok".to_owned(),
+        Health::Full => "ok, but the store is full".to_owned(),
+        Health::Failed => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(text(status, "the store has failed\n"));
+        }
+    };
+    if let Some(trouble) = call.admin.watching.trouble() {
+        answer.push_str(", but changes of the configuration are noticed late: ");
+        answer.push_str(trouble);
+    }
+    answer.push('\n');
+    Ok(text(StatusCode::OK, answer))
 }
 
 /// `GET /metrics`

@@ -11,6 +11,9 @@ use crate::app::loading::{EditAnswer, Prepared, Written};
 use crate::config::{self, Change, Config, ConfigError, Edit, EditError, Subscription, Watcher};
 use crate::domain::StatusError;
 
+/// Why no edit is made.
+const FROM_PIPE: &str = "the configuration came through a pipe: there is no file to change";
+
 impl Running {
     /// Does what the API asks for. Who asked may have gone away; then nobody needs to know.
     pub(super) fn obey(&mut self, command: Command) {
@@ -46,6 +49,12 @@ impl Running {
             drop(answer.send(result.map(|()| EditDone::default())));
             return;
         };
+        if self.options.is_from_pipe {
+            drop(answer.send(Err(EditRefusal::Edit(EditError::Refused(
+                FROM_PIPE.to_owned(),
+            )))));
+            return;
+        }
         let edit = Edit {
             name: request.name.clone(),
             change,

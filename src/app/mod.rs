@@ -64,6 +64,8 @@ const WAITING_MAX: usize = 16;
 pub struct Options {
     /// The configuration file, to be read again by a reload.
     pub config_path: PathBuf,
+    /// It was a pipe, which cannot be read again.
+    pub is_from_pipe: bool,
     /// Where secrets may come from beside files.
     pub environment: Environment,
     /// What time it is.

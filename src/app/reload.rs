@@ -22,7 +22,11 @@ impl Running {
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         let started_with = Arc::clone(&self.started_with);
+        let is_from_pipe = self.options.is_from_pipe;
         self.loading.reload(answer, move || {
+            if is_from_pipe {
+                return Err(config::read_once(&path));
+            }
             if let Some(looker) = &looker {
                 looker.look();
             }

@@ -2,7 +2,6 @@
 //! that an accepted event needs is there.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// Outside a tokio runtime with time and I/O.
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     log_warnings(&loaded.warnings);
-    let watcher = watcher(&options, &loaded);
+    let watcher = options.watch.then(|| Watcher::new(&loaded));
     let config = Arc::new(loaded.config);
     let files = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
@@ -70,7 +69,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &config,
         &store,
         &metrics,
-        (control, feed),
+        (control, feed, watcher.as_ref()),
         (&options, &addresses),
         &stop_admin,
     )?;
@@ -116,7 +115,7 @@ fn admin(
     config: &Config,
     store: &Store,
     metrics: &Metrics,
-    (control, feed): (Control, Feed),
+    (control, feed, watcher): (Control, Feed, Option<&Watcher>),
     (options, addresses): (&Options, &Addresses),
     stop: &CancellationToken,
 ) -> Result<Admin, AppError> {
@@ -126,10 +125,15 @@ fn admin(
         readiness: Readiness::default(),
         control,
         feed,
+        watching: watcher.map(Watcher::health).unwrap_or_default(),
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
         started_at: options.clock.steady(),
-        source: ConfigSource::new(options.config_path.clone(), options.environment.clone()),
+        source: ConfigSource::new(
+            options.config_path.clone(),
+            options.environment.clone(),
+            options.is_from_pipe,
+        ),
         instance: Arc::new(instance(config, options, addresses)),
         streams: Streams::default(),
         stop: stop.clone(),
@@ -234,17 +238,6 @@ fn store_options(config: &Config) -> StoreOptions {
             dedup_window: config.ingest.dedup_window,
         },
     }
-}
-
-/// A watcher of the configuration, if one is wanted and the system gives one: without it SIGHUP still reloads.
-fn watcher(options: &Options, loaded: &Loaded) -> Option<Watcher> {
-    if !options.watch {
-        return None;
-    }
-    let complain = |error: &io::Error| {
-        tracing::warn!(%error, "changes of the configuration are not noticed: reload with SIGHUP");
-    };
-    Watcher::new(loaded).inspect_err(complain).ok()
 }
 
 impl Running {

@@ -91,7 +91,7 @@ enum Command {
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, clap::Args)]
 struct ConfigArg {
-    /// The configuration file. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml, else
+    /// The configuration file, or - for standard input. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml, else
     /// ./sidehook.yaml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -108,11 +108,18 @@ impl ConfigArg {
         self.config.is_some() || environment.is_config_named()
     }
 
-    /// The path to use, and what is in it.
-    fn load(&self, environment: &Environment) -> Result<(PathBuf, Loaded), ConfigError> {
+    /// The path to use as long as the process lives: the working folder may be removed and made again meanwhile.
+    fn lasting_path(&self, environment: &Environment) -> PathBuf {
         let path = self.path(environment);
-        let loaded = config::load(&path, environment)?;
-        Ok((path, loaded))
+        if config::is_pipe(&path) {
+            return path;
+        }
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// What is in the file.
+    fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
+        config::load_given(&self.path(environment), environment)
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::app::{self, Handle, Options, Running, RuntimeFolder};
 use crate::cli::runtime::{HangUp, Request, Signals, block_on};
 use crate::cli::{ConfigArg, logging};
-use crate::config::{Environment, Loaded};
+use crate::config::{self, Environment, Loaded};
 use crate::domain::SystemClock;
 use crate::systemd::{ActivatedSockets, Notifier};
 
@@ -45,15 +45,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("the process cannot be kept from being dumped")?;
     let environment = Environment::of_process();
-    let (path, loaded) = args.config.load(&environment)?;
+    let path = args.config.lasting_path(&environment);
+    let loaded = config::load_given(&path, &environment)?;
+    let is_from_pipe = loaded.is_from_pipe;
     let clock = Arc::new(SystemClock::new());
     let logs = logging::init(&loaded.config.log, clock.clone()).context("no thread for the log")?;
+    if is_from_pipe {
+        tracing::info!(
+            "the configuration came through a pipe: it is not watched, and not read again"
+        );
+    }
     let options = Options {
         config_path: path,
         runtime_folder: RuntimeFolder::of(&environment),
         environment,
         clock,
-        watch: true,
+        is_from_pipe,
+        watch: !is_from_pipe,
         sockets: Some(ActivatedSockets::from_environment()),
         notifier: Notifier::new(|name| std::env::var_os(name))
             .context("the socket in $NOTIFY_SOCKET cannot be reached")?,

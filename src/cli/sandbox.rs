@@ -53,6 +53,7 @@ impl Folder {
         let loaded = config::load(&config_path, &environment)?;
         let options = Options {
             config_path,
+            is_from_pipe: false,
             environment,
             clock: Arc::new(SystemClock::new()),
             watch: true,

@@ -172,7 +172,7 @@ impl Document {
             // With parts blanked out the shape may change; what was there is reported already.
             Err(error) if error.is_ambiguous && layout.has_refusals => Root::Broken,
             Err(error) => {
-                let start = self.offset(error.line, error.column);
+                let start = layout.readable.original(error.line, error.column);
                 let depth = 0;
                 report.error(Mark { file, start, depth }, error.message);
                 Root::Broken
@@ -224,17 +224,6 @@ impl Document {
     pub(super) fn offset_inside(&self, start: usize, before: &str) -> usize {
         let written = self.text.get(start..).unwrap_or_default();
         inside::offset(written, before).unwrap_or_default()
-    }
-
-    fn offset(&self, line: usize, column: usize) -> usize {
-        let begin = self
-            .line_starts
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(0);
-        let rest = self.text.get(begin..).unwrap_or_default();
-        let within = rest.char_indices().nth(column.saturating_sub(1));
-        begin + within.map_or(rest.len(), |(at, _)| at)
     }
 }
 

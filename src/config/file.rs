@@ -35,6 +35,12 @@ pub(super) enum FileError {
     /// A folder, a pipe, a device, a file of the kernel.
     #[error("cannot be read: expected a regular file")]
     NotRegular,
+    /// Standard input that somebody would have to type.
+    #[error("cannot be read: standard input is a terminal, expected a pipe or file")]
+    Terminal,
+    /// A pipe whose writer goes on, or never came; carries seconds.
+    #[error("cannot be read: the pipe did not end within {0} s")]
+    Endless(u64),
     /// More bytes than it may have; carries the limit in bytes, whole KiB.
     #[error("is too large, expected at most {}", shown(*.0))]
     TooLarge(usize),

@@ -1,19 +1,23 @@
 //! Where everything stands in a YAML text: the lossless tree of `yaml-edit` turned into nodes without values.
 //!
 //! Tags, anchors, aliases and unquoted texts that look like them are reported here. So that the rest of the file can
-//! still be judged in the same run, [`Layout::readable`] is the text with these blanked out, byte for byte of the same length.
+//! still be judged in the same run, [`Layout::readable`] is the text with these blanked out, and with surrogate pairs as YAML
+//! writes such characters.
 
 use std::ops::Range;
 
 use yaml_edit::{AsYaml, SyntaxKind, YamlFile, YamlNode};
 
 use crate::config::document::{Entry, MAX_DEPTH, Mark, Node, Scalar, Value};
+use crate::config::escapes::{Rewritten, Surrogate, surrogates};
 use crate::config::report::Report;
 
 const TAG: &str = "a text that begins with ! must be quoted, such as \"!invoice.draft\" (YAML tags are not supported)";
 const ALIAS: &str =
     "a text that begins with * must be quoted, such as \"*\" (YAML aliases are not supported)";
 const ANCHOR: &str = "a text that begins with & must be quoted (YAML anchors are not supported)";
+const HALF: &str =
+    "half of a surrogate pair is no character: write both escapes, or the character itself";
 
 /// The shape of a text.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(super) struct Layout {
     /// The nesting exceeds the limit, which is reported.
     pub(super) too_deep: bool,
     /// The text without what was refused.
-    pub(super) readable: String,
+    pub(super) readable: Rewritten,
     /// Something was refused, and blanked out.
     pub(super) has_refusals: bool,
 }
@@ -52,15 +56,18 @@ pub(super) fn of(text: &str, file: usize, report: &mut Report) -> Layout {
         file,
         report,
         readable: text.as_bytes().to_vec(),
+        pairs: Vec::new(),
         too_deep: false,
     };
     let root = root.map(|root| builder.node(&root, 0));
     let too_deep = builder.too_deep;
     let has_refusals = builder.readable != text.as_bytes();
+    builder.pairs.sort_by_key(|(range, _)| range.start);
+    let readable = String::from_utf8(builder.readable).unwrap_or_default();
     Layout {
         root: root.filter(|_| !too_deep),
         too_deep,
-        readable: String::from_utf8(builder.readable).unwrap_or_default(),
+        readable: Rewritten::new(&readable, &builder.pairs),
         has_refusals,
     }
 }
@@ -70,6 +77,8 @@ struct Builder<'t> {
     file: usize,
     report: &'t mut Report,
     readable: Vec<u8>,
+    /// Characters that are written as surrogate pairs.
+    pairs: Vec<(Range<usize>, char)>,
     too_deep: bool,
 }
 
@@ -142,11 +151,29 @@ impl Builder<'_> {
         if let Some(message) = refusal {
             self.refuse(mark, message, range.start..range.start + 1, b'x');
         }
-        let mut node = blank_scalar(mark, range.end, refusal.is_some());
+        let has_halves = first == Some(b'"') && self.find_surrogates(mark, range.clone());
+        let mut node = blank_scalar(mark, range.end, refusal.is_some() || has_halves);
         if let Value::Scalar(scalar) = &mut node.value {
             scalar.plain = !matches!(first, Some(b'"' | b'\'' | b'|' | b'>'));
         }
         node
+    }
+
+    /// Notes the surrogate pairs of a double-quoted scalar, and says whether it has halves of some, which are reported.
+    fn find_surrogates(&mut self, mark: Mark, range: Range<usize>) -> bool {
+        let quoted = self.text.get(range.clone()).unwrap_or_default();
+        let mut has_halves = false;
+        for surrogate in surrogates(quoted, range.start) {
+            match surrogate {
+                Surrogate::Pair(range, character) => self.pairs.push((range, character)),
+                Surrogate::Half(range) => {
+                    has_halves = true;
+                    let start = range.start;
+                    self.refuse(Mark { start, ..mark }, HALF, range, b'x');
+                }
+            }
+        }
+        has_halves
     }
 
     /// A tag and what it is put on. A tag on nothing is most likely a text that lacks quotes.

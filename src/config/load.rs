@@ -8,21 +8,25 @@ use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::{Environment, places};
+use crate::config::file::FileError;
 use crate::config::filter::event_types;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::{Guarded, listen};
+use crate::config::loaded::Loaded;
 use crate::config::model::{
     Config, Ingest, Listen, Log, LogFormat, LogLevel, MetricsConfig, Subscription,
 };
 use crate::config::network::network;
 use crate::config::notifications::notifications;
-use crate::config::problem::{ConfigError, Problem, Problems};
+use crate::config::pipe;
+use crate::config::problem::{ConfigError, Problem};
 use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
 use crate::config::report::place;
 use crate::config::settings::Settings;
 use crate::config::store::store;
 use crate::config::subscription::{Around, subscription};
+use crate::config::unexpanded;
 use crate::domain::{SubscriptionName, with_commas};
 use crate::metrics::Histograms;
 
@@ -84,50 +88,28 @@ pub(super) const HISTOGRAMS: [(&str, Histograms); 4] = [
     ("none", Histograms::None),
 ];
 
-/// A configuration that loaded, with what is to be said about it.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The configuration.
-    pub config: Config,
-    /// What is allowed and most likely not meant; `check --strict` makes errors of it.
-    pub warnings: Problems,
-    /// Every file it was read from (configuration, includes, secrets, CA files), as a
-    /// [`Watcher`](crate::config::Watcher) watches them.
-    pub files: Vec<PathBuf>,
-    /// The globs of `include`, for files that come and go.
-    pub globs: Vec<PathBuf>,
-    /// Where the values stand that only this machine can judge, by their names.
-    places: Vec<(String, Problem)>,
-}
-
-impl Loaded {
-    /// A problem with a value that the file cannot be blamed for, at its place: of what `name` says in
-    /// [`Listen::addresses`], or of `store.path`. At the beginning of the file if it is left out there.
-    #[must_use]
-    pub fn problem(&self, file: &Path, name: &str, message: String) -> Problem {
-        let place = self.places.iter().find(|(known, _)| known == name);
-        match place {
-            Some((_, place)) => Problem {
-                message,
-                ..place.clone()
-            },
-            None => Problem {
-                file: file.to_path_buf(),
-                line: 1,
-                column: 1,
-                path: name.split('[').next().unwrap_or(name).to_owned(),
-                message,
-            },
-        }
-    }
-}
-
 /// Reads, validates and completes the configuration in `path`.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
     load_with(path, environment, Overlay::default())?.outcome
+}
+
+/// As [`load`], for who was given the path by an operator: it may be a pipe, or `-` for standard input, which are read to
+/// their end. Paths in it are relative to the working folder then.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let mut context = Context::new(environment);
+    let is_from_pipe = pipe::is_pipe(path);
+    let main = given_document(path, &mut context)?;
+    let loaded = read_with(main, context).outcome?;
+    Ok(Loaded {
+        is_from_pipe,
+        ..loaded
+    })
 }
 
 /// A configuration with the files that it stands in, the main one first.
@@ -149,12 +131,18 @@ pub(super) fn load_with(
     let mut context = Context::new(environment);
     context.overlay = overlay;
     let main = main_document(path, &mut context)?;
+    Ok(read_with(main, context))
+}
+
+/// Reads all that belongs to a main file.
+fn read_with(main: Document, mut context: Context<'_>) -> Read {
     let others = included(&main, &mut context);
     let documents: Vec<Document> = std::iter::once(main).chain(others).collect();
     let config = read_all(&documents, &mut context);
     let places = context.noted.into_iter();
     let places = places.filter_map(|(name, mark)| Some((name, place(mark, &documents)?)));
     let places = places.collect();
+    unexpanded::report(&documents, &mut context.report);
     let (errors, warnings) = context.report.into_problems(&documents);
     let outcome = if errors.is_empty() {
         Ok(Loaded {
@@ -163,11 +151,12 @@ pub(super) fn load_with(
             files: context.files.into_iter().collect(),
             globs: context.globs.into_iter().collect(),
             places,
+            is_from_pipe: false,
         })
     } else {
         Err(ConfigError(errors))
     };
-    Ok(Read { documents, outcome })
+    Read { documents, outcome }
 }
 
 /// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
@@ -180,7 +169,7 @@ pub(crate) fn load_intake(
     environment: &Environment,
 ) -> Result<(Listen, Ingest), ConfigError> {
     let mut context = Context::new(environment);
-    let main = main_document(path, &mut context)?;
+    let main = given_document(path, &mut context)?;
     let intake = root(0, &main, &SECTIONS, &mut context).map(|fields| intake(fields, &mut context));
     let (errors, _) = context.report.into_problems(&[main]);
     if errors.is_empty() {
@@ -190,26 +179,42 @@ pub(crate) fn load_intake(
     }
 }
 
-pub(super) fn main_document(
+/// The main file that an operator gives, which may be a pipe.
+pub(super) fn given_document(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Result<Document, ConfigError> {
-    let content = context.read_file(path, MAX_BYTES).map_err(|error| {
-        let places = if error.is_absent() {
-            format!("; {}", places())
-        } else {
-            String::new()
-        };
-        let problem = Problem {
-            file: path.to_path_buf(),
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: format!("the file {error}{places}"),
-        };
-        ConfigError(vec![problem].into())
-    })?;
+    if !pipe::is_pipe(path) {
+        return main_document(path, context);
+    }
+    let read = pipe::read(path, MAX_BYTES).and_then(|bytes| {
+        context.spend(bytes.len())?;
+        Ok(bytes)
+    });
+    let bytes = read.map_err(|error| unreadable(path, &error))?;
+    Ok(context.parse_in(PathBuf::new(), path, bytes))
+}
+
+fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
+    let read = context.read_file(path, MAX_BYTES);
+    let content = read.map_err(|error| unreadable(path, &error))?;
     Ok(context.parse(path, content.bytes))
+}
+
+fn unreadable(path: &Path, error: &FileError) -> ConfigError {
+    let places = if error.is_absent() {
+        format!("; {}", places())
+    } else {
+        String::new()
+    };
+    let problem = Problem {
+        file: path.to_path_buf(),
+        line: 1,
+        column: 1,
+        path: String::new(),
+        message: format!("the file {error}{places}"),
+    };
+    ConfigError(vec![problem].into())
 }
 
 fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {

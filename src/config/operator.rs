@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::document::{Document, Node, Value};
 use crate::config::environment::Environment;
-use crate::config::load::{SECTIONS, intake, main_document, root};
+use crate::config::load::{SECTIONS, given_document, intake, root};
 use crate::config::model::{ListenAddress, Scopes};
 use crate::config::problem::ConfigError;
 use crate::config::reader::Context;
@@ -46,7 +46,7 @@ pub(crate) fn load_operator(
     environment: &Environment,
 ) -> Result<Operator, ConfigError> {
     let mut context = Context::new(environment);
-    let main = main_document(path, &mut context)?;
+    let main = given_document(path, &mut context)?;
     let operator = root(0, &main, &SECTIONS, &mut context).map(|fields| {
         let admin = fields.node("admin");
         let tokens = admin.map(|admin| tokens(admin, &main, &mut context));

@@ -76,10 +76,15 @@ impl<'e> Context<'e> {
 
     /// Parses the next file, whose paths are relative to its folder.
     pub(super) fn parse(&mut self, path: &Path, bytes: Vec<u8>) -> Document {
-        let file = self.folders.len();
-        self.folders
-            .push(path.parent().map(Path::to_path_buf).unwrap_or_default());
         self.files.insert(path.to_path_buf());
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        self.parse_in(folder, path, bytes)
+    }
+
+    /// Parses what is no file, with paths relative to a folder.
+    pub(super) fn parse_in(&mut self, folder: PathBuf, path: &Path, bytes: Vec<u8>) -> Document {
+        let file = self.folders.len();
+        self.folders.push(folder);
         self.pieces = self.pieces.saturating_add(pieces(&bytes));
         if self.pieces <= MAX_PIECES {
             return Document::parse(file, path.to_path_buf(), bytes, &mut self.report);

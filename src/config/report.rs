@@ -128,6 +128,17 @@ impl Report {
         self.warnings.add(mark, None, None, message.into());
     }
 
+    /// Says more of what is wrong at this place, if an error says so already, else what is most likely not meant.
+    pub(super) fn hint(&mut self, mark: Mark, message: impl Into<String>) {
+        let is_wrong = self.errors.kept.iter().any(|it| it.mark == mark);
+        let findings = if is_wrong {
+            &mut self.errors
+        } else {
+            &mut self.warnings
+        };
+        findings.add(mark, None, None, message.into());
+    }
+
     /// The errors and the warnings, each in the order of the files; `documents` are those that the marks speak of.
     pub(super) fn into_problems(self, documents: &[Document]) -> (Problems, Problems) {
         (

@@ -124,7 +124,7 @@ fn variable(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8
 }
 
 /// Whether a name is one as variables have, and hardly a secret that stands in its place.
-fn is_usual(name: &str) -> bool {
+pub(super) fn is_usual(name: &str) -> bool {
     let is_usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     name.bytes().all(is_usual) && !looks_secret(name)
 }

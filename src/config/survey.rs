@@ -1,55 +1,33 @@
-//! The identity of each file of a configuration, and the folders to watch for changes of it.
+//! Where to watch for changes of the files of a configuration, and what they are.
 //!
 //! It looks at every file, so it is for a thread on which nobody waits.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use glob::Pattern;
 
-use crate::config::walk::{MAX_ENTRIES, SHELL, is_wild};
+use crate::config::identity::{Occasion, Sources, States};
+use crate::config::walk::{SHELL, is_wild};
 
 /// The most symbolic links that are followed on the way to a file, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// The files and globs that a configuration was read from.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sources {
-    /// Files, as they were named.
-    pub(super) files: Vec<PathBuf>,
-    /// Globs of files.
-    pub(super) globs: Vec<PathBuf>,
-}
-
-/// The identity of each source at one moment, by path; None if absent.
-pub(super) type States = HashMap<PathBuf, Option<State>>;
-
-/// Identity of a file, to detect replacement and change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    File {
-        device: u64,
-        inode: u64,
-        size: u64,
-        modified: (i64, i64),
-        changed: (i64, i64),
-    },
-    /// Of a glob a digest of the names that match where its first wildcard is.
-    Names(u64),
-}
-
 /// The sources at a moment.
 #[derive(Debug)]
 pub struct Survey {
-    pub(super) sources: Sources,
-    /// The folders to watch, each with the names in it that matter.
-    pub(super) places: HashMap<PathBuf, Names>,
+    pub(super) sources: Arc<Sources>,
+    /// None if nothing lies elsewhere than before.
+    pub(super) places: Option<Places>,
     pub(super) states: States,
+    pub(super) occasion: Occasion,
 }
+
+/// The folders to watch, each with the names in it that matter.
+pub(super) type Places = HashMap<PathBuf, Names>;
 
 /// The names in a folder that matter.
 #[derive(Debug, Default)]
@@ -75,58 +53,48 @@ impl Names {
 }
 
 impl Survey {
-    /// Looks at everything.
-    pub(super) fn of(sources: Sources) -> Self {
-        let mut places = HashMap::new();
-        for file in &sources.files {
-            follow(file, &mut places);
-        }
-        for glob in &sources.globs {
-            let (folder, next) = first_wild(glob);
-            let folder = follow(&folder, &mut places);
-            let names: &mut Names = places.entry(folder).or_default();
-            if !names.wild.contains(&next) {
-                names.wild.push(next);
-            }
-        }
-        let states = states(&sources);
+    /// Looks at everything, the places last: what changes there meanwhile is found by the next look, once they are
+    /// watched.
+    pub(super) fn of(sources: Arc<Sources>, before: &States, occasion: Occasion) -> Self {
+        let states = sources.look(before, occasion);
+        let places = Some(places(&sources));
         Self {
             sources,
             places,
             states,
+            occasion,
+        }
+    }
+
+    /// Looks whether anything is another than before although the system said nothing. The places are looked for only if
+    /// they may be others, or are `wanted`.
+    pub(super) fn routine(sources: Arc<Sources>, before: &States, wanted: bool) -> Self {
+        let occasion = Occasion::Routine;
+        let states = sources.look(before, occasion);
+        let places = (wanted || states.have_moved(before)).then(|| places(&sources));
+        Self {
+            sources,
+            places,
+            states,
+            occasion,
         }
     }
 }
 
-/// What the sources are now.
-pub(super) fn states(sources: &Sources) -> States {
-    let files = sources.files.iter().map(|file| (file.clone(), state(file)));
-    let globs = sources.globs.iter();
-    let globs = globs.map(|glob| (glob.clone(), names(glob).map(State::Names)));
-    files.chain(globs).collect()
-}
-
-fn state(file: &Path) -> Option<State> {
-    let metadata = fs::metadata(file).ok()?;
-    Some(State::File {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
-}
-
-fn names(glob: &Path) -> Option<u64> {
-    let (folder, next) = first_wild(glob);
-    let entries = fs::read_dir(folder).ok()?.take(MAX_ENTRIES).flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let matching = names.filter(|name| next.matches_with(name, SHELL));
-    let mut matching: Vec<String> = matching.collect();
-    matching.sort_unstable();
-    let mut hasher = DefaultHasher::new();
-    matching.hash(&mut hasher);
-    Some(hasher.finish())
+fn places(sources: &Sources) -> Places {
+    let mut places = HashMap::new();
+    for file in &sources.files {
+        follow(file, &mut places);
+    }
+    for glob in &sources.globs {
+        let (folder, next) = first_wild(glob);
+        let folder = follow(&folder, &mut places);
+        let names: &mut Names = places.entry(folder).or_default();
+        if !names.wild.contains(&next) {
+            names.wild.push(next);
+        }
+    }
+    places
 }
 
 /// The folder above the first component with a wildcard, and that component: below `**` everything matters.

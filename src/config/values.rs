@@ -10,6 +10,7 @@ use serde::de::{
 };
 
 use crate::config::document::{Entry, Node, Value};
+use crate::config::escapes::Rewritten;
 
 /// Why a text is not YAML.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,12 +32,13 @@ fn end(text: &str) -> (usize, usize) {
 }
 
 /// Fills in the text of all scalars of the first document of `text`.
-pub(super) fn fill(root: &mut Node, text: &str) -> Result<(), SyntaxError> {
+pub(super) fn fill(root: &mut Node, rewritten: &Rewritten) -> Result<(), SyntaxError> {
+    let text = &rewritten.text;
     let Some(document) = serde_yaml::Deserializer::from_str(text).next() else {
         return Ok(());
     };
     Fill(root).deserialize(document).map_err(|error| {
-        let problem = syntax_problem(text);
+        let problem = syntax_problem(rewritten);
         let (line, column) = error.location().map_or_else(
             || end(text),
             |location| (location.line(), location.column()),
@@ -56,17 +58,30 @@ pub(super) fn fill(root: &mut Node, text: &str) -> Result<(), SyntaxError> {
 
 /// What the parser says of the syntax alone, with what to look for. Only this is shown: its words are fixed texts,
 /// while an error of [`Fill`] may quote a value.
-fn syntax_problem(text: &str) -> Option<String> {
-    let document = serde_yaml::Deserializer::from_str(text).next()?;
+fn syntax_problem(rewritten: &Rewritten) -> Option<String> {
+    let document = serde_yaml::Deserializer::from_str(&rewritten.text).next()?;
     let error = IgnoredAny::deserialize(document).err()?.to_string();
     let (problem, context) = error.split_once(", while ").unwrap_or((&error, ""));
     let problem = problem.split(" at line ").next().unwrap_or_default();
     let hint = HINTS.iter().find(|(words, _)| problem.contains(words));
-    let context = context
-        .split_once(" at line ")
-        .map(|(what, place)| format!(" ({what}, begun at line {place})"));
+    let context = context.split_once(" at line ").map(|(what, place)| {
+        let place = original(place, rewritten);
+        format!(" ({what}, begun at line {place})")
+    });
     let hint = hint.map_or(String::new(), |(_, hint)| format!(": {hint}"));
     Some(format!("{problem}{}{hint}", context.unwrap_or_default()))
+}
+
+/// A place in the parser's words, `2 column 5`, in the text as it was.
+fn original(place: &str, rewritten: &Rewritten) -> String {
+    let numbers = place.split_once(" column ").and_then(|(line, column)| {
+        let (line, column) = (line.parse().ok()?, column.parse().ok()?);
+        Some((line, rewritten.original_column(line, column)))
+    });
+    numbers.map_or_else(
+        || place.to_owned(),
+        |(line, column)| format!("{line} column {column}"),
+    )
 }
 
 /// What is most likely meant by the parser's words.

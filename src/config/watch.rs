@@ -1,32 +1,26 @@
 //! Watches the files of a configuration and says when one of them changed, after a while of quiet.
 //!
-//! Folders are watched and not files, as editors and Kubernetes replace a file by renaming or by swapping a symbolic
-//! link; all folders on the way through links are watched. In each only some names matter: what happens to other files
-//! wakes nobody and does not make the time of quiet longer. Whether something changed is decided by comparing what the
-//! files are (inode, size, times), on a thread of its own.
+//! Signals of the system say when to look. Folders are watched, as editors and Kubernetes replace a file by renaming or by
+//! swapping a symbolic link: all folders on the way through links, and of a folder that is missing the nearest one above
+//! it. In each only some names matter: what happens to other files wakes nobody and does not make the time of quiet
+//! longer. The files themselves are watched too, as their folder tells nothing of what is written through another mount.
 //!
-//! Signals of the system are read at a pace, and the kernel holds a bounded number of them: a storm costs neither memory
-//! nor time. Where it drops some, it says so, and everything is looked at.
+//! Not everything is signalled (network file systems, folders above that are renamed, limits of the system), so that
+//! everything is looked at every 5 s as well. Whether something changed is decided by comparing what the files are, on a
+//! thread of its own.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::config::load::Loaded;
-use crate::config::survey::{Names, Sources, States, Survey, states};
+use crate::config::identity::{Occasion, Sources, State, States};
+use crate::config::loaded::Loaded;
+use crate::config::signals::{Open, Signals, WatchHealth, inotify};
+use crate::config::survey::Survey;
 
 /// How long nothing may happen before a change is told: writers often take several steps.
 const QUIET: Duration = Duration::from_millis(500);
@@ -34,34 +28,27 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long after the first step a change is told although steps go on.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How long signals are left to the kernel, which joins those that are the same, after some were read.
-const PACE: Duration = Duration::from_millis(50);
+/// How long after one look the next one begins although no signal came.
+const ROUTINE: Duration = Duration::from_secs(5);
 
-/// The most signals that are read at a time; the kernel keeps 16,384 by default.
-const MAX_SIGNALS: usize = 20_000;
-
-/// What may make another file of one. Reading, as a reload does, is no change.
-const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
-    .union(WatchFlags::MODIFY)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::CREATE)
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVE)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::ONLYDIR);
+/// Looks without a signal between two attempts to watch what could not be watched: a minute.
+const RETRY: u32 = 12;
 
 /// Watches configuration files.
 #[derive(Debug)]
 pub struct Watcher {
-    signals: AsyncFd<OwnedFd>,
-    /// By the number of a watched folder.
-    names: HashMap<i32, Names>,
+    signals: Signals,
     looker: Looker,
     /// A signal came and the time of quiet is not over.
     stirred: Option<Stirred>,
-    /// No signal is read before.
-    rests_until: Instant,
+    /// When files are looked at without a signal, and how long after one look the next one is.
+    routine: Instant,
+    every: Duration,
+    /// What a look without a signal found, and when first: told once the next one finds the same, as a writer may be at
+    /// work.
+    suspect: Option<(States, Instant)>,
+    /// Looks without a signal since the last attempt to watch what could not be watched.
+    since_retry: u32,
     /// The files are being looked at.
     survey: Option<oneshot::Receiver<Survey>>,
 }
@@ -76,24 +63,42 @@ struct Stirred {
 #[derive(Debug, Clone, Default)]
 pub struct Looker(Arc<Mutex<Seen>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
-    sources: Sources,
+    sources: Arc<Sources>,
     states: States,
 }
 
 impl Looker {
     /// Looks at the files: what they are now is about to be read, and only what changes from now on is told.
     pub fn look(&self) {
-        let sources = self.lock().sources.clone();
-        let states = states(&sources);
+        let Seen { sources, states } = self.seen();
+        let states = sources.look(&states, Occasion::Signal);
         self.lock().states = states;
     }
 
-    /// Looks at what a configuration was read from, to be watched from now on.
+    /// Looks at what a configuration was read from, to be watched from now on. What later changes are measured by is what
+    /// they are now, and for those that are watched already, what they were when they were looked at last.
     #[must_use]
     pub fn survey(&self, loaded: &Loaded) -> Survey {
-        Survey::of(sources(loaded))
+        self.survey_of(sources(loaded))
+    }
+
+    fn survey_of(&self, sources: Sources) -> Survey {
+        let seen = self.seen();
+        let known: HashMap<&Path, &State> = seen.known().collect();
+        let mut survey = Survey::of(Arc::new(sources), &States::default(), Occasion::Signal);
+        let sources = Arc::clone(&survey.sources);
+        for (path, state) in sources.paths().zip(survey.states.iter_mut()) {
+            if let Some(before) = known.get(path.as_path()) {
+                *state = **before;
+            }
+        }
+        survey
+    }
+
+    fn seen(&self) -> Seen {
+        self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -101,60 +106,49 @@ impl Looker {
     }
 }
 
+impl Seen {
+    fn known(&self) -> impl Iterator<Item = (&Path, &State)> {
+        let paths = self.sources.paths().map(AsRef::as_ref);
+        paths.zip(self.states.iter())
+    }
+}
+
 impl Watcher {
-    /// Watches what a configuration was read from. Files that do not exist yet are watched for.
-    ///
-    /// # Errors
-    /// The system gives none. A folder that cannot be watched alone is passed over.
+    /// Watches what a configuration was read from. Files that do not exist yet are watched for. What the system does not
+    /// watch is looked at every 5 s, which is logged.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O.
-    pub fn new(loaded: &Loaded) -> Result<Self, io::Error> {
-        Self::of(sources(loaded))
+    #[must_use]
+    pub fn new(loaded: &Loaded) -> Self {
+        Self::of(sources(loaded), inotify)
     }
 
-    fn of(sources: Sources) -> Result<Self, io::Error> {
-        let signals = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    fn of(sources: Sources, open: Open) -> Self {
         let mut watcher = Self {
-            signals: registered(signals)?,
-            names: HashMap::new(),
+            signals: Signals::new(open),
             looker: Looker::default(),
             stirred: None,
-            rests_until: Instant::now(),
+            routine: Instant::now() + ROUTINE,
+            every: ROUTINE,
+            suspect: None,
+            since_retry: 0,
             survey: None,
         };
-        let places = Survey::of(sources.clone()).places;
-        let is_any_wanted = !places.is_empty();
-        watcher.follow(places);
-        if is_any_wanted && watcher.names.is_empty() {
-            return Err(io::Error::other("no folder can be watched"));
-        }
-        // Watched first and looked at then, nothing is missed in between.
-        let states = states(&sources);
-        *watcher.looker.lock() = Seen { sources, states };
-        Ok(watcher)
+        let survey = Survey::of(Arc::new(sources), &States::default(), Occasion::Signal);
+        watcher.watch(survey);
+        watcher
     }
 
-    /// Watches these from now on, instead of those before. What later changes are measured by is what they are in it, and
-    /// for those that were watched before, what they were when they were looked at last.
+    /// Watches what [`Looker::survey`] has looked at from now on, instead of what was before.
     pub fn watch(&mut self, survey: Survey) {
-        let Survey {
-            sources,
-            places,
-            mut states,
-        } = survey;
         self.survey = None;
-        {
-            let mut seen = self.looker.lock();
-            for (path, state) in &mut states {
-                if let Some(before) = seen.states.get(path) {
-                    *state = *before;
-                }
-            }
-            *seen = Seen { sources, states };
-        }
-        // Something may have changed before the folders were watched.
-        self.follow(places);
+        *self.looker.lock() = Seen {
+            sources: Arc::clone(&survey.sources),
+            states: survey.states.clone(),
+        };
+        self.follow(survey);
+        // Something may have changed before it was watched.
         self.stir();
     }
 
@@ -162,6 +156,12 @@ impl Watcher {
     #[must_use]
     pub fn looker(&self) -> Looker {
         self.looker.clone()
+    }
+
+    /// Whether changes are noticed late.
+    #[must_use]
+    pub fn health(&self) -> WatchHealth {
+        self.signals.health().clone()
     }
 
     /// Waits until a file changed and nothing more happened for 500 ms, or 5 s long something did.
@@ -173,30 +173,32 @@ impl Watcher {
             let survey = match &mut self.survey {
                 Some(survey) => survey,
                 None => {
-                    self.quiet().await;
+                    let occasion = self.quiet().await;
                     self.stirred = None;
-                    self.survey.insert(self.begin_survey())
+                    let survey = self.begin_survey(occasion);
+                    self.survey.insert(survey)
                 }
             };
             let survey = survey.await;
             self.survey = None;
+            self.routine = Instant::now() + self.every;
             if survey.is_ok_and(|survey| self.is_another(survey)) {
                 return;
             }
         }
     }
 
-    /// Waits until the time of quiet after a signal is over.
-    async fn quiet(&mut self) {
+    /// Waits until the time of quiet after a signal is over, or it is time to look without one.
+    async fn quiet(&mut self) -> Occasion {
         loop {
-            match self.stirred {
-                None => self.signal().await,
+            let (until, occasion) = match self.stirred {
+                None => (self.routine, Occasion::Routine),
                 Some(Stirred { first, last }) => {
-                    let until = (last + QUIET).min(first + LONGEST);
-                    if timeout_at(until, self.signal()).await.is_err() {
-                        return;
-                    }
+                    ((last + QUIET).min(first + LONGEST), Occasion::Signal)
                 }
+            };
+            if timeout_at(until, self.signals.next()).await.is_err() {
+                return occasion;
             }
             self.stir();
         }
@@ -208,30 +210,18 @@ impl Watcher {
         self.stirred = Some(Stirred { first, last });
     }
 
-    /// Waits for a signal of a name that matters.
-    async fn signal(&mut self) {
-        loop {
-            sleep_until(self.rests_until).await;
-            let Ok(mut ready) = self.signals.readable().await else {
-                // The runtime ends.
-                return std::future::pending().await;
-            };
-            self.rests_until = Instant::now() + PACE;
-            let (matters, is_empty) = read(ready.get_inner(), &self.names);
-            if is_empty {
-                ready.clear_ready();
-            }
-            if matters {
-                return;
-            }
-        }
-    }
-
     /// Looks at everything, on a thread that ends with it.
-    fn begin_survey(&self) -> oneshot::Receiver<Survey> {
+    fn begin_survey(&mut self, occasion: Occasion) -> oneshot::Receiver<Survey> {
         let (done, survey) = oneshot::channel();
-        let sources = self.looker.lock().sources.clone();
-        let look = move || drop(done.send(Survey::of(sources)));
+        let looker = self.looker();
+        let retries = self.is_time_to_retry();
+        let look = move || {
+            let Seen { sources, states } = looker.seen();
+            drop(done.send(match occasion {
+                Occasion::Signal => Survey::of(sources, &states, occasion),
+                Occasion::Routine => Survey::routine(sources, &states, retries),
+            }));
+        };
         let thread = std::thread::Builder::new().name("watch-config".to_owned());
         if let Err(error) = thread.spawn(look) {
             tracing::error!(%error, "no thread to look at the configuration");
@@ -239,42 +229,48 @@ impl Watcher {
         survey
     }
 
-    /// Whether a file is another than before.
+    /// Counts looks while something cannot be watched.
+    fn is_time_to_retry(&mut self) -> bool {
+        self.since_retry = match self.signals.health().trouble() {
+            Some(_) if self.since_retry < RETRY => self.since_retry + 1,
+            Some(_) | None => 0,
+        };
+        self.since_retry == RETRY
+    }
+
+    /// Whether a file is another than before, and is not being written.
     fn is_another(&mut self, survey: Survey) -> bool {
-        // Links may lead elsewhere now, where something may have changed before it was watched.
-        if self.follow(survey.places) {
+        let is_another = survey
+            .states
+            .differ(&self.looker.lock().states, survey.occasion);
+        let suspect = self.suspect.take();
+        if is_another && survey.occasion == Occasion::Routine {
+            let now = Instant::now();
+            let is_known = |(states, since): &(States, Instant)| {
+                *states == survey.states || now.duration_since(*since) >= LONGEST
+            };
+            if !suspect.as_ref().is_some_and(is_known) {
+                let since = suspect.map_or(now, |(_, since)| since);
+                self.suspect = Some((survey.states, since));
+                self.routine = now + QUIET;
+                return false;
+            }
+        }
+        self.looker.lock().states = survey.states.clone();
+        // Files may lie elsewhere now, where something may have changed before it was watched.
+        if self.follow(survey) {
             self.stir();
         }
-        let mut seen = self.looker.lock();
-        let is_another = seen.states != survey.states;
-        seen.states = survey.states;
         is_another
     }
 
-    /// Watches these folders and no others; says whether one of them is new.
-    fn follow(&mut self, places: HashMap<PathBuf, Names>) -> bool {
-        let before = std::mem::take(&mut self.names);
-        for (folder, names) in places {
-            // All again, also those watched before: a folder may have been removed and made anew.
-            if let Ok(number) = inotify::add_watch(&self.signals, &folder, CHANGES) {
-                // Two paths may be the same folder.
-                self.names.entry(number).or_default().join(names);
-            }
-        }
-        for gone in before.keys().filter(|it| !self.names.contains_key(it)) {
-            // One that was removed is watched no more already.
-            inotify::remove_watch(&self.signals, *gone).unwrap_or_default();
-        }
-        self.names.keys().any(|number| !before.contains_key(number))
+    /// Watches the places of a survey, if they may be others; says whether one of them is new.
+    fn follow(&mut self, survey: Survey) -> bool {
+        let Survey {
+            sources, places, ..
+        } = survey;
+        places.is_some_and(|places| self.signals.follow(places, &sources.files))
     }
-}
-
-#[expect(
-    deprecated,
-    reason = "what replaces it is unsafe for types that may change their descriptor, which this one does not"
-)]
-fn registered(signals: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(signals, Interest::READABLE)
 }
 
 fn sources(loaded: &Loaded) -> Sources {
@@ -282,32 +278,6 @@ fn sources(loaded: &Loaded) -> Sources {
         files: loaded.files.clone(),
         globs: loaded.globs.clone(),
     }
-}
-
-/// Reads the signals that there are: whether one matters, and whether there are no more.
-fn read(signals: &OwnedFd, names: &HashMap<i32, Names>) -> (bool, bool) {
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut reader = Reader::new(signals, &mut buffer);
-    let mut matters = false;
-    for _ in 0..MAX_SIGNALS {
-        match reader.next() {
-            Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => matters = true,
-            Ok(event) => {
-                // Of a folder itself, unless it is one that is not watched any more.
-                let is_meant = names.get(&event.wd()).is_some_and(|names| {
-                    let name = event
-                        .file_name()
-                        .map(|name| OsStr::from_bytes(name.to_bytes()));
-                    name.is_none_or(|name| names.has(name))
-                });
-                matters |= is_meant;
-            }
-            Err(Errno::INTR) => {}
-            Err(_) => return (matters, true),
-        }
-    }
-    // What is left in the buffer is lost, so that it may have mattered.
-    (true, false)
 }
 
 #[cfg(test)]

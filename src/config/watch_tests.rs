@@ -1,9 +1,10 @@
 //! Watching real files: every way in which editors, people and Kubernetes change one.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::*;
-use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 /// The longest a change may take to be told on a busy machine.
@@ -14,7 +15,11 @@ const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Watches these files.
 fn watching(files: &[PathBuf]) -> Watcher {
-    Watcher::of(of_files(files)).unwrap()
+    Watcher::of(of_files(files), inotify)
+}
+
+fn watching_globs(files: Vec<PathBuf>, globs: Vec<PathBuf>) -> Watcher {
+    Watcher::of(Sources { files, globs }, inotify)
 }
 
 fn of_files(files: &[PathBuf]) -> Sources {
@@ -77,11 +82,17 @@ async fn a_change_while_the_files_are_read_is_told_and_one_before_is_not() {
     let mut watcher = watching(std::slice::from_ref(&file));
     fs::write(&file, "ab").unwrap();
     watcher.looker().look();
-    watcher.watch(Survey::of(of_files(&[file.clone(), folder.path("secret")])));
+    let survey = watcher
+        .looker()
+        .survey_of(of_files(&[file.clone(), folder.path("secret")]));
+    watcher.watch(survey);
     assert_silent(&mut watcher).await;
     watcher.looker().look();
     fs::write(&file, "abc").unwrap();
-    watcher.watch(Survey::of(of_files(std::slice::from_ref(&file))));
+    let survey = watcher
+        .looker()
+        .survey_of(of_files(std::slice::from_ref(&file)));
+    watcher.watch(survey);
     assert_told(&mut watcher).await;
 }
 
@@ -150,11 +161,7 @@ async fn other_files_in_the_folder_wake_nobody() {
 async fn files_that_come_and_go_in_a_watched_folder_are_told() {
     let folder = Folder::new();
     folder.write("conf.d/a.yaml", "a");
-    let mut watcher = Watcher::of(Sources {
-        files: Vec::new(),
-        globs: vec![folder.path("conf.d/*.yaml")],
-    })
-    .unwrap();
+    let mut watcher = watching_globs(Vec::new(), vec![folder.path("conf.d/*.yaml")]);
     let new = folder.write("conf.d/b.yaml", "b");
     assert_told(&mut watcher).await;
     fs::remove_file(new).unwrap();
@@ -196,11 +203,7 @@ impl Drop for Storm {
 async fn a_storm_of_other_files_delays_no_change() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::of(Sources {
-        files: vec![file.clone()],
-        globs: vec![folder.path("*.yml")],
-    })
-    .unwrap();
+    let mut watcher = watching_globs(vec![file.clone()], vec![folder.path("*.yml")]);
     let root = folder.0.path().to_path_buf();
     let storm = Storm::new(Duration::ZERO, move |number| {
         let log = root.join(format!("app-{}.log", number % 7));
@@ -259,7 +262,8 @@ async fn only_the_files_of_the_last_call_are_watched() {
     let first = folder.write("one/config.yaml", "a");
     let second = folder.write("two/config.yaml", "a");
     let mut watcher = watching(&[first]);
-    watcher.watch(Survey::of(of_files(&[second])));
+    let survey = watcher.looker().survey_of(of_files(&[second]));
+    watcher.watch(survey);
     folder.write("one/config.yaml", "b");
     assert_silent(&mut watcher).await;
     folder.write("two/config.yaml", "b");
@@ -281,4 +285,163 @@ async fn a_change_is_told_by_the_next_call_when_one_was_cancelled() {
     };
     tokio::time::timeout(DEADLINE, stirred).await.unwrap();
     assert_told(&mut watcher).await;
+}
+
+/// Looks without a signal so often.
+fn looking(mut watcher: Watcher, every: Duration) -> Watcher {
+    watcher.every = every;
+    watcher.routine = Instant::now() + every;
+    watcher
+}
+
+/// Only signals tell.
+fn only_signals(files: &[PathBuf]) -> Watcher {
+    looking(watching(files), Duration::from_secs(3600))
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_waited_for_however_long() {
+    let folder = Folder::new();
+    let file = folder.write("a/b/etc/config.yaml", "a");
+    let mut watcher = only_signals(std::slice::from_ref(&file));
+    for gone in ["a/b/etc", "a"] {
+        fs::remove_dir_all(folder.path(gone)).unwrap();
+        assert_told(&mut watcher).await;
+        // Nothing but folders, one after the other, each removed and made anew in between.
+        for above in ["a", "a/b", "a/b/etc"] {
+            fs::create_dir_all(folder.path(above)).unwrap();
+            assert_silent(&mut watcher).await;
+            fs::remove_dir_all(folder.path(above)).unwrap();
+            assert_silent(&mut watcher).await;
+            fs::create_dir_all(folder.path(above)).unwrap();
+        }
+        folder.write("a/b/etc/config.yaml", gone);
+        assert_told(&mut watcher).await;
+        fs::write(&file, "again").unwrap();
+        assert_told(&mut watcher).await;
+    }
+}
+
+/// Of what is above the folder nothing is signalled.
+#[tokio::test]
+async fn a_folder_above_that_is_renamed_is_noticed_by_looking() {
+    let folder = Folder::new();
+    let file = folder.write("a/b/etc/config.yaml", "a");
+    let watcher = watching(std::slice::from_ref(&file));
+    let mut watcher = looking(watcher, Duration::from_millis(300));
+    assert_silent(&mut watcher).await;
+    fs::rename(folder.path("a"), folder.path("gone")).unwrap();
+    assert_told(&mut watcher).await;
+    folder.write("a/b/etc/config.yaml", "b");
+    assert_told(&mut watcher).await;
+    folder.write("gone/b/etc/config.yaml", "b");
+    assert_silent(&mut watcher).await;
+}
+
+/// As with a bind mount of a file alone: the folder that is watched is told nothing.
+#[tokio::test]
+async fn a_file_that_is_written_by_another_path_is_told() {
+    let folder = Folder::new();
+    let file = folder.write("etc/config.yaml", "a");
+    fs::create_dir(folder.path("elsewhere")).unwrap();
+    let other = folder.path("elsewhere/config.yaml");
+    fs::hard_link(&file, &other).unwrap();
+    let mut watcher = only_signals(std::slice::from_ref(&file));
+    assert_silent(&mut watcher).await;
+    for text in ["b", "c"] {
+        fs::write(&other, text).unwrap();
+        assert_told(&mut watcher).await;
+    }
+    // Replaced, the file is another one, which is watched as well.
+    fs::remove_file(&file).unwrap();
+    fs::rename(&other, &file).unwrap();
+    assert_told(&mut watcher).await;
+    fs::hard_link(&file, &other).unwrap();
+    assert_told(&mut watcher).await;
+    fs::write(&other, "d").unwrap();
+    assert_told(&mut watcher).await;
+}
+
+fn no_inotify() -> std::io::Result<std::os::fd::OwnedFd> {
+    Err(rustix::io::Errno::MFILE.into())
+}
+
+/// Something that is not inotify: it takes no watches.
+fn full_inotify() -> std::io::Result<std::os::fd::OwnedFd> {
+    Ok(rustix::event::eventfd(
+        0,
+        rustix::event::EventfdFlags::NONBLOCK,
+    )?)
+}
+
+#[tokio::test]
+async fn without_signals_everything_is_looked_at() {
+    let cases: [(Open, _); 2] = [
+        (no_inotify, "fs.inotify.max_user_instances is used up"),
+        (full_inotify, "the system watches no files"),
+    ];
+    for (open, trouble) in cases {
+        let folder = Folder::new();
+        let file = folder.write("etc/config.yaml", "a");
+        let included = folder.path("conf.d/*/*.yaml");
+        folder.write("conf.d/one/a.yaml", "a");
+        let (files, globs) = (vec![file.clone()], vec![included]);
+        let watcher = Watcher::of(Sources { files, globs }, open);
+        let mut watcher = looking(watcher, Duration::from_millis(300));
+        assert_eq!(watcher.health().trouble(), Some(trouble));
+        fs::write(&file, "b").unwrap();
+        assert_told(&mut watcher).await;
+        folder.write("conf.d/one/b.yaml", "a");
+        assert_told(&mut watcher).await;
+        fs::remove_dir_all(folder.path("etc")).unwrap();
+        assert_told(&mut watcher).await;
+        folder.write("etc/config.yaml", "b");
+        assert_told(&mut watcher).await;
+        // The same text in another file, which no signal says is new.
+        let new = folder.write("etc/new", "b");
+        fs::rename(new, &file).unwrap();
+        assert_silent(&mut watcher).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_told_before_it_rests() {
+    let folder = Folder::new();
+    let file = folder.write("config.yaml", "a");
+    let watcher = Watcher::of(of_files(std::slice::from_ref(&file)), no_inotify);
+    let mut watcher = looking(watcher, Duration::from_millis(100));
+    // The first look comes by itself.
+    assert_silent(&mut watcher).await;
+    let storm = Storm::new(QUIET / 10, move |number| {
+        fs::write(&file, number.to_string()).unwrap_or_default();
+    });
+    assert_silent(&mut watcher).await;
+    drop(storm);
+    assert_told(&mut watcher).await;
+    let file = folder.path("config.yaml");
+    let storm = Storm::new(QUIET / 10, move |number| {
+        fs::write(&file, format!("again {number}")).unwrap_or_default();
+    });
+    let before = Instant::now();
+    assert_told(&mut watcher).await;
+    assert!(before.elapsed() >= LONGEST, "the writer still writes");
+    drop(storm);
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_is_tried_again_now_and_then() {
+    let folder = Folder::new();
+    let file = folder.write("config.yaml", "a");
+    let mut watcher = Watcher::of(of_files(&[file]), no_inotify);
+    let retries: Vec<bool> = (0..=RETRY * 2)
+        .map(|_| watcher.is_time_to_retry())
+        .collect();
+    let times: Vec<usize> = (0..retries.len()).filter(|at| retries[*at]).collect();
+    assert_eq!(times, [11, 24]);
+    // Once it can be watched, it is, and nothing is tried any more.
+    watcher.signals = Signals::new(inotify);
+    let survey = Survey::routine(Arc::default(), &States::default(), true);
+    watcher.follow(survey);
+    assert_eq!(watcher.health().trouble(), None);
+    assert!((0..=RETRY).all(|_| !watcher.is_time_to_retry()));
 }

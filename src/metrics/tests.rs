@@ -1,7 +1,7 @@
 //! What is rendered: every family, its labels at 0, and only what is configured.
 
 use super::*;
-use crate::domain::{AttemptStatus, DeadReason, FailureReason};
+use crate::domain::{AttemptStatus, Condition, DeadReason, FailureReason};
 use crate::metrics::histograms::OWN_HISTOGRAMS_MAX;
 
 /// Series of a configured subscription for which nothing has happened, as README.md says.

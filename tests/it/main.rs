@@ -23,6 +23,7 @@ mod metrics;
 mod notifications;
 mod order;
 mod pacing;
+mod piped;
 mod prefer;
 mod reload;
 mod retries;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::app::{self, Preflight};
 use crate::cli::ConfigArg;
-use crate::config::{Config, Environment, Problems, load, load_operator};
+use crate::config::{Config, Environment, Problems, load_given, load_operator};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -80,7 +80,7 @@ fn check(
     out: &mut dyn Write,
 ) -> io::Result<Option<Config>> {
     let shown = path.display();
-    match load(path, environment) {
+    match load_given(path, environment) {
         Ok(loaded) => {
             let Preflight { errors, warnings } = app::preflight(path, &loaded);
             let (errors, warnings) = (Problems::from(errors), Problems::from(warnings));

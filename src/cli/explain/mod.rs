@@ -76,7 +76,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let environment = Environment::of_process();
     let body = args.data.read()?;
-    let (_, loaded) = args.config.load(&environment)?;
+    let loaded = args.config.load(&environment)?;
     let config = Arc::new(loaded.config);
     let clock = Arc::new(SystemClock::new());
     let now = clock.wall();

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::config::edit::secrets::is_of_ours;
 use crate::config::edit::swap::{TEMPORARY, replace};
 use crate::config::edit::{EditError, Edited};
-use crate::config::load::Loaded;
+use crate::config::loaded::Loaded;
 use crate::domain::Secret;
 use crate::private;
 

@@ -7,6 +7,7 @@
 mod check;
 mod commit;
 mod flow;
+mod json;
 mod places;
 mod plan;
 mod prepare;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::config::load::Loaded;
+use crate::config::loaded::Loaded;
 use crate::config::problem::ConfigError;
 use crate::domain::{Secret, SubscriptionName};
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Root, Value};
 use crate::config::edit::check::is_as_asked;
 use crate::config::edit::commit::Write;
+use crate::config::edit::json;
 use crate::config::edit::plan::{Before, field, fields};
 use crate::config::edit::render::Quotes;
 use crate::config::edit::secrets::{Vault, wrong};
@@ -17,7 +18,8 @@ use crate::config::edit::text::edited;
 use crate::config::edit::want::Want;
 use crate::config::edit::{Change, Edit, EditError, Edited};
 use crate::config::environment::Environment;
-use crate::config::load::{Loaded, Read, load_with};
+use crate::config::load::{Read, load_with};
+use crate::config::loaded::Loaded;
 use crate::config::model::Config;
 use crate::config::problem::ConfigError;
 use crate::config::reader::Overlay;
@@ -370,16 +372,20 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The new text of a document; none where it cannot be changed so. What was written is read back, and if it does not
-/// say what it should, tried again with all new texts in quotes.
+/// say what it should, tried again with all new texts in quotes. JSON stays JSON.
 pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<String>> {
+    let checked = |new: String| {
+        let new = Zeroizing::new(new);
+        let bytes = new.as_bytes().to_vec();
+        let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
+        is_as_asked(document, &read, alter).then_some(new)
+    };
+    if json::is_for(document) {
+        return json::edited(document, alter).and_then(checked);
+    }
     [Quotes::None, Quotes::Double]
         .into_iter()
-        .find_map(|quotes| {
-            let new = Zeroizing::new(edited(document, alter, quotes)?);
-            let bytes = new.as_bytes().to_vec();
-            let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
-            is_as_asked(document, &read, alter).then_some(new)
-        })
+        .find_map(|quotes| checked(edited(document, alter, quotes)?))
 }
 
 /// The problems of the subscription with their paths in it; others are of the files, whatever the edit.

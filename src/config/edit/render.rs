@@ -73,7 +73,8 @@ fn is_special(character: char) -> bool {
     )
 }
 
-fn double_quoted(text: &str) -> String {
+/// A text in double quotes, as YAML and JSON read it.
+pub(super) fn double_quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

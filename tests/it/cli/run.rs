@@ -17,8 +17,12 @@ fn a_second_process_on_the_same_store_says_so_and_fails() {
     let second = output(folder.path(), &["run", "--config", "config.yaml"]);
     assert_eq!(second.status.code(), Some(1));
     let said = text(&second.stderr);
-    let expected = "the store folder store is in use by another process";
-    assert!(said.contains(expected), "{said}");
+    let store = folder.path().join("store");
+    let expected = format!(
+        "the store folder {} is in use by another process",
+        store.display()
+    );
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sidehook::config::{Change, Edit, EditError, Edited, Environment, Loaded, loa
 use sidehook::domain::Timestamp;
 
 mod answers;
+mod json;
 mod random;
 mod secrets;
 mod writing;

@@ -380,3 +380,25 @@ fn all_styles_of_yaml_are_read() {
         Some("two\nlines: *not an alias\n")
     );
 }
+
+/// As other programs write it: escapes of UTF-16, tabs, slashes that are escaped.
+#[test]
+fn json_is_read_with_all_its_escapes() {
+    let text = r#"{
+	"subscriptions": {
+		"a": {"active": false, "title": "\ud83d\ude00 \u00e9 \/ \uD834\uDD1E\"", "url": "https:\/\/a.example\/x","events":["x"]}
+	}
+}"#;
+    let config = load_text(text).unwrap().config;
+    let subscription = config.subscriptions.values().next().unwrap();
+    let fields = subscription.definition.fields();
+    assert_eq!(fields["title"], "\u{1f600} é / \u{1d11e}\"");
+    assert_eq!(fields["url"], "https://a.example/x");
+    // Only double quotes have escapes, and places are those of the file.
+    let error =
+        load_text("subscriptions:\n  a: {active: false, title: \"\\ud83d\\ude00\", b: \"\\q\"}\n");
+    let problems = error.unwrap_err().0;
+    assert_eq!((problems[0].line, problems[0].column), (2, 49));
+    let message = &problems[0].message;
+    assert!(message.ends_with("begun at line 2 column 48)"), "{message}");
+}

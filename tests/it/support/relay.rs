@@ -65,6 +65,7 @@ impl Relay {
         let loaded = config::load(&config_path, &environment).unwrap();
         let options = Options {
             config_path,
+            is_from_pipe: false,
             environment,
             clock: Arc::new(SystemClock::new()),
             watch: false,
