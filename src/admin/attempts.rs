@@ -28,7 +28,7 @@ pub(super) async fn of_subscription(call: Call) -> Result<Answer, Refusal> {
     };
     let page = call.query.page()?;
     if !call.admin.knows(&name) {
-        return Err(Refusal::not_found(NO_SUBSCRIPTION));
+        return Err(call.admin.no_subscription(&name));
     }
     let mut found = call.admin.store.attempts(&name, filter, page).await?;
     // Kept in the order in which they ended; attempts side by side may have begun in another.

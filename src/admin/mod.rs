@@ -43,8 +43,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::refusal::Refusal;
+use crate::admin::subscriptions::NO_SUBSCRIPTION;
 use crate::config::WatchHealth;
-use crate::domain::{Clock, Flow, SubscriptionName, Timestamp};
+use crate::domain::{Clock, Flow, SubscriptionName, Timestamp, similar};
 use crate::feed::Feed;
 use crate::store::Store;
 
@@ -106,6 +108,20 @@ impl Admin {
     /// Whether the file has a subscription of this name, or the store still has something of it.
     fn knows(&self, name: &SubscriptionName) -> bool {
         self.store.known(name).is_some()
+    }
+
+    /// The refusal of a call for a subscription that there is not.
+    fn no_subscription(&self, name: &SubscriptionName) -> Refusal {
+        Refusal::not_found(self.unknown_name(name))
+    }
+
+    /// What is said of a name that no subscription has: which one may be meant.
+    fn unknown_name(&self, name: &SubscriptionName) -> String {
+        let config = self.control.config();
+        let known = config.subscriptions.keys().map(SubscriptionName::as_str);
+        let hint = similar(name.as_str(), known)
+            .map_or_else(String::new, |meant| format!(", did you mean {meant}?"));
+        format!("{NO_SUBSCRIPTION}{hint}")
     }
 
     /// What the lane of a subscription does with deliveries that are due.

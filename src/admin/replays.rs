@@ -172,7 +172,7 @@ pub(super) async fn stop(call: Call) -> Result<Answer, Refusal> {
 pub(super) async fn begin(call: Call) -> Result<Answer, Refusal> {
     let (request, dry_run) = asked(&call.body)?;
     if !call.admin.knows(&request.subscription) {
-        let message = "no subscription has this name";
+        let message = call.admin.unknown_name(&request.subscription);
         return Err(Refusal::invalid_at("subscription", message));
     }
     if dry_run {

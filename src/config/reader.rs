@@ -362,13 +362,12 @@ pub(super) fn choice<T: Copy>(
             .map(|(_, value)| *value);
         if value.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let hint = similar(found, known.iter().copied())
+                .map_or_else(String::new, |meant| format!(": did you mean {meant}?"));
+            let (known, found) = (known.join(", "), quoted(found));
             context.error(
                 node,
-                format!(
-                    "expected one of {}, found {}",
-                    known.join(", "),
-                    quoted(found)
-                ),
+                format!("expected one of {known}, found {found}{hint}"),
             );
         }
         value

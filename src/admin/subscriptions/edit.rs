@@ -115,7 +115,7 @@ async fn cancel_gone(call: &Call, name: &SubscriptionName) -> Result<Answer, Ref
         |number: &SubscriptionNumber| call.admin.store.queue(*number).counts().pending > 0;
     let number = number
         .filter(pending)
-        .ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
+        .ok_or_else(|| call.admin.no_subscription(name))?;
     let tally = call.admin.store.tally(name).await?;
     let before = SubscriptionView::gone(&call.admin, name, &tally);
     let cancelled = cancel_all(call, number, CANCEL_PATIENCE).await?;
@@ -197,7 +197,7 @@ fn known(call: &Call) -> Result<SubscriptionName, Refusal> {
     let config = call.admin.control.config();
     match config.subscriptions.contains_key(&name) {
         true => Ok(name),
-        false => Err(Refusal::not_found(NO_SUBSCRIPTION)),
+        false => Err(call.admin.no_subscription(&name)),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     call.admin.exporter.published().await;
     let config = call.admin.control.config();
     let subscription = config.subscriptions.get(&name);
-    let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
+    let subscription = subscription.ok_or_else(|| call.admin.no_subscription(&name))?;
     let tally = call.admin.store.tally(&name).await?;
     let view = SubscriptionView::new(&call.admin, subscription, &tally);
     Ok(show(subscription, &view))

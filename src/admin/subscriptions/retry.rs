@@ -16,7 +16,7 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
     only(&call.body, &[])?;
     let config = call.admin.control.config();
     if !config.subscriptions.contains_key(&name) {
-        return Err(Refusal::not_found(NO_SUBSCRIPTION));
+        return Err(call.admin.no_subscription(&name));
     }
     let request = ReplayRequest {
         subscription: name.clone(),

@@ -72,7 +72,7 @@ pub(in crate::admin) async fn test(call: Call) -> Result<Answer, Refusal> {
         .subscriptions
         .contains_key(&name)
     {
-        return Err(Refusal::not_found(NO_SUBSCRIPTION));
+        return Err(call.admin.no_subscription(&name));
     }
     let asked = call.admin.control.ask(|answer| Command::Test(name, answer));
     let attempt = asked.await.ok_or_else(Refusal::stopping)?;

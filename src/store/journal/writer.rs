@@ -221,6 +221,9 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             self.sync().map_err(Fault::Broken)?;
         }
         let number = self.active.number;
+        // Nobody looks after a segment once it is left: that it was removed would be noticed by its readers only.
+        self.check_place()
+            .map_err(|error| self.fault("write", error))?;
         let header = SegmentHeader {
             uuid: self.shared.segments.uuid,
             number: number.saturating_add(1),

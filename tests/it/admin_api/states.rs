@@ -141,6 +141,15 @@ async fn a_disabled_subscription_is_told_so_and_cannot_be_hurried() {
     assert!(shown["next_attempt_at"].is_null());
     let refused = call(&relay, "POST", "/v1/subscriptions/a/retry", "{}").await;
     assert_eq!(refused.status, 409, "{}", refused.body);
-    let refused = call(&relay, "POST", "/v1/subscriptions/b/retry", "{}").await;
-    assert_eq!(refused.status, 404, "{}", refused.body);
+    for (method, path) in [
+        ("POST", "/v1/subscriptions/b/retry"),
+        ("POST", "/v1/subscriptions/b/test"),
+        ("GET", "/v1/subscriptions/b"),
+        ("GET", "/v1/subscriptions/b/attempts"),
+        ("DELETE", "/v1/subscriptions/b"),
+    ] {
+        let refused = call(&relay, method, path, "{}").await;
+        assert_eq!(refused.status, 404, "{}", refused.body);
+        assert!(refused.body.contains("did you mean a?"), "{}", refused.body);
+    }
 }

@@ -112,7 +112,7 @@ async fn an_operator_sees_replays_and_cancels_what_failed() {
     until("failures are counted", async || {
         let status = tour.ok(&["status"]);
         status.contains("\na     active        0     0     3         3     0.0%")
-            && status.contains("\nconfiguration: config.yaml is in force\n")
+            && status.contains("config.yaml is in force\n")
     })
     .await;
     assert!(
