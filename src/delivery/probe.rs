@@ -93,6 +93,12 @@ impl Probe {
         }
     }
 
+    /// Opens the way at once: what is in flight says nothing of the present any more.
+    pub(super) fn open(&mut self) {
+        self.phase = Phase::default();
+        self.epoch.0 += 1;
+    }
+
     /// Since when it probes, and before when no attempt begins; None while it does not.
     pub(super) fn probing(&self) -> Option<(Timestamp, Timestamp)> {
         match self.phase {

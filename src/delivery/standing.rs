@@ -140,7 +140,7 @@ impl Standing {
     /// Attempts what is due at once, as somebody asks for it: ends a pause, and probing until attempts fail again.
     pub(super) fn hurry(&mut self, now: Timestamp) {
         self.lift_pause(now);
-        self.probe = Probe::default();
+        self.probe.open();
     }
 
     /// Pauses for this long, unless it is held or paused for longer.

@@ -25,7 +25,12 @@ pub(super) enum Change {
     /// A dead one is cancelled.
     Buried(Entry),
     /// One that was attempted before is due now.
-    Hastened(Entry),
+    Hastened {
+        /// As it is pending.
+        entry: Entry,
+        /// When it was due.
+        due: Timestamp,
+    },
     /// One that had ended is pending again; `was_dead`: it was a dead letter.
     Requeued {
         /// As it is pending now.
@@ -151,7 +156,7 @@ impl Changes {
             queue.step(|state| match change {
                 Change::Cancelled(entry) => state.cancelled(&entry),
                 Change::Buried(entry) => state.revived(entry.key, entry.seq, now),
-                Change::Hastened(entry) => state.hastened(entry),
+                Change::Hastened { entry, due } => state.hastened(entry, due),
                 Change::Requeued { entry, at, .. } => state.requeued(entry, at),
                 Change::AllCancelled { .. } => state.all_cancelled(),
                 Change::Relocated(places) => state.relocated(&places),
@@ -179,7 +184,7 @@ fn count(queue: &QueueShared, change: &Change) {
             }
         }
         Change::AllCancelled { count, bytes } => counters.cancel(*count, *bytes),
-        Change::Hastened(_) | Change::Relocated(_) => {}
+        Change::Hastened { .. } | Change::Relocated(_) => {}
     }
 }
 

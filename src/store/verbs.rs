@@ -19,14 +19,15 @@ use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::Record;
 use crate::store::{Inner, VerbError};
 
-/// The record and the change that make a pending delivery due now; its schedule goes on.
+/// The record and the change that make a pending delivery due now that was due at `due`; its schedule goes on.
 pub(super) fn hastened(
     subscription: SubscriptionNumber,
     entry: Entry,
+    due: Timestamp,
     now: Timestamp,
 ) -> (Record, Change) {
     let record = requeued_record(subscription, &entry, false, now);
-    (record, Change::Hastened(entry))
+    (record, Change::Hastened { entry, due })
 }
 
 /// The record and the change that make a delivery pending again, with a fresh schedule.
@@ -79,7 +80,9 @@ impl Inner {
             Ok(match standing {
                 // Nothing but its turn keeps it from being attempted.
                 Standing::Pending { due: None } => None,
-                Standing::Pending { due: Some(_) } => Some(hastened(subscription, entry, now)),
+                Standing::Pending { due: Some(due) } => {
+                    Some(hastened(subscription, entry, due, now))
+                }
                 Standing::Delivered | Standing::Dead | Standing::Cancelled => {
                     let was_dead = standing == Standing::Dead;
                     Some(requeued(subscription, entry, was_dead, now))

@@ -7,8 +7,8 @@ use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::replays::Begun;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
-use crate::domain::{DeliveryState, SubscriptionName};
-use crate::store::ReplayRequest;
+use crate::domain::{DeliveryState, Flow, SubscriptionName};
+use crate::store::{ReplayRequest, VerbError};
 
 /// Ends a pause and probing, and begins to make due what waits for its retry.
 pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
@@ -18,8 +18,17 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
     if !config.subscriptions.contains_key(&name) {
         return Err(call.admin.no_subscription(&name));
     }
+    if call.admin.flow(&name) == Flow::Held {
+        return Err(VerbError::Disabled.into());
+    }
+    let hurried = call
+        .admin
+        .control
+        .ask(|answer| Command::Hurry(name.clone(), answer));
+    // It may be gone from the file since: then nothing is attempted anyway.
+    let _gone = hurried.await.ok_or_else(Refusal::stopping)?;
     let request = ReplayRequest {
-        subscription: name.clone(),
+        subscription: name,
         state: DeliveryState::Pending,
         since: None,
         until: None,
@@ -27,11 +36,5 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
         rate_limit: None,
     };
     let begun = call.admin.store.begin_replays(request).await?;
-    let asked = call
-        .admin
-        .control
-        .ask(|answer| Command::Hurry(name, answer));
-    // It may be gone from the file since: then nothing is attempted anyway.
-    let _gone = asked.await.ok_or_else(Refusal::stopping)?;
     Ok(Begun::new(begun).answer())
 }

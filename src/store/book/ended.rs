@@ -60,22 +60,26 @@ fn with_rows(
     after: EventSeq,
     most: usize,
 ) -> Result<Ended> {
-    let waits = match wanted.state {
-        DeliveryState::Pending => "AND due_at IS NOT NULL",
-        DeliveryState::Dead | DeliveryState::Cancelled | DeliveryState::Delivered => "",
+    // Those that wait for no retry are counted among the rows, too: a backlog has millions of them.
+    let is_wanted = match wanted.state {
+        DeliveryState::Pending => "due_at IS NOT NULL",
+        DeliveryState::Dead | DeliveryState::Cancelled | DeliveryState::Delivered => "TRUE",
     };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {columns} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 {waits} ORDER BY seq LIMIT ?4"
+        "SELECT {columns}, {is_wanted} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
     ))?;
     let key = params![wanted.number.0, int(after.0), int(wanted.upto.0), ROWS_MAX];
     let mut entries = Vec::new();
     let mut last = None;
     let mut seen = 0;
-    for row in statement.query_map(key, entry)? {
-        let entry = row?;
+    for row in statement.query_map(key, |row| Ok((entry(row)?, row.get(10)?)))? {
+        let (entry, is_wanted): (_, bool) = row?;
         seen += 1;
         last = Some(entry.seq);
-        if wanted.span.has(entry.accepted_at) && has_type(connection, wanted, entry.seq)? {
+        if is_wanted
+            && wanted.span.has(entry.accepted_at)
+            && has_type(connection, wanted, entry.seq)?
+        {
             entries.push(entry);
             if entries.len() >= most {
                 break;

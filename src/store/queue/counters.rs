@@ -17,6 +17,15 @@ pub(in crate::store) struct Counters {
     total: Arc<AtomicU64>,
 }
 
+/// Subtracts, not below 0: a figure that is wrong must not become one that refuses every event.
+fn lower(figure: &AtomicU64, by: u64) {
+    let less = |value: u64| Some(value.saturating_sub(by));
+    let before = figure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    if before.is_ok_and(|before| before < by) {
+        tracing::error!("a figure of the store is wrong until the next start");
+    }
+}
+
 impl Counters {
     /// Counts from these figures on, and in `total` the bytes of all.
     pub(in crate::store) fn new(
@@ -50,7 +59,7 @@ impl Counters {
     /// Takes back what was counted for a delivery that was not accepted after all.
     pub(in crate::store) fn undo(&self, bytes: u64, dead: bool) {
         if dead {
-            self.dead.fetch_sub(1, Ordering::Relaxed);
+            lower(&self.dead, 1);
         } else {
             self.end(bytes);
         }
@@ -63,9 +72,9 @@ impl Counters {
 
     /// Counts deliveries as no longer pending.
     fn end_many(&self, count: u64, bytes: u64) {
-        self.pending.fetch_sub(count, Ordering::Relaxed);
-        self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.total.fetch_sub(bytes, Ordering::Relaxed);
+        lower(&self.pending, count);
+        lower(&self.pending_bytes, bytes);
+        lower(&self.total, bytes);
     }
 
     /// Counts pending deliveries as cancelled.
@@ -83,6 +92,6 @@ impl Counters {
 
     /// Counts dead letters that are none any more.
     pub(in crate::store) fn bury(&self, count: u64) {
-        self.dead.fetch_sub(count, Ordering::Relaxed);
+        lower(&self.dead, count);
     }
 }

@@ -128,6 +128,23 @@ impl Dues {
         self.ready.retain(|key, _| key.1 != seq);
     }
 
+    /// Takes a delivery out that is or was due at this key, wherever it is.
+    pub(super) fn remove_at(&mut self, key: DueKey) {
+        let is_beyond = self.horizon.is_some_and(|horizon| key > horizon);
+        if self.waiting.remove(&key).is_some() {
+            return;
+        }
+        if is_beyond && self.settled.is_none() {
+            self.ready.retain(|known, _| known.1 != key.1);
+        } else {
+            self.remove(key.1);
+        }
+    }
+
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Whether the book is asked.
     pub(super) fn is_refilling(&self) -> bool {
         self.settled.is_some()

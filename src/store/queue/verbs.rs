@@ -138,17 +138,22 @@ impl QueueState {
         self.account();
     }
 
-    /// A claimed pending delivery that was attempted before is due now.
-    pub(in crate::store) fn hastened(&mut self, entry: Entry) {
+    /// A claimed pending delivery that was attempted before, and due at `due`, is due now.
+    pub(in crate::store) fn hastened(&mut self, entry: Entry, due: Timestamp) {
         let seq = entry.seq;
         if self.is_coming(seq) {
             return;
         }
         self.unreadable.retain(|(_, entry)| entry.seq != seq);
-        self.dues.remove(seq);
+        self.dues.remove_at((due, seq));
         self.dues.make_ready(entry);
         self.lines.due_later(&entry);
         self.account();
+    }
+
+    /// How many deliveries are due now and wait for their turn, of those in memory.
+    pub(in crate::store) fn due_now(&self) -> usize {
+        self.dues.ready_len()
     }
 
     /// Whether a delivery is on its way to be attempted, or waits in a line.

@@ -13,6 +13,7 @@ use super::job::ReplaysState;
 use super::record;
 use crate::domain::{DeliveryState, RateLimit, Timestamp};
 use crate::store::book::ended::{count_attempts, ended};
+use crate::store::book::{Standing, find};
 use crate::store::changes::{Change, Claim};
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::Record;
@@ -23,6 +24,10 @@ use crate::store::{Inner, VerbError};
 const CHUNK_MAX: usize = 500;
 /// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// Deliveries that are due now, in memory, before a job goes on that makes more of them due; and the pause meanwhile.
+const DUE_NOW_MAX: usize = 4_000;
+const DUE_NOW_PAUSE: Duration = Duration::from_millis(50);
 
 /// How late a chunk may be so that the next ones make up for it.
 const LATE_MAX: Duration = Duration::from_secs(1);
@@ -90,6 +95,11 @@ impl Inner {
             return Ok(Instant::now() + WAIT);
         }
         let queue = self.queue_of(&job.request.subscription)?;
+        let is_pending = job.request.state == DeliveryState::Pending;
+        if is_pending && queue.step(|state| state.due_now()) >= DUE_NOW_MAX {
+            // They are in memory from then on, until their turn comes.
+            return Ok(Instant::now() + DUE_NOW_PAUSE);
+        }
         let wanted = self.wanted(&job.request, job.upto)?;
         let (after, most) = (job.after, chunk(pace));
         let look = move |book: &Connection| {
@@ -102,10 +112,16 @@ impl Inner {
         let found = self.ask(look).await?;
         let seqs = found.entries.iter().map(|entry| entry.seq).collect();
         let claim = Claim::those_free(&queue, seqs);
-        let free: HashSet<_> = claim.seqs().iter().collect();
-        let mut entries = found.entries;
-        let all = entries.len();
-        entries.retain(|entry| free.contains(&entry.seq));
+        let all = found.entries.len();
+        let entries = if is_pending {
+            self.still_waiting(&claim).await?
+        } else {
+            // Nothing but a verb changes what has ended, and this one has the turn.
+            let free: HashSet<_> = claim.seqs().iter().collect();
+            let entries = found.entries.into_iter();
+            let free = entries.filter(|entry| free.contains(&entry.seq));
+            free.map(|entry| (entry, None)).collect()
+        };
 
         job.after = found.upto;
         job.replayed += count(entries.len());
@@ -126,7 +142,8 @@ impl Inner {
             self.replays.settle(id, version, job, true);
             return Ok(next);
         }
-        let (mut records, changes) = requeue(&queue, entries, job.request.state, steady);
+        let was_dead = job.request.state == DeliveryState::Dead;
+        let (mut records, changes) = requeue(&queue, entries, was_dead, steady);
         records.push(record(id, &job));
         let recorded = self.carry_out(turn, records, changes, vec![claim]).await;
         if recorded.is_ok() && job.state == ReplaysState::Done {
@@ -136,22 +153,42 @@ impl Inner {
         self.replays.settle(id, version, job, recorded.is_ok());
         recorded.map(|()| next)
     }
+
+    /// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they could be
+    /// attempted: only what the book says from then on holds.
+    pub(super) async fn still_waiting(
+        &self,
+        claim: &Claim,
+    ) -> Result<Vec<(Entry, Option<Timestamp>)>, VerbError> {
+        let (number, seqs) = (claim.queue().number, claim.seqs().to_vec());
+        let now = self.hub.clock.steady();
+        self.ask(move |book| {
+            let mut waiting = Vec::new();
+            for seq in &seqs {
+                if let Some(found) = find::delivery(book, number, *seq)?
+                    && let Standing::Pending { due: Some(due) } = found.standing
+                    && due > now
+                {
+                    waiting.push((found.entry, Some(due)));
+                }
+            }
+            Ok(waiting)
+        })
+        .await
+    }
 }
 
-/// The records and changes that make deliveries in a state pending again, or due now if they are pending.
+/// The records and changes that make deliveries pending again, or due now if they were pending and due at a time.
 fn requeue(
     queue: &Arc<QueueShared>,
-    entries: Vec<Entry>,
-    state: DeliveryState,
+    entries: Vec<(Entry, Option<Timestamp>)>,
+    was_dead: bool,
     now: Timestamp,
 ) -> (Vec<Record>, Vec<(Arc<QueueShared>, Change)>) {
-    let requeued = entries.into_iter().map(|entry| {
-        let (record, change) = match state {
-            DeliveryState::Pending => hastened(queue.number, entry, now),
-            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => {
-                let was_dead = state == DeliveryState::Dead;
-                requeued(queue.number, entry, was_dead, now)
-            }
+    let requeued = entries.into_iter().map(|(entry, due)| {
+        let (record, change) = match due {
+            Some(due) => hastened(queue.number, entry, due, now),
+            None => requeued(queue.number, entry, was_dead, now),
         };
         (record, (Arc::clone(queue), change))
     });

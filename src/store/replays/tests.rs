@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::domain::{DeliveryId, DeliveryState, EventId, Next, RateLimit, SubscriptionNumber};
+use crate::store::changes::Claim;
 use crate::store::harness::*;
 use crate::store::{DeliveryFilter, NewEvent, Page, SubscriptionState};
 
@@ -380,6 +381,43 @@ async fn what_waits_for_a_retry_is_due_at_once_and_its_schedule_goes_on() {
     }
     drop(in_flight);
     assert_eq!(running.store.queue(a).counts().pending, 1);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_ended_before_it_was_claimed_is_left_alone() {
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    let ids = running
+        .accept((0..3).map(|n| event(&n.to_string(), &[a])).collect())
+        .await;
+    let in_an_hour = due_in(NOW, Duration::from_secs(3600));
+    for _ in 0..3 {
+        let lease = running.take_one(a).await;
+        running.settle(lease, in_an_hour).await;
+    }
+    let delivery = |event: EventId| DeliveryId {
+        event,
+        subscription: "a".parse().unwrap(),
+    };
+    // Seen as waiting, they are delivered, and due at once, before anybody claims them.
+    for (receipt, next) in ids.iter().zip([Some(Next::Delivered), None]) {
+        running.store.replay(&delivery(receipt.id)).await.unwrap();
+        if let Some(next) = next {
+            let lease = running.take_one(a).await;
+            running.settle(lease, next).await;
+        }
+    }
+    let inner = &running.store.0;
+    let queue = inner.queue_of(&"a".parse().unwrap()).unwrap();
+    let seqs = (1..=3).map(EventSeq).collect();
+    let claim = Claim::those_free(&queue, seqs);
+    assert_eq!(claim.seqs().len(), 3, "nothing is in flight");
+    let waiting = inner.still_waiting(&claim).await.unwrap();
+    let waiting: Vec<_> = waiting.iter().map(|(entry, _)| entry.seq).collect();
+    assert_eq!(waiting, [EventSeq(3)]);
+    drop(claim);
     running.close().await;
 }
 
