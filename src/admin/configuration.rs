@@ -46,6 +46,11 @@ impl ConfigSource {
         }
     }
 
+    /// Whether it was read from a pipe, once.
+    pub(super) fn is_from_pipe(&self) -> bool {
+        self.is_from_pipe
+    }
+
     /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path

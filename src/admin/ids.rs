@@ -19,21 +19,36 @@ impl Call {
             .await
     }
 
-    /// The delivery that the path names; likewise.
-    ///
-    /// # Errors
-    /// 404: no event has such an id; 409: several begin so.
+    /// The delivery that the path names; likewise. The name of the subscription may be cut short, too, or left out, as long as
+    /// it is that of one delivery of the event.
     pub(super) async fn delivery_id(&self, nothing: &'static str) -> Result<DeliveryId, Refusal> {
         let text: String = self.named(nothing)?;
-        let (event, name) = text
-            .split_once('.')
-            .ok_or_else(|| Refusal::not_found(nothing))?;
-        let subscription =
-            SubscriptionName::known(name).map_err(|_| Refusal::not_found(nothing))?;
-        Ok(DeliveryId {
-            event: self.event_id_of(event, nothing).await?,
-            subscription,
-        })
+        let (event, name) = text.split_once('.').unwrap_or((&text, ""));
+        let event = self.event_id_of(event, nothing).await?;
+        if let Ok(subscription) = SubscriptionName::known(name)
+            && self.admin.knows(&subscription)
+        {
+            return Ok(DeliveryId {
+                event,
+                subscription,
+            });
+        }
+        let found = self.admin.store.event(&event).await?;
+        let deliveries = found.map(|found| found.deliveries).unwrap_or_default();
+        // As tables cut it.
+        let begun = name.trim_end_matches('…');
+        let ids = deliveries.into_iter().map(|delivery| delivery.id);
+        let mut meant = ids.filter(|id| id.subscription.as_str().starts_with(begun));
+        match (meant.next(), meant.next()) {
+            (None, _) => Err(Refusal::not_found(nothing)),
+            (Some(id), None) => Ok(id),
+            (Some(first), Some(second)) => {
+                let detail = format!(
+                    "several deliveries of this event begin so, give more of the id: {first}, {second}"
+                );
+                Err(Refusal::conflict("ambiguous_id", detail))
+            }
+        }
     }
 
     async fn event_id_of(&self, text: &str, nothing: &'static str) -> Result<EventId, Refusal> {

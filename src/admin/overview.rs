@@ -71,8 +71,8 @@ struct StoreView {
 struct ConfigView {
     /// The file
     file: String,
-    /// Whether it is what is in force, differs from it, or is not valid
-    #[schemars(extend("enum" = ["in_force", "differs", "invalid"]))]
+    /// Whether it is what is in force, differs from it, is not valid, or was a pipe, which cannot be read again
+    #[schemars(extend("enum" = ["in_force", "differs", "invalid", "pipe"]))]
     on_disk: &'static str,
     /// The first error of a file that is not valid
     error: Option<String>,
@@ -82,8 +82,8 @@ struct ConfigView {
 pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
     let admin = &call.admin;
     let config = admin.control.config();
-    let on_disk = admin.source.read().await?;
-    let (on_disk, error) = match on_disk {
+    let (on_disk, error) = match admin.source.read().await? {
+        _ if admin.source.is_from_pipe() => ("pipe", None),
         Ok(loaded) if Diff::between(&config, &loaded.config).is_empty() => ("in_force", None),
         Ok(_) => ("differs", None),
         Err(ConfigError(problems)) => ("invalid", problems.iter().next().map(ToString::to_string)),

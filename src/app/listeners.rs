@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -132,9 +132,15 @@ impl Bound {
         })
     }
 
-    /// Adds the socket in the runtime folder, where commands look; a relay that cannot have it goes without.
-    pub(super) async fn add_runtime_socket(&mut self, folder: &RuntimeFolder, store: &Path) {
-        match folder.bind(store).await {
+    /// Adds the socket in the runtime folder, where commands look, unless the configuration has it already; a relay that
+    /// cannot have it goes without.
+    pub(super) async fn add_runtime_socket(&mut self, folder: &RuntimeFolder, config: &Config) {
+        if matches!(&config.listen.admin, ListenAddress::Unix(path) if folder.is_socket(path)) {
+            return;
+        }
+        // Who was given tokens is not to have more than these allow by being in the group of the relay.
+        let is_for_group = config.admin.tokens.is_empty();
+        match folder.bind(&config.store.path, is_for_group).await {
             Ok((listener, path)) => {
                 tracing::debug!(path = %path.display(), "commands find this sidecar by its socket");
                 self.admin.push((Surface::Whole, listener));

@@ -4,6 +4,7 @@
 //! made, locked or listened on. What the running sidecar of the same store holds is no fault: it will have ended by then.
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -28,10 +29,14 @@ pub struct Preflight {
 #[must_use]
 pub fn preflight(file: &Path, loaded: &Loaded) -> Preflight {
     let mut examination = Examination::new(file, loaded);
+    // Another user may be allowed what this one is not.
+    examination.is_lenient = !rustix::process::geteuid().is_root();
+    // First: what the process that has the store listens on is no fault, also where it is too busy to say who it is.
+    examination.store();
     for (name, address) in loaded.config.listen.addresses() {
         examination.address(&name, address);
     }
-    examination.store();
+    examination.judge_holder();
     if let Err(error) = delivery::check(&loaded.config) {
         examination.error("subscriptions", told(&error));
     }
@@ -43,6 +48,7 @@ pub(super) fn of_changes(file: &Path, loaded: &Loaded, started_with: &Config) ->
     let mut examination = Examination::new(file, loaded);
     let (config, before) = (&loaded.config, &started_with.listen);
     examination.instance = store::instance(&started_with.store.path);
+    examination.process = Some(std::process::id());
     let known = before.addresses();
     let is_known = |address| known.iter().any(|(_, known)| *known == address);
     for (name, address) in config.listen.addresses() {
@@ -52,6 +58,7 @@ pub(super) fn of_changes(file: &Path, loaded: &Loaded, started_with: &Config) ->
     }
     if config.store.path != started_with.store.path {
         examination.store();
+        examination.judge_holder();
     }
     examination.finish().errors
 }
@@ -61,6 +68,10 @@ struct Examination<'a> {
     loaded: &'a Loaded,
     /// Of the store that is configured, if it is there.
     instance: Option<String>,
+    /// The process that has the store open, which listens where it says.
+    process: Option<u32>,
+    /// What this user may not do is a warning.
+    is_lenient: bool,
     /// The addresses that were looked at, with their names.
     resolved: Vec<(String, SocketAddr)>,
     /// One of them is listened on by the sidecar of this store.
@@ -74,6 +85,8 @@ impl<'a> Examination<'a> {
             file,
             loaded,
             instance: store::instance(&loaded.config.store.path),
+            process: None,
+            is_lenient: false,
             resolved: Vec::new(),
             is_running: false,
             found: Preflight::default(),
@@ -147,11 +160,25 @@ impl<'a> Examination<'a> {
         match bound {
             Ok(()) => {}
             Err(BindError::InUse { holder, .. })
-                if instance.is_some_and(|instance| holder.is_instance(instance)) =>
+                if instance.is_some_and(|instance| holder.is_instance(instance))
+                    || self.process.is_some_and(|id| holder.is_process(id)) =>
             {
                 self.is_running = true;
             }
-            Err(error) => self.error(name, told(&error)),
+            Err(error) => self.refused(name, &error),
+        }
+    }
+
+    /// Takes what a start would say: an error, or, where only this user may not, a warning.
+    fn refused(&mut self, name: &str, error: &(dyn Error + 'static)) {
+        if self.is_lenient && is_denied(error) {
+            let message = format!(
+                "{}: this user may not, the one of the start has to",
+                told(error)
+            );
+            self.warning(name, message);
+        } else {
+            self.error(name, told(error));
         }
     }
 
@@ -160,25 +187,34 @@ impl<'a> Examination<'a> {
         let (path, name) = (&config.store.path, "store.path");
         let shown = path.display();
         match store::examine(path) {
-            Err(error) => self.error(name, told(&error)),
+            Err(error) => self.refused(name, &error),
             Ok(FolderState::OfUser(user)) => {
                 let message = format!(
                     "the store folder {shown} belongs to user {user}, who alone can start with it: check as that user"
                 );
                 self.warning(name, message);
             }
-            Ok(FolderState::Held { process }) if !self.is_running => {
-                let message = format!(
-                    "the store folder {shown} is in use by process {process}, which has to end before a start"
-                );
-                self.warning(name, message);
-            }
-            Ok(FolderState::Held { .. } | FolderState::Free) => {
+            Ok(state) => {
+                if let FolderState::Held { process } = state {
+                    self.process.get_or_insert(process);
+                }
                 if let Err(error) = Tokens::check(path, &config.admin.tokens) {
-                    self.error(name, told(&error));
+                    self.refused(name, &error);
                 }
             }
         }
+    }
+
+    /// Warns of a process that has the store open and listens elsewhere.
+    fn judge_holder(&mut self) {
+        let Some(process) = self.process.filter(|_| !self.is_running) else {
+            return;
+        };
+        let shown = self.loaded.config.store.path.display();
+        let message = format!(
+            "the store folder {shown} is in use by process {process}, which has to end before a start"
+        );
+        self.warning("store.path", message);
     }
 
     fn finish(mut self) -> Preflight {
@@ -187,6 +223,13 @@ impl<'a> Examination<'a> {
         }
         self.found
     }
+}
+
+/// Whether it is caused by what this user may not do.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let own = error.downcast_ref::<io::Error>();
+    own.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        || error.source().is_some_and(is_denied)
 }
 
 /// An error with what caused it, in one line.

@@ -3,13 +3,13 @@
 //! A relay that has such a folder serves its admin API on one more unix socket there: `admin.sock` in the folder that systemd
 //! made for it (`RuntimeDirectory=`), or `admin-<hash of the store's path>.sock` in a folder that all relays of a user share.
 //! A store belongs to one process, so no two running relays have the same name there. Who may connect is said by the modes
-//! of the folder and of the socket (0660): root, the user of the relay and its group. The socket is an addition: a relay
+//! of the folder and of the socket (0660): root, the user of the relay and its group; with `admin.tokens` (0600) not the group. The socket is an addition: a relay
 //! that cannot make it runs without.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::Environment;
@@ -40,6 +40,14 @@ impl RuntimeFolder {
         own.or_else(|| of_user(environment).map(Self::OfUser))
     }
 
+    /// Whether the configuration names the socket that would be bound, in a folder of its own.
+    pub(super) fn is_socket(&self, path: &Path) -> bool {
+        match self {
+            Self::Own(folder) => folder.join(SOCKET) == path,
+            Self::OfUser(_) => false,
+        }
+    }
+
     /// Binds the socket of the relay that has the store in `store` open; gives its path too. A socket that nobody answers
     /// on is replaced, that of another process is not.
     ///
@@ -48,6 +56,7 @@ impl RuntimeFolder {
     pub(super) async fn bind(
         &self,
         store: &Path,
+        is_for_group: bool,
     ) -> Result<(Listener, PathBuf), RuntimeFolderError> {
         let path = match self {
             Self::Own(folder) => folder.join(SOCKET),
@@ -64,7 +73,11 @@ impl RuntimeFolder {
                 folder.join(format!("admin-{:016x}.sock", hasher.finish()))
             }
         };
-        Ok((Listener::unix(&path).await?, path))
+        let listener = Listener::unix(&path).await?;
+        if !is_for_group {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        }
+        Ok((listener, path))
     }
 }
 
@@ -189,10 +202,13 @@ mod tests {
         let variable = ("XDG_RUNTIME_DIR", root.path().to_str().unwrap());
         let environment = environment(&[variable]);
         let folder = RuntimeFolder::of(&environment).unwrap();
-        let first = folder.bind(&one).await.unwrap();
-        let second = folder.bind(&other).await.unwrap();
+        let first = folder.bind(&one, true).await.unwrap();
+        let second = folder.bind(&other, true).await.unwrap();
         assert_ne!(first.1, second.1);
-        assert!(folder.bind(&one).await.is_err(), "one that is alive stays");
+        assert!(
+            folder.bind(&one, true).await.is_err(),
+            "one that is alive stays"
+        );
         let found = RuntimeSockets::find(&environment).sockets;
         assert!(
             found.contains(&first.1) && found.contains(&second.1),
@@ -201,7 +217,9 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
         assert_eq!(mode(&first.1), 0o660);
         assert_eq!(mode(first.1.parent().unwrap()), 0o700);
-        drop(first);
+        let own = folder.bind(root.path(), false).await.unwrap();
+        assert_eq!(mode(&own.1), 0o600, "with tokens it is not for the group");
+        drop((first, own));
         let found = RuntimeSockets::find(&environment).sockets;
         assert!(found.contains(&second.1) && found.len() < 3, "{found:?}");
     }
@@ -214,11 +232,11 @@ mod tests {
         let variable = ("XDG_RUNTIME_DIR", root.path().to_str().unwrap());
         let environment = environment(&[variable]);
         let own = RuntimeFolder::of(&environment).unwrap();
-        let (listener, path) = own.bind(root.path()).await.unwrap();
+        let (listener, path) = own.bind(root.path(), true).await.unwrap();
         std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
         assert!(!RuntimeSockets::find(&environment).sockets.contains(&path));
         drop(listener);
-        assert!(own.bind(root.path()).await.is_err());
+        assert!(own.bind(root.path(), true).await.is_err());
     }
 
     #[tokio::test]
@@ -227,7 +245,7 @@ mod tests {
         let instance = root.path().join("sidehook").join("a");
         std::fs::create_dir_all(&instance).unwrap();
         let own = RuntimeFolder::Own(instance.clone());
-        let (_listener, path) = own.bind(root.path()).await.unwrap();
+        let (_listener, path) = own.bind(root.path(), true).await.unwrap();
         assert_eq!(path, instance.join("admin.sock"));
         let variable = ("XDG_RUNTIME_DIR", root.path().to_str().unwrap());
         let found = RuntimeSockets::find(&environment(&[variable])).sockets;

@@ -160,7 +160,7 @@ async fn bind(config: &Config, options: &mut Options) -> Result<Bound, AppError>
     let mut bound = Bound::new(&config.listen, &mut options.sockets).await?;
     check_tokens(&bound.addresses, config)?;
     if let Some(folder) = &options.runtime_folder {
-        bound.add_runtime_socket(folder, &config.store.path).await;
+        bound.add_runtime_socket(folder, config).await;
     }
     Ok(bound)
 }

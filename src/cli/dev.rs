@@ -10,15 +10,15 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::app::Running;
-use crate::cli::ConfigArg;
-use crate::cli::client::{Client, Need, Query, SidecarArgs};
-use crate::cli::operate::{attempts, follow};
+use crate::cli::client::{Client, Need, SidecarArgs};
+use crate::cli::operate;
 use crate::cli::runtime::block_on;
 use crate::cli::sandbox::{self, Folder, free_address, new_secret};
+use crate::cli::show::gate;
 use crate::cli::show::text::plain;
-use crate::cli::show::{Screen, Style, gate};
-use crate::config::Environment;
-use crate::domain::{Clock, SystemClock, conceal};
+use crate::cli::{ConfigArg, Usage};
+use crate::config::{ConfigError, Environment};
+use crate::domain::conceal;
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -35,7 +35,7 @@ minute, ten times in all. Ctrl-C ends it.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The endpoint: http or https, also on this machine or in a private network
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     forward_to: String,
     /// Only events of types that this pattern matches; may be repeated. Default: all
     #[arg(long, value_name = "PATTERN")]
@@ -56,6 +56,17 @@ pub(crate) struct Args {
     ca_file: Option<PathBuf>,
 }
 
+/// Takes what has a scheme: `localhost:3000` is most likely meant to be http.
+fn url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "expected a URL, such as http://{}",
+            text.trim_start_matches('/')
+        )),
+    }
+}
+
 /// Runs until Ctrl-C.
 ///
 /// # Errors
@@ -73,7 +84,7 @@ async fn dev(args: &Args) -> anyhow::Result<()> {
         None => new_secret()?,
     };
     let configuration = configuration(args, &secret, free_address()?)?;
-    let relay = folder.start(&configuration).await?;
+    let relay = folder.start(&configuration).await.map_err(explained)?;
     introduce(args, &secret, &folder, &relay)?;
     let handle = relay.handle();
     let mut ended = pin!(relay.wait());
@@ -164,16 +175,30 @@ events posted to http://{events}/events/TYPE are delivered to {url}
 
 /// Shows each attempt; ends only with an error.
 async fn show(folder: &Folder) -> anyhow::Result<()> {
-    let environment = Environment::default();
     let sidecar = SidecarArgs::of_config(&ConfigArg {
         config: Some(folder.config()),
     });
-    let client = Client::find(&sidecar, &environment, Need::Read).await?;
-    let style = Style::of_stdout(&Environment::of_process());
-    let mut stdout = gate::stdout();
-    let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());
-    let args = attempts::Args::all();
-    follow::follow(&client, &mut screen, &args, Query::default(), 0).await
+    let client = Client::find(&sidecar, &Environment::default(), Need::Read).await?;
+    operate::follow_all(&client).await
+}
+
+/// What is wrong, in terms of the arguments: the file is ours, and gone.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let Some(ConfigError(problems)) = error.downcast_ref() else {
+        return error;
+    };
+    let said = problems.iter().map(|problem| {
+        let argument = match problem.path.as_str() {
+            "subscriptions.dev.url" => "--forward-to",
+            "subscriptions.dev.secret" => "--secret",
+            path if path.starts_with("subscriptions.dev.events") => "--events",
+            path if path.starts_with("subscriptions.dev.tls") => "--ca-file",
+            path if path.starts_with("listen.events") => "--listen",
+            path => path,
+        };
+        format!("{argument}: {}", problem.message)
+    });
+    Usage(said.collect::<Vec<_>>().join("\nerror: ")).into()
 }
 
 #[cfg(test)]

@@ -168,11 +168,6 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
-            if args.store
-                && let Some(code) = owner::run_as_owner_of_store(&path, &environment)?
-            {
-                return Ok(code);
-            }
             let now = SystemClock::new().steady();
             let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))
@@ -204,6 +199,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// What is wrong with the arguments, found out only by using them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
 /// Returns the lines for standard error and the exit code of a failed command.
 fn failure(error: &anyhow::Error) -> (String, ExitCode) {
     if is_broken_pipe(error) {
@@ -219,7 +219,8 @@ fn failure(error: &anyhow::Error) -> (String, ExitCode) {
     }
     // What the sidecar finds wrong with values, or with its configuration.
     let refused: Option<&CallError> = error.downcast_ref();
-    let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY);
+    let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY)
+        || error.is::<Usage>();
     let code = ExitCode::from(if is_wrong { 2 } else { 1 });
     (format!("error: {error:#}\n"), code)
 }

@@ -1,4 +1,4 @@
-//! Root checks the store of a service: this command once more, as the user who owns the folder.
+//! Root checks the store of a service: in a process of the user who owns the folder.
 //!
 //! Root does not open files in a folder of somebody else: what he writes there may be led elsewhere, and what he makes the
 //! owner cannot use. The process keeps one power of root beside the user: to read and search whatever there is
@@ -8,37 +8,28 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-use anyhow::Context;
 use rustix::io;
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, capabilities, capabilities_secure_bits,
     configure_capability_in_ambient_set, set_capabilities, set_capabilities_secure_bits,
 };
 
-use crate::config::{Environment, load_operator};
-
-/// Runs this command again as the owner of the store that the configuration in `path` names, if this is root and the owner is
-/// not; gives its exit code then.
+/// Checks the store in a folder as its owner, in another process, if this is root and the owner is not; gives the exit code then.
 ///
 /// # Errors
 /// The system does not start it.
-pub(super) fn run_as_owner_of_store(
-    path: &Path,
-    environment: &Environment,
-) -> anyhow::Result<Option<ExitCode>> {
+pub(super) fn check_as_owner(folder: &Path) -> std::io::Result<Option<u8>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    // What is wrong with either is for the command itself to say.
-    let Ok(operator) = load_operator(path, environment) else {
+    let owner = std::fs::metadata(folder).map(|found| (found.uid(), found.gid()));
+    let Ok((user, group)) = owner else {
+        // What is wrong with it is for the check to say.
         return Ok(None);
     };
-    let Ok(folder) = std::fs::metadata(&operator.store) else {
-        return Ok(None);
-    };
-    if folder.uid() == 0 {
+    if user == 0 {
         return Ok(None);
     }
     if let Err(error) = keep_reading() {
@@ -46,12 +37,10 @@ pub(super) fn run_as_owner_of_store(
         tracing::debug!(%error, "the right to read everything cannot be handed on");
     }
     let mut again = Command::new("/proc/self/exe");
-    again.args(std::env::args_os().skip(1));
-    let status = again.uid(folder.uid()).gid(folder.gid()).status();
-    let status = status
-        .with_context(|| format!("user {}, who owns the store, cannot run this", folder.uid()))?;
+    again.args(["check", "--store-in"]).arg(folder);
+    let status = again.uid(user).gid(group).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(Some(ExitCode::from(code.unwrap_or(1))))
+    Ok(Some(code.unwrap_or(1)))
 }
 
 /// Lets the next process of this thread read and search everything, whoever it runs as. Source: capabilities(7).

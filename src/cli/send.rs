@@ -139,7 +139,7 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
         return Ok((url.clone(), ingest.tokens.first().cloned()));
     }
     let survey = Survey::take(&environment).await;
-    let running = survey.meant(&args.config, &environment)?;
+    let running = survey.meant(&args.config, &environment, Need::Manage)?;
     let instance = running.and_then(|running| running.instance.as_ref());
     let path = instance.map_or(&located, |instance| &instance.config);
     let is_given = args.config.is_given(&environment);

@@ -128,6 +128,9 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<ListenAddress> {
 
 /// Why no socket can have this path. Source: unix(7).
 fn unfit(path: &Path) -> Option<String> {
+    // As a start has it, whose path of the configuration is absolute.
+    let absolute = std::path::absolute(path);
+    let path = absolute.as_deref().unwrap_or(path);
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() > PATH_MAX {
         let (length, shown) = (bytes.len(), path.display());

@@ -94,6 +94,14 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Whether it is this process.
+    #[must_use]
+    pub fn is_process(&self, id: u32) -> bool {
+        self.process.as_ref().is_some_and(|(known, _)| *known == id)
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = std::process::id();

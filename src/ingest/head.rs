@@ -20,17 +20,13 @@ const TEXT_EXPECTED: &str = "expected at most 1024 visible ASCII characters";
 /// What an event without Content-Type has.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
-/// Lines of JSON, in the spellings that are in use: none of them is registered.
-const JSON_LINES: [&[u8]; 9] = [
-    b"application/json-lines",
-    b"application/jsonl",
-    b"application/jsonlines",
-    b"application/ndjson",
-    b"application/stream+json",
-    b"application/x-jsonlines",
-    b"application/x-ndjson",
-    b"text/jsonl",
-    b"text/x-jsonlines",
+/// Lines of JSON, in the spellings that are in use, of `application/` and `text/`, also with `x-`: none of them is registered.
+const JSON_LINES: [&[u8]; 5] = [
+    b"json-lines",
+    b"jsonl",
+    b"jsonlines",
+    b"ndjson",
+    b"stream+json",
 ];
 /// Batches of other kinds: taken as one event, they would reach endpoints in one piece.
 const OTHER_BATCHES: [&[u8]; 3] = [
@@ -186,7 +182,7 @@ impl<'a> RequestHead<'a> {
             return Ok(Format::Event);
         };
         let media_type = media_type(value);
-        if is_one_of(media_type, &JSON_LINES) {
+        if is_json_lines(media_type) {
             Ok(Format::Batch)
         } else if is_one_of(media_type, &OTHER_BATCHES) {
             Err(Refusal::BatchType)
@@ -230,6 +226,18 @@ fn has_other_than(value: &HeaderValue, coding: &[u8]) -> bool {
 fn media_type(value: &HeaderValue) -> &[u8] {
     let media_type = value.as_bytes().split(|byte| *byte == b';').next();
     media_type.unwrap_or_default().trim_ascii()
+}
+
+fn is_json_lines(media_type: &[u8]) -> bool {
+    let mut parts = media_type.splitn(2, |byte| *byte == b'/');
+    let (Some(kind), Some(name)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let name = match name.split_at_checked(2) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(b"x-") => rest,
+        _ => name,
+    };
+    is_one_of(kind, &[b"application", b"text"]) && is_one_of(name, &JSON_LINES)
 }
 
 fn is_one_of(media_type: &[u8], types: &[&[u8]]) -> bool {

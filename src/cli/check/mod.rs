@@ -3,10 +3,10 @@
 mod store;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::app::{self, Preflight};
-use crate::cli::ConfigArg;
+use crate::cli::{ConfigArg, owner};
 use crate::config::{Config, Environment, Problems, load_given, load_operator};
 use crate::domain::Timestamp;
 
@@ -39,6 +39,9 @@ pub(crate) struct CheckArgs {
     /// Check the store too: every record of the journal, and the book
     #[arg(long)]
     pub(crate) store: bool,
+    /// Only the store in this folder, as root has it checked by its owner
+    #[arg(long, hide = true, value_name = "FOLDER", conflicts_with_all = ["store", "strict"])]
+    pub(crate) store_in: Option<PathBuf>,
 }
 
 /// Nothing is wrong.
@@ -58,17 +61,29 @@ pub(crate) fn run(
     now: Timestamp,
     out: &mut dyn Write,
 ) -> io::Result<u8> {
+    if let Some(folder) = &args.store_in {
+        return store::check(folder, now, out);
+    }
     match check(path, args.strict, environment, out)? {
-        Some(config) if args.store => store::check(&config.store.path, now, out),
+        Some(config) if args.store => check_store(&config.store.path, now, out),
         Some(_) => Ok(VALID),
         None if args.store => {
             // A variable that only the service has is no reason not to look at the store.
             if let Ok(operator) = load_operator(path, environment) {
-                store::check(&operator.store, now, out)?;
+                check_store(&operator.store, now, out)?;
             }
             Ok(INVALID)
         }
         None => Ok(INVALID),
+    }
+}
+
+/// Checks the store in a folder, as the user who owns it.
+fn check_store(folder: &Path, now: Timestamp, out: &mut dyn Write) -> io::Result<u8> {
+    out.flush()?;
+    match owner::check_as_owner(folder)? {
+        Some(code) => Ok(code),
+        None => store::check(folder, now, out),
     }
 }
 
@@ -141,6 +156,7 @@ mod tests {
             config: ConfigArg::default(),
             strict,
             store: false,
+            store_in: None,
         };
         let environment = Environment::default();
         let now = Timestamp::default();

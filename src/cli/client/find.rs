@@ -71,7 +71,7 @@ impl SidecarArgs {
             return self.find_by_files(environment, need);
         }
         let survey = Survey::take(environment).await;
-        if let Some(running) = survey.meant(&self.config, environment)? {
+        if let Some(running) = survey.meant(&self.config, environment, need)? {
             return Ok(Found {
                 target: Target::Unix(running.socket.clone()),
                 token: None,

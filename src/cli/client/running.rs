@@ -7,12 +7,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{anyhow, bail, ensure};
 use serde::Deserialize;
 
 use crate::app::RuntimeSockets;
 use crate::cli::ConfigArg;
-use crate::cli::client::find::Found;
+use crate::cli::client::find::{Found, Need};
 use crate::cli::client::wire::WireError;
 use crate::cli::client::{CallError, Client, Query, read};
 use crate::cli::post::Target;
@@ -106,11 +106,12 @@ impl Survey {
     /// which would be read by default, else the only one. None if none is.
     ///
     /// # Errors
-    /// Several may be meant.
+    /// Several may be meant; something would be changed at one that does not run with the configuration which is here.
     pub(crate) fn meant(
         &self,
         config: &ConfigArg,
         environment: &Environment,
+        need: Need,
     ) -> anyhow::Result<Option<&Running>> {
         let path = config.path(environment);
         let own = self.of_config(&path);
@@ -125,7 +126,12 @@ impl Survey {
         if let Some(instance) = only.and_then(|it| it.instance.as_ref())
             && path.exists()
         {
-            let shown = instance.config.display();
+            let shown = plain(&instance.config.display().to_string());
+            ensure!(
+                need == Need::Read,
+                "the sidecar of {} does not run, that of {shown} does: if it is meant, say --config {shown}",
+                plain(&path.display().to_string())
+            );
             writeln!(
                 gate::stderr(),
                 "note: the sidecar of {shown} is asked, the only one that runs here"

@@ -158,9 +158,9 @@ const COLUMNS: [Column; 6] = [
     Column::whole("accepted"),
     Column::id("id"),
     Column::whole("state"),
-    Column::number("attempts").ranked(2),
-    Column::text("next attempt"),
-    Column::text("type").ranked(1),
+    Column::number("attempts").ranked(3),
+    Column::text("next attempt").ranked(1),
+    Column::text("type").ranked(2),
 ];
 
 /// A table of deliveries.

@@ -10,7 +10,7 @@ pub(crate) mod deliveries;
 pub(crate) mod diff;
 pub(crate) mod events;
 mod fields;
-pub(crate) mod follow;
+mod follow;
 mod progress;
 pub(crate) mod reload;
 pub(crate) mod replay;
@@ -74,6 +74,18 @@ pub(crate) fn with_sidecar(
         let client = Client::find(&common.sidecar, &environment, need).await?;
         work(&client, &mut screen).await
     })
+}
+
+/// Shows each attempt of all subscriptions as it ends, on standard output; ends only with an error.
+///
+/// # Errors
+/// The sidecar refuses, or standard output takes nothing.
+pub(crate) async fn follow_all(client: &Client) -> anyhow::Result<()> {
+    let style = Style::of_stdout(&Environment::of_process());
+    let mut stdout = io::stdout();
+    let mut screen = Screen::new(&mut stdout, style, SystemClock::new().wall());
+    let args = attempts::Args::all();
+    follow::follow(client, &mut screen, &args, Query::default(), 0).await
 }
 
 /// Prints a list: path, query and how many at most.

@@ -143,6 +143,7 @@ fn summary(relay: &Value, screen: &Screen<'_>) -> Vec<String> {
             let error = text(&config, "error").unwrap_or_default();
             Cell::bad("is wrong, what was loaded last is in force").and(&format!(": {error}"))
         }
+        Some("pipe") => Cell::from("was read once, from a pipe"),
         _ => Cell::from("is in force"),
     };
     let config_line = format!("configuration: {file} {}", on_disk.marked(screen.style));

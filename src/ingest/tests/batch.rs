@@ -48,6 +48,10 @@ async fn lines_of_json_are_a_batch_by_whatever_name() {
         "application/stream+json",
         "text/jsonl",
         "text/x-jsonlines",
+        "text/x-ndjson",
+        "text/ndjson",
+        "application/x-jsonl",
+        "TEXT/JsonLines",
     ] {
         let batch = Post {
             target: "/events/all",

@@ -135,8 +135,12 @@ async fn dev_delivers_what_is_posted_and_shows_each_attempt() {
 fn dev_says_what_is_wrong_with_its_address() {
     let folder = tempfile::tempdir().unwrap();
     for (url, expected) in [
-        ("localhost:3000/x", "dev.url"),
-        ("https://user:pass@example.com/", "dev.url"),
+        ("localhost:3000/x", "such as http://localhost:3000/x"),
+        ("ftp://example.com/", "error: --forward-to: expected https"),
+        (
+            "https://user:pass@example.com/",
+            "error: --forward-to: a URL with",
+        ),
     ] {
         let done = output(
             folder.path(),

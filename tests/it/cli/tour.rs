@@ -72,6 +72,12 @@ impl Tour {
         assert!(self.ok(&["events", begun]).contains(event));
         let delivery = self.ok(&["deliveries", &format!("{begun}.a")]);
         assert!(delivery.contains(event));
+        // It has one delivery.
+        assert!(self.ok(&["deliveries", begun]).contains(event));
+        assert!(
+            self.refused(&["deliveries", &format!("{begun}.b")])
+                .contains("no such delivery")
+        );
         let several = self.refused(&["events", event.get(..12).unwrap()]);
         assert!(
             several.contains("several events begin so") && several.contains(event),
