@@ -188,6 +188,8 @@ impl<'a> Examination<'a> {
         let shown = path.display();
         match store::examine(path) {
             Err(error) => self.refused(name, &error),
+            // Root starts services as others: that is how it is meant.
+            Ok(FolderState::OfUser(_)) if !self.is_lenient => {}
             Ok(FolderState::OfUser(user)) => {
                 let message = format!(
                     "the store folder {shown} belongs to user {user}, who alone can start with it: check as that user"
