@@ -25,7 +25,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// A problem with a value that the file cannot be blamed for, at its place: of what `name` says in
-    /// [`Listen::addresses`], or of `store.path`. At the beginning of the file if it is left out there.
+    /// [`Listen::addresses`](crate::config::Listen::addresses), or of `store.path`. At the beginning of the file if it is left out there.
     #[must_use]
     pub fn problem(&self, file: &Path, name: &str, message: String) -> Problem {
         let place = self.places.iter().find(|(known, _)| known == name);

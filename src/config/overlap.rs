@@ -135,18 +135,20 @@ mod tests {
             .flat_map(|one| hosts.map(|other| (*one, other)))
         {
             let at = |host: &str, port| SocketAddr::new(host.parse().unwrap(), port);
-            let Ok(first) = std::net::TcpListener::bind(at(one, 0)) else {
-                continue;
+            let agrees = || {
+                let Ok(first) = std::net::TcpListener::bind(at(one, 0)) else {
+                    return true;
+                };
+                let port = first.local_addr().unwrap().port();
+                let is_taken = match std::net::TcpListener::bind(at(other, port)) {
+                    Ok(_) => false,
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => true,
+                    Err(_) => return true,
+                };
+                overlap(at(one, port), at(other, port)) == is_taken
             };
-            let port = first.local_addr().unwrap().port();
-            let second = std::net::TcpListener::bind(at(other, port));
-            let is_taken = match second {
-                Ok(_) => false,
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => true,
-                Err(_) => continue,
-            };
-            let found = overlap(at(one, port), at(other, port));
-            assert_eq!(found, is_taken, "{one} {other}");
+            // Another process may listen on the port at the other address.
+            assert!((0..8).any(|_| agrees()), "{one} {other}");
         }
     }
 
