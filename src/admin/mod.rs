@@ -96,7 +96,7 @@ pub struct Admin {
     pub started_at: Timestamp,
     /// Where the configuration is read from again.
     pub source: ConfigSource,
-    /// What this process is.
+    /// Configuration file, store and addresses of this process.
     pub instance: Arc<Instance>,
     /// Places for those who listen to what happens.
     pub streams: Streams,
@@ -115,7 +115,7 @@ impl Admin {
         Refusal::not_found(self.unknown_name(name))
     }
 
-    /// What is said of a name that no subscription has: which one may be meant.
+    /// Returns the message for an unknown subscription name, with the most similar known name.
     fn unknown_name(&self, name: &SubscriptionName) -> String {
         let config = self.control.config();
         let known = config.subscriptions.keys().map(SubscriptionName::as_str);
@@ -124,7 +124,7 @@ impl Admin {
         format!("{NO_SUBSCRIPTION}{hint}")
     }
 
-    /// What the lane of a subscription does with deliveries that are due.
+    /// Returns how the lane of a subscription treats deliveries that are due; Open if the name is unknown.
     fn flow(&self, name: &SubscriptionName) -> Flow {
         let number = self.store.known(name);
         number.map_or(Flow::Open, |number| self.store.queue(number).flow())

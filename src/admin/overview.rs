@@ -57,11 +57,11 @@ struct StoreView {
     health: &'static str,
     /// Its folder
     path: String,
-    /// What it takes
+    /// Size of its files, bytes
     size_bytes: u64,
-    /// Bodies of events that wait for delivery
+    /// Size of the bodies of pending events, bytes
     pending_bytes: u64,
-    /// What is free on its disk; null: unknown
+    /// Free space on its disk, bytes; null if unknown
     free_bytes: Option<u64>,
 }
 

@@ -225,7 +225,7 @@ pub(super) struct DeliveryRow {
     pub(super) attempt_count: Option<u32>,
     /// When it is to be attempted at the earliest, if that is a matter of time: of its schedule, or of what it waits for
     pub(super) next_attempt_at: Option<Time>,
-    /// What keeps it from being attempted when it is due; null: nothing
+    /// Condition that must end before it is attempted, beside its schedule; null if there is none
     #[schemars(extend("enum" = ["enabling", "probing", "retry_after", "rate_limit", null]))]
     pub(super) waits_for: Option<&'static str>,
     /// When the event was accepted

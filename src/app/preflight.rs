@@ -1,4 +1,4 @@
-//! What a start would refuse of this machine, told before it: addresses that are taken, folders that cannot be used.
+//! Reports before a start what it would refuse on this machine: addresses in use, folders that cannot be used.
 //!
 //! The file alone is judged by `config`. Here the same functions say so that bind, open and prepare at a start; nothing is
 //! made, locked or listened on. What the running sidecar of the same store holds is no fault: it will have ended by then.
@@ -15,7 +15,7 @@ use crate::delivery;
 use crate::http_server::{BindError, check_tcp, check_unix, resolve};
 use crate::store::{self, FolderState};
 
-/// What was found, in the order of the file.
+/// The problems found, in the order of the file.
 #[derive(Debug, Default)]
 pub struct Preflight {
     /// A start would be refused.
@@ -70,7 +70,7 @@ struct Examination<'a> {
     instance: Option<String>,
     /// The process that has the store open, which listens where it says.
     process: Option<u32>,
-    /// What this user may not do is a warning.
+    /// Missing permissions of this user are warnings, not errors.
     is_lenient: bool,
     /// The addresses that were looked at, with their names.
     resolved: Vec<(String, SocketAddr)>,

@@ -4,10 +4,9 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::app::Running;
 use crate::cli::client::{Client, Need, SidecarArgs};
@@ -86,21 +85,7 @@ async fn dev(args: &Args) -> anyhow::Result<()> {
     let configuration = configuration(args, &secret, free_address()?)?;
     let relay = folder.start(&configuration).await.map_err(explained)?;
     introduce(args, &secret, &folder, &relay)?;
-    let handle = relay.handle();
-    let mut ended = pin!(relay.wait());
-    tokio::select! {
-        ended = &mut ended => {
-            ended?;
-            bail!("the relay ended by itself");
-        }
-        shown = show(&folder) => shown?,
-        () = signals.stop() => {}
-    }
-    handle.stop();
-    tokio::select! {
-        ended = &mut ended => Ok(ended?),
-        () = signals.stop() => Ok(()),
-    }
+    sandbox::run_beside(relay, &mut signals, show(&folder)).await
 }
 
 /// The configuration: JSON texts are YAML texts.

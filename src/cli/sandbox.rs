@@ -5,9 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -79,6 +80,33 @@ pub(crate) fn signals() -> io::Result<Signals> {
         HangUp::Reloads | HangUp::Stops => HangUp::Stops,
         HangUp::Ignored => HangUp::Ignored,
     })
+}
+
+/// Runs `work` beside a relay until it returns or a signal comes, then stops the relay in order; a second signal stops at
+/// once.
+///
+/// # Errors
+/// That of `work`; the relay ends by itself or with an error.
+pub(crate) async fn run_beside(
+    relay: Running,
+    signals: &mut Signals,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let handle = relay.handle();
+    let mut ended = pin!(relay.wait());
+    tokio::select! {
+        ended = &mut ended => {
+            ended?;
+            bail!("the relay ended by itself");
+        }
+        done = work => done?,
+        () = signals.stop() => {}
+    }
+    handle.stop();
+    tokio::select! {
+        ended = &mut ended => Ok(ended?),
+        () = signals.stop() => Ok(()),
+    }
 }
 
 /// A free port of 127.0.0.1. Said in the configuration, it is what commands find; somebody else may take it before.

@@ -6,21 +6,18 @@ mod receiver;
 mod story;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::app::Running;
 use crate::cli::demo::certificate::Certificate;
 use crate::cli::demo::receiver::{Endpoint, Endpoints};
 use crate::cli::demo::story::Story;
 use crate::cli::receiver::serve;
-use crate::cli::runtime::{Signals, block_on};
+use crate::cli::runtime::block_on;
 use crate::cli::sandbox::{self, Folder, free_address, new_secret};
 use crate::signing::Scheme;
 
@@ -76,31 +73,7 @@ async fn demo(exit: bool) -> anyhow::Result<()> {
         receiver: address,
         arrivals,
     };
-    tell(story, exit, relay, &mut signals).await
-}
-
-/// Tells the story beside the running relay, then stops it in order.
-async fn tell(
-    story: Story<'_>,
-    exit: bool,
-    relay: Running,
-    signals: &mut Signals,
-) -> anyhow::Result<()> {
-    let handle = relay.handle();
-    let mut ended = pin!(relay.wait());
-    tokio::select! {
-        ended = &mut ended => {
-            ended?;
-            bail!("the relay ended by itself");
-        }
-        told = story.tell(exit) => told?,
-        () = signals.stop() => {}
-    }
-    handle.stop();
-    tokio::select! {
-        ended = &mut ended => Ok(ended?),
-        () = signals.stop() => Ok(()),
-    }
+    sandbox::run_beside(relay, &mut signals, story.tell(exit)).await
 }
 
 /// The endpoints that take part.
