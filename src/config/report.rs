@@ -61,7 +61,6 @@ impl Findings {
         field: Option<&'static str>,
         message: String,
     ) {
-        let message = cut(&conceal(&message), MESSAGE_SHOWN);
         let mut hasher = DefaultHasher::new();
         (mark, inside, field, &message).hash(&mut hasher);
         let is_known = self.seen.contains(&hasher.finish());
@@ -72,16 +71,20 @@ impl Findings {
             self.seen.insert(hasher.finish());
         }
         self.total += 1;
+        if self.kept.len() == MAX_PROBLEMS {
+            // Most of a file of faults: they cost no look for secrets.
+            if self.kept.peek().is_some_and(|last| last.mark <= mark) {
+                return;
+            }
+            self.kept.pop();
+        }
         self.kept.push(Finding {
             mark,
             number: self.total,
             inside: inside.map(str::to_owned),
             field,
-            message,
+            message: cut(&conceal(&message), MESSAGE_SHOWN),
         });
-        if self.kept.len() > MAX_PROBLEMS {
-            self.kept.pop();
-        }
     }
 
     fn located(self, documents: &[Document]) -> Problems {

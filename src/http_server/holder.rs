@@ -1,27 +1,27 @@
 //! Who listens on an address that was to be bound: another sidehook, another program, or this very process.
 //!
 //! A sidehook says so in the headers of its answer to `GET /healthz`, on each of its listeners. What answers may be
-//! anything: it is asked within a second, little is read of it, and only what looks like a version is shown.
+//! anything: it is asked for a quarter of a second, little is read of it, and only what looks like a version is shown.
 
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 /// The version of the sidehook that answers.
 const VERSION: HeaderName = HeaderName::from_static("sidehook-version");
 /// Whose store it has: the same for all its listeners.
 const INSTANCE: HeaderName = HeaderName::from_static("sidehook-instance");
 
-/// Connecting, and each wait for bytes, take this at most.
-const WAIT: Duration = Duration::from_millis(100);
-/// Waits for bytes at most.
-const WAITS_MAX: usize = 8;
+/// Connecting, and all of the answer, take this at most.
+const WAIT: Duration = Duration::from_millis(250);
 /// Bytes of an answer that are looked at.
 const ANSWER_MAX: usize = 4096;
 /// Open files of processes that are looked at.
@@ -62,11 +62,9 @@ impl Holder {
             ip => ip,
         };
         let to = SocketAddr::new(ip, at.port());
-        let answer = TcpStream::connect_timeout(&to, WAIT).and_then(|stream| {
-            stream.set_read_timeout(Some(WAIT))?;
-            stream.set_write_timeout(Some(WAIT))?;
-            ask(stream)
-        });
+        let until = Instant::now() + WAIT;
+        let stream = TcpStream::connect_timeout(&to, WAIT);
+        let answer = stream.and_then(|stream| ask(stream, until));
         Self {
             sidehook: answer.ok().and_then(|answer| identified(&answer)),
             process: listening(at.port()),
@@ -77,9 +75,7 @@ impl Holder {
     pub(super) fn of_unix(stream: UnixStream) -> Self {
         let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
         let process = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
-        let answer = stream.set_read_timeout(Some(WAIT));
-        let answer = answer.and_then(|()| stream.set_write_timeout(Some(WAIT)));
-        let answer = answer.and_then(|()| ask(stream));
+        let answer = ask(stream, Instant::now() + WAIT);
         Self {
             sidehook: answer.ok().and_then(|answer| identified(&answer)),
             process: process.map(named),
@@ -120,24 +116,26 @@ impl fmt::Display for Holder {
 }
 
 /// The beginning of the answer to [`QUESTION`], up to the end of its head.
-fn ask(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
+fn ask(mut stream: impl Read + Write + AsFd, until: Instant) -> io::Result<Vec<u8>> {
+    let limit = |stream: &dyn AsFd| {
+        let left = until.saturating_duration_since(Instant::now());
+        // A limit of zero would be none.
+        let left = Some(left.max(Duration::from_millis(1)));
+        set_socket_timeout(stream.as_fd(), Timeout::Recv, left)?;
+        set_socket_timeout(stream.as_fd(), Timeout::Send, left)
+    };
+    limit(&stream)?;
     stream.write_all(QUESTION)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
-    for _ in 0..WAITS_MAX {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                ) => {}
-            Err(error) => return Err(error),
-        }
-        let is_whole = answer.windows(4).any(|window| window == b"\r\n\r\n");
-        if is_whole || answer.len() > ANSWER_MAX {
+    while answer.len() <= ANSWER_MAX && Instant::now() < until {
+        if answer.windows(4).any(|it| it == b"\r\n\r\n") {
             break;
+        }
+        limit(&stream)?;
+        match stream.read(&mut buffer)? {
+            0 => break,
+            count => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
         }
     }
     Ok(answer)

@@ -127,8 +127,14 @@ impl Listener {
     pub async fn unix(path: &Path) -> Result<Self, BindError> {
         let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
         let turn = turn(path).await;
-        if let Place::Stale = place(path)? {
-            std::fs::remove_file(path).map_err(failed)?;
+        match place(path)? {
+            Place::Free => {}
+            Place::Stale => std::fs::remove_file(path).map_err(failed)?,
+            Place::Held(by) => {
+                // Others have not to wait until it has answered.
+                drop(turn);
+                return Err(by.in_use(path));
+            }
         }
         let socket = bind_unix(path).map_err(|error| failed(error.into()))?;
         let file = SocketFile::new(path);
@@ -301,12 +307,27 @@ enum Place {
     Free,
     /// A socket on which nobody answers.
     Stale,
+    /// A socket on which somebody listens.
+    Held(Held),
 }
 
-/// Looks at what a path has; somebody who answers there, or something else than a socket, is in the way.
+/// A connection to who listens on a socket; none where too many others wait for one.
+struct Held(Option<OwnedFd>);
+
+impl Held {
+    /// Asks who it is.
+    fn in_use(self, path: &Path) -> BindError {
+        let holder = self.0.map(|socket| Holder::of_unix(socket.into()));
+        BindError::InUse {
+            address: format!("unix:{}", path.display()),
+            holder: Box::new(holder.unwrap_or_default()),
+        }
+    }
+}
+
+/// Looks at what a path has; something else than a socket is in the way.
 fn place(path: &Path) -> Result<Place, BindError> {
-    let shown = || format!("unix:{}", path.display());
-    let failed = |error: io::Error| BindError::new(shown(), error);
+    let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
         Err(error) => return Err(failed(error)),
@@ -315,10 +336,6 @@ fn place(path: &Path) -> Result<Place, BindError> {
         }
         Ok(_) => {}
     }
-    let in_use = |holder| BindError::InUse {
-        address: shown(),
-        holder: Box::new(holder),
-    };
     let connect = || -> rustix::io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
@@ -328,9 +345,9 @@ fn place(path: &Path) -> Result<Place, BindError> {
         Ok(socket)
     };
     match connect() {
-        Ok(socket) => Err(in_use(Holder::of_unix(socket.into()))),
+        Ok(socket) => Ok(Place::Held(Held(Some(socket)))),
         // As many wait to be accepted as may.
-        Err(Errno::AGAIN) => Err(in_use(Holder::default())),
+        Err(Errno::AGAIN) => Ok(Place::Held(Held(None))),
         Err(Errno::CONNREFUSED) => Ok(Place::Stale),
         Err(errno) => Err(failed(errno.into())),
     }
@@ -364,7 +381,9 @@ pub fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindError> {
 /// # Errors
 /// As for [`Listener::unix`].
 pub fn check_unix(path: &Path) -> Result<(), BindError> {
-    place(path)?;
+    if let Place::Held(by) = place(path)? {
+        return Err(by.in_use(path));
+    }
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
