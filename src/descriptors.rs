@@ -81,6 +81,11 @@ pub(crate) fn admit_delivery(connection: &impl AsFd) -> io::Result<()> {
     }
 }
 
+/// How many of the connections to endpoints may be idle: half of those that deliveries have for certain.
+pub(crate) fn idle_deliveries() -> usize {
+    clients_share(limit()) / 2
+}
+
 /// Descriptors of deliveries have numbers below this.
 fn delivery_bound(files: usize, clients: usize) -> usize {
     let unused = clients_share(files).saturating_sub(clients);

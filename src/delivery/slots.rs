@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Slots that all lanes get in equal parts.
 const OWN: usize = 4096;
 /// Slots that are borrowed.
-const BORROWED: usize = 4096;
+const BORROWED: usize = 2048;
 
 /// What all lanes share.
 #[derive(Debug, Default)]

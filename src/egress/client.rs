@@ -58,10 +58,10 @@ struct Inner {
 }
 
 impl Client {
-    pub(super) fn new(dialer: Dialer, idle_connections: usize) -> Self {
+    pub(super) fn new(dialer: Dialer, pool: Pool) -> Self {
         Self(Arc::new(Inner {
             dialer,
-            pool: Arc::new(Pool::new(idle_connections)),
+            pool: Arc::new(pool),
             opening: tokio::sync::Mutex::default(),
             certificate_expires: Mutex::default(),
         }))

@@ -37,6 +37,7 @@ pub use roots::{Roots, RootsError};
 pub use tls::TlsVersion;
 
 use dial::{CONNECT_LIMIT, Dialer};
+use pool::{Places, Pool};
 use resolver::Resolver;
 use tls::{SystemRoots, Tls};
 
@@ -49,15 +50,16 @@ pub struct ClientOptions {
     pub roots: Option<Roots>,
     /// Lowest TLS version.
     pub min_version: TlsVersion,
-    /// Idle connections kept at most.
+    /// Idle connections kept at most; fewer where all clients together have too many.
     pub idle_connections: usize,
 }
 
-/// What all clients share: the resolver with its cache, and the system's roots. A cheap handle.
+/// What all clients share: the resolver with its cache, the system's roots, and the places for idle connections. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Egress {
     resolver: Arc<Resolver>,
     roots: Arc<SystemRoots>,
+    places: Arc<Places>,
 }
 
 impl Egress {
@@ -71,6 +73,7 @@ impl Egress {
         Self {
             resolver: Arc::new(resolver),
             roots: Arc::default(),
+            places: Arc::new(Places::new()),
         }
     }
 
@@ -99,7 +102,8 @@ impl Egress {
             tls,
             limit,
         };
-        Client::new(dialer, options.idle_connections)
+        let pool = Pool::new(options.idle_connections, Arc::clone(&self.places));
+        Client::new(dialer, pool)
     }
 }
 

@@ -2,14 +2,19 @@
 //!
 //! The freshest idle connection is used first, so that those not needed grow old and are closed. A sweeper runs only
 //! while there is something to sweep. All connections lead to one origin: when the endpoint's changes, the old ones go.
+//!
+//! All pools together keep so many idle connections at most, as each takes a descriptor and some 15 KiB, with TLS more. When
+//! half of these are kept, one that is idle waits less long for its next request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::Uri;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::descriptors;
 use crate::egress::connection::Connection;
 use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
@@ -17,13 +22,45 @@ use crate::egress::{http1, http2};
 
 /// How long a connection may be idle.
 const IDLE_MAX: Duration = Duration::from_secs(90);
+/// How long when many are.
+const IDLE_MAX_OF_MANY: Duration = Duration::from_secs(10);
+/// Idle connections of all pools, where descriptors allow as many.
+const KEPT_MAX: usize = 4096;
 /// How old a connection may be when it becomes idle: an endpoint that moved must be found again.
 const AGE_MAX: Duration = Duration::from_secs(600);
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// Places for the idle connections of all pools.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        Self::of(descriptors::idle_deliveries().min(KEPT_MAX))
+    }
+
+    pub(super) fn of(all: usize) -> Self {
+        let free = Arc::new(Semaphore::new(all));
+        Self { free, all }
+    }
+
+    /// How long a connection may be idle now.
+    fn idle_max(&self) -> Duration {
+        if self.free.available_permits() > self.all / 2 {
+            IDLE_MAX
+        } else {
+            IDLE_MAX_OF_MANY
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Pool {
+    places: Arc<Places>,
     idle_max: usize,
     state: Mutex<State>,
 }
@@ -42,6 +79,7 @@ struct State {
 struct Idle {
     connection: Box<http1::Connection>,
     since: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 struct Shared {
@@ -51,9 +89,10 @@ struct Shared {
 }
 
 impl Pool {
-    /// An empty pool that keeps at most `idle_max` connections idle.
-    pub(super) fn new(idle_max: usize) -> Self {
+    /// An empty pool that keeps at most `idle_max` connections idle, where there is a place for them.
+    pub(super) fn new(idle_max: usize, places: Arc<Places>) -> Self {
         Self {
+            places,
             idle_max,
             state: Mutex::default(),
         }
@@ -111,10 +150,14 @@ impl Pool {
             return;
         }
         state.expects_http2 = false;
-        if state.idle.len() < self.idle_max {
+        if state.idle.len() >= self.idle_max {
+            return;
+        }
+        if let Ok(place) = Arc::clone(&self.places.free).try_acquire_owned() {
             state.idle.push(Idle {
                 connection,
                 since: now,
+                _place: place,
             });
             self.start_sweeper(&mut state);
         }
@@ -173,9 +216,9 @@ impl State {
     }
 
     /// Closes what is old or was closed by the endpoint. True when nothing is left.
-    fn sweep(&mut self, now: Instant) -> bool {
+    fn sweep(&mut self, now: Instant, idle_max: Duration) -> bool {
         self.idle.retain_mut(|idle| {
-            now.duration_since(idle.since) < IDLE_MAX && idle.connection.is_reusable()
+            now.duration_since(idle.since) < idle_max && idle.connection.is_reusable()
         });
         let shared = self.shared.take_if(|shared| {
             !shared.connection.is_reusable()
@@ -193,7 +236,7 @@ async fn sweep_until_empty(pool: Weak<Pool>) {
         sleep(SWEEP).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut state = pool.lock();
-        if state.sweep(Instant::now()) {
+        if state.sweep(Instant::now(), pool.places.idle_max()) {
             state.sweeper = None;
             return;
         }

@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::pool::Places;
 use super::testing::{
     Authority, TIMEOUT, client, egress_resolving, listen, loopback, options, post, read_request,
 };
-use super::{AddressPolicy, ClientOptions};
+use super::{AddressPolicy, ClientOptions, Egress};
 use crate::domain::FailureReason;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -181,6 +182,30 @@ async fn idle_connections_are_closed_after_90_seconds() {
     closes_after_90_seconds(&seen).await;
     tokio::time::resume();
     client.send(post(url(address)), TIMEOUT).await.unwrap();
+}
+
+#[tokio::test]
+async fn all_clients_together_keep_so_many_idle_connections() {
+    let (address, seen) = counted(OK, usize::MAX).await;
+    let egress = Egress {
+        places: Arc::new(Places::of(3)),
+        ..Egress::new()
+    };
+    let clients = [(); 5].map(|()| egress.client(&options(), loopback()));
+    for _ in 0..2 {
+        for client in &clients {
+            client.send(post(url(address)), TIMEOUT).await.unwrap();
+        }
+    }
+    // Three stayed for the second request, those of two did not.
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 7);
+    // Where most places are taken, more than half are free again soon.
+    tokio::time::pause();
+    let began = Instant::now();
+    while egress.places.free.available_permits() < 2 && began.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((10..=21).contains(&began.elapsed().as_secs()));
 }
 
 #[tokio::test]

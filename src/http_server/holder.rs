@@ -10,10 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use crate::domain::{Clock, SystemClock};
 
 /// The version of the sidehook that answers.
 const VERSION: HeaderName = HeaderName::from_static("sidehook-version");
@@ -62,9 +64,7 @@ impl Holder {
             ip => ip,
         };
         let to = SocketAddr::new(ip, at.port());
-        let until = Instant::now() + WAIT;
-        let stream = TcpStream::connect_timeout(&to, WAIT);
-        let answer = stream.and_then(|stream| ask(stream, until));
+        let answer = TcpStream::connect_timeout(&to, WAIT).and_then(ask);
         Self {
             sidehook: answer.ok().and_then(|answer| identified(&answer)),
             process: listening(at.port()),
@@ -75,7 +75,7 @@ impl Holder {
     pub(super) fn of_unix(stream: UnixStream) -> Self {
         let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
         let process = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
-        let answer = ask(stream, Instant::now() + WAIT);
+        let answer = ask(stream);
         Self {
             sidehook: answer.ok().and_then(|answer| identified(&answer)),
             process: process.map(named),
@@ -116,23 +116,23 @@ impl fmt::Display for Holder {
 }
 
 /// The beginning of the answer to [`QUESTION`], up to the end of its head.
-fn ask(mut stream: impl Read + Write + AsFd, until: Instant) -> io::Result<Vec<u8>> {
-    let limit = |stream: &dyn AsFd| {
-        let left = until.saturating_duration_since(Instant::now());
-        // A limit of zero would be none.
-        let left = Some(left.max(Duration::from_millis(1)));
-        set_socket_timeout(stream.as_fd(), Timeout::Recv, left)?;
-        set_socket_timeout(stream.as_fd(), Timeout::Send, left)
+fn ask(mut stream: impl Read + Write + AsFd) -> io::Result<Vec<u8>> {
+    let clock = SystemClock::new();
+    let until = clock.steady().plus(WAIT);
+    let limit = |stream: &dyn AsFd, left| {
+        set_socket_timeout(stream.as_fd(), Timeout::Recv, Some(left))?;
+        set_socket_timeout(stream.as_fd(), Timeout::Send, Some(left))
     };
-    limit(&stream)?;
+    limit(&stream, WAIT)?;
     stream.write_all(QUESTION)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
-    while answer.len() <= ANSWER_MAX && Instant::now() < until {
-        if answer.windows(4).any(|it| it == b"\r\n\r\n") {
+    while answer.len() <= ANSWER_MAX && !answer.windows(4).any(|it| it == b"\r\n\r\n") {
+        let left = until.since(clock.steady());
+        if left.is_zero() {
             break;
         }
-        limit(&stream)?;
+        limit(&stream, left)?;
         match stream.read(&mut buffer)? {
             0 => break,
             count => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
