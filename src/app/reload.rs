@@ -95,6 +95,7 @@ impl Running {
         for key in &reloaded.at_next_start {
             tracing::warn!(key, "a change of this key takes effect at the next start");
         }
+        self.source.set_in_force(&config, prepared.files);
         self.in_force.send_replace(Arc::clone(&config));
         self.config = config;
         Ok(reloaded)

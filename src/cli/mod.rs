@@ -22,6 +22,7 @@ mod sandbox;
 mod schema;
 mod secret;
 mod send;
+mod service;
 mod show;
 mod verify;
 
@@ -117,9 +118,11 @@ impl ConfigArg {
         std::path::absolute(&path).unwrap_or(path)
     }
 
-    /// What is in the file.
+    /// What is in the file, with the variables of its service.
     fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
-        config::load_given(&self.path(environment), environment)
+        let path = self.path(environment);
+        let environment = service::with_variables(&path, environment.clone());
+        config::load_given(&path, &environment)
     }
 }
 
@@ -168,6 +171,14 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
+            let (environment, file) = service::with_variables_and_file(&path, environment);
+            if let Some(file) = file.filter(|_| args.store_in.is_none()) {
+                let file = show::text::plain(&file.display().to_string());
+                writeln!(
+                    gate::stderr(),
+                    "note: what is not set comes from {file}, as in the unit"
+                )?;
+            }
             let now = SystemClock::new().steady();
             let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))

@@ -60,6 +60,7 @@ pub use definition::{Definition, READ_ONLY, etag};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
 pub use environment::{Environment, locate};
+pub use identity::Snapshot;
 pub(crate) use listen::taken_by;
 pub(crate) use load::load_intake;
 pub use load::{load, load_given};

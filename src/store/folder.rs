@@ -72,10 +72,7 @@ pub fn examine(folder: &Path) -> Result<FolderState, StoreError> {
     for path in FILES.iter().map(|name| folder.join(name)) {
         private::check(&path).map_err(|error| failed(&path, error))?;
     }
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inodes = [folder.to_owned(), folder.join(lock::FILE)];
-    let inodes = inodes.map(|path| fs::metadata(path).map_or(0, |it| it.ino()));
-    Ok(match holder(&locks, inodes) {
+    Ok(match lock::holder(folder) {
         Some(process) => FolderState::Held { process },
         None => FolderState::Free,
     })
@@ -89,23 +86,6 @@ pub fn instance(folder: &Path) -> Option<String> {
     let digest = Sha256::digest(name.as_bytes());
     let digits = digest.iter().take(DIGEST_BYTES);
     Some(digits.map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The process that has locked both of these files.
-/// Source: proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:01:13548 0 EOF`.
-fn holder(locks: &str, inodes: [u64; 2]) -> Option<u32> {
-    let of = |inode: u64| {
-        let processes = locks.lines().filter_map(move |line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let is_flock = fields.next()? == "FLOCK";
-            let process = fields.nth(2)?.parse().ok()?;
-            let place = fields.next()?.rsplit_once(':')?.1;
-            (is_flock && place.parse() == Ok(inode)).then_some(process)
-        });
-        processes.collect::<Vec<u32>>()
-    };
-    let [first, second] = inodes.map(of);
-    first.into_iter().find(|process| second.contains(process))
 }
 
 #[cfg(test)]
@@ -164,13 +144,5 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
         assert!(FolderLock::acquire(&dangling).is_err());
         assert!(examine(&dangling).is_err());
-    }
-
-    #[test]
-    fn locks_are_read_as_the_kernel_shows_them() {
-        let locks = "1: POSIX  ADVISORY  READ 5 08:01:10 0 EOF\n2: FLOCK  ADVISORY  WRITE 7 08:01:10 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 9 08:01:10 0 EOF\n3: FLOCK  ADVISORY  WRITE 7 08:01:11 0 EOF\n";
-        assert_eq!(holder(locks, [10, 11]), Some(7));
-        assert_eq!(holder(locks, [10, 12]), None);
-        assert_eq!(holder("nonsense", [10, 11]), None);
     }
 }
