@@ -23,7 +23,7 @@ use crate::domain::SubscriptionName;
 use crate::store::Tally;
 
 pub(super) use edit::{DELETE_PATIENCE, create, delete, patch, put, rotate};
-pub(super) use retry::retry;
+pub(super) use retry::{Retried, retry};
 pub(super) use test::{TEST_PATIENCE, TestAttemptView, test};
 pub(super) use view::{SubscriptionView, body_schema, new_body_schema, schema};
 
