@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use tokio::time::Instant;
 
 use crate::domain::{Clock, SystemClock};
 
