@@ -1,6 +1,7 @@
 //! `/v1/config`: what is in force, what is on the disk, and how the two differ.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -24,24 +25,29 @@ use crate::config::{
 use crate::domain::{SubscriptionName, SubscriptionNumber};
 use crate::store::VerbError;
 
+/// Says whether the owner of the relay would put a configuration in force: what is questionable, else what is wrong. Blocks.
+pub type Judge = Arc<dyn Fn(&Loaded) -> Result<Vec<Problem>, ConfigError> + Send + Sync>;
+
 /// Where the configuration is read from again. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigSource {
     path: PathBuf,
     environment: Environment,
     is_from_pipe: bool,
+    judge: Judge,
     /// One reading at a time.
     turn: Arc<Semaphore>,
 }
 
 impl ConfigSource {
-    /// The file, whether it was a pipe, and where secrets may come from beside files.
+    /// The file, whether it was a pipe, where secrets may come from beside files, and who judges what is read.
     #[must_use]
-    pub fn new(path: PathBuf, environment: Environment, is_from_pipe: bool) -> Self {
+    pub fn new(path: PathBuf, environment: Environment, is_from_pipe: bool, judge: Judge) -> Self {
         Self {
             path,
             environment,
             is_from_pipe,
+            judge,
             turn: Arc::new(Semaphore::new(1)),
         }
     }
@@ -56,7 +62,7 @@ impl ConfigSource {
         &self.path
     }
 
-    /// Reads it, on a thread that ends with it.
+    /// Reads it as a reload does, on a thread that ends with it.
     pub(super) async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
         if self.is_from_pipe {
             return Ok(Err(read_once(&self.path)));
@@ -65,8 +71,14 @@ impl ConfigSource {
         let turn = turn.map_err(|_| Refusal::stopping())?;
         let (path, environment) = (self.path.clone(), self.environment.clone());
         let (done, read) = oneshot::channel();
+        let judge = Arc::clone(&self.judge);
+        let read_and_judge = move || {
+            let mut loaded = load(&path, &environment)?;
+            loaded.warnings.add(judge(&loaded)?);
+            Ok(loaded)
+        };
         let load = move || {
-            let loaded = load(&path, &environment);
+            let loaded = read_and_judge();
             drop(turn);
             // Who asked may have gone away.
             drop(done.send(loaded));
@@ -81,6 +93,13 @@ impl ConfigSource {
             unavailable()
         })?;
         read.await.map_err(|_| unavailable())
+    }
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ConfigSource");
+        shown.field("path", &self.path).finish_non_exhaustive()
     }
 }
 

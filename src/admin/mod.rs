@@ -50,7 +50,7 @@ use crate::domain::{Clock, Flow, SubscriptionName, Timestamp, similar};
 use crate::feed::Feed;
 use crate::store::Store;
 
-pub use configuration::ConfigSource;
+pub use configuration::{ConfigSource, Judge};
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
 pub use instance::Instance;

@@ -14,6 +14,7 @@ use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
+use crate::app::preflight::Judge;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running};
 use crate::config::{Config, Durability, Loaded, Watcher};
@@ -63,6 +64,13 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
+    let judge = Judge {
+        file: options.config_path.clone(),
+        started_with: Arc::clone(&config),
+        in_force: seen.clone(),
+        is_open_for_events: addresses.open_for_events().is_some(),
+        is_open_for_admin: addresses.open_for_admin().is_some(),
+    };
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = admin(
@@ -70,7 +78,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         &store,
         &metrics,
         (control, feed, watcher.as_ref()),
-        (&options, &addresses),
+        (&options, &addresses, &judge),
         &stop_admin,
     )?;
     let (events, operators) = bound.serve(
@@ -98,6 +106,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         addresses,
         readiness: admin.readiness,
         in_force,
+        judge,
         commands,
         announcer,
         waiting: VecDeque::new(),
@@ -116,9 +125,10 @@ fn admin(
     store: &Store,
     metrics: &Metrics,
     (control, feed, watcher): (Control, Feed, Option<&Watcher>),
-    (options, addresses): (&Options, &Addresses),
+    (options, addresses, judge): (&Options, &Addresses, &Judge),
     stop: &CancellationToken,
 ) -> Result<Admin, AppError> {
+    let judge = judge.clone();
     Ok(Admin {
         exporter: Exporter::start(metrics.clone(), store.clone()).map_err(AppError::Thread)?,
         store: store.clone(),
@@ -133,6 +143,7 @@ fn admin(
             options.config_path.clone(),
             options.environment.clone(),
             options.is_from_pipe,
+            Arc::new(move |loaded| judge.judge(loaded)),
         ),
         instance: Arc::new(instance(config, options, addresses)),
         streams: Streams::default(),

@@ -135,7 +135,8 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     let environment = Environment::of_process();
     let located = args.config.path(&environment);
     if let Some(url) = &args.url {
-        let (_, ingest) = load_intake(&located, &environment)?;
+        let intake = load_intake(&located, &environment);
+        let (_, ingest) = intake.map_err(|error| args.config.explained(error, &environment))?;
         return Ok((url.clone(), ingest.tokens.first().cloned()));
     }
     let survey = Survey::take(&environment).await;
@@ -144,6 +145,7 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     let path = instance.map_or(&located, |instance| &instance.config);
     let is_given = args.config.is_given(&environment);
     let intake = load_intake(path, &environment);
+    let intake = intake.map_err(|error| args.config.explained(error, &environment));
     let (listen, ingest) = intake.map_err(|error| survey.explained(error.into(), is_given))?;
     let configured = || listen.events.iter().find_map(Target::of_listener);
     let known = instance

@@ -152,7 +152,7 @@ fn standard_secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
         }
         // Without the advice of the other variant: here are no options.
         Err(_) => {
-            context.error(node, NOT_WHSEC);
+            context.error(node, secrets::refused(secret.expose(), &NOT_WHSEC));
             None
         }
     }

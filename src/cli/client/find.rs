@@ -103,7 +103,8 @@ impl SidecarArgs {
             });
         }
         let path = self.config.path(environment);
-        let operator = load_operator(&path, environment)?;
+        let operator = load_operator(&path, environment);
+        let operator = operator.map_err(|error| self.config.explained(error, environment))?;
         let configured = || Target::of_listener(&operator.admin);
         let target = self.admin.clone().or_else(configured).with_context(|| {
             let path = path.display();
