@@ -376,11 +376,8 @@ pub(super) fn choice<T: Copy>(
 
 /// The words for yes and no, each with those that a field may have instead, the most likely first.
 const INSTEAD: [(&[&str], &[&str]); 2] = [
-    (&["false", "no", "off"], &["none", "never", "skip"]),
-    (
-        &["true", "yes", "on"],
-        &["per_subscription", "auto", "starttls", "key"],
-    ),
+    (&["false", "no", "off"], &["none", "never"]),
+    (&["true", "yes", "on"], &["per_subscription", "auto"]),
 ];
 
 /// The word that is most likely meant by one that is not known.
