@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::admin::Tokens;
-use crate::app::AppError;
+use crate::app::{Addresses, AppError};
 use crate::config::{Config, ConfigError, ListenAddress, Loaded, Problem, overlap, taken_by};
 use crate::delivery;
 use crate::http_server::{BindError, check_tcp, check_unix, resolve};
@@ -48,16 +48,32 @@ pub fn preflight(file: &Path, loaded: &Loaded) -> Preflight {
 /// by this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Judge {
-    pub(super) file: PathBuf,
-    pub(super) started_with: Arc<Config>,
-    pub(super) in_force: watch::Receiver<Arc<Config>>,
+    file: PathBuf,
+    started_with: Arc<Config>,
+    in_force: watch::Receiver<Arc<Config>>,
     /// Other machines may post events.
-    pub(super) is_open_for_events: bool,
+    is_open_for_events: bool,
     /// Other machines may reach the API.
-    pub(super) is_open_for_admin: bool,
+    is_open_for_admin: bool,
 }
 
 impl Judge {
+    /// Of a sidecar that was started with this configuration, and listens on these addresses.
+    pub(super) fn new(
+        file: &Path,
+        started_with: &Arc<Config>,
+        in_force: &watch::Receiver<Arc<Config>>,
+        addresses: &Addresses,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            started_with: Arc::clone(started_with),
+            in_force: in_force.clone(),
+            is_open_for_events: addresses.open_for_events().is_some(),
+            is_open_for_admin: addresses.open_for_admin().is_some(),
+        }
+    }
+
     /// The warnings of a configuration that can be put in force. Blocks, as [`preflight`].
     ///
     /// # Errors

@@ -64,13 +64,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
-    let judge = Judge {
-        file: options.config_path.clone(),
-        started_with: Arc::clone(&config),
-        in_force: seen.clone(),
-        is_open_for_events: addresses.open_for_events().is_some(),
-        is_open_for_admin: addresses.open_for_admin().is_some(),
-    };
+    let judge = Judge::new(&options.config_path, &config, &seen, &addresses);
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = admin(
@@ -81,13 +75,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         (&options, &addresses, &judge),
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(
-        &ingest,
-        &admin,
-        &shutdown.stop_accepting,
-        &stop_admin,
-        files,
-    );
+    let stop_events = &shutdown.stop_accepting;
+    let (events, operators) = bound.serve(&ingest, &admin, stop_events, &stop_admin, files);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {

@@ -144,7 +144,7 @@ fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
 
 /// The host that is meant by what is written, if that is not seen: an address that is no four numbers, such as `1.1` or
 /// `0x7f000001`, and letters that stand for ASCII ones, such as `８` (UTS 46). Names of other scripts are as they are written.
-fn read_as(authority: &str, host: &Host<&str>) -> Option<String> {
+pub(super) fn read_as<S: AsRef<str>>(authority: &str, host: &Host<S>) -> Option<String> {
     match host {
         Host::Ipv4(ip) => {
             let written = authority.split(':').next().unwrap_or_default();
@@ -153,7 +153,9 @@ fn read_as(authority: &str, host: &Host<&str>) -> Option<String> {
         Host::Ipv6(_) => None,
         Host::Domain(name) => {
             let mut letters = authority.chars().filter(|letter| !letter.is_ascii());
-            letters.any(stands_for_ascii).then(|| (*name).to_owned())
+            letters
+                .any(stands_for_ascii)
+                .then(|| name.as_ref().to_owned())
         }
     }
 }
