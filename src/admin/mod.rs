@@ -55,7 +55,7 @@ pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAtte
 pub use exporter::Exporter;
 pub use instance::Instance;
 pub use service::Surface;
-pub use source::ConfigSource;
+pub use source::{ConfigSource, Judge};
 pub use stream::Streams;
 pub use token::{TokenError, Tokens};
 

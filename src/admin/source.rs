@@ -3,6 +3,7 @@
 //! Reading all of it takes seconds when there are thousands of subscriptions, so how it compares is remembered for as long as
 //! the files are the same.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -13,18 +14,23 @@ use tokio::time::Instant;
 
 use crate::admin::refusal::Refusal;
 use crate::config::{
-    Config, ConfigError, Diff, Environment, Loaded, Snapshot, at_next_start, load, read_once,
+    Config, ConfigError, Diff, Environment, Loaded, Problem, Snapshot, at_next_start, load,
+    read_once,
 };
 
 /// How long is remembered that the files are not what is in force: they may be it again, by a file that was not among them.
 const DIFFERENCE_KEPT: Duration = Duration::from_secs(5);
 
+/// Says whether the owner of the relay would put a configuration in force: what is questionable, else what is wrong. Blocks.
+pub type Judge = Arc<dyn Fn(&Loaded) -> Result<Vec<Problem>, ConfigError> + Send + Sync>;
+
 /// Where the configuration is read from again. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigSource {
     path: PathBuf,
     environment: Environment,
     is_from_pipe: bool,
+    judge: Judge,
     /// What listens and stores goes by this.
     started_with: Arc<Config>,
     /// One reading at a time.
@@ -75,15 +81,17 @@ impl Comparison {
 
 impl ConfigSource {
     /// The file, whether it was a pipe, and where secrets may come from beside files; `config` was read from `files` and is
-    /// in force.
+    /// in force. `judge` judges what is read.
     #[must_use]
     pub fn new(
         (path, is_from_pipe): (PathBuf, bool),
         environment: Environment,
         config: &Arc<Config>,
         files: Snapshot,
+        judge: Judge,
     ) -> Self {
         Self {
+            judge,
             path,
             environment,
             is_from_pipe,
@@ -111,13 +119,18 @@ impl ConfigSource {
         at_next_start(&self.started_with, config)
     }
 
-    /// Reads it, on a thread that ends with it.
+    /// Reads it as a reload does, on a thread that ends with it.
     pub(super) async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
         if self.is_from_pipe {
             return Ok(Err(read_once(&self.path)));
         }
-        self.on_a_thread(|source| load(&source.path, &source.environment))
-            .await
+        self.on_a_thread(Self::load).await
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = load(&self.path, &self.environment)?;
+        loaded.warnings.add((self.judge)(&loaded)?);
+        Ok(loaded)
     }
 
     /// Compares it with what is in force, reading it only if need be, on a thread that ends with it; does something else
@@ -144,7 +157,7 @@ impl ConfigSource {
         }
         // Before it is read: what changes meanwhile is seen the next time.
         let before = last.again();
-        let (files, on_disk) = match load(&self.path, &self.environment) {
+        let (files, on_disk) = match self.load() {
             Ok(loaded) if Diff::between(config, &loaded.config).is_empty() => {
                 (Snapshot::of(&loaded), OnDisk::InForce)
             }
@@ -195,6 +208,13 @@ impl ConfigSource {
     }
 }
 
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ConfigSource");
+        shown.field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +236,7 @@ mod tests {
             Environment::default(),
             &config,
             files,
+            Arc::new(|_| Ok(Vec::new())),
         );
         assert_eq!(source.compared(&config), OnDisk::InForce);
         // What is known is wrong from here on, so that a reading is seen.
@@ -258,6 +279,7 @@ mod tests {
             Environment::default(),
             &started,
             files,
+            Arc::new(|_| Ok(Vec::new())),
         );
         assert!(source.awaiting_restart(&started).is_empty());
         let other =

@@ -59,6 +59,7 @@ use announcing::Announcing;
 use handle::ReloadRequest;
 use listeners::Listeners;
 use loading::{Ended, Loading};
+use preflight::Judge;
 
 /// Commands of the API that may wait for a load; more wait where they come from.
 const WAITING_MAX: usize = 16;
@@ -106,6 +107,8 @@ pub struct Running {
     in_force: watch::Sender<Arc<Config>>,
     /// What it compares with the files.
     source: ConfigSource,
+    /// Says of a configuration whether it can be put in force.
+    judge: Judge,
     commands: mpsc::Receiver<Command>,
     announcer: Announcing,
     /// Commands that wait for the load under way.

@@ -14,6 +14,7 @@ use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
+use crate::app::preflight::Judge;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running, signpost};
 use crate::config::{Config, Durability, Loaded, Snapshot, Watcher};
@@ -40,7 +41,9 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// Outside a tokio runtime with time and I/O.
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     let watcher = options.watch.then(|| Watcher::new(&loaded));
-    let (config, source) = with_source(loaded, &options);
+    log_warnings(&loaded.warnings);
+    let files = Snapshot::of(&loaded);
+    let config = Arc::new(loaded.config);
     let descriptors = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
@@ -62,6 +65,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
+    let judge = Judge::new(&options.config_path, &config, &seen, &addresses);
+    let source = source(&options, &config, files, &judge);
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = admin(
@@ -72,13 +77,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         (&options, &addresses),
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(
-        &ingest,
-        &admin,
-        &shutdown.stop_accepting,
-        &stop_admin,
-        descriptors,
-    );
+    let stop_events = &shutdown.stop_accepting;
+    let (events, operators) = bound.serve(&ingest, &admin, stop_events, &stop_admin, descriptors);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {
@@ -98,6 +98,7 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         readiness: admin.readiness,
         in_force,
         source,
+        judge,
         commands,
         announcer,
         waiting: VecDeque::new(),
@@ -110,14 +111,16 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     Ok(running)
 }
 
-/// The configuration, and where it is read from again.
-fn with_source(loaded: Loaded, options: &Options) -> (Arc<Config>, ConfigSource) {
-    log_warnings(&loaded.warnings);
-    let files = Snapshot::of(&loaded);
-    let config = Arc::new(loaded.config);
-    let file = (options.config_path.clone(), options.is_from_pipe);
-    let source = ConfigSource::new(file, options.environment.clone(), &config, files);
-    (config, source)
+/// Where the configuration is read from again, by the API.
+fn source(options: &Options, config: &Arc<Config>, files: Snapshot, judge: &Judge) -> ConfigSource {
+    let judge = judge.clone();
+    ConfigSource::new(
+        (options.config_path.clone(), options.is_from_pipe),
+        options.environment.clone(),
+        config,
+        files,
+        Arc::new(move |loaded| judge.judge(loaded)),
+    )
 }
 
 /// The admin API.

@@ -24,6 +24,7 @@ mod secret;
 mod send;
 mod service;
 mod show;
+mod usage;
 mod verify;
 
 use std::io::{self, Write};
@@ -35,7 +36,7 @@ use http::StatusCode;
 
 use crate::cli::client::CallError;
 use crate::cli::show::gate;
-use crate::config::{self, ConfigError, Environment, Loaded};
+use crate::config::{self, ConfigError, Environment, Loaded, Problem};
 use crate::domain::{Clock, SystemClock, conceal};
 use crate::logs;
 
@@ -122,17 +123,40 @@ impl ConfigArg {
     fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
         let path = self.path(environment);
         let environment = service::with_variables(&path, environment.clone());
-        config::load_given(&path, &environment)
+        let loaded = config::load_given(&path, &environment);
+        loaded.map_err(|error| self.explained(error, &environment))
+    }
+
+    /// Says where a configuration can be, if nobody named one and none is there.
+    fn explained(&self, error: ConfigError, environment: &Environment) -> ConfigError {
+        let ConfigError(problems) = &error;
+        let [problem] = &**problems else {
+            return error;
+        };
+        if self.is_given(environment) || problem.file.exists() {
+            return error;
+        }
+        let message = format!("{}; {}", problem.message, config::places());
+        let problem = Problem {
+            message,
+            ..problem.clone()
+        };
+        ConfigError(vec![problem].into())
     }
 }
 
 /// Runs the command that the arguments of the process name, and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = help::command().try_get_matches();
+    let command = help::command();
+    let matches = command.clone().try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => {
+            let named = std::env::args_os().nth(1);
+            let named = named.and_then(|name| command.find_subcommand(name));
+            return usage(&usage::hinted(error, named));
+        }
     };
     let error = match execute(&cli.command) {
         Ok(code) => return code,

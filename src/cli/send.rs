@@ -147,7 +147,9 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
         Ok::<_, ConfigError>((listen, ingest.tokens.first().cloned(), store))
     };
     if let Some(url) = &args.url {
-        return Ok((url.clone(), read(&located)?.1));
+        let read = read(&located);
+        let (_, token, _) = read.map_err(|error| args.config.explained(error, &environment))?;
+        return Ok((url.clone(), token));
     }
     let survey = Survey::take(&environment).await;
     let running = survey.meant(&args.config, &environment, Need::Manage)?;
@@ -160,8 +162,8 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if let (Some(target), true) = (&told, is_named_only_by_it && !is_ours(path)) {
         return Ok((target.clone(), None));
     }
-    let (listen, token, store) =
-        read(path).map_err(|error| survey.explained(error.into(), is_given))?;
+    let read = read(path).map_err(|error| args.config.explained(error, &environment));
+    let (listen, token, store) = read.map_err(|error| survey.explained(error.into(), is_given))?;
     let configured = || listen.events.iter().find_map(Target::of_listener);
     let target = match told.or_else(configured) {
         Some(target) => target,

@@ -148,4 +148,6 @@ where
 #[cfg(test)]
 mod closing_tests;
 #[cfg(test)]
+mod listener_tests;
+#[cfg(test)]
 mod tests;

@@ -119,7 +119,8 @@ impl SidecarArgs {
         }
         let path = self.config.path(environment);
         let environment = service::with_variables(&path, environment.clone());
-        let operator = load_operator(&path, &environment)?;
+        let operator = load_operator(&path, &environment);
+        let operator = operator.map_err(|error| self.config.explained(error, &environment))?;
         let (target, origin) = match &self.admin {
             Some(target) => (target.clone(), None),
             None => located(&operator, &path)?,
