@@ -11,13 +11,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -125,7 +126,7 @@ impl Exporter {
 impl Shared {
     /// Makes a text readable, in place of another if there are too many.
     fn keep(&self, bytes: Bytes) -> Arc<Text> {
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alive = self.alive.lock();
         alive.retain(|text| text.strong_count() > 0);
         if alive.len() >= ALIVE_MAX {
             let texts = alive.iter().enumerate();
@@ -147,7 +148,7 @@ impl Shared {
 
 impl Text {
     fn lock(&self) -> MutexGuard<'_, Reading> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

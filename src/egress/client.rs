@@ -4,13 +4,14 @@
 //! it was written, over HTTP/2 also because the endpoint says so. Redirects are never followed, bodies never decoded.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::Timestamp;
@@ -110,11 +111,7 @@ impl Client {
     /// When the endpoint's certificate ends, as last seen; none before the first TLS connection.
     #[must_use]
     pub fn certificate_expires(&self) -> Option<Timestamp> {
-        *self
-            .0
-            .certificate_expires
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.0.certificate_expires.lock()
     }
 
     /// Sends a request over a pooled connection, else a new one, and reads the response head. A request that the
@@ -192,11 +189,7 @@ impl Client {
     ) -> Result<Connection, SendError> {
         let dialled = self.0.dialer.dial(origin, deadline).await?;
         if let Some(expires) = dialled.certificate_expires {
-            *self
-                .0
-                .certificate_expires
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(expires);
+            *self.0.certificate_expires.lock() = Some(expires);
         }
         if dialled.is_http2 {
             let connection = Arc::new(http2::Connection::open(dialled.stream).await?);

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -143,7 +144,7 @@ impl Resolver {
 
     /// What is known of `name`, with a lookup that is under way or whose answer is still good.
     fn known(&self, name: &str) -> Known {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         let before = cache.get(name).cloned();
         let ended = match &before {
             Some(known) => match ended(&known.lookup) {

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use tokio::net::{TcpStream, UnixStream};
+use http_body_util::Full;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
+use super::tests::{GET, limits, read_until};
 use super::*;
 
 #[tokio::test]

@@ -4,10 +4,11 @@
 //! is bounded, and how long: a request whose turn does not come is refused, and nothing of it is stored. The thread is
 //! started when it is first needed and ends with its [`Filtering`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -71,7 +72,7 @@ impl Filtering {
 
     /// To the thread, started anew if there is none: a panic over one event is not the end of all others.
     fn jobs(&self) -> Option<mpsc::Sender<Job>> {
-        let mut known = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.jobs.lock();
         if let Some(jobs) = known.as_ref().filter(|jobs| !jobs.is_closed()) {
             return Some(jobs.clone());
         }

@@ -32,12 +32,13 @@ mod waiting;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -95,11 +96,7 @@ impl Ingest {
 
     /// Requests that begin from now on see these routes; those under way keep theirs.
     pub fn replace(&self, routes: Routes) {
-        let mut current = self
-            .shared
-            .routes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.shared.routes.write();
         *current = Arc::new(routes);
     }
 
@@ -200,7 +197,7 @@ impl Shared {
     }
 
     fn routes(&self) -> Arc<Routes> {
-        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let routes = self.routes.read();
         Arc::clone(&routes)
     }
 

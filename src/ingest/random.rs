@@ -1,7 +1,7 @@
 //! The random part of event ids: drawn from the system in blocks, because a call per event would cost more than all
 //! else about an id.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// Bytes drawn at once; 409 ids.
 const BLOCK: usize = 4 << 10;
@@ -16,7 +16,7 @@ impl RandomBytes {
     /// # Errors
     /// The system has no randomness to give.
     pub(super) fn take(&self) -> Result<[u8; 10], getrandom::Error> {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.0.lock();
         if let Some(taken) = split_off(&mut left) {
             return Ok(taken);
         }

@@ -1,8 +1,9 @@
 //! Lines that wait to be written, in order, bounded in bytes; errors are dropped last.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// What may wait, bytes.
 pub(super) const BYTES_MAX: usize = 1024 * 1024;
@@ -67,16 +68,10 @@ impl Queue {
     pub(super) fn next(&self, bound: Option<Duration>) -> Next {
         let mut state = self.state();
         let is_idle = |state: &mut State| state.is_empty() && !state.is_closing;
-        state = match bound {
-            Some(bound) => {
-                let waited = self.filled.wait_timeout_while(state, bound, is_idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.filled.wait_while(state, is_idle);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-        };
+        match bound {
+            Some(bound) => drop(self.filled.wait_while_for(&mut state, is_idle, bound)),
+            None => self.filled.wait_while(&mut state, is_idle),
+        }
         match state.pop() {
             Some(text) => Next::Line(text),
             None => Next::Nothing {
@@ -97,12 +92,11 @@ impl Queue {
         state.is_closing = true;
         self.filled.notify_one();
         let is_busy = |state: &mut State| !state.is_drained;
-        let waited = self.emptied.wait_timeout_while(state, bound, is_busy);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.emptied.wait_while_for(&mut state, is_busy, bound);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

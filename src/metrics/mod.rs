@@ -24,9 +24,10 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::runtime::Handle;
 
 use crate::domain::{SubscriptionName, Timestamp};
@@ -230,15 +231,11 @@ impl Inner {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Subscriptions> {
-        self.subscriptions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Subscriptions> {
-        self.subscriptions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.write()
     }
 }
 

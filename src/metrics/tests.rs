@@ -282,7 +282,7 @@ fn a_subscription_that_left_the_configuration_is_not_rendered_and_not_kept() {
     let text = metrics.render();
     assert!(!text.contains("crm"));
     assert!(text.contains("billing"));
-    let known = metrics.inner.subscriptions.read().unwrap().known.len();
+    let known = metrics.inner.subscriptions.read().known.len();
     assert_eq!(known, 1);
 }
 

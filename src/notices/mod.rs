@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::config::{Problem, Problems};
@@ -240,7 +241,7 @@ impl Notices {
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         let gathered = &self.0.gathered;
-        gathered.lock().unwrap_or_else(PoisonError::into_inner)
+        gathered.lock()
     }
 }
 

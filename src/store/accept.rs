@@ -7,9 +7,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
 
+use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 
 use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
@@ -173,7 +174,7 @@ impl Inner {
     }
 
     pub(super) fn intake(&self) -> MutexGuard<'_, Intake> {
-        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+        self.intake.lock()
     }
 
     fn accept_step(
@@ -216,7 +217,7 @@ impl Inner {
         decisions: Vec<Decision>,
     ) -> Result<Draft, AcceptError> {
         self.name(&events)?;
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let mut draft = Draft::new(intake.next_seq, events.len());
         for (new, decision) in events.into_iter().zip(decisions) {
             match decision {
@@ -238,7 +239,7 @@ impl Inner {
         purpose: Purpose,
         now: Timestamp,
     ) -> Result<Step, AcceptError> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let register = || Watch::register(&self.hub, &names, &draft.records, &draft.receipts);
         let watch = (purpose == Purpose::Watched).then(register).flatten();
         let (reply, receiver) = oneshot::channel();
@@ -276,13 +277,13 @@ impl Inner {
     /// events would be refused for; it stands before theirs, so it is on the disk when theirs is.
     fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
         let unnamed = {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             unnamed(&names, events)
         };
         if unnamed.is_empty() {
             return Ok(());
         }
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.write();
         for number in unnamed {
             let Some(known) = names.get_mut(number) else {
                 continue;

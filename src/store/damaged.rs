@@ -5,10 +5,11 @@
 //! Whatever else keeps an event from being read, such as an error of the disk, leaves its delivery pending.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::error;
 
@@ -38,7 +39,7 @@ pub(super) struct Damaged(Mutex<HashMap<Key, Timestamp>>);
 impl Damaged {
     /// Notes that the event of a delivery is damaged.
     pub(super) fn found(&self, key: Key, now: Timestamp) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.0.lock();
         if found.len() < FOUND_MAX {
             found.entry(key).or_insert(now);
         }
@@ -46,7 +47,7 @@ impl Damaged {
 
     /// Takes those that were found long enough ago.
     fn due(&self, now: Timestamp) -> Vec<Key> {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.0.lock();
         let due = found.extract_if(|_, at| now.since(*at) >= PAUSE);
         due.map(|(key, _)| key).collect()
     }
@@ -68,7 +69,7 @@ impl Inner {
     ) -> Result<(), VerbError> {
         let turn = self.turn().await;
         let queue = {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             names.get(number).map(|known| Arc::clone(&known.queue))
         };
         // One that is in flight was read meanwhile.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 use crate::store::book::Command;
 use crate::store::{Health, Inner};
@@ -46,7 +45,7 @@ impl Inner {
 
     /// See [`Store::publish`](crate::store::Store::publish).
     pub(super) fn publish(&self) {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let queues: Vec<_> = names.iter().map(|known| &known.queue).collect();
         let partial: Vec<_> = queues
             .into_iter()

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::domain::Clock;
@@ -76,7 +77,7 @@ impl Hub {
 
     /// Lets every queue read again what it has in memory: the book was damaged, and what it said may have been wrong.
     pub(super) fn reread(&self) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock();
         queues.retain(|queue| queue.strong_count() > 0);
         for queue in queues.iter().filter_map(Weak::upgrade) {
             queue.step(QueueState::reread);

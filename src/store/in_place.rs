@@ -6,7 +6,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Device and inode.
 pub(crate) type Identity = (u64, u64);
@@ -51,7 +52,7 @@ impl InPlace {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(PathBuf, Identity)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -50,11 +50,12 @@ mod watch;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use accept::Intake;
@@ -274,7 +275,7 @@ impl Store {
     /// The number of a subscription name; a new one becomes durable with the first event that has it.
     #[must_use]
     pub fn subscription(&self, name: &SubscriptionName) -> SubscriptionNumber {
-        let mut names = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.names.write();
         if let Some(number) = names.number(name) {
             return number;
         }
@@ -292,14 +293,14 @@ impl Store {
     /// The number of a name that the store has had; none for any other.
     #[must_use]
     pub fn known(&self, name: &SubscriptionName) -> Option<SubscriptionNumber> {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.0.names.read();
         names.number(name)
     }
 
     /// Every name the store has ever had, with its number.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<(SubscriptionName, SubscriptionNumber)> {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.0.names.read();
         names
             .iter()
             .map(|known| (known.name.clone(), known.queue.number))
@@ -356,7 +357,7 @@ impl Store {
     /// The queue of one subscription. Of a number that no name has, an empty one.
     #[must_use]
     pub fn queue(&self, subscription: SubscriptionNumber) -> Queue {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.0.names.read();
         match names.get(subscription) {
             Some(known) => Queue(Arc::clone(&known.queue)),
             None => {
@@ -387,7 +388,7 @@ impl Store {
     /// The run-time state of a subscription, as last set.
     #[must_use]
     pub fn state(&self, subscription: SubscriptionNumber) -> SubscriptionState {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.0.names.read();
         names
             .get(subscription)
             .map(|known| known.state.clone())

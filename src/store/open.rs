@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
@@ -107,7 +108,7 @@ impl Inner {
         self.hub.reader.stop();
         self.hub.history.stop();
         self.hub.book.stop();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.threads.lock();
         for thread in threads.drain(..) {
             if thread.join().is_err() {
                 warn!("a thread of the store has panicked");
@@ -120,12 +121,7 @@ impl Inner {
         let closed = self.journal.close();
         self.end_threads();
         self.hub.completions.close();
-        drop(
-            self.lock
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.lock.lock().take());
         match self.hub.failure.get() {
             Some(error) => Err(error),
             None => closed.map_err(|error| StoreError::of_journal(&error)),

@@ -6,9 +6,10 @@
 
 use std::convert::Infallible;
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::domain::Next;
@@ -113,10 +114,8 @@ impl Completions {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LaidDown> {
-        self.laid_down
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, LaidDown> {
+        self.laid_down.lock()
     }
 }
 
@@ -213,7 +212,7 @@ impl Inner {
     fn committed(&self, group: Vec<(Token, Vec<Place>)>) {
         let mut batches = Vec::new();
         let mut last = None;
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         for (token, places) in group {
             match token {
                 Token::Accepted(batch) => {
@@ -255,7 +254,7 @@ impl Inner {
                 continue;
             };
             let mut intake = self.intake();
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             undo(&names, &batch.records);
             drop(names);
             for record in batch.records.iter() {

@@ -6,8 +6,9 @@
 //! each acceptance under way asks for one event at a time.
 
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracing::error;
 
@@ -61,7 +62,7 @@ struct Waiting {
 impl Inbox {
     /// Adds jobs. After [`Inbox::stop`] they are dropped.
     pub(super) fn submit(&self, jobs: impl IntoIterator<Item = ReadJob>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if !state.stopped {
             state.jobs.extend(jobs);
             self.changed.notify_one();
@@ -70,7 +71,7 @@ impl Inbox {
 
     /// Ends the reader after the batch under way.
     pub(super) fn stop(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.stopped = true;
         state.jobs.clear();
         self.changed.notify_one();
@@ -78,11 +79,9 @@ impl Inbox {
 
     /// Waits for jobs; none when the reader is to end.
     fn next(&self) -> Option<Vec<ReadJob>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self
-            .changed
-            .wait_while(state, |state| state.jobs.is_empty() && !state.stopped)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        let is_idle = |state: &mut Waiting| state.jobs.is_empty() && !state.stopped;
+        self.changed.wait_while(&mut state, is_idle);
         (!state.stopped).then(|| mem::take(&mut state.jobs))
     }
 }

@@ -18,11 +18,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
 use rusqlite::Connection;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tracing::{info, warn};
@@ -140,7 +141,7 @@ impl Inner {
     async fn cancel_removed(&self) -> Result<(), VerbError> {
         let now = self.hub.clock.steady();
         let gone: Vec<_> = {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             let removed_after = self.retention.removed_after;
             let is_due = |since: Timestamp| now.since(since) >= removed_after;
             let known = names
@@ -252,7 +253,7 @@ impl Inner {
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counted.lock()
     }
 
     /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front: when half
@@ -319,7 +320,7 @@ impl Inner {
         for live in events.values().flatten() {
             seqs.entry(live.number).or_default().push(live.seq);
         }
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let known = seqs.into_iter().filter_map(|(number, seqs)| {
             let queue = &names.get(number)?.queue;
             Some(Claim::those_free(queue, seqs))
@@ -382,7 +383,7 @@ impl Inner {
         let done = {
             // As in `set_state`: what is written last is what is true.
             let _intake = self.intake();
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             let named = names.iter().filter(|known| known.named);
             let records = named.flat_map(|known| {
                 let state = Record::SubscriptionState {
@@ -413,7 +414,7 @@ impl Inner {
         }
         let now = self.hub.clock.steady();
         for dead in forgotten {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             if let Some(known) = names.get(dead.number) {
                 known.queue.counters.bury(1);
                 known

@@ -4,8 +4,8 @@
 //! A journal that has no room for it makes the lane wait, it does not make the attempt undone.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -87,7 +87,7 @@ impl Inner {
     pub(super) fn set_state(&self, number: SubscriptionNumber, state: SubscriptionState) {
         // The intake's lock keeps a name before what needs it, as when events are accepted.
         let _intake = self.intake();
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.write();
         if let Some(known) = names.get_mut(number) {
             known.queue.set_held(state.held_since.is_some());
             known.state = state;
@@ -102,7 +102,7 @@ impl Inner {
             return true;
         }
         let _intake = self.intake();
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.write();
         for known in names.iter_mut().filter(|known| !known.saved) {
             self.save(known);
         }

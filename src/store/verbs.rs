@@ -3,7 +3,7 @@
 //! A verb has its turn, claims the delivery so that no attempt of it begins, looks up what it is in the book, which
 //! then knows everything, and appends a record. What follows is the way of [`Changes`].
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedMutexGuard, oneshot};
@@ -118,7 +118,7 @@ impl Inner {
     ) -> Result<u64, VerbError> {
         let turn = self.turn().await;
         let queue = {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = self.names.read();
             let known = names.get(subscription).ok_or(VerbError::Unknown)?;
             Arc::clone(&known.queue)
         };
@@ -227,13 +227,13 @@ impl Inner {
 
     /// Whether deliveries of a subscription are held.
     pub(super) fn is_held(&self, name: &SubscriptionName) -> bool {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let known = names.number(name).and_then(|number| names.get(number));
         known.is_some_and(|known| known.state.held_since.is_some())
     }
 
     pub(super) fn queue_of(&self, name: &SubscriptionName) -> Result<Arc<QueueShared>, VerbError> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let known = names.number(name).and_then(|number| names.get(number));
         known
             .map(|known| Arc::clone(&known.queue))

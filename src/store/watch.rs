@@ -8,9 +8,10 @@
 //! for; a watch that is dropped leaves nothing behind; the lock here is the innermost and never held across another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::domain::{AttemptStatus, DeliveryState, EventSeq, Next, Outcome, SubscriptionNumber};
@@ -134,7 +135,7 @@ impl Watchers {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, oneshot::Sender<FirstAttempt>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn recount(&self, waiting: &BTreeMap<Key, oneshot::Sender<FirstAttempt>>) {

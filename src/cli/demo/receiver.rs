@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cli::arrival::Verdict;
@@ -120,7 +120,7 @@ impl Endpoints {
     }
 
     fn count(&self, subscription: &'static str, id: &str) -> usize {
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attempts = self.attempts.lock();
         if attempts.len() >= COUNTED_MAX {
             attempts.clear();
         }

@@ -1,10 +1,9 @@
 //! What passed over one connection, as far as h2 does not tell it: known to the transport below h2 and to the
 //! exchanges above it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use h2::Reason;
 use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::FailureReason;
 use crate::egress::failure::SendError;
@@ -205,7 +204,7 @@ impl Wire {
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -169,16 +170,11 @@ impl Inbox {
     fn wait(&self, commands: &mut VecDeque<Command>) -> bool {
         let waiting = || self.records_waiting.load(Ordering::Relaxed);
         let idle = |state: &mut State| !state.stopped && state.commands.is_empty();
-        let state = self
-            .changed
-            .wait_while(self.lock(), |state| idle(state) && waiting() == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(state, GATHER, |state| {
-                idle(state) && waiting() < RECORDS_WAITING_MAX
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let nothing = |state: &mut State| idle(state) && waiting() == 0;
+        let few = |state: &mut State| idle(state) && waiting() < RECORDS_WAITING_MAX;
+        let mut state = self.lock();
+        self.changed.wait_while(&mut state, nothing);
+        self.changed.wait_while_for(&mut state, few, GATHER);
         self.records_waiting.store(0, Ordering::Relaxed);
         commands.append(&mut mem::take(&mut state.commands));
         state.stopped
@@ -186,15 +182,15 @@ impl Inbox {
 
     /// Waits before something is tried again; answers whether to stop instead.
     fn pause(&self) -> bool {
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), ERROR_PAUSE, |state| !state.stopped)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let goes_on = |state: &mut State| !state.stopped;
+        self.changed
+            .wait_while_for(&mut state, goes_on, ERROR_PAUSE);
         state.stopped
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

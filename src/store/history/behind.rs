@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::PoisonError;
 
 use rusqlite::Result;
 
@@ -22,7 +21,7 @@ pub(super) type Orders = HashMap<SubscriptionNumber, (Order, WhenStuck)>;
 impl Inner {
     /// Their orders; of one, or of all.
     pub(super) fn orders(&self, of: Option<&SubscriptionName>) -> Orders {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.read();
         let wanted = names
             .iter()
             .filter(|known| of.is_none_or(|of| *of == known.name));

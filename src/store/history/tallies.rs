@@ -66,7 +66,6 @@ impl Store {
     pub async fn tally(&self, name: &SubscriptionName) -> Result<Tally, QueryError> {
         let number = {
             let names = self.0.names.read();
-            let names = names.unwrap_or_else(std::sync::PoisonError::into_inner);
             names.number(name)
         };
         let Some(number) = number else {
@@ -94,7 +93,6 @@ impl Store {
     ) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
         let numbers: Vec<_> = {
             let names = self.0.names.read();
-            let names = names.unwrap_or_else(std::sync::PoisonError::into_inner);
             let numbered = |name: &&SubscriptionName| Some((names.number(name)?, (*name).clone()));
             of.iter().filter_map(numbered).collect()
         };

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
@@ -167,7 +168,7 @@ impl Inbox {
             work: Box::new(Query { ask, reply }),
             _slot: slot,
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if !state.stopped {
             state.queries.push_back(waiting);
             self.changed.notify_one();
@@ -177,7 +178,7 @@ impl Inbox {
 
     /// Ends the thread, and the query under way.
     pub(in crate::store) fn stop(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.stopped = true;
         state.queries.clear();
         self.began_at.store(i64::MIN, Ordering::Relaxed);
@@ -185,19 +186,14 @@ impl Inbox {
     }
 
     fn is_stopped(&self) -> bool {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stopped
+        self.state.lock().stopped
     }
 
     /// Waits for a query; none when the thread is to end.
     fn next(&self, clock: &dyn Clock) -> Option<Waiting> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self
-            .changed
-            .wait_while(state, |state| state.queries.is_empty() && !state.stopped)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        let is_idle = |state: &mut State| state.queries.is_empty() && !state.stopped;
+        self.changed.wait_while(&mut state, is_idle);
         if state.stopped {
             return None;
         }

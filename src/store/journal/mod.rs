@@ -25,9 +25,11 @@ mod shared;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 pub(in crate::store) use self::codec::{decode_state, encode_state};
 use self::disk::{Disk, Folder};
@@ -366,11 +368,7 @@ impl<T: Send + 'static> Journal<T> {
     /// The failure of the journal, if it has failed.
     pub(crate) fn close(&self) -> Result<(), JournalError> {
         self.shared.close();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             return Err(JournalError::Closed);
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{BLOCK, Seed, SegmentHeader};
@@ -141,7 +143,7 @@ impl Segments {
 
     /// To be held while a file is made or removed, until that is durable.
     pub(super) fn change_folder(&self) -> MutexGuard<'_, ()> {
-        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
+        self.folder.lock()
     }
 
     /// Forgets the oldest segment: nobody begins to read it any more. Where its groups end; none if it was dropped before.
@@ -180,7 +182,7 @@ impl Segments {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

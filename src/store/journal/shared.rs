@@ -1,8 +1,9 @@
 //! What appenders, readers and the journal's thread share: the group that forms, and what the thread is to do next.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::store::journal::forming::Forming;
 use crate::store::journal::segment::Segments;
@@ -195,18 +196,10 @@ impl<T> Shared<T> {
                 Sleep::Idle
             };
             let limit = [linger, timers.left()].into_iter().flatten().min();
-            state = match limit {
-                None => self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(limit) => {
-                    self.wake
-                        .wait_timeout(state, limit)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            match limit {
+                None => self.wake.wait(&mut state),
+                Some(limit) => drop(self.wake.wait_for(&mut state, limit)),
+            }
         }
     }
 
@@ -294,6 +287,6 @@ impl<T> Shared<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

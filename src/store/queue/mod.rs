@@ -20,9 +20,10 @@ mod verbs;
 mod window;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub(super) use counters::Counters;
@@ -310,18 +311,18 @@ impl QueueShared {
             held: AtomicBool::new(false),
             keyed: AtomicBool::new(false),
         });
-        let mut queues = hub.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = hub.queues.lock();
         queues.push(Arc::downgrade(&queue));
         drop(queues);
         queue
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
-        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+        self.flow.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked> {
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked.lock()
     }
 
     /// Does one step, wakes a lane that waits, and gives what the step gives.

@@ -12,8 +12,8 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 use tracing::warn;
@@ -98,7 +98,7 @@ impl Replays {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock()
     }
 
     fn get(&self, id: u64) -> Option<Job> {

@@ -5,7 +5,9 @@
 //! dropped segment stays dropped; nothing else but what was appended; every open succeeds and the journal goes on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::memory::{Asked, Files, Memory, Without, after_power_cut};
 use super::*;
@@ -52,7 +54,7 @@ struct Recorder {
 
 impl Committed<u64> for Recorder {
     fn committed(&mut self, batches: Vec<(u64, Vec<Place>)>, group: Group) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         for (token, places) in &batches {
             told.last_of.insert(places[0].segment, *token);
             self.written.push(*token);
@@ -117,7 +119,7 @@ fn record_run(numbers: &mut Numbers, batches: u64) -> Run {
     }
     journal.close().unwrap();
     run.log = disk.log();
-    run.told = told.lock().unwrap().clone();
+    run.told = told.lock().clone();
     run
 }
 
