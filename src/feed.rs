@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::domain::{
-    AttemptStatus, DeliveryId, DeliveryState, FailureReason, Label, Status, SubscriptionName,
+    AttemptStatus, DeliveryId, DeliveryState, FailureReason, Flow, Label, Status, SubscriptionName,
     Timestamp,
 };
 
@@ -61,6 +61,8 @@ pub struct AttemptEnded {
     pub state: DeliveryState,
     /// When it is due again, by the steady clock; None if it has ended.
     pub next_attempt_at: Option<Timestamp>,
+    /// What its subscription's lane does with what is due, after it.
+    pub flow: Flow,
 }
 
 /// Both ends of it. Cheap to clone.

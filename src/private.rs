@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, AtFlags, CWD, FsWord, OFlags, PROC_SUPER_MAGIC, StatFs, accessat};
 use rustix::io::Errno;
 
 /// Permission bits that let others write.
@@ -17,6 +17,36 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 const WRITABLE_BY_ALL: u32 = 0o002;
 /// The permission bits.
 const PERMISSIONS: u32 = 0o7777;
+
+/// File systems whose files are answers of the kernel or mean something to it: reading one may block or change something, and
+/// nothing is stored there, whatever the permissions say. Source: linux/magic.h.
+const OF_KERNEL: [FsWord; 21] = [
+    PROC_SUPER_MAGIC,
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0x1980_0202, // mqueue
+    0x1cd1,      // devpts
+    0x6165_676c, // pstore
+    0xde5e_81e4, // efivarfs
+    0x6573_5543, // fusectl
+    0x4249_4e4d, // binfmt_misc
+    0xf97c_ff8c, // selinuxfs
+    0x4341_5d53, // smackfs
+    0x9584_58f6, // hugetlbfs
+    0x6e73_6673, // nsfs
+    0x6759_6969, // rpc_pipefs
+    0x0765_5821, // resctrl
+];
+
+/// Says why nothing can be stored in a file system.
+const NOT_STORED: &str =
+    "is in a file system of the kernel, which stores nothing: expected a folder on a disk";
 
 /// Why a file or folder is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +120,26 @@ pub fn open_folder(path: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
+/// Says whether this process could make something in a folder that is there, as far as it can be told without doing so.
+///
+/// # Errors
+/// Why it could not.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    if is_of_kernel(&rustix::fs::statfs(folder)?) {
+        let message = format!("{} {NOT_STORED}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, folder, access, AtFlags::EACCESS)?;
+    Ok(())
+}
+
+/// Whether a file system is one of the kernel's own.
+#[must_use]
+pub fn is_of_kernel(system: &StatFs) -> bool {
+    OF_KERNEL.contains(&system.f_type)
+}
+
 fn check_file(path: &Path, metadata: &Metadata) -> io::Result<()> {
     if metadata.is_symlink() {
         return Err(refused(path, Wrong::Link));
@@ -157,12 +207,7 @@ mod tests {
         symlink(&file, &link).unwrap();
         assert!(wrong_of(&link).contains("link: expected"));
         let pipe = folder.path().join("pipe");
-        rustix::fs::mkfifoat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::Mode::from_raw_mode(0o600),
-        )
-        .unwrap();
+        rustix::fs::mkfifoat(CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
         assert!(wrong_of(&pipe).contains("no regular file"));
         assert!(wrong_of(folder.path()).contains("no regular file"));
         for mode in [0o620, 0o602, 0o666] {

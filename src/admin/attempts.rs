@@ -35,7 +35,8 @@ pub(super) async fn of_subscription(call: Call) -> Result<Answer, Refusal> {
     found
         .items
         .sort_by_key(|it| std::cmp::Reverse(it.attempt.started_at));
+    let flow = call.admin.flow(&name);
     Ok(list(found, |it| {
-        AttemptView::new(&it.delivery, &it.event_type, &it.attempt)
+        AttemptView::new(&it.delivery, &it.attempt, flow)
     }))
 }

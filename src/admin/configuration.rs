@@ -1,15 +1,10 @@
 //! `/v1/config`: what is in force, what is on the disk, and how the two differ.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
-
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{Semaphore, oneshot};
+use std::collections::BTreeMap;
 
 use crate::admin::Admin;
 use crate::admin::answer::{Answer, json};
@@ -17,72 +12,9 @@ use crate::admin::body::only;
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::config::{
-    Config, ConfigError, Diff, DiffKind, Environment, Loaded, Problem, Problems, SubscriptionDiff,
-    load, read_once,
-};
+use crate::config::{Config, ConfigError, Diff, DiffKind, Problem, Problems, SubscriptionDiff};
 use crate::domain::{SubscriptionName, SubscriptionNumber};
 use crate::store::VerbError;
-
-/// Where the configuration is read from again. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct ConfigSource {
-    path: PathBuf,
-    environment: Environment,
-    is_from_pipe: bool,
-    /// One reading at a time.
-    turn: Arc<Semaphore>,
-}
-
-impl ConfigSource {
-    /// The file, whether it was a pipe, and where secrets may come from beside files.
-    #[must_use]
-    pub fn new(path: PathBuf, environment: Environment, is_from_pipe: bool) -> Self {
-        Self {
-            path,
-            environment,
-            is_from_pipe,
-            turn: Arc::new(Semaphore::new(1)),
-        }
-    }
-
-    /// Whether it was read from a pipe, once.
-    pub(super) fn is_from_pipe(&self) -> bool {
-        self.is_from_pipe
-    }
-
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads it, on a thread that ends with it.
-    pub(super) async fn read(&self) -> Result<Result<Loaded, ConfigError>, Refusal> {
-        if self.is_from_pipe {
-            return Ok(Err(read_once(&self.path)));
-        }
-        let turn = Arc::clone(&self.turn).acquire_owned().await;
-        let turn = turn.map_err(|_| Refusal::stopping())?;
-        let (path, environment) = (self.path.clone(), self.environment.clone());
-        let (done, read) = oneshot::channel();
-        let load = move || {
-            let loaded = load(&path, &environment);
-            drop(turn);
-            // Who asked may have gone away.
-            drop(done.send(loaded));
-        };
-        let thread = thread::Builder::new().name("read-config".to_owned());
-        let unavailable = || {
-            let detail = "the configuration cannot be read just now";
-            Refusal::unavailable("overloaded", detail, 1)
-        };
-        thread.spawn(load).map_err(|error| {
-            tracing::error!(%error, "no thread to read the configuration");
-            unavailable()
-        })?;
-        read.await.map_err(|_| unavailable())
-    }
-}
 
 /// `GET /v1/config`
 pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {

@@ -75,7 +75,7 @@ async fn show(call: &Call, id: &DeliveryId) -> Result<Answer, Refusal> {
     let found = found.ok_or_else(|| Refusal::not_found(NO_DELIVERY))?;
     let DeliveryView { summary, attempts } = &found;
     let flow = call.admin.flow(&summary.id.subscription);
-    let attempt = |attempt| AnsweredAttempt::new(&summary.id, &summary.event_type, attempt);
+    let attempt = |attempt| AnsweredAttempt::new(summary, attempt, flow);
     Ok(answer::json(&DeliveryWithAttempts {
         delivery: DeliveryRow::new(summary, flow),
         attempts: attempts.iter().map(attempt).collect(),

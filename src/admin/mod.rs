@@ -33,6 +33,7 @@ mod refusal;
 mod replays;
 mod router;
 mod service;
+mod source;
 mod stream;
 mod subscriptions;
 mod token;
@@ -50,11 +51,11 @@ use crate::domain::{Clock, Flow, SubscriptionName, Timestamp, similar};
 use crate::feed::Feed;
 use crate::store::Store;
 
-pub use configuration::ConfigSource;
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
 pub use instance::Instance;
 pub use service::Surface;
+pub use source::{ConfigSource, Judge};
 pub use stream::Streams;
 pub use token::{TokenError, Tokens};
 

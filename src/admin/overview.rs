@@ -1,13 +1,15 @@
 //! `GET /v1/status`: how the relay does as a whole.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::answer::{Answer, json};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
+use crate::admin::source::OnDisk;
 use crate::admin::views::Time;
-use crate::config::{ConfigError, Diff};
 use crate::domain::Condition;
 use crate::store::Health;
 
@@ -76,17 +78,23 @@ struct ConfigView {
     on_disk: &'static str,
     /// The first error of a file that is not valid
     error: Option<String>,
+    /// Keys of what is in force whose change since the start takes effect at the next one
+    at_next_start: Vec<&'static str>,
 }
 
 /// `GET /v1/status`
 pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
     let admin = &call.admin;
     let config = admin.control.config();
-    let (on_disk, error) = match admin.source.read().await? {
-        _ if admin.source.is_from_pipe() => ("pipe", None),
-        Ok(loaded) if Diff::between(&config, &loaded.config).is_empty() => ("in_force", None),
-        Ok(_) => ("differs", None),
-        Err(ConfigError(problems)) => ("invalid", problems.iter().next().map(ToString::to_string)),
+    let store = admin.store.clone();
+    let disk_use = move || store.disk_use();
+    let compared = admin.source.compare(Arc::clone(&config), disk_use);
+    let (on_disk, disk) = compared.await?;
+    let (on_disk, error) = match on_disk {
+        OnDisk::InForce => ("in_force", None),
+        OnDisk::Differs => ("differs", None),
+        OnDisk::Invalid(error) => ("invalid", error),
+        OnDisk::Pipe => ("pipe", None),
     };
     let mut states = States::default();
     let (mut pending, mut held, mut dead, mut in_flight) = (0, 0, 0, 0);
@@ -108,7 +116,6 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
         dead += counts.dead;
         in_flight += counts.in_flight;
     }
-    let disk = admin.store.disk_use();
     Ok(json(&StatusView {
         version: env!("CARGO_PKG_VERSION"),
         started_at: Time(admin.started_at),
@@ -133,6 +140,7 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
             file: admin.source.path().display().to_string(),
             on_disk,
             error,
+            at_next_start: admin.source.awaiting_restart(&config),
         },
     }))
 }

@@ -132,7 +132,12 @@ impl Begun {
 
     /// The answer, which says where to see how far it is.
     pub(super) fn answer(&self) -> Answer {
-        let mut answer = json_with(StatusCode::ACCEPTED, self);
+        self.answer_with(self)
+    }
+
+    /// The same with this body.
+    pub(super) fn answer_with(&self, body: &impl Serialize) -> Answer {
+        let mut answer = json_with(StatusCode::ACCEPTED, body);
         if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{}", self.id)) {
             answer.headers_mut().insert(LOCATION, place);
         }

@@ -116,16 +116,37 @@ pub(super) struct AttemptView {
     created_at: Time,
     /// The state that its delivery was in after it
     delivery_state: State,
-    /// When its delivery was due again after it; null if the delivery ended with it
+    /// When its delivery was due again after it, or is to be attempted if nothing was attempted since; null if the delivery
+    /// ended with it or waits for no time
     next_attempt_at: Option<Time>,
+    /// As `waits_for` of its delivery, if that waits and nothing was attempted since
+    #[schemars(extend("enum" = WAITS_OR_NULL))]
+    waits_for: Option<&'static str>,
+    /// As `blocked_by` of its delivery, likewise
+    blocked_by: Option<String>,
 }
 
 impl AttemptView {
-    pub(super) fn new(delivery: &DeliveryId, event_type: &Label, attempt: &Attempt) -> Self {
+    /// An attempt of a delivery that stands so now, and whose subscription's lane does so with what is due.
+    pub(super) fn new(delivery: &DeliverySummary, attempt: &Attempt, flow: Flow) -> Self {
+        let is_waiting =
+            attempt.next_attempt_at.is_some() && delivery.attempts == Some(attempt.number);
+        // What became of it without another attempt: it was cancelled, or is dead.
+        let state = match attempt.delivery_state() {
+            DeliveryState::Pending if is_waiting => delivery.state,
+            state => state,
+        };
+        let waits = match state {
+            DeliveryState::Pending if is_waiting => Waits::of(delivery, flow),
+            DeliveryState::Pending => Waits::until(attempt.next_attempt_at),
+            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => {
+                Waits::until(None)
+            }
+        };
         Self {
-            id: format!("{delivery}.{}", attempt.number),
-            event_id: delivery.event.to_string(),
-            event: event_type.to_string(),
+            id: format!("{}.{}", delivery.id, attempt.number),
+            event_id: delivery.id.event.to_string(),
+            event: delivery.event_type.to_string(),
             attempt: attempt.number,
             status: Ended(attempt.status),
             reason: attempt.reason.map(Failure),
@@ -133,8 +154,10 @@ impl AttemptView {
             error_message: attempt.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(attempt.duration),
             created_at: Time(attempt.started_at),
-            delivery_state: State(attempt.delivery_state()),
-            next_attempt_at: attempt.next_attempt_at.map(Time),
+            delivery_state: State(state),
+            next_attempt_at: waits.next_attempt_at.map(Time),
+            waits_for: waits.waits_for,
+            blocked_by: waits.blocked_by,
         }
     }
 }
@@ -142,6 +165,10 @@ impl AttemptView {
 impl AttemptView {
     /// The same of one that ended just now.
     pub(super) fn told(ended: &AttemptEnded) -> Self {
+        let waits = match ended.next_attempt_at {
+            Some(_) => Waits::for_lane(ended.next_attempt_at, ended.flow),
+            None => Waits::until(None),
+        };
         Self {
             id: format!("{}.{}", ended.delivery, ended.number),
             event_id: ended.delivery.event.to_string(),
@@ -154,7 +181,9 @@ impl AttemptView {
             duration_ms: millis(ended.duration),
             created_at: Time(ended.started_at),
             delivery_state: State(ended.state),
-            next_attempt_at: ended.next_attempt_at.map(Time),
+            next_attempt_at: waits.next_attempt_at.map(Time),
+            waits_for: waits.waits_for,
+            blocked_by: waits.blocked_by,
         }
     }
 }
@@ -177,10 +206,10 @@ pub(super) struct AnsweredAttempt {
 }
 
 impl AnsweredAttempt {
-    pub(super) fn new(delivery: &DeliveryId, event_type: &Label, attempt: &Attempt) -> Self {
+    pub(super) fn new(delivery: &DeliverySummary, attempt: &Attempt, flow: Flow) -> Self {
         let (response_body, response_body_base64) = text_or_base64(&attempt.response_prefix);
         Self {
-            attempt: AttemptView::new(delivery, event_type, attempt),
+            attempt: AttemptView::new(delivery, attempt, flow),
             response_body,
             response_body_base64,
         }
@@ -225,9 +254,12 @@ pub(super) struct DeliveryRow {
     pub(super) attempt_count: Option<u32>,
     /// When it is to be attempted at the earliest, if that is a matter of time: of its schedule, or of what it waits for
     pub(super) next_attempt_at: Option<Time>,
-    /// Condition that must end before it is attempted, beside its schedule; null if there is none
-    #[schemars(extend("enum" = ["enabling", "probing", "retry_after", "rate_limit", null]))]
+    /// Condition that must end before it is attempted, beside its schedule; null if there is none. `order`: another delivery
+    /// comes first
+    #[schemars(extend("enum" = WAITS_OR_NULL))]
     pub(super) waits_for: Option<&'static str>,
+    /// The dead delivery that it waits for, by their order, until that is replayed or cancelled
+    pub(super) blocked_by: Option<String>,
     /// When the event was accepted
     pub(super) created_at: Time,
     /// When it died or was cancelled, or, unless in a list, was delivered
@@ -242,8 +274,12 @@ impl DeliveryRow {
             DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => Flow::Open,
         };
         let is_held = flow == Flow::Held;
-        // None is less than any time.
-        let next_attempt_at = found.due_at.filter(|_| !is_held).max(flow.opens_at());
+        let waits = match found.state {
+            DeliveryState::Pending => Waits::of(found, flow),
+            DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => {
+                Waits::until(None)
+            }
+        };
         Self {
             id: found.id.to_string(),
             event_id: found.id.event.to_string(),
@@ -253,8 +289,9 @@ impl DeliveryRow {
             held: is_held,
             dead_reason: found.dead_reason.map(Death),
             attempt_count: found.attempts,
-            next_attempt_at: next_attempt_at.map(Time),
-            waits_for: waits_for(flow),
+            next_attempt_at: waits.next_attempt_at.map(Time),
+            waits_for: waits.waits_for,
+            blocked_by: waits.blocked_by,
             created_at: Time(found.accepted_at),
             ended_at: found.ended_at.map(Time),
         }
@@ -262,16 +299,78 @@ impl DeliveryRow {
 }
 
 /// Words for what a pending delivery waits for, beside its schedule.
-const WAITS: [&str; 4] = ["enabling", "probing", "retry_after", "rate_limit"];
+const WAITS: [&str; 5] = ["enabling", "probing", "retry_after", "rate_limit", "order"];
+const WAITS_OR_NULL: [Option<&str>; 6] = {
+    let [enabling, probing, retry_after, rate_limit, order] = WAITS;
+    [
+        Some(enabling),
+        Some(probing),
+        Some(retry_after),
+        Some(rate_limit),
+        Some(order),
+        None,
+    ]
+};
 
-fn waits_for(flow: Flow) -> Option<&'static str> {
-    let [enabling, probing, retry_after, rate_limit] = WAITS;
-    match flow {
-        Flow::Open => None,
-        Flow::Held => Some(enabling),
-        Flow::Probing { .. } => Some(probing),
-        Flow::Paused { .. } => Some(retry_after),
-        Flow::RateLimited { .. } => Some(rate_limit),
+/// What a pending delivery waits for.
+struct Waits {
+    next_attempt_at: Option<Timestamp>,
+    waits_for: Option<&'static str>,
+    blocked_by: Option<String>,
+}
+
+impl Waits {
+    /// For a time only, or for nothing.
+    const fn until(next_attempt_at: Option<Timestamp>) -> Self {
+        Self {
+            next_attempt_at,
+            waits_for: None,
+            blocked_by: None,
+        }
+    }
+
+    /// What a pending delivery of a subscription waits for whose lane does so with what is due. Holding is told before a dead
+    /// delivery that blocks, as that may be replayed only then; one that is merely pending before whatever keeps both.
+    fn of(found: &DeliverySummary, flow: Flow) -> Self {
+        let [.., order] = WAITS;
+        let lane = Self::for_lane(found.due_at, flow);
+        match found.behind {
+            Some(before) if before.is_dead && flow != Flow::Held => Self {
+                next_attempt_at: None,
+                waits_for: Some(order),
+                blocked_by: Some(
+                    DeliveryId {
+                        event: before.event,
+                        subscription: found.id.subscription.clone(),
+                    }
+                    .to_string(),
+                ),
+            },
+            Some(_) => Self {
+                waits_for: lane.waits_for.or(Some(order)),
+                ..lane
+            },
+            None => lane,
+        }
+    }
+
+    /// What a delivery waits for that is due at this time.
+    fn for_lane(due_at: Option<Timestamp>, flow: Flow) -> Self {
+        let [enabling, probing, retry_after, rate_limit, _] = WAITS;
+        let waits_for = match flow {
+            Flow::Open => None,
+            Flow::Held => Some(enabling),
+            Flow::Probing { .. } => Some(probing),
+            Flow::Paused { .. } => Some(retry_after),
+            Flow::RateLimited { .. } => Some(rate_limit),
+        };
+        // None is less than any time.
+        let next_attempt_at = due_at.filter(|_| flow != Flow::Held).max(flow.opens_at());
+        Self {
+            next_attempt_at,
+            waits_for,
+            blocked_by: None,
+        }
     }
 }
 

@@ -65,10 +65,13 @@ impl Running {
         let now = self.options.clock.wall();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         let looker = self.watcher.as_ref().map(Watcher::looker);
+        let judge = self.judge.clone();
         let write = move || {
             let mut edited = config::prepare(&path, &environment, &edit, now)?;
             let after = edited.loaded.config.subscriptions.get(&edit.name);
             check_status(enable, after.map(Arc::as_ref))?;
+            let judged = judge.judge(&edited.loaded);
+            judged.map_err(|error| EditError::of_problems(&edit.name, error))?;
             let generated_secret = edited.generated_secret.take();
             let loaded = edited.commit()?;
             Ok(Written {

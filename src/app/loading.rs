@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::{EditDone, EditRefusal, EditRequest};
 use crate::app::handle::ReloadRequest;
-use crate::config::{Config, ConfigError, Loaded, Looker, Problems, Survey};
+use crate::config::{Config, ConfigError, Loaded, Looker, Problems, Snapshot, Survey};
 use crate::domain::Secret;
 use crate::ingest::Routes;
 use crate::metrics::Metrics;
@@ -19,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) config: Arc<Config>,
     pub(super) routes: Routes,
     pub(super) warnings: Problems,
+    /// What it was read from.
+    pub(super) files: Snapshot,
     /// Where a watcher looks from now on.
     pub(super) survey: Option<Survey>,
 }
@@ -31,12 +33,14 @@ impl Prepared {
         store: &Store,
         metrics: &Metrics,
     ) -> Self {
+        let files = Snapshot::of(&loaded);
         let survey = looker.map(|looker| looker.survey(&loaded));
         let config = Arc::new(loaded.config);
         Self {
             routes: Routes::new(Arc::clone(&config), store, metrics),
             config,
             warnings: loaded.warnings,
+            files,
             survey,
         }
     }

@@ -1,7 +1,8 @@
 //! The whole relay in one process: builds every room in order, owns every task, applies reloads, orders the shutdown.
 //!
 //! - `start`: configuration → store → sockets → lanes → listeners
-//! - `listeners`: binds the addresses of `listen` and serves them; `runtime_folder`: one more, where commands look
+//! - `listeners`: binds the addresses of `listen` and serves them; `runtime_folder`: one more, where commands look;
+//!   `signpost`: a note that tells them the address
 //! - `preflight`: what a start would refuse, for `check` and for reloads
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
 //! - `commands`: what the API asks for, edits of the file among it
@@ -22,6 +23,7 @@ mod loading;
 mod preflight;
 mod reload;
 mod runtime_folder;
+mod signpost;
 mod start;
 mod stop;
 
@@ -34,7 +36,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Command, Readiness};
+use crate::admin::{Command, ConfigSource, Readiness};
 use crate::config::{Config, Environment, Watcher};
 use crate::delivery::Lanes;
 use crate::domain::Clock;
@@ -50,12 +52,14 @@ pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use preflight::{Preflight, preflight};
 pub use runtime_folder::{RuntimeFolder, RuntimeFolderError, RuntimeSockets};
+pub use signpost::admin_address;
 pub use start::start;
 
 use announcing::Announcing;
 use handle::ReloadRequest;
 use listeners::Listeners;
 use loading::{Ended, Loading};
+use preflight::Judge;
 
 /// Commands of the API that may wait for a load; more wait where they come from.
 const WAITING_MAX: usize = 16;
@@ -101,6 +105,10 @@ pub struct Running {
     readiness: Readiness,
     /// What the API shows.
     in_force: watch::Sender<Arc<Config>>,
+    /// What it compares with the files.
+    source: ConfigSource,
+    /// Says of a configuration whether it can be put in force.
+    judge: Judge,
     commands: mpsc::Receiver<Command>,
     announcer: Announcing,
     /// Commands that wait for the load under way.

@@ -6,11 +6,14 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::admin::Tokens;
-use crate::app::AppError;
-use crate::config::{Config, ListenAddress, Loaded, Problem, overlap, taken_by};
+use crate::app::{Addresses, AppError};
+use crate::config::{Config, ConfigError, ListenAddress, Loaded, Problem, overlap, taken_by};
 use crate::delivery;
 use crate::http_server::{BindError, check_tcp, check_unix, resolve};
 use crate::store::{self, FolderState};
@@ -37,30 +40,92 @@ pub fn preflight(file: &Path, loaded: &Loaded) -> Preflight {
         examination.address(&name, address);
     }
     examination.judge_holder();
-    if let Err(error) = delivery::check(&loaded.config) {
-        examination.error("subscriptions", told(&error));
-    }
+    examination.deliveries();
     examination.finish()
 }
 
-/// The same of what is new since the start: the rest is held by this process.
-pub(super) fn of_changes(file: &Path, loaded: &Loaded, started_with: &Config) -> Vec<Problem> {
-    let mut examination = Examination::new(file, loaded);
-    let (config, before) = (&loaded.config, &started_with.listen);
-    examination.instance = store::instance(&started_with.store.path);
-    examination.process = Some(std::process::id());
-    let known = before.addresses();
-    let is_known = |address| known.iter().any(|(_, known)| *known == address);
-    for (name, address) in config.listen.addresses() {
-        if !is_known(address) {
-            examination.address(&name, address);
+/// Judges configurations for the running sidecar as a reload does: what is new since the start is looked at, the rest is held
+/// by this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Judge {
+    file: PathBuf,
+    started_with: Arc<Config>,
+    in_force: watch::Receiver<Arc<Config>>,
+    /// Other machines may post events.
+    is_open_for_events: bool,
+    /// Other machines may reach the API.
+    is_open_for_admin: bool,
+}
+
+impl Judge {
+    /// Of a sidecar that was started with this configuration, and listens on these addresses.
+    pub(super) fn new(
+        file: &Path,
+        started_with: &Arc<Config>,
+        in_force: &watch::Receiver<Arc<Config>>,
+        addresses: &Addresses,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            started_with: Arc::clone(started_with),
+            in_force: in_force.clone(),
+            is_open_for_events: addresses.open_for_events().is_some(),
+            is_open_for_admin: addresses.open_for_admin().is_some(),
         }
     }
-    if config.store.path != started_with.store.path {
-        examination.store();
-        examination.judge_holder();
+
+    /// The warnings of a configuration that can be put in force. Blocks, as [`preflight`].
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) fn judge(&self, loaded: &Loaded) -> Result<Vec<Problem>, ConfigError> {
+        let mut examination = Examination::new(&self.file, loaded);
+        let (config, before) = (&loaded.config, &self.started_with.listen);
+        examination.instance = store::instance(&self.started_with.store.path);
+        examination.process = Some(std::process::id());
+        let known = before.addresses();
+        let is_known = |address| known.iter().any(|(_, known)| *known == address);
+        for (name, address) in config.listen.addresses() {
+            if !is_known(address) {
+                examination.address(&name, address);
+            }
+        }
+        if config.store.path != self.started_with.store.path {
+            examination.store();
+            examination.judge_holder();
+        }
+        self.open_listeners(&mut examination);
+        examination.deliveries();
+        let Preflight { errors, warnings } = examination.finish();
+        if errors.is_empty() {
+            Ok(warnings)
+        } else {
+            Err(ConfigError(errors.into()))
+        }
     }
-    examination.finish().errors
+
+    /// The file was checked against the addresses in it; those that are listened on until a restart may be more open.
+    fn open_listeners(&self, examination: &mut Examination<'_>) {
+        let new = &examination.loaded.config;
+        let in_force = self.in_force.borrow().clone();
+        let before = &self.started_with.listen;
+        let loses_tokens = new.ingest.tokens.is_empty() && !in_force.ingest.tokens.is_empty();
+        let is_moved = new.listen.events != before.events;
+        let for_events = loses_tokens && (is_moved || self.is_open_for_events);
+        let loses_tokens = new.admin.tokens.is_empty() && !in_force.admin.tokens.is_empty();
+        let is_moved = new.listen.admin != before.admin;
+        let for_admin = loses_tokens && (is_moved || self.is_open_for_admin);
+        for (is_needed, name, listener) in [
+            (for_events, "ingest.tokens", "listen.events"),
+            (for_admin, "admin.tokens", "listen.admin"),
+        ] {
+            if is_needed {
+                let message =
+                    format!("needed until a restart, because of what {listener} was at the start");
+                examination.error(name, message);
+            }
+        }
+    }
 }
 
 struct Examination<'a> {
@@ -101,6 +166,13 @@ impl<'a> Examination<'a> {
     fn warning(&mut self, name: &str, message: String) {
         let problem = self.loaded.problem(self.file, name, message);
         self.found.warnings.push(problem);
+    }
+
+    fn deliveries(&mut self) {
+        if let Err(error) = delivery::check(&self.loaded.config) {
+            let name = format!("subscriptions.{}", error.subscription);
+            self.error(&name, told(&error));
+        }
     }
 
     fn address(&mut self, name: &str, address: &ListenAddress) {

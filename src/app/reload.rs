@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::app::Running;
 use crate::app::handle::ReloadRequest;
 use crate::app::loading::Prepared;
-use crate::app::{Running, preflight};
 use crate::config::{
     self, Config, ConfigError, Problem, Problems, Reloaded, Watcher, at_next_start,
 };
@@ -21,7 +21,7 @@ impl Running {
         let path = self.options.config_path.clone();
         let environment = self.options.environment.clone();
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
-        let started_with = Arc::clone(&self.started_with);
+        let judge = self.judge.clone();
         let is_from_pipe = self.options.is_from_pipe;
         self.loading.reload(answer, move || {
             if is_from_pipe {
@@ -30,11 +30,8 @@ impl Running {
             if let Some(looker) = &looker {
                 looker.look();
             }
-            let loaded = config::load(&path, &environment)?;
-            let refused = preflight::of_changes(&path, &loaded, &started_with);
-            if !refused.is_empty() {
-                return Err(ConfigError(refused.into()));
-            }
+            let mut loaded = config::load(&path, &environment)?;
+            loaded.warnings.add(judge.judge(&loaded)?);
             Ok(Prepared::new(loaded, looker.as_ref(), &store, &metrics))
         });
     }
@@ -77,7 +74,6 @@ impl Running {
 
     pub(super) fn put_in_force(&mut self, prepared: Prepared) -> Result<Reloaded, ConfigError> {
         let config = prepared.config;
-        self.check_open_listeners(&config)?;
         self.lanes
             .apply(&config)
             .map_err(|error| self.problem("subscriptions", &error.to_string()))?;
@@ -95,30 +91,10 @@ impl Running {
         for key in &reloaded.at_next_start {
             tracing::warn!(key, "a change of this key takes effect at the next start");
         }
+        self.source.set_in_force(&config, prepared.files);
         self.in_force.send_replace(Arc::clone(&config));
         self.config = config;
         Ok(reloaded)
-    }
-
-    /// The file was checked against the addresses in it; those that are listened on until a restart may be more open.
-    fn check_open_listeners(&self, new: &Config) -> Result<(), ConfigError> {
-        let loses_tokens = new.ingest.tokens.is_empty() && !self.config.ingest.tokens.is_empty();
-        let is_moved = new.listen.events != self.started_with.listen.events;
-        if loses_tokens && (is_moved || self.addresses.open_for_events().is_some()) {
-            return Err(self.problem(
-                "ingest.tokens",
-                "needed until a restart, because of what listen.events was at the start",
-            ));
-        }
-        let loses_tokens = new.admin.tokens.is_empty() && !self.config.admin.tokens.is_empty();
-        let is_moved = new.listen.admin != self.started_with.listen.admin;
-        if loses_tokens && (is_moved || self.addresses.open_for_admin().is_some()) {
-            return Err(self.problem(
-                "admin.tokens",
-                "needed until a restart, because of what listen.admin was at the start",
-            ));
-        }
-        Ok(())
     }
 
     fn problem(&self, path: &str, message: &str) -> ConfigError {

@@ -14,9 +14,10 @@ use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
+use crate::app::preflight::Judge;
 use crate::app::reload::{log_warnings, names};
-use crate::app::{AppError, Options, Running};
-use crate::config::{Config, Durability, Loaded, Watcher};
+use crate::app::{AppError, Options, Running, signpost};
+use crate::config::{Config, Durability, Loaded, Snapshot, Watcher};
 use crate::delivery::{Lanes, SettingsError, Tidings};
 use crate::domain::Clock;
 use crate::egress::Egress;
@@ -39,10 +40,11 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// # Panics
 /// Outside a tokio runtime with time and I/O.
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
-    log_warnings(&loaded.warnings);
     let watcher = options.watch.then(|| Watcher::new(&loaded));
+    log_warnings(&loaded.warnings);
+    let files = Snapshot::of(&loaded);
     let config = Arc::new(loaded.config);
-    let files = raise_limit(&config);
+    let descriptors = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));
     let store = Store::open(store_options(&config), Arc::clone(&clock), metrics.store())?;
     let store_task = run(&store);
@@ -63,23 +65,20 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
     let ingest = parts.ingest(announcer.notices());
+    let judge = Judge::new(&options.config_path, &config, &seen, &addresses);
+    let source = source(&options, &config, files, &judge);
     let (control, commands) = Control::new(seen);
     let stop_admin = CancellationToken::new();
     let admin = admin(
         &config,
         &store,
         &metrics,
-        (control, feed, watcher.as_ref()),
+        (control, feed, watcher.as_ref(), source.clone()),
         (&options, &addresses),
         &stop_admin,
     )?;
-    let (events, operators) = bound.serve(
-        &ingest,
-        &admin,
-        &shutdown.stop_accepting,
-        &stop_admin,
-        files,
-    );
+    let stop_events = &shutdown.stop_accepting;
+    let (events, operators) = bound.serve(&ingest, &admin, stop_events, &stop_admin, descriptors);
     let (handle, reload_requests) = Handle::new(shutdown.clone());
     admin.readiness.set(true);
     let running = Running {
@@ -98,6 +97,8 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         addresses,
         readiness: admin.readiness,
         in_force,
+        source,
+        judge,
         commands,
         announcer,
         waiting: VecDeque::new(),
@@ -110,12 +111,24 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
     Ok(running)
 }
 
+/// Where the configuration is read from again, by the API.
+fn source(options: &Options, config: &Arc<Config>, files: Snapshot, judge: &Judge) -> ConfigSource {
+    let judge = judge.clone();
+    ConfigSource::new(
+        (options.config_path.clone(), options.is_from_pipe),
+        options.environment.clone(),
+        config,
+        files,
+        Arc::new(move |loaded| judge.judge(loaded)),
+    )
+}
+
 /// The admin API.
 fn admin(
     config: &Config,
     store: &Store,
     metrics: &Metrics,
-    (control, feed, watcher): (Control, Feed, Option<&Watcher>),
+    (control, feed, watcher, source): (Control, Feed, Option<&Watcher>, ConfigSource),
     (options, addresses): (&Options, &Addresses),
     stop: &CancellationToken,
 ) -> Result<Admin, AppError> {
@@ -129,11 +142,7 @@ fn admin(
         tokens: Tokens::open(&config.store.path, &config.admin.tokens)?,
         clock: Arc::clone(&options.clock),
         started_at: options.clock.steady(),
-        source: ConfigSource::new(
-            options.config_path.clone(),
-            options.environment.clone(),
-            options.is_from_pipe,
-        ),
+        source,
         instance: Arc::new(instance(config, options, addresses)),
         streams: Streams::default(),
         stop: stop.clone(),
@@ -241,8 +250,9 @@ fn store_options(config: &Config) -> StoreOptions {
 }
 
 impl Running {
-    /// Says so to who started it, and in the log.
+    /// Says so to commands, to who started it, and in the log.
     fn say_that_it_started(&self) {
+        signpost::leave(&self.config.store.path, &self.addresses.admin);
         self.options.notifier.ready();
         let events: Vec<_> = self
             .addresses

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::app::{AppError, Running};
+use crate::app::{AppError, Running, signpost};
 use crate::config::Config;
 
 /// What attempts get beyond the longest `timeout` of a subscription: their outcome must be recorded too.
@@ -42,6 +42,9 @@ impl Running {
         self.stop_admin.cancel();
         if timeout(ABORT_GRACE, self.admin.join()).await.is_err() {
             self.admin.abort().await;
+        }
+        if let Err(error) = signpost::remove(&self.started_with.store.path) {
+            tracing::debug!(%error, "the note with the address of the admin API is left");
         }
         tracing::info!("stopped");
         Ok(())

@@ -2,7 +2,7 @@
 //! shown as it happens. One terminal, one command, no file.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,11 +12,11 @@ use crate::app::Running;
 use crate::cli::client::{Client, Need, SidecarArgs};
 use crate::cli::operate;
 use crate::cli::runtime::block_on;
-use crate::cli::sandbox::{self, Folder, free_address, new_secret};
+use crate::cli::sandbox::{self, Folder, new_secret};
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
 use crate::cli::{ConfigArg, Usage};
-use crate::config::{ConfigError, Environment};
+use crate::config::{ConfigError, Environment, overlap};
 use crate::domain::conceal;
 
 /// What stands below the help.
@@ -76,20 +76,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn dev(args: &Args) -> anyhow::Result<()> {
+    check_loop(&args.forward_to, &args.listen)?;
     let mut signals = sandbox::signals()?;
     let folder = Folder::new()?;
     let secret = match &args.secret {
         Some(secret) => secret.clone(),
         None => new_secret()?,
     };
-    let configuration = configuration(args, &secret, free_address()?)?;
+    let configuration = configuration(args, &secret)?;
     let relay = folder.start(&configuration).await.map_err(explained)?;
     introduce(args, &secret, &folder, &relay)?;
     sandbox::run_beside(relay, &mut signals, show(&folder)).await
 }
 
 /// The configuration: JSON texts are YAML texts.
-fn configuration(args: &Args, secret: &str, admin: SocketAddr) -> anyhow::Result<String> {
+fn configuration(args: &Args, secret: &str) -> anyhow::Result<String> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let all = ["*".to_owned()];
     let patterns = if args.events.is_empty() {
@@ -112,7 +113,7 @@ fn configuration(args: &Args, secret: &str, admin: SocketAddr) -> anyhow::Result
     Ok(format!(
         "\
 # What sidehook dev runs with: a beginning for a file of your own.
-listen: {{events: {}, admin: '{admin}'}}
+listen: {{events: {}, admin: '127.0.0.1:0'}}
 store: {{path: store}}
 network:
   allow_private: [127.0.0.0/8, '::1/128', 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 'fc00::/7']
@@ -129,6 +130,32 @@ subscriptions:
         patterns.join(", "),
         quoted(secret),
     ))
+}
+
+/// Refuses to forward to where events are posted: each delivery would be the next event.
+fn check_loop(forward_to: &str, listen: &str) -> Result<(), Usage> {
+    let uri = forward_to.parse::<http::Uri>().unwrap_or_default();
+    let port = match (uri.port_u16(), uri.scheme_str()) {
+        (Some(port), _) => port,
+        (None, Some("https")) => 443,
+        (None, _) => 80,
+    };
+    let addresses = |text: &str| -> Vec<SocketAddr> {
+        // What cannot be resolved is for the start, or the first attempt, to say.
+        text.to_socket_addrs()
+            .map(Iterator::collect)
+            .unwrap_or_default()
+    };
+    let own = addresses(listen);
+    let to = addresses(&format!("{}:{port}", uri.host().unwrap_or_default()));
+    if to.iter().any(|to| own.iter().any(|own| overlap(*own, *to))) {
+        let message = format!(
+            "--forward-to: {} is where this sidecar takes events itself: expected your endpoint, or another --listen",
+            plain(&conceal(forward_to))
+        );
+        return Err(Usage(message));
+    }
+    Ok(())
 }
 
 /// The port of a url, where it says one that is not among the usual ones.
@@ -202,6 +229,33 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_that_is_the_relay_itself_is_refused() {
+        let loops = |url: &str, listen: &str| check_loop(url, listen).is_err();
+        for url in [
+            "http://127.0.0.1:8780/events",
+            "http://localhost:8780/",
+            "http://0.0.0.0:8780",
+            "http://[::ffff:127.0.0.1]:8780/x",
+        ] {
+            assert!(loops(url, "127.0.0.1:8780"), "{url}");
+        }
+        assert!(
+            loops("http://[::1]:8780", "[::1]:8780") && loops("http://127.0.0.1", "127.0.0.1:80")
+        );
+        assert!(loops("https://127.0.0.1/", "localhost:443"));
+        for url in [
+            "http://127.0.0.1:8781/",
+            "http://127.0.0.2:8780/",
+            "http://[::1]:8780/",
+            "nonsense",
+            "http://",
+        ] {
+            assert!(!loops(url, "127.0.0.1:8780"), "{url}");
+        }
+        assert!(!loops("http://127.0.0.1:8780", "127.0.0.1:0"));
+    }
+
+    #[test]
     fn what_it_runs_with_is_a_valid_file_without_warnings_but_for_the_secret() {
         for (url, events) in [
             ("http://localhost:3000/webhooks?a='b\"", &[][..]),
@@ -210,8 +264,7 @@ mod tests {
         ] {
             let folder = Folder::new().unwrap();
             let secret = new_secret().unwrap();
-            let admin = free_address().unwrap();
-            let text = configuration(&args(url, events), &secret, admin).unwrap();
+            let text = configuration(&args(url, events), &secret).unwrap();
             std::fs::write(folder.config(), text).unwrap();
             let loaded = config::load(&folder.config(), &Environment::default()).unwrap();
             let (_, subscription) = loaded.config.subscriptions.first_key_value().unwrap();

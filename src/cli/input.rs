@@ -62,6 +62,9 @@ impl SecretSources {
             let mut bytes = read_file(path)?;
             if bytes.ends_with(b"\n") {
                 bytes.pop();
+                if bytes.ends_with(b"\r") {
+                    bytes.pop();
+                }
             }
             secrets.push(Secret::new(bytes));
         }

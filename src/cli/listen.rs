@@ -1,11 +1,11 @@
 //! `sidehook listen`: a local receiver that verifies signatures and prints what arrives, until Ctrl-C.
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use http::StatusCode;
 use tokio::net::TcpListener;
 
@@ -13,8 +13,9 @@ use crate::cli::arrival::{Arrival, Verdict};
 use crate::cli::input::SecretSources;
 use crate::cli::receiver::{Answer, serve};
 use crate::cli::show::gate;
-use crate::config::Environment;
+use crate::config::{Environment, refused_secret};
 use crate::domain::{Clock, Secret, SystemClock};
+use crate::http_server::check_tcp;
 use crate::signing::Scheme;
 
 /// What stands below the help.
@@ -22,6 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   sidehook listen --port 9000 --secret-env BILLING_SECRET
   sidehook listen --secret-file secret.txt --scheme github --fail 0.2
+
+A request whose signature does not verify is answered 401.
 
 The subscription needs `url: http://127.0.0.1:9000` and `network: {allow_private: [127.0.0.1/32]}`.";
 
@@ -63,7 +66,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     args.secrets.warn(&mut gate::stderr())?;
     let secrets = args.secrets.read(&Environment::of_process())?;
     for secret in &secrets {
-        args.scheme.check_secret(secret)?;
+        let fits = args.scheme.check_secret(secret);
+        fits.map_err(|error| anyhow!(refused_secret(secret.expose(), &error)))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,21 +77,29 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn listen(args: &Args, secrets: Vec<Secret>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
+    // It says who is in the way.
+    check_tcp(&address.to_string(), &[address])?;
+    let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on 127.0.0.1:{}", args.port))?;
+        .with_context(|| format!("cannot listen on {address}"))?;
     let url = format!("http://{}", listener.local_addr()?);
     writeln!(gate::stderr(), "listening on {url}, until Ctrl-C")?;
     let (failed, mut failure) = tokio::sync::mpsc::channel(1);
     let (scheme, fail, json) = (args.scheme.clone(), args.fail, args.json);
     let answer: Answer = Arc::new(move |head, body| {
         let at = SystemClock::new().wall();
+        let verdict = Verdict::of(&scheme, &secrets, head, body, &url, at);
+        let status = match verdict {
+            Verdict::Refused(_) => StatusCode::UNAUTHORIZED,
+            Verdict::Unchecked | Verdict::Verified(_) => status(fail),
+        };
         let arrival = Arrival {
             at,
             head,
             body,
-            verdict: Verdict::of(&scheme, &secrets, head, body, &url, at),
-            status: status(fail),
+            verdict,
+            status,
         };
         if let Err(error) = print(&arrival, json) {
             // The first one ends the command, more do not matter.

@@ -22,7 +22,9 @@ mod sandbox;
 mod schema;
 mod secret;
 mod send;
+mod service;
 mod show;
+mod usage;
 mod verify;
 
 use std::io::{self, Write};
@@ -34,7 +36,7 @@ use http::StatusCode;
 
 use crate::cli::client::CallError;
 use crate::cli::show::gate;
-use crate::config::{self, ConfigError, Environment, Loaded};
+use crate::config::{self, ConfigError, Environment, Loaded, Problem};
 use crate::domain::{Clock, SystemClock, conceal};
 use crate::logs;
 
@@ -117,19 +119,44 @@ impl ConfigArg {
         std::path::absolute(&path).unwrap_or(path)
     }
 
-    /// What is in the file.
+    /// What is in the file, with the variables of its service.
     fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
-        config::load_given(&self.path(environment), environment)
+        let path = self.path(environment);
+        let environment = service::with_variables(&path, environment.clone());
+        let loaded = config::load_given(&path, &environment);
+        loaded.map_err(|error| self.explained(error, &environment))
+    }
+
+    /// Says where a configuration can be, if nobody named one and none is there.
+    fn explained(&self, error: ConfigError, environment: &Environment) -> ConfigError {
+        let ConfigError(problems) = &error;
+        let [problem] = &**problems else {
+            return error;
+        };
+        if self.is_given(environment) || problem.file.exists() {
+            return error;
+        }
+        let message = format!("{}; {}", problem.message, config::places());
+        let problem = Problem {
+            message,
+            ..problem.clone()
+        };
+        ConfigError(vec![problem].into())
     }
 }
 
 /// Runs the command that the arguments of the process name, and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = help::command().try_get_matches();
+    let command = help::command();
+    let matches = command.clone().try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => {
+            let named = std::env::args_os().nth(1);
+            let named = named.and_then(|name| command.find_subcommand(name));
+            return usage(&usage::hinted(error, named));
+        }
     };
     let error = match execute(&cli.command) {
         Ok(code) => return code,
@@ -168,6 +195,14 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let environment = Environment::of_process();
             let path = args.config.path(&environment);
+            let (environment, file) = service::with_variables_and_file(&path, environment);
+            if let Some(file) = file.filter(|_| args.store_in.is_none()) {
+                let file = show::text::plain(&file.display().to_string());
+                writeln!(
+                    gate::stderr(),
+                    "note: what is not set comes from {file}, as in the unit"
+                )?;
+            }
             let now = SystemClock::new().steady();
             let code = check::run(args, &path, &environment, now, &mut gate::stdout())?;
             Ok(ExitCode::from(code))

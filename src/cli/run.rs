@@ -46,7 +46,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .context("the process cannot be kept from being dumped")?;
     let environment = Environment::of_process();
     let path = args.config.lasting_path(&environment);
-    let loaded = config::load_given(&path, &environment)?;
+    let loaded = config::load_given(&path, &environment);
+    let loaded = loaded.map_err(|error| args.config.explained(error, &environment))?;
     let is_from_pipe = loaded.is_from_pipe;
     let clock = Arc::new(SystemClock::new());
     let logs = logging::init(&loaded.config.log, clock.clone()).context("no thread for the log")?;

@@ -2,7 +2,6 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -12,7 +11,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::app::{self, Options, Running};
+use crate::app::{self, Options, Running, RuntimeFolder};
 use crate::cli::runtime::{HangUp, Signals};
 use crate::config::{self, Environment};
 use crate::domain::SystemClock;
@@ -60,7 +59,7 @@ impl Folder {
             watch: true,
             sockets: None,
             notifier: Notifier::default(),
-            runtime_folder: None,
+            runtime_folder: RuntimeFolder::of(&Environment::of_process()),
         };
         app::start(loaded, options)
             .await
@@ -107,14 +106,6 @@ pub(crate) async fn run_beside(
         ended = &mut ended => Ok(ended?),
         () = signals.stop() => Ok(()),
     }
-}
-
-/// A free port of 127.0.0.1. Said in the configuration, it is what commands find; somebody else may take it before.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// A new secret in the form of Standard Webhooks.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,12 +12,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::ConfigArg;
-use crate::cli::client::{Client, Instance, Need, SidecarArgs, Survey, instance};
+use crate::cli::client::{
+    Client, Instance, Need, SidecarArgs, Survey, check_listener, instance, is_ours,
+};
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
 use crate::cli::show::gate;
-use crate::config::{Environment, load_intake};
+use crate::cli::{ConfigArg, service};
+use crate::config::{ConfigError, Environment, load_intake, load_operator};
 use crate::domain::Secret;
 
 /// What stands below the help.
@@ -128,28 +130,42 @@ pub(super) fn is_json(bytes: &[u8]) -> bool {
 
 /// Where the sidecar takes events, and the token it asks for. The running one says where; else the configuration, and if that
 /// names no address (port 0, a socket of systemd), the admin API. With `--url` alone no configuration is read.
+///
+/// A token goes only where a configuration meant it to go: to the address that is given with it, or to a listener that may
+/// be its sidecar ([`check_listener`]). A configuration that the running sidecar alone names is not read if others can
+/// write it, who could have any file sent anywhere.
 async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if let (Some(url), None) = (&args.url, &args.config.config) {
         return Ok((url.clone(), None));
     }
     let environment = Environment::of_process();
     let located = args.config.path(&environment);
+    let read = |path: &Path| {
+        let environment = service::with_variables(path, environment.clone());
+        let (listen, ingest) = load_intake(path, &environment)?;
+        let store = load_operator(path, &environment)?.store;
+        Ok::<_, ConfigError>((listen, ingest.tokens.first().cloned(), store))
+    };
     if let Some(url) = &args.url {
-        let (_, ingest) = load_intake(&located, &environment)?;
-        return Ok((url.clone(), ingest.tokens.first().cloned()));
+        let read = read(&located);
+        let (_, token, _) = read.map_err(|error| args.config.explained(error, &environment))?;
+        return Ok((url.clone(), token));
     }
     let survey = Survey::take(&environment).await;
     let running = survey.meant(&args.config, &environment, Need::Manage)?;
     let instance = running.and_then(|running| running.instance.as_ref());
     let path = instance.map_or(&located, |instance| &instance.config);
     let is_given = args.config.is_given(&environment);
-    let intake = load_intake(path, &environment);
-    let (listen, ingest) = intake.map_err(|error| survey.explained(error.into(), is_given))?;
+    let told = instance.and_then(Instance::events_target);
+    let is_named_only_by_it =
+        instance.is_some() && path.canonicalize().ok() != located.canonicalize().ok();
+    if let (Some(target), true) = (&told, is_named_only_by_it && !is_ours(path)) {
+        return Ok((target.clone(), None));
+    }
+    let read = read(path).map_err(|error| args.config.explained(error, &environment));
+    let (listen, token, store) = read.map_err(|error| survey.explained(error.into(), is_given))?;
     let configured = || listen.events.iter().find_map(Target::of_listener);
-    let known = instance
-        .and_then(Instance::events_target)
-        .or_else(configured);
-    let target = match known {
+    let target = match told.or_else(configured) {
         Some(target) => target,
         None => asked(args, &environment)
             .await
@@ -159,7 +175,13 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
                 format!("{path} does not say where events are accepted, and the sidecar does not either: use --url")
             })?,
     };
-    Ok((target, ingest.tokens.first().cloned()))
+    if token.is_some() {
+        let socket = running.map(|running| Target::Unix(running.socket.clone()));
+        for at in socket.iter().chain([&target]) {
+            check_listener(at, &store)?;
+        }
+    }
+    Ok((target, token))
 }
 
 /// Where events are posted, as the admin API says.

@@ -29,6 +29,9 @@ enum EndpointError {
     /// `%` in the host.
     #[error("a host is written without %: a name of other letters as it is, or with xn--")]
     Escape,
+    /// A host that stands for another one; carries that.
+    #[error("the host is read as {0}: write that if it is meant")]
+    ReadAs(String),
     /// Slashes that browsers add or remove in silence.
     #[error("expected two slashes behind the scheme, such as https://partner.example.com/hooks")]
     Slashes,
@@ -53,6 +56,9 @@ enum EndpointError {
     Port(u16),
 }
 
+/// Said of a URL that is secret.
+const SECRET_READ_AS: &str = "the host is read as another than what is written: write an address as four numbers, and a name in letters that stand for themselves";
+
 /// Reads a URL, or a secret reference to one.
 pub(super) fn endpoint(
     node: &Node,
@@ -62,10 +68,14 @@ pub(super) fn endpoint(
     let is_secret = secrets::is_reference(node);
     let checked = if is_secret {
         let bytes = secrets::referred(node, context)?;
-        let written = String::from_utf8(bytes).map_err(|_| EndpointError::Characters);
-        written.and_then(|written| check(&written, policy))
+        let written = str::from_utf8(&bytes).map_err(|_| EndpointError::Characters);
+        let checked = written.and_then(|written| check(written, policy));
+        checked.map_err(|error| match error {
+            EndpointError::ReadAs(_) => SECRET_READ_AS.to_owned(),
+            error => secrets::refused(&bytes, &error),
+        })
     } else {
-        check(text(node, context)?, policy)
+        check(text(node, context)?, policy).map_err(|error| error.to_string())
     };
     match checked {
         Ok(url) => {
@@ -80,8 +90,8 @@ pub(super) fn endpoint(
             }
             Some(Endpoint { url, is_secret })
         }
-        Err(error) => {
-            context.error(node, error.to_string());
+        Err(message) => {
+            context.error(node, message);
             None
         }
     }
@@ -126,7 +136,36 @@ fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
         return Err(EndpointError::Port(port));
     }
     target(&url)?;
+    if let Some(other) = read_as(authority.unwrap_or_default(), &host) {
+        return Err(EndpointError::ReadAs(other));
+    }
     Ok(url)
+}
+
+/// The host that is meant by what is written, if that is not seen: an address that is no four numbers, such as `1.1` or
+/// `0x7f000001`, and letters that stand for ASCII ones, such as `８` (UTS 46). Names of other scripts are as they are written.
+pub(super) fn read_as<S: AsRef<str>>(authority: &str, host: &Host<S>) -> Option<String> {
+    match host {
+        Host::Ipv4(ip) => {
+            let written = authority.split(':').next().unwrap_or_default();
+            (written != ip.to_string()).then(|| ip.to_string())
+        }
+        Host::Ipv6(_) => None,
+        Host::Domain(name) => {
+            let mut letters = authority.chars().filter(|letter| !letter.is_ascii());
+            letters
+                .any(stands_for_ascii)
+                .then(|| name.as_ref().to_owned())
+        }
+    }
+}
+
+/// Whether a letter of a host is read as others of ASCII.
+fn stands_for_ascii(letter: char) -> bool {
+    // A host of a dot alone is none.
+    matches!(letter, '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
+        || Host::parse(&format!("a{letter}a"))
+            .is_ok_and(|host| matches!(host, Host::Domain(name) if !name.starts_with("xn--")))
 }
 
 /// Whether names are read without this character (UTS 46), beside those that are invisible: what selects variants of a letter.
@@ -292,6 +331,51 @@ mod tests {
             ..public()
         };
         assert!(!denied("http://localhost:9000/", &loopback));
+    }
+
+    #[test]
+    fn a_host_that_is_read_as_another_is_refused() {
+        for (host, meant) in [
+            ("1.1", "1.0.0.1"),
+            ("1.1.1", "1.1.0.1"),
+            ("134744072", "8.8.8.8"),
+            ("0x08080808", "8.8.8.8"),
+            ("0x8.8.8.8", "8.8.8.8"),
+            ("010.8.8.8", "8.8.8.8"),
+            ("8.8.8.8.", "8.8.8.8"),
+            ("\u{ff18}.8.8.8", "8.8.8.8"),
+            ("8\u{3002}8\u{ff0e}8\u{ff61}8", "8.8.8.8"),
+            ("a\u{3002}example", "a.example"),
+            ("\u{ff41}.example", "a.example"),
+            ("o\u{fb03}ce.example", "office.example"),
+            ("\u{212a}.example", "k.example"),
+            ("b\u{fc}\u{ff43}her.example", "xn--bcher-kva.example"),
+            ("\u{2460}.example", "1.example"),
+        ] {
+            for rest in ["", "/x", ":8443/x", "?x"] {
+                let url = format!("https://{host}{rest}");
+                let meant = EndpointError::ReadAs(meant.to_owned());
+                assert_refused(&url, &public(), &meant);
+            }
+        }
+        for good in [
+            "8.8.8.8",
+            "A.Example",
+            "a.example.",
+            "b\u{fc}cher.example",
+            "B\u{dc}CHER.example",
+            "bu\u{308}cher.example",
+            "fa\u{df}.example",
+            "\u{4f8b}\u{3048}.example",
+            "\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.example",
+            "1.a.example",
+            "[2001:DB8:0::1]",
+        ] {
+            assert!(
+                check(&format!("https://{good}/"), &public()).is_ok(),
+                "{good}"
+            );
+        }
     }
 
     #[test]

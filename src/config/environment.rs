@@ -62,7 +62,7 @@ pub fn locate(given: Option<&Path>, environment: &Environment) -> PathBuf {
 }
 
 /// Where a configuration can be, for somebody who has none.
-pub(super) fn places() -> String {
+pub(crate) fn places() -> String {
     let [system, here, there] = PLACES;
     format!(
         "name one with -c FILE or $SIDEHOOK_CONFIG; without them {system}, ./{here} and ./{there} are looked for"

@@ -5,26 +5,12 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{FsWord, OFlags, PROC_SUPER_MAGIC, StatFs};
+use rustix::fs::OFlags;
 
-/// File systems whose files are answers of the kernel: they have no size, and reading one may block or change something.
-/// Source: linux/magic.h.
-const OF_KERNEL: [FsWord; 10] = [
-    PROC_SUPER_MAGIC,
-    0x6265_6572, // sysfs
-    0x6462_6720, // debugfs
-    0x7472_6163, // tracefs
-    0x7363_6673, // securityfs
-    0x0027_e0eb, // cgroup
-    0x6367_7270, // cgroup2
-    0xcafe_4a11, // bpf
-    0x6265_6570, // configfs
-    0x1980_0202, // mqueue
-];
+use crate::private::is_of_kernel;
 
 /// Says why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +24,12 @@ pub(super) enum FileError {
     /// Standard input that somebody would have to type.
     #[error("cannot be read: standard input is a terminal, expected a pipe or file")]
     Terminal,
-    /// A pipe whose writer goes on, or never came; carries seconds.
+    /// A pipe that nobody writes to; carries seconds.
+    #[error(
+        "cannot be read: it is a pipe that no program opened for writing within {0} s, expected one that writes the configuration into it, or a regular file"
+    )]
+    NoWriter(u64),
+    /// A pipe whose writer goes on; carries seconds.
     #[error("cannot be read: the pipe did not end within {0} s")]
     Endless(u64),
     /// More bytes than it may have; carries the limit in bytes, whole KiB.
@@ -50,13 +41,6 @@ pub(super) enum FileError {
         shown(*.0)
     )]
     TooMuch(usize),
-}
-
-impl FileError {
-    /// Whether there is no such file.
-    pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
-    }
 }
 
 /// A file's bytes.
@@ -91,7 +75,8 @@ pub(super) fn open(path: &Path) -> Result<(File, Metadata), FileError> {
         .custom_flags(flags)
         .open(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() && !is_of_kernel(&file)? {
+    let system = rustix::fs::fstatfs(&file).map_err(io::Error::from)?;
+    if metadata.is_file() && !is_of_kernel(&system) {
         Ok((file, metadata))
     } else {
         Err(FileError::NotRegular)
@@ -118,18 +103,9 @@ pub(super) fn read_open(
     Ok(bytes)
 }
 
-/// Whether a file or folder that is open is one of the kernel's own.
-fn is_of_kernel(file: impl AsFd) -> io::Result<bool> {
-    Ok(says_kernel(&rustix::fs::fstatfs(file)?))
-}
-
 /// Whether a folder is in a file system of the kernel's own, or cannot be looked at.
 pub(super) fn is_kernel_folder(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).map_or(true, |it| says_kernel(&it))
-}
-
-fn says_kernel(of: &StatFs) -> bool {
-    OF_KERNEL.contains(&of.f_type)
+    rustix::fs::statfs(folder).map_or(true, |it| is_of_kernel(&it))
 }
 
 /// A size of whole KiB in the larger unit that fits.

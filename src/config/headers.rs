@@ -157,20 +157,18 @@ fn value(node: &Node, written: &str, context: &mut Context<'_>) -> Option<Header
         );
         return None;
     }
-    checked_value(node, written.as_bytes(), context)
+    check_header_value(written.as_bytes())
+        .map_err(|error| context.error(node, error.to_string()))
+        .ok()
 }
 
 fn secret_value(node: &Node, context: &mut Context<'_>) -> Option<HeaderValue> {
     let bytes = secrets::referred(node, context)?;
-    let mut value = checked_value(node, &bytes, context)?;
+    let checked = check_header_value(&bytes);
+    let refused = |error| context.error(node, secrets::refused(&bytes, &error));
+    let mut value = checked.map_err(refused).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn checked_value(node: &Node, bytes: &[u8], context: &mut Context<'_>) -> Option<HeaderValue> {
-    check_header_value(bytes)
-        .map_err(|error| context.error(node, error.to_string()))
-        .ok()
 }
 
 fn report_twice<'h>(names: impl Iterator<Item = &'h Named>, context: &mut Context<'_>) {

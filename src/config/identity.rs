@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::config::file;
 use crate::config::load::MAX_BYTES;
+use crate::config::loaded::Loaded;
 use crate::config::walk::Walk;
 
 /// The most files whose contents one look reads.
@@ -66,6 +67,46 @@ enum Identity {
     Paths(u64),
 }
 
+/// What the files of a configuration were at one moment, by their identities.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    sources: Sources,
+    identities: Vec<Option<Identity>>,
+}
+
+impl Snapshot {
+    /// What those are now that a configuration was read from.
+    #[must_use]
+    pub fn of(loaded: &Loaded) -> Self {
+        Self::new(Sources {
+            files: loaded.files.clone(),
+            globs: loaded.globs.clone(),
+        })
+    }
+
+    /// What the same files are now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.sources.clone())
+    }
+
+    /// Whether they are still the same.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.sources
+            .identities()
+            .eq(self.identities.iter().copied())
+    }
+
+    fn new(sources: Sources) -> Self {
+        let identities = sources.identities().collect();
+        Self {
+            sources,
+            identities,
+        }
+    }
+}
+
 /// What makes one look at the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
@@ -80,10 +121,7 @@ pub(super) enum Occasion {
 impl Sources {
     /// What the sources are now, seen from what they were.
     pub(super) fn look(&self, before: &States, occasion: Occasion) -> States {
-        let files = self.files.iter().map(|file| identity(file));
-        let globs = self.globs.iter().map(|glob| paths(glob));
-        let identities = files.chain(globs);
-        let list = identities.enumerate().map(|(index, identity)| {
+        let list = self.identities().enumerate().map(|(index, identity)| {
             let old = before.list.get(index).copied().unwrap_or_default();
             let content = old.content.filter(|_| old.identity == identity);
             State { identity, content }
@@ -94,6 +132,11 @@ impl Sources {
         };
         states.read_contents(&self.files, occasion);
         states
+    }
+
+    fn identities(&self) -> impl Iterator<Item = Option<Identity>> {
+        let files = self.files.iter().map(|file| identity(file));
+        files.chain(self.globs.iter().map(|glob| paths(glob)))
     }
 
     /// The number of sources, by which their states are numbered.
@@ -262,6 +305,28 @@ mod tests {
         let folder = sources.look(&gone, Occasion::Routine);
         assert!(folder.differ(&gone, Occasion::Routine));
         assert!(!folder.differ(&folder, Occasion::Routine));
+    }
+
+    #[test]
+    fn a_snapshot_is_current_until_a_file_is_another_or_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        fs::write(&file, "a").unwrap();
+        let snapshot = Snapshot::new(Sources {
+            files: vec![file.clone()],
+            globs: vec![folder.path().join("*.yaml")],
+        });
+        assert!(snapshot.is_current());
+        fs::write(&file, "ab").unwrap();
+        assert!(!snapshot.is_current());
+        let snapshot = snapshot.again();
+        assert!(snapshot.is_current());
+        fs::write(folder.path().join("b.yaml"), "").unwrap();
+        assert!(!snapshot.is_current());
+        fs::remove_file(folder.path().join("b.yaml")).unwrap();
+        assert!(snapshot.is_current());
+        fs::remove_file(&file).unwrap();
+        assert!(!snapshot.is_current());
     }
 
     /// More files than one look reads: each has its turn, also one whose identity stays.

@@ -81,10 +81,8 @@ pub(super) fn token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     let token = secrets::secret(node, context)?;
     let fits = token.expose().iter().all(u8::is_ascii_graphic);
     if !fits {
-        context.error(
-            node,
-            "expected a token of visible ASCII characters, without spaces",
-        );
+        let expected = "expected a token of visible ASCII characters, without spaces";
+        context.error(node, secrets::refused(token.expose(), &expected));
     }
     fits.then_some(token)
 }

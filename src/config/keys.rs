@@ -129,7 +129,10 @@ fn check_secret(
     for scheme in schemes {
         match secret.map(|secret| scheme.check_secret(secret)) {
             Some(Ok(())) => {}
-            Some(Err(error)) => context.report.error(mark, error.to_string()),
+            Some(Err(error)) => {
+                let bytes = secret.map_or(&[][..], Secret::expose);
+                context.report.error(mark, secrets::refused(bytes, &error));
+            }
             None => {
                 let message = SigningError::NoSecret(scheme.name()).to_string();
                 context.report.error_at_field(name, "secret", message);
@@ -151,7 +154,8 @@ fn check_previous(previous: &[Previous], schemes: &[Scheme], context: &mut Conte
                     format!("without effect in the scheme {name}, which carries one signature");
                 context.report.warning(old.mark, message);
             } else if let Err(error) = scheme.check_secret(&old.secret) {
-                context.report.error(old.mark, error.to_string());
+                let message = secrets::refused(old.secret.expose(), &error);
+                context.report.error(old.mark, message);
             }
         }
     }

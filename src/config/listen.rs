@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use url::Host;
+
 use crate::config::document::{Node, Value};
 use crate::config::model::{Listen, ListenAddress};
 use crate::config::overlap::is_in_the_way;
@@ -117,13 +119,59 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<ListenAddress> {
         }
         Some(address) => Some(address),
         None => {
-            context.error(
-                node,
-                "expected host:port such as 127.0.0.1:8780, unix:/path, or systemd:NAME",
-            );
+            context.error(node, no_address(written));
             None
         }
     }
+}
+
+/// Says what is wrong with an address, and what would be right.
+fn no_address(written: &str) -> String {
+    let what = "expected host:port such as 127.0.0.1:8780, unix:/path, or systemd:NAME";
+    let hint = |hint: &str| format!("{what}: {hint}");
+    if written.contains("://") {
+        return hint("leave out what is before ://, and a path");
+    }
+    if written.starts_with("unix:") || written.starts_with("systemd:") {
+        return what.to_owned();
+    }
+    if written.parse::<Ipv6Addr>().is_ok()
+        || written.matches(':').count() > 1 && !written.starts_with('[')
+    {
+        return hint("an IPv6 address stands in brackets, such as [::1]:8780");
+    }
+    let (host, port) = match written.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => (host, Some(port)),
+        _ => (written, None),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match (host, port) {
+        (host, None) if is_number(host) => hint("the host is missing"),
+        (_, None) => hint("the port is missing"),
+        ("", _) => hint("the host is missing"),
+        ("*", _) => hint("all addresses of this machine are 0.0.0.0 and [::]"),
+        (_, Some(port)) if !is_number(port) || port.parse::<u16>().is_err() => {
+            hint("a port is a number from 0 to 65535")
+        }
+        (host, Some(port)) => match ends_in_number(host).then(|| Host::parse(host)) {
+            Some(Ok(Host::Ipv4(ip))) => hint(&format!(
+                "an IPv4 address has four numbers, this is read as {ip}: write {ip}:{port}"
+            )),
+            Some(_) => hint("an IPv4 address has four numbers from 0 to 255"),
+            None => what.to_owned(),
+        },
+    }
+}
+
+/// Whether a host can only be an IPv4 address, in whatever notation. Source: URL Standard, "ends in a number checker".
+fn ends_in_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_some_and(|last| {
+        let hex = last.strip_prefix("0x").or(last.strip_prefix("0X"));
+        let is_hex = |hex: &str| hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        hex.is_some_and(is_hex)
+            || !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Why no socket can have this path. Source: unix(7).
@@ -168,7 +216,9 @@ fn is_host(host: &str) -> bool {
         host.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
-    matches!(host.parse(), Ok(IpAddr::V4(_))) || (!host.is_empty() && is_name())
+    // A resolver takes a shorthand such as 127.1 for an address.
+    matches!(host.parse(), Ok(IpAddr::V4(_)))
+        || (!host.is_empty() && is_name() && !ends_in_number(host))
 }
 
 /// Reports each address that another listener is in the way of: at the later one, unless only the earlier is in the file.
@@ -236,8 +286,40 @@ mod tests {
             "systemd:",
             "systemd:a:b",
             "a b:1",
+            "127.1:80",
+            "0x7f000001:80",
+            "127.0.0.0x1:80",
+            "127.0.0.1.:80",
+            "256.0.0.1:80",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_why() {
+        for (wrong, why) in [
+            ("127.1:8780", "read as 127.0.0.1: write 127.0.0.1:8780"),
+            ("2130706433:80", "read as 127.0.0.1: write 127.0.0.1:80"),
+            ("0x7f.1:80", "read as 127.0.0.1"),
+            ("127.0.0.256:80", "four numbers from 0 to 255"),
+            ("8780", "the host is missing"),
+            (":8780", "the host is missing"),
+            ("127.0.0.1", "the port is missing"),
+            ("localhost", "the port is missing"),
+            ("[::1]", "the port is missing"),
+            ("::1", "in brackets"),
+            ("::1:8780", "in brackets"),
+            ("*:8780", "0.0.0.0"),
+            ("http://127.0.0.1:8780", "before ://"),
+            ("127.0.0.1:http", "from 0 to 65535"),
+            ("127.0.0.1:65536", "from 0 to 65535"),
+            ("a:", "from 0 to 65535"),
+            ("unix:", "unix:/path"),
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+            let message = no_address(wrong);
+            assert!(message.contains(why), "{wrong}: {message}");
         }
     }
 }

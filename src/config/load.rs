@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::admin::admin;
 use crate::config::defaults;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
-use crate::config::environment::{Environment, places};
+use crate::config::environment::Environment;
 use crate::config::file::FileError;
 use crate::config::filter::event_types;
 use crate::config::include::included;
@@ -202,17 +202,12 @@ fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, Con
 }
 
 fn unreadable(path: &Path, error: &FileError) -> ConfigError {
-    let places = if error.is_absent() {
-        format!("; {}", places())
-    } else {
-        String::new()
-    };
     let problem = Problem {
         file: path.to_path_buf(),
         line: 1,
         column: 1,
         path: String::new(),
-        message: format!("the file {error}{places}"),
+        message: format!("the file {error}"),
     };
     ConfigError(vec![problem].into())
 }
@@ -322,7 +317,7 @@ fn names_in(root: &Node) -> usize {
     }
 }
 
-/// The outermost mapping of a file, which has subscriptions, if only to say that there are none.
+/// The outermost mapping of a file, which has subscriptions, if only to say that there are none; of `include` also nothing.
 pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
@@ -341,7 +336,9 @@ pub(super) fn root<'d>(
         },
         Root::Node(node) => mapping(node, known, context)?,
     };
-    if fields.given("subscriptions").is_none() {
+    // A file of include may be made before anything is in it.
+    let is_empty_include = file > 0 && fields.entries.is_empty();
+    if fields.given("subscriptions").is_none() && !is_empty_include {
         let message = "missing, expected names with their subscriptions ({} for none)";
         context
             .report

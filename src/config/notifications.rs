@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use url::Host;
 
 use crate::config::document::{Mark, Node};
-use crate::config::endpoint::endpoint;
+use crate::config::endpoint::{endpoint, read_as as read_as_another};
 use crate::config::model::{NotificationWebhook, Notifications, Smtp, SmtpTls, name_and_address};
 use crate::config::reader::{Context, Fields, choice, items, mapping, text, whole};
 use crate::config::secrets;
@@ -110,6 +110,13 @@ fn report_missing(fields: Fields<'_>, needed: &[&'static str], context: &mut Con
 fn host(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let host = text(node, context)?;
     let is_host = host.parse::<IpAddr>().is_ok() || is_domain(host);
+    // A resolver takes a shorthand such as 127.1 for an address.
+    let read_as = Host::parse(host).ok().filter(|_| is_host);
+    if let Some(other) = read_as.and_then(|read| read_as_another(host, &read)) {
+        let message = format!("the host is read as {other}: write that if it is meant");
+        context.error(node, message);
+        return None;
+    }
     if !is_host {
         let message = "expected the name or address of a mail server, such as mail.example.com";
         context.error(node, message);
@@ -152,7 +159,7 @@ fn standard_secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
         }
         // Without the advice of the other variant: here are no options.
         Err(_) => {
-            context.error(node, NOT_WHSEC);
+            context.error(node, secrets::refused(secret.expose(), &NOT_WHSEC));
             None
         }
     }

@@ -4,11 +4,14 @@
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::config::file::FileError;
 use crate::config::problem::{ConfigError, Problem};
@@ -18,6 +21,9 @@ const STDIN: &str = "-";
 
 /// Paths of standard input. It is read from its descriptor, as its path may belong to another user.
 const STDIN_PATHS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
+/// How long a pipe is waited for that nobody writes to.
+const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a pipe may take until it ends.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,19 +42,26 @@ fn is_stdin(path: &Path) -> bool {
     paths.into_iter().any(|it| path == Path::new(it))
 }
 
-/// Reads a pipe to its end: at most `limit` bytes, within half a minute.
+/// Reads a pipe to its end: at most `limit` bytes, within half a minute, and a few seconds where nobody writes to it.
 pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
-    read_within(path, limit, PATIENCE)
+    read_within(path, limit, (WRITER_PATIENCE, PATIENCE))
 }
 
-fn read_within(path: &Path, limit: usize, patience: Duration) -> Result<Vec<u8>, FileError> {
-    if is_stdin(path) && io::stdin().is_terminal() {
+fn read_within(
+    path: &Path,
+    limit: usize,
+    (for_writer, patience): (Duration, Duration),
+) -> Result<Vec<u8>, FileError> {
+    let (begun, pipe) = if !is_stdin(path) {
+        open(path, for_writer)?
+    } else if io::stdin().is_terminal() {
         return Err(FileError::Terminal);
-    }
-    let path = path.to_path_buf();
+    } else {
+        (None, File::from(io::stdin().as_fd().try_clone_to_owned()?))
+    };
     let (done, bytes) = sync_channel(1);
-    // Opening waits for a writer. A thread that still waits ends with the process: without a configuration, soon.
-    let read = move || drop(done.send(read_to_end(&path, limit)));
+    // A thread that still waits for more ends with the process: without a configuration, soon.
+    let read = move || drop(done.send(read_to_end(begun, pipe, limit)));
     thread::Builder::new()
         .name("read-pipe".to_owned())
         .spawn(read)?;
@@ -56,14 +69,29 @@ fn read_within(path: &Path, limit: usize, patience: Duration) -> Result<Vec<u8>,
     bytes.unwrap_or(Err(FileError::Endless(patience.as_secs())))
 }
 
-fn read_to_end(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
-    let pipe = if is_stdin(path) {
-        File::from(io::stdin().as_fd().try_clone_to_owned()?)
-    } else {
-        File::open(path)?
+/// Opens a pipe that somebody writes to, with its first byte if that is there; waits for a writer, as opening would without end.
+fn open(path: &Path, patience: Duration) -> Result<(Option<u8>, File), FileError> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut pipe = File::options().read(true).custom_flags(flags).open(path)?;
+    let limit = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let mut waited_for = [PollFd::new(&pipe, PollFlags::IN)];
+    let is_ready = poll(&mut waited_for, Some(&limit)).map_err(io::Error::from)? > 0;
+    let mut first = [0];
+    let begun = match pipe.read(&mut first) {
+        // Nobody has it open; once it is ready, somebody had, and wrote nothing.
+        Ok(0) if !is_ready => return Err(FileError::NoWriter(patience.as_secs())),
+        Ok(read) => (read > 0).then_some(first).map(|[byte]| byte),
+        // Somebody has, and takes time.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => return Err(error.into()),
     };
+    fcntl_setfl(&pipe, OFlags::empty()).map_err(io::Error::from)?;
+    Ok((begun, pipe))
+}
+
+fn read_to_end(begun: Option<u8>, pipe: File, limit: usize) -> Result<Vec<u8>, FileError> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::from_iter(begun);
     pipe.take(most).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         return Err(FileError::TooLarge(limit));
@@ -134,17 +162,38 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_does_not_end_is_given_up() {
+    fn a_pipe_without_a_writer_or_an_end_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = named_pipe(folder.path());
         let patience = Duration::from_millis(50);
-        let given_up = || {
-            let error = read_within(&pipe, 1024, patience).unwrap_err();
-            assert!(matches!(error, FileError::Endless(_)), "{error}");
-        };
-        given_up();
+        let read = || read_within(&pipe, 1024, (patience, patience));
+        let error = read().unwrap_err();
+        assert!(matches!(error, FileError::NoWriter(_)), "{error}");
+        // Without it, opening would wait for a reader.
+        let both = File::options().read(true).write(true).open(&pipe).unwrap();
         let mut open = File::options().write(true).open(&pipe).unwrap();
+        drop(both);
+        let error = read().unwrap_err();
+        assert!(matches!(error, FileError::Endless(_)), "{error}");
         open.write_all(b"x").unwrap();
-        given_up();
+        let error = read().unwrap_err();
+        assert!(matches!(error, FileError::Endless(_)), "{error}");
+    }
+
+    #[test]
+    fn a_writer_that_comes_late_or_writes_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = named_pipe(folder.path());
+        let path = pipe.clone();
+        let writer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            let mut file = File::options().write(true).open(path).unwrap();
+            for byte in [b"a", b"b"] {
+                thread::sleep(Duration::from_millis(50));
+                file.write_all(byte).unwrap();
+            }
+        });
+        assert_eq!(read(&pipe, 2).unwrap(), b"ab");
+        writer.join().unwrap();
     }
 }

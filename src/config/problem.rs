@@ -50,6 +50,13 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Takes more in, behind those that are listed.
+    pub fn add(&mut self, others: Vec<Problem>) {
+        self.list.extend(others);
+        self.more += self.list.len().saturating_sub(MAX_PROBLEMS);
+        self.list.truncate(MAX_PROBLEMS);
+    }
+
     /// The number of problems, listed or not.
     #[must_use]
     pub fn total(&self) -> usize {

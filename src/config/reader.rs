@@ -362,7 +362,7 @@ pub(super) fn choice<T: Copy>(
             .map(|(_, value)| *value);
         if value.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let hint = similar(found, known.iter().copied())
+            let hint = meant(found, &known)
                 .map_or_else(String::new, |meant| format!(": did you mean {meant}?"));
             let (known, found) = (known.join(", "), quoted(found));
             context.error(
@@ -372,6 +372,23 @@ pub(super) fn choice<T: Copy>(
         }
         value
     }
+}
+
+/// The words for yes and no, each with those that a field may have instead, the most likely first.
+const INSTEAD: [(&[&str], &[&str]); 2] = [
+    (&["false", "no", "off"], &["none", "never"]),
+    (&["true", "yes", "on"], &["per_subscription", "auto"]),
+];
+
+/// The word that is most likely meant by one that is not known.
+fn meant<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
+    let found_in = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(found));
+    let instead = INSTEAD.iter().find(|(words, _)| found_in(words));
+    let mut instead = instead.iter().flat_map(|(_, instead)| *instead);
+    let instead = instead.find_map(|word| known.iter().find(|known| *known == word));
+    instead
+        .copied()
+        .or_else(|| similar(found, known.iter().copied()))
 }
 
 /// A text that `parse` understands.

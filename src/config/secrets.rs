@@ -3,6 +3,7 @@
 //! No message of this file contains a secret. Names of variables and paths of files are shown only where they look like
 //! such: many a secret is put in their place.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::config::document::{Node, Value};
@@ -20,15 +21,28 @@ pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     let bytes = if is_reference(node) {
         referred(node, context)?
     } else {
-        literal(node, context)?
+        let bytes = literal(node, context)?;
+        warn_of_unseen(node, &bytes, context);
+        bytes
     };
-    if let Some(what) = unseen(&bytes) {
+    Some(Secret::new(bytes))
+}
+
+fn warn_of_unseen(node: &Node, bytes: &[u8], context: &mut Context<'_>) {
+    if let Some(what) = unseen(bytes) {
         let message = format!(
             "the secret {what}, which is taken as part of it: remove that unless it is meant"
         );
         context.report.warning(node.mark, message);
     }
-    Some(Secret::new(bytes))
+}
+
+/// What is wrong with the text of a secret: what nobody sees at its ends is the likely cause, else it is as `error` says.
+pub(crate) fn refused(bytes: &[u8], error: &dyn Display) -> String {
+    match unseen(bytes) {
+        Some(what) => format!("the secret {what}: remove that ({error})"),
+        None => error.to_string(),
+    }
 }
 
 /// What the bytes of a secret have at their beginning or end that nobody sees and hardly anybody means.
@@ -39,7 +53,9 @@ fn unseen(bytes: &[u8]) -> Option<&'static str> {
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let (first, last) = (text.chars().next()?, text.chars().next_back()?);
-    let is_blank = |character: char| character.is_whitespace() || is_format(character);
+    let is_blank = |character: char| {
+        character.is_whitespace() || character.is_control() || is_format(character)
+    };
     match (first, last) {
         ('\u{feff}', _) => Some("begins with a byte order mark"),
         (_, '\n' | '\r') => Some("ends with a line break"),
@@ -71,8 +87,14 @@ pub(super) fn is_reference(node: &Node) -> bool {
     matches!(node.value, Value::Mapping(_))
 }
 
-/// The bytes that a reference stands for; never none of them.
+/// The bytes that a reference stands for; never none of them. What nobody sees at their ends is warned of.
 pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    let bytes = found(node, context)?;
+    warn_of_unseen(node, &bytes, context);
+    Some(bytes)
+}
+
+fn found(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
     let fields = mapping(node, &SOURCES, context)?;
     let [entry] = fields.entries else {
         context.error(node, "expected exactly one of env, file, credential");

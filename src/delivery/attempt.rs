@@ -20,7 +20,7 @@ use crate::delivery::settings::{Settings, Transport};
 use crate::delivery::standing::{News, Standing};
 use crate::domain::{
     AttemptStatus, Clock, DeadReason, DeliveryId, DeliveryState, DisabledReason, Event,
-    FailureReason, Next, Outcome, Timestamp,
+    FailureReason, Flow, Next, Outcome, Timestamp,
 };
 use crate::egress::{Answer, SendError};
 use crate::feed::{AttemptEnded, Happening};
@@ -69,14 +69,17 @@ pub(super) async fn attempt(
         outcome: &outcome,
         asked,
     };
-    let (next, disabled) = lane.change(now, |standing| ended.decide(standing, now));
+    let (next, disabled, flow) = lane.change(now, |standing| {
+        let (next, disabled) = ended.decide(standing, now);
+        (next, disabled, standing.flow())
+    });
     if let Some(reason) = disabled {
         lane.tell_disabled(reason);
     }
     tell(lane, &lease, &outcome, next, now);
     let counted = Counted::new(&lease, &outcome, next, now);
     let is_heard = lane.feed.is_heard();
-    let happened = is_heard.then(|| happening(lane, &lease, &outcome, next));
+    let happened = is_heard.then(|| happening(lane, &lease, &outcome, (next, flow)));
     let event_id = lease.event().head.id;
     lane.store
         .settle(lease, outcome, next, lane.is_full())
@@ -276,7 +279,12 @@ fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestam
 }
 
 /// What those hear who listen.
-fn happening(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next) -> Happening {
+fn happening(
+    lane: &Lane,
+    lease: &Lease,
+    outcome: &Outcome,
+    (next, flow): (Next, Flow),
+) -> Happening {
     let head = &lease.event().head;
     Happening::Attempt(AttemptEnded {
         delivery: DeliveryId {
@@ -300,6 +308,7 @@ fn happening(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next) -> Happe
             Next::Due { at, .. } => Some(at),
             Next::Delivered | Next::Dead(_) => None,
         },
+        flow,
     })
 }
 

@@ -127,6 +127,8 @@ labels! {
         Overflow = 4 "overflow",
         /// A template could not be rendered.
         Template = 5 "template",
+        /// The event is damaged on the disk and cannot be read.
+        Unreadable = 6 "unreadable",
     }
 }
 

@@ -24,6 +24,7 @@ use tower_http::catch_panic::CatchPanic;
 use tower_service::Service;
 
 use crate::http_server::body::{AnswerBody, BoxError, RequestBody};
+use crate::http_server::holder::conceal;
 use crate::http_server::progress::{Phase, Progress};
 use crate::http_server::watched::{Stream, Watched};
 use crate::http_server::{Limits, Problem};
@@ -69,6 +70,7 @@ pub(super) async fn serve<S, B>(
     B::Error: Into<BoxError>,
 {
     let opened = Instant::now();
+    let is_near = stream.is_near();
     let socket = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
     let handler = {
         let progress = Arc::clone(&progress);
@@ -78,7 +80,13 @@ pub(super) async fn serve<S, B>(
             let request = request.map(|body| RequestBody::new(body, Arc::clone(&progress)));
             let answer = service.clone().oneshot(request);
             let progress = Arc::clone(&progress);
-            async move { answer.await.map(|answer| watch(answer, progress)) }
+            async move {
+                let mut answer = answer.await?;
+                if !is_near {
+                    conceal(answer.headers_mut());
+                }
+                Ok::<_, Infallible>(watch(answer, progress))
+            }
         })
     };
     let mut connection = http(&limits).serve_connection(socket, handler);

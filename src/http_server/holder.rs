@@ -1,6 +1,7 @@
 //! Who listens on an address that was to be bound: another sidehook, another program, or this very process.
 //!
-//! A sidehook says so in the headers of its answer to `GET /healthz`, on each of its listeners. What answers may be
+//! A sidehook says so in the headers of its answer to `GET /healthz`, on each of its listeners, but only to callers on
+//! this machine: [`conceal`] takes them from what others get. What answers may be
 //! anything: it is asked for a quarter of a second, little is read of it, and only what looks like a version is shown.
 
 use std::fmt;
@@ -37,6 +38,18 @@ pub fn identify(headers: &mut HeaderMap, instance: &str) {
     if let Ok(instance) = HeaderValue::from_str(instance) {
         headers.insert(INSTANCE, instance);
     }
+}
+
+/// Whether who called from `peer` at our address `local` is on this machine, as [`Holder::of_tcp`] is.
+pub(super) fn is_near(peer: SocketAddr, local: SocketAddr) -> bool {
+    let (peer, local) = (peer.ip().to_canonical(), local.ip().to_canonical());
+    peer.is_loopback() || peer == local
+}
+
+/// Takes what [`identify`] says from the answer to a caller on another machine.
+pub(super) fn conceal(headers: &mut HeaderMap) {
+    headers.remove(VERSION);
+    headers.remove(INSTANCE);
 }
 
 /// Who holds an address, as far as it can be told.
@@ -211,6 +224,61 @@ fn listening_in(table: &str, port: u16) -> Vec<String> {
     found.collect()
 }
 
+/// The users whose sockets listen where a connection to this address of this machine would arrive; none if the system
+/// shows none.
+pub(crate) fn listening_users(at: SocketAddr) -> Vec<u32> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let read = tables
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok());
+    let found = read.map(|table| users_in(&table, at));
+    let (mut exact, mut wild) = (Vec::new(), Vec::new());
+    for (of_address, of_all) in found {
+        exact.extend(of_address);
+        wild.extend(of_all);
+    }
+    // The most specific listener gets the connection.
+    if exact.is_empty() { wild } else { exact }
+}
+
+/// The users of sockets that listen at exactly this address, and of those that listen at all addresses.
+fn users_in(table: &str, at: SocketAddr) -> (Vec<u32>, Vec<u32>) {
+    let port = format!("{:04X}", at.port());
+    let address = in_table(at.ip().to_canonical());
+    let (mut exact, mut wild) = (Vec::new(), Vec::new());
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+        let [_, local, _, "0A", _, _, _, user] = fields[..] else {
+            continue;
+        };
+        let (Some((ip, at_port)), Ok(user)) = (local.split_once(':'), user.parse()) else {
+            continue;
+        };
+        if at_port != port {
+            continue;
+        }
+        if address.iter().any(|address| address == ip) {
+            exact.push(user);
+        } else if ip.bytes().all(|digit| digit == b'0') {
+            wild.push(user);
+        }
+    }
+    (exact, wild)
+}
+
+/// How the tables of the kernel write an address: words of the machine's byte order, and IPv4 within IPv6 as well.
+fn in_table(ip: IpAddr) -> Vec<String> {
+    let word = |bytes: &[u8]| {
+        let bytes = bytes.try_into().unwrap_or_default();
+        format!("{:08X}", u32::from_ne_bytes(bytes))
+    };
+    let of_v6 = |ip: Ipv6Addr| ip.octets().chunks(4).map(word).collect();
+    match ip {
+        IpAddr::V4(ip) => vec![word(&ip.octets()), of_v6(ip.to_ipv6_mapped())],
+        IpAddr::V6(ip) => vec![of_v6(ip)],
+    }
+}
+
 /// A process with its command, which may be any text.
 fn named(id: u32) -> (u32, String) {
     let command = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
@@ -281,6 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn only_callers_on_this_machine_are_near_and_others_learn_nothing() {
+        let near = |peer: &str, local: &str| is_near(peer.parse().unwrap(), local.parse().unwrap());
+        assert!(near("127.0.0.1:4000", "127.0.0.1:80") && near("[::1]:4000", "[::1]:80"));
+        assert!(near("[::ffff:127.0.0.1]:4000", "[::ffff:127.0.0.1]:80"));
+        assert!(near("10.0.0.7:4000", "10.0.0.7:80"));
+        assert!(!near("10.0.0.8:4000", "10.0.0.7:80") && !near("[fd00::2]:4000", "[fd00::1]:80"));
+        let mut headers = HeaderMap::new();
+        identify(&mut headers, "0123456789abcdef");
+        assert_eq!(headers.len(), 2);
+        conceal(&mut headers);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
     fn a_listener_of_this_process_is_found_and_told() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let holder = Holder::of_tcp(listener.local_addr().unwrap());
@@ -296,6 +378,29 @@ mod tests {
 ";
         assert_eq!(listening_in(table, 8780), ["12345"]);
         assert!(listening_in("nonsense\nnonsense\n", 8780).is_empty());
+    }
+
+    #[test]
+    fn the_user_of_a_listener_is_read_from_the_table_of_the_kernel() {
+        let own = rustix::process::geteuid().as_raw();
+        for bound in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let listener = TcpListener::bind(bound).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+            assert_eq!(listening_users(at), [own], "{bound}");
+            drop(listener);
+            assert!(listening_users(at).is_empty(), "{bound}");
+        }
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:224C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     7        0 1 1 0000000000000000 100 0 0 10 0
+   1: 00000000:224C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     8        0 2 1 0000000000000000 100 0 0 10 0
+   2: 0200007F:224C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     9        0 3 1 0000000000000000 100 0 0 10 0
+";
+        let at = "127.0.0.1:8780".parse().unwrap();
+        if cfg!(target_endian = "little") {
+            assert_eq!(users_in(table, at), (vec![7], vec![8]));
+        }
+        assert_eq!(users_in("nonsense\nnonsense\n", at), (vec![], vec![]));
     }
 
     #[test]

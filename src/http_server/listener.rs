@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, accessat, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
@@ -18,6 +18,7 @@ use crate::http_server::Peer;
 use crate::http_server::holder::Holder;
 use crate::http_server::places::Caller;
 use crate::http_server::watched::Stream;
+use crate::private;
 
 /// Connections that may wait in the backlog; the system may allow fewer.
 const BACKLOG: i32 = 4096;
@@ -388,10 +389,9 @@ pub fn check_unix(path: &Path) -> Result<(), BindError> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    let may = SocketAddrUnix::new(path).map(drop);
-    let may = may.and_then(|()| accessat(CWD, folder, access, AtFlags::EACCESS));
-    may.map_err(|errno| BindError::new(format!("unix:{}", path.display()), errno))
+    let may = SocketAddrUnix::new(path).map_err(io::Error::from);
+    let may = may.and_then(|_| private::check_writable(folder));
+    may.map_err(|error| BindError::new(format!("unix:{}", path.display()), error))
 }
 
 /// Binds those of these addresses that this machine has; `bind` gives the port, too. The first error of another kind, with

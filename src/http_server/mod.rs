@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 pub use body::RequestBody;
+pub(crate) use holder::listening_users;
 pub use holder::{Holder, identify};
 pub use listener::{BindError, Listener, SocketFile, check_tcp, check_unix, resolve};
 pub use problem::Problem;
@@ -146,5 +147,7 @@ where
 
 #[cfg(test)]
 mod closing_tests;
+#[cfg(test)]
+mod listener_tests;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::http_server::framing::Framing;
+use crate::http_server::holder::is_near;
 use crate::http_server::progress::{Phase, Progress};
 
 /// The socket of a connection.
@@ -21,6 +22,17 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Whether the caller is on this machine.
+    pub(super) fn is_near(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => match (stream.peer_addr(), stream.local_addr()) {
+                (Ok(peer), Ok(local)) => is_near(peer, local),
+                _ => false,
+            },
+            Self::Unix(_) => true,
+        }
+    }
+
     /// Whether bytes have arrived that nobody has read: asks the system, as the runtime may not know yet.
     fn has_unread(&self) -> bool {
         let (mut byte, flags) = ([0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);

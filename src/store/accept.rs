@@ -305,8 +305,8 @@ impl Inner {
         let (reply, accepted) = oneshot::channel();
         self.hub.reader.submit([ReadJob::Read { place, reply }]);
         match accepted.await {
-            Ok(Some(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
-            Ok(None) | Err(_) => Verdict::Other,
+            Ok(Ok(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
+            Ok(Err(_)) | Err(_) => Verdict::Other,
         }
     }
 }

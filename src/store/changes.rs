@@ -24,6 +24,8 @@ pub(super) enum Change {
     Cancelled(Entry),
     /// A dead one is cancelled.
     Buried(Entry),
+    /// A pending one is dead without an attempt.
+    Died(Entry),
     /// One that was attempted before is due now.
     Hastened {
         /// As it is pending.
@@ -150,11 +152,12 @@ impl Changes {
             reply,
         } = self;
         for (queue, change) in changes {
-            if let Change::Cancelled(entry) = &change {
+            if let Change::Cancelled(entry) | Change::Died(entry) = &change {
                 queue.is_held_back(entry.seq);
             }
             queue.step(|state| match change {
                 Change::Cancelled(entry) => state.cancelled(&entry),
+                Change::Died(entry) => state.died(&entry),
                 Change::Buried(entry) => state.revived(entry.key, entry.seq, now),
                 Change::Hastened { entry, due } => state.hastened(entry, due),
                 Change::Requeued { entry, at, .. } => state.requeued(entry, at),
@@ -175,6 +178,7 @@ fn count(queue: &QueueShared, change: &Change) {
     match change {
         Change::Cancelled(entry) => counters.cancel(1, entry.body_bytes.into()),
         Change::Buried(_) => counters.bury(1),
+        Change::Died(entry) => counters.give_up(entry.body_bytes.into()),
         Change::Requeued {
             entry, was_dead, ..
         } => {

@@ -20,10 +20,12 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
     /// Another process has it open.
-    #[error("the store folder {} is in use by another process", path.display())]
+    #[error("the store folder {} is in use by {}", path.display(), told(*process))]
     InUse {
         /// The folder.
         path: PathBuf,
+        /// The number of the process, where the system tells.
+        process: Option<u32>,
     },
     /// The journal cannot be opened, or a write or sync of it failed.
     #[error(transparent)]
@@ -99,6 +101,13 @@ pub enum VerbError {
     /// The store has failed or is closed.
     #[error(transparent)]
     Failed(StoreError),
+}
+
+fn told(process: Option<u32>) -> String {
+    process.map_or_else(
+        || "another process".to_owned(),
+        |id| format!("process {id}"),
+    )
 }
 
 impl VerbError {

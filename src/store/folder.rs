@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::private;
@@ -41,17 +41,7 @@ pub fn examine(folder: &Path) -> Result<FolderState, StoreError> {
         path: path.to_owned(),
         source: Arc::new(source),
     };
-    let existing = folder
-        .ancestors()
-        .map(|path| {
-            if path == Path::new("") {
-                Path::new(".")
-            } else {
-                path
-            }
-        })
-        .find(|path| fs::symlink_metadata(path).is_ok())
-        .unwrap_or(folder);
+    let existing = nearest(folder).map_err(|(path, error)| failed(path, error))?;
     let metadata = fs::metadata(existing).map_err(|error| failed(existing, error))?;
     if !metadata.is_dir() {
         let error = io::Error::from(io::ErrorKind::NotADirectory);
@@ -62,23 +52,46 @@ pub fn examine(folder: &Path) -> Result<FolderState, StoreError> {
     if is_there && metadata.uid() != 0 && metadata.uid() != own {
         return Ok(FolderState::OfUser(metadata.uid()));
     }
-    let access = Access::WRITE_OK | Access::EXEC_OK;
-    accessat(CWD, existing, access, AtFlags::EACCESS)
-        .map_err(|errno| failed(existing, errno.into()))?;
+    private::check_writable(existing).map_err(|error| failed(existing, error))?;
     if !is_there {
+        check_names(folder, existing).map_err(|error| failed(folder, error))?;
         return Ok(FolderState::Free);
     }
     private::open_folder(folder).map_err(|error| failed(folder, error))?;
     for path in FILES.iter().map(|name| folder.join(name)) {
         private::check(&path).map_err(|error| failed(&path, error))?;
     }
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inodes = [folder.to_owned(), folder.join(lock::FILE)];
-    let inodes = inodes.map(|path| fs::metadata(path).map_or(0, |it| it.ino()));
-    Ok(match holder(&locks, inodes) {
+    Ok(match lock::holder(folder) {
         Some(process) => FolderState::Held { process },
         None => FolderState::Free,
     })
+}
+
+/// The folder, or what is there of the way to it; or what cannot be looked at, and why.
+fn nearest(folder: &Path) -> Result<&Path, (&Path, io::Error)> {
+    for path in folder.ancestors() {
+        let path = if path == Path::new("") {
+            Path::new(".")
+        } else {
+            path
+        };
+        match fs::symlink_metadata(path) {
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err((path, error)),
+        }
+    }
+    Ok(folder)
+}
+
+/// Whether the folders that are missing below `existing` have names that its file system can take.
+fn check_names(folder: &Path, existing: &Path) -> io::Result<()> {
+    let longest = usize::try_from(rustix::fs::statfs(existing)?.f_namelen).unwrap_or(usize::MAX);
+    let mut names = folder.iter();
+    match names.any(|name| name.len() > longest) {
+        true => Err(Errno::NAMETOOLONG.into()),
+        false => Ok(()),
+    }
 }
 
 /// What tells the store in a folder from others, 16 hex digits; none while it is not there.
@@ -89,23 +102,6 @@ pub fn instance(folder: &Path) -> Option<String> {
     let digest = Sha256::digest(name.as_bytes());
     let digits = digest.iter().take(DIGEST_BYTES);
     Some(digits.map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The process that has locked both of these files.
-/// Source: proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:01:13548 0 EOF`.
-fn holder(locks: &str, inodes: [u64; 2]) -> Option<u32> {
-    let of = |inode: u64| {
-        let processes = locks.lines().filter_map(move |line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let is_flock = fields.next()? == "FLOCK";
-            let process = fields.nth(2)?.parse().ok()?;
-            let place = fields.next()?.rsplit_once(':')?.1;
-            (is_flock && place.parse() == Ok(inode)).then_some(process)
-        });
-        processes.collect::<Vec<u32>>()
-    };
-    let [first, second] = inodes.map(of);
-    first.into_iter().find(|process| second.contains(process))
 }
 
 #[cfg(test)]
@@ -164,13 +160,31 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
         assert!(FolderLock::acquire(&dangling).is_err());
         assert!(examine(&dangling).is_err());
+        let turning = root.path().join("turning");
+        std::os::unix::fs::symlink("turning", &turning).unwrap();
+        let long = "x".repeat(256);
+        let names = ["\0", &long, &format!("missing/{long}"), "turning/below"];
+        for path in names.map(|name| root.path().join(name)) {
+            assert!(FolderLock::acquire(&path).is_err(), "{}", path.display());
+            assert!(examine(&path).is_err(), "{}", path.display());
+        }
     }
 
     #[test]
-    fn locks_are_read_as_the_kernel_shows_them() {
-        let locks = "1: POSIX  ADVISORY  READ 5 08:01:10 0 EOF\n2: FLOCK  ADVISORY  WRITE 7 08:01:10 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 9 08:01:10 0 EOF\n3: FLOCK  ADVISORY  WRITE 7 08:01:11 0 EOF\n";
-        assert_eq!(holder(locks, [10, 11]), Some(7));
-        assert_eq!(holder(locks, [10, 12]), None);
-        assert_eq!(holder("nonsense", [10, 11]), None);
+    fn a_file_system_that_stores_nothing_is_refused() {
+        let there = ["/proc", "/sys", "/dev/pts", "/dev/mqueue", "/sys/fs/cgroup"];
+        let there = there.iter().map(Path::new).filter(|path| path.is_dir());
+        let mut looked_at = 0;
+        for path in there {
+            let is_mount = rustix::fs::statfs(path).is_ok_and(|it| private::is_of_kernel(&it));
+            if !is_mount {
+                continue;
+            }
+            for path in [path.to_owned(), path.join("sidehook"), path.join("a/b")] {
+                assert!(examine(&path).is_err(), "{}", path.display());
+                looked_at += 1;
+            }
+        }
+        assert!(looked_at > 0);
     }
 }

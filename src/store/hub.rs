@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::domain::Clock;
 use crate::store::book::Inbox as BookInbox;
 use crate::store::budget::Budget;
+use crate::store::damaged::Damaged;
 use crate::store::error::StoreError;
 use crate::store::history::Inbox as HistoryInbox;
 use crate::store::in_place::InPlace;
@@ -38,6 +39,8 @@ pub(super) struct Hub {
     /// Bytes of bodies pending, those of one event once for each subscription.
     pub(super) pending_bytes: Arc<AtomicU64>,
     pub(super) watchers: Watchers,
+    /// Deliveries whose event is damaged.
+    pub(super) damaged: Damaged,
 }
 
 impl Hub {
@@ -62,6 +65,7 @@ impl Hub {
             space_wanted: Notify::new(),
             pending_bytes: Arc::default(),
             watchers: Watchers::default(),
+            damaged: Damaged::default(),
         })
     }
 

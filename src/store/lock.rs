@@ -1,8 +1,8 @@
 //! The store's folder: made so that it survives a power cut, and held by one process at a time.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +43,7 @@ impl FolderLock {
                 Err(Errno::WOULDBLOCK) => {
                     return Err(StoreError::InUse {
                         path: folder.to_owned(),
+                        process: holder(folder),
                     });
                 }
                 Err(errno) => return Err(failed(errno.into())),
@@ -50,6 +51,32 @@ impl FolderLock {
         }
         Ok(Self(locks))
     }
+}
+
+/// The process that holds a folder, as far as the system tells.
+pub(super) fn holder(folder: &Path) -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inodes = [folder.to_owned(), folder.join(FILE)];
+    let inodes = inodes.map(|path| fs::metadata(path).map_or(0, |it| it.ino()));
+    holder_in(&locks, inodes)
+}
+
+/// The process that has locked both of these files.
+/// Source: proc_locks(5): `1: FLOCK  ADVISORY  WRITE 708 08:01:13548 0 EOF`.
+fn holder_in(locks: &str, inodes: [u64; 2]) -> Option<u32> {
+    let of = |inode: u64| {
+        let processes = locks.lines().filter_map(move |line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let is_flock = fields.next()? == "FLOCK";
+            let process = fields.nth(2)?.parse().ok()?;
+            let place = fields.next()?.rsplit_once(':')?.1;
+            // 0: one that this process cannot see.
+            (is_flock && process != 0 && place.parse() == Ok(inode)).then_some(process)
+        });
+        processes.collect::<Vec<u32>>()
+    };
+    let [first, second] = inodes.map(of);
+    first.into_iter().find(|process| second.contains(process))
 }
 
 /// Makes the missing folders one by one, and syncs the parent of each: a folder whose entry is lost takes
@@ -76,7 +103,6 @@ fn parent(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -99,7 +125,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = FolderLock::acquire(root.path()).unwrap();
         let error = FolderLock::acquire(root.path()).unwrap_err();
-        assert!(matches!(&error, StoreError::InUse { path } if path == root.path()));
+        assert!(matches!(&error, StoreError::InUse { path, .. } if path == root.path()));
+        // Where the system does not show locks it cannot be told.
+        if fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.contains("FLOCK")) {
+            let process = format!("in use by process {}", std::process::id());
+            assert!(error.to_string().ends_with(&process), "{error}");
+        }
         drop(first);
         FolderLock::acquire(root.path()).unwrap();
     }
@@ -121,5 +152,13 @@ mod tests {
         let error = FolderLock::acquire(&path).unwrap_err();
         assert!(error.to_string().contains("file"), "{error}");
         assert!(matches!(error, StoreError::Folder { .. }));
+    }
+
+    #[test]
+    fn locks_are_read_as_the_kernel_shows_them() {
+        let locks = "1: POSIX  ADVISORY  READ 5 08:01:10 0 EOF\n2: FLOCK  ADVISORY  WRITE 7 08:01:10 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 9 08:01:10 0 EOF\n3: FLOCK  ADVISORY  WRITE 7 08:01:11 0 EOF\n";
+        assert_eq!(holder_in(locks, [10, 11]), Some(7));
+        assert_eq!(holder_in(locks, [10, 12]), None);
+        assert_eq!(holder_in("nonsense", [10, 11]), None);
     }
 }

@@ -23,6 +23,7 @@ mod book;
 mod budget;
 mod changes;
 mod check;
+mod damaged;
 mod dedup;
 mod error;
 mod folder;
@@ -64,8 +65,8 @@ pub use folder::{FolderState, examine, instance};
 pub use gauges::DiskUse;
 pub use history::{
     Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
-    EventFilter, EventSummary, EventView, LastFailure, Listing, PAGE_MAX, Page, QueryError,
-    SuccessRate, Tally,
+    EventFilter, EventSummary, EventView, LastFailure, Listing, PAGE_MAX, Page, Predecessor,
+    QueryError, SuccessRate, Tally,
 };
 use hub::Hub;
 use journal::Journal;

@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::store::budget::StoredEvent;
 use crate::store::hub::Hub;
-use crate::store::journal::{Journal, Place};
+use crate::store::journal::{Journal, JournalError, Place};
 use crate::store::queue::{Load, QueueShared};
 use crate::store::record::Accepted;
 
@@ -27,12 +27,12 @@ pub(super) enum ReadJob {
         /// Which.
         load: Load,
     },
-    /// An event for somebody else; none if it cannot be read.
+    /// An event for somebody else.
     Read {
         /// Where it is.
         place: Place,
         /// Who wants it.
-        reply: oneshot::Sender<Option<Accepted>>,
+        reply: oneshot::Sender<Result<Accepted, JournalError>>,
     },
 }
 
@@ -98,9 +98,16 @@ pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, hub: &Hub) {
                     let shared = last.as_ref().filter(|(place, _)| *place == load.place);
                     let body = match shared {
                         Some((_, body)) => Some(Arc::clone(body)),
-                        None => read(journal, load.place)
-                            .filter(|accepted| accepted.seq == load.seq)
-                            .map(|accepted| StoredEvent::new(accepted.event, load.permit)),
+                        None => {
+                            let read = read(journal, load.place);
+                            if read.as_ref().is_err_and(JournalError::is_damage) {
+                                hub.damaged
+                                    .found((queue.number, load.seq), hub.clock.steady());
+                            }
+                            read.ok()
+                                .filter(|accepted| accepted.seq == load.seq)
+                                .map(|accepted| StoredEvent::new(accepted.event, load.permit))
+                        }
                     };
                     last = body.clone().map(|body| (load.place, body));
                     queue.loaded(load.seq, body);
@@ -114,16 +121,13 @@ pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, hub: &Hub) {
     }
 }
 
-fn read<T: Send + 'static>(journal: &Journal<T>, place: Place) -> Option<Accepted> {
-    journal
-        .read(place)
-        .inspect_err(|error| {
-            error!(
-                %error,
-                segment = place.segment,
-                offset = place.offset,
-                "an event cannot be read back"
-            );
-        })
-        .ok()
+fn read<T: Send + 'static>(journal: &Journal<T>, place: Place) -> Result<Accepted, JournalError> {
+    journal.read(place).inspect_err(|error| {
+        error!(
+            %error,
+            segment = place.segment,
+            offset = place.offset,
+            "an event cannot be read back"
+        );
+    })
 }

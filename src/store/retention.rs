@@ -31,7 +31,6 @@ use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::book::segments::{self, Live, Needed, SegmentState};
 use crate::store::changes::{Change, Claim};
 use crate::store::journal::SegmentInfo;
-use crate::store::reader::ReadJob;
 use crate::store::record::{Moved, Record};
 use crate::store::{Health, Inner, StoreError, VerbError};
 
@@ -108,6 +107,7 @@ impl Inner {
         if self.is_settled() {
             self.cancel_removed().await?;
         }
+        self.give_up_damaged().await?;
         let mut removed = 0;
         if self.health() == Health::Full {
             self.seal_if_done().await?;
@@ -327,17 +327,23 @@ impl Inner {
         known.collect()
     }
 
-    /// The records that copy these events. One that cannot be read is lost already, which its reader has said.
+    /// The records that copy these events. What is damaged is given up, later.
     async fn copies(&self, events: Events) -> Vec<Record> {
         let mut records = Vec::with_capacity(events.len());
         for live in events.into_values() {
             let Some(place) = live.first().map(|live| live.place) else {
                 continue;
             };
-            let (reply, read) = oneshot::channel();
-            self.hub.reader.submit([ReadJob::Read { place, reply }]);
-            let Ok(Some(mut accepted)) = read.await else {
-                continue;
+            let mut accepted = match self.read(place).await {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) if error.is_damage() => {
+                    let now = self.hub.clock.steady();
+                    for live in live.iter().filter(|live| live.death.is_none()) {
+                        self.hub.damaged.found((live.number, live.seq), now);
+                    }
+                    continue;
+                }
+                Some(Err(_)) | None => continue,
             };
             accepted.deliveries = live.iter().map(|live| (live.number, live.death)).collect();
             let keyed = live.iter().filter(|live| live.is_keyed);

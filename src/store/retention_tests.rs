@@ -392,3 +392,6 @@ async fn what_was_copied_can_be_cancelled_when_nothing_else_is_left() {
     assert_eq!(world.running.store.queue(a).counts().pending, 0);
     world.running.close().await;
 }
+
+#[path = "damaged_tests.rs"]
+mod damaged;

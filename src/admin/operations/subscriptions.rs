@@ -5,7 +5,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::admin::operation::{Operation, Success, schema_of};
 use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
-use crate::admin::replays::Begun;
 use crate::admin::subscriptions::{self, TestAttemptView};
 use crate::admin::views::{AttemptView, List};
 use crate::admin::{attempts, openapi};
@@ -171,7 +170,12 @@ fn signed() -> Vec<Operation> {
         Operation {
             body: Some(openapi::empty_object),
             answers: vec![
-                Success::json(202, "It has begun", schema_of::<Begun>).with_headers(&["Location"]),
+                Success::json(
+                    202,
+                    "It has begun",
+                    schema_of::<subscriptions::Retried<'static>>,
+                )
+                .with_headers(&["Location"]),
             ],
             refusals: &[409],
             ..changing(

@@ -8,6 +8,8 @@ mod retry;
 mod test;
 mod view;
 
+use std::ops::Bound;
+
 use http::HeaderValue;
 use http::header::ETAG;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -21,7 +23,7 @@ use crate::domain::SubscriptionName;
 use crate::store::Tally;
 
 pub(super) use edit::{DELETE_PATIENCE, create, delete, patch, put, rotate};
-pub(super) use retry::retry;
+pub(super) use retry::{Retried, retry};
 pub(super) use test::{TEST_PATIENCE, TestAttemptView, test};
 pub(super) use view::{SubscriptionView, body_schema, new_body_schema, schema};
 
@@ -35,13 +37,14 @@ const CURSOR: &str = "s-";
 pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     let page = call.query.page()?;
     let after = page.cursor.as_deref().map(cursor).transpose()?;
-    call.admin.exporter.published().await;
+    // Later pages are of the same moment.
+    if after.is_none() {
+        call.admin.exporter.published().await;
+    }
     let config = call.admin.control.config();
-    let is_after = |name: &SubscriptionName| after.as_ref().is_none_or(|after| name > after);
-    let mut rest = config
-        .subscriptions
-        .values()
-        .filter(|it| is_after(&it.name));
+    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let rest = config.subscriptions.range((from, Bound::Unbounded));
+    let mut rest = rest.map(|(_, it)| it);
     let shown: Vec<_> = rest.by_ref().take(page.limit).collect();
     let names: Vec<_> = shown.iter().map(|it| &it.name).collect();
     let tallies = call.admin.store.tallies(&names).await?;

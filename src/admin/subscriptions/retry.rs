@@ -1,5 +1,8 @@
 //! `POST …/{name}/retry`: attempts everything that waits for a retry now.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::admin::answer::Answer;
 use crate::admin::body::only;
 use crate::admin::control::Command;
@@ -7,6 +10,7 @@ use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::replays::Begun;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::admin::subscriptions::view::blocked;
 use crate::domain::{DeliveryState, Flow, SubscriptionName};
 use crate::store::{ReplayRequest, VerbError};
 
@@ -28,13 +32,30 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
     // It may be gone from the file since: then nothing is attempted anyway.
     let _gone = hurried.await.ok_or_else(Refusal::stopping)?;
     let request = ReplayRequest {
-        subscription: name,
+        subscription: name.clone(),
         state: DeliveryState::Pending,
         since: None,
         until: None,
         event_type: None,
         rate_limit: None,
     };
-    let begun = call.admin.store.begin_replays(request).await?;
-    Ok(Begun::new(begun).answer())
+    let begun = Begun::new(call.admin.store.begin_replays(request).await?);
+    let tally = call.admin.store.tally(&name).await?;
+    let (blocked, blocked_by) = blocked(&call.admin, &name, &tally);
+    Ok(begun.answer_with(&Retried {
+        begun: &begun,
+        blocked,
+        blocked_by,
+    }))
+}
+
+/// A retry that has begun.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::admin) struct Retried<'a> {
+    #[serde(flatten)]
+    begun: &'a Begun,
+    /// Pending deliveries that wait, by their order, for a dead one: they are not retried
+    blocked: u64,
+    /// The dead delivery that they wait for, the first of several, until it is replayed or cancelled
+    blocked_by: Option<String>,
 }

@@ -178,7 +178,7 @@ impl StateView {
         let is_held = state.held_since.is_some();
         let now = admin.clock.steady();
         let oldest = counts.oldest_accepted_at.filter(|_| !is_held);
-        let blocked_by = tally.blocked_by.filter(|_| counts.blocked > 0);
+        let (blocked, blocked_by) = blocked(admin, name, tally);
         let (mut probing_since, mut paused_until, mut rate_limited_until) = (None, None, None);
         match counts.flow {
             Flow::Open | Flow::Held => {}
@@ -187,20 +187,13 @@ impl StateView {
             Flow::RateLimited { until } => rate_limited_until = Some(Time(until)),
         }
         Self {
-            state: Standing(Condition::of(counts.flow, counts.blocked > 0)),
+            state: Standing(Condition::of(counts.flow, blocked > 0)),
             probing_since,
             paused_until,
             rate_limited_until,
             next_attempt_at: counts.next_attempt_at.map(Time),
-            blocked: counts.blocked,
-            blocked_by: blocked_by.map(|event| {
-                let subscription = name.clone();
-                DeliveryId {
-                    event,
-                    subscription,
-                }
-                .to_string()
-            }),
+            blocked,
+            blocked_by,
             status: if status.is_active() {
                 "active"
             } else {
@@ -231,6 +224,25 @@ impl StateView {
             updated_at: state.updated_at.map(Time),
         }
     }
+}
+
+/// How many deliveries wait, by their order, for a dead one, and the first that they wait for.
+pub(super) fn blocked(
+    admin: &Admin,
+    name: &SubscriptionName,
+    tally: &Tally,
+) -> (u64, Option<String>) {
+    let number = admin.store.subscription(name);
+    let blocked = admin.store.queue(number).counts().blocked;
+    let first = tally.blocked_by.filter(|_| blocked > 0).map(|event| {
+        let subscription = name.clone();
+        DeliveryId {
+            event,
+            subscription,
+        }
+        .to_string()
+    });
+    (blocked, first)
 }
 
 /// The schema of what is shown: one flat object.

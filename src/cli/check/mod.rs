@@ -64,7 +64,7 @@ pub(crate) fn run(
     if let Some(folder) = &args.store_in {
         return store::check(folder, now, out);
     }
-    match check(path, args.strict, environment, out)? {
+    match check(args, path, environment, out)? {
         Some(config) if args.store => check_store(&config.store.path, now, out),
         Some(_) => Ok(VALID),
         None if args.store => {
@@ -87,10 +87,10 @@ fn check_store(folder: &Path, now: Timestamp, out: &mut dyn Write) -> io::Result
     }
 }
 
-/// Checks the configuration; gives it if it is valid. `strict` makes warnings errors.
+/// Checks the configuration; gives it if it is valid.
 fn check(
+    args: &CheckArgs,
     path: &Path,
-    strict: bool,
     environment: &Environment,
     out: &mut dyn Write,
 ) -> io::Result<Option<Config>> {
@@ -99,12 +99,12 @@ fn check(
         Ok(loaded) => {
             let Preflight { errors, warnings } = app::preflight(path, &loaded);
             let (errors, warnings) = (Problems::from(errors), Problems::from(warnings));
-            let label = if strict { "error" } else { "warning" };
+            let label = if args.strict { "error" } else { "warning" };
             for warnings in [&loaded.warnings, &warnings] {
                 write_problems(label, warnings, out)?;
             }
             write_problems("error", &errors, out)?;
-            let refused = if strict {
+            let refused = if args.strict {
                 errors.total() + loaded.warnings.total() + warnings.total()
             } else {
                 errors.total()
@@ -118,6 +118,7 @@ fn check(
             Ok(Some(loaded.config))
         }
         Err(error) => {
+            let error = args.config.explained(error, environment);
             write_problems("error", &error.0, out)?;
             writeln!(out, "{shown}: {}", counted(error.0.total(), "error"))?;
             Ok(None)

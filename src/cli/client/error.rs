@@ -28,7 +28,9 @@ pub(crate) enum CallError {
     #[error(transparent)]
     Wire(WireError),
     /// It takes too long.
-    #[error("{target} gave no answer within {seconds} s")]
+    #[error(
+        "{target} gave no answer within {seconds} s: is the process stopped (kill -STOP), or overloaded?"
+    )]
     Timeout {
         /// Where.
         target: Target,

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
 
-use crate::cli::ConfigArg;
+use crate::app::admin_address;
 use crate::cli::client::running::Survey;
+use crate::cli::client::trust::check_listener;
 use crate::cli::post::Target;
+use crate::cli::{ConfigArg, service};
 use crate::config::{Environment, Operator, OperatorToken, load_operator};
 use crate::domain::Secret;
 
@@ -47,6 +49,8 @@ pub(crate) struct Found {
     pub(crate) target: Target,
     /// With which token; none: without.
     pub(crate) token: Option<Secret>,
+    /// Where the target stands; None: it was given, or it answered.
+    pub(crate) origin: Option<String>,
 }
 
 impl SidecarArgs {
@@ -58,6 +62,11 @@ impl SidecarArgs {
         }
     }
 
+    /// Whether `--admin` says where it is.
+    pub(crate) fn is_address_given(&self) -> bool {
+        self.admin.is_some()
+    }
+
     /// Finds it: by `--admin`, else by its socket in the runtime folder, else by the configuration.
     ///
     /// # Errors
@@ -66,19 +75,24 @@ impl SidecarArgs {
         &self,
         environment: &Environment,
         need: Need,
-    ) -> anyhow::Result<Found> {
+    ) -> anyhow::Result<(Found, Survey)> {
         if self.admin.is_some() {
-            return self.find_by_files(environment, need);
+            let found = self.find_by_files(environment, need)?;
+            return Ok((found, Survey::default()));
         }
         let survey = Survey::take(environment).await;
         if let Some(running) = survey.meant(&self.config, environment, need)? {
-            return Ok(Found {
+            let found = Found {
                 target: Target::Unix(running.socket.clone()),
                 token: None,
-            });
+                origin: None,
+            };
+            return Ok((found, survey));
         }
-        let found = self.find_by_files(environment, need);
-        found.map_err(|error| survey.explained(error, self.config.is_given(environment)))
+        match self.find_by_files(environment, need) {
+            Ok(found) => Ok((found, survey)),
+            Err(error) => Err(survey.explained(error, self.config.is_given(environment))),
+        }
     }
 
     /// Finds it by `--admin` and the environment alone, or by the configuration.
@@ -100,23 +114,50 @@ impl SidecarArgs {
             return Ok(Found {
                 target: target.clone(),
                 token: given,
+                origin: None,
             });
         }
         let path = self.config.path(environment);
-        let operator = load_operator(&path, environment)?;
-        let configured = || Target::of_listener(&operator.admin);
-        let target = self.admin.clone().or_else(configured).with_context(|| {
-            let path = path.display();
-            format!("{path} does not say where the admin API is: use --admin URL")
-        })?;
+        let environment = service::with_variables(&path, environment.clone());
+        let operator = load_operator(&path, &environment);
+        let operator = operator.map_err(|error| self.config.explained(error, &environment))?;
+        let (target, origin) = match &self.admin {
+            Some(target) => (target.clone(), None),
+            None => located(&operator, &path)?,
+        };
         // Who may use the socket needs no token.
         let token = match (&given, &target) {
             (None, Target::Unix(_)) => None,
-            (None, Target::Tcp(_)) => Some(token(&operator, need)?),
+            (None, Target::Tcp(_)) => {
+                if self.admin.is_none() {
+                    check_listener(&target, &operator.store)?;
+                }
+                Some(token(&operator, need)?)
+            }
             (Some(_), _) => given,
         };
-        Ok(Found { target, token })
+        Ok(Found {
+            target,
+            token,
+            origin,
+        })
     }
+}
+
+/// Where the sidecar of a configuration is: as it said itself when it started, else as the file says now.
+fn located(operator: &Operator, path: &Path) -> anyhow::Result<(Target, Option<String>)> {
+    let noted = admin_address(&operator.store);
+    if let Some(target) = noted.and_then(|address| Target::of_bound(&address)) {
+        let origin = format!(
+            "as the sidecar said when it started, in {}",
+            operator.store.display()
+        );
+        return Ok((target, Some(origin)));
+    }
+    let path = path.display();
+    let target = Target::of_listener(&operator.admin)
+        .with_context(|| format!("{path} does not say where the admin API is: use --admin URL"))?;
+    Ok((target, Some(format!("as listen.admin says in {path}"))))
 }
 
 /// The first token of the configuration that can be read and allows what is needed; without any, the one that the sidecar
@@ -272,6 +313,21 @@ mod tests {
         let found = args.find_by_files(&environment(None), Need::Read).unwrap();
         assert_eq!(found.target, Target::Unix(folder.path().join("admin.sock")));
         assert_eq!(found.token, None);
+    }
+
+    #[test]
+    fn the_note_of_the_running_sidecar_comes_before_what_the_file_says_now() {
+        let folder = folder("127.0.0.1:8781");
+        let args = args(None, Some(folder.path()));
+        let find = || args.find_by_files(&environment(None), Need::Read).unwrap();
+        let origin = find().origin.unwrap();
+        assert!(origin.starts_with("as listen.admin says in /"), "{origin}");
+        let note = folder.path().join("admin.address");
+        std::fs::write(&note, "127.0.0.1:7\n").unwrap();
+        assert_eq!(find().target, Target::Tcp("127.0.0.1:7".to_owned()));
+        assert!(find().origin.unwrap().contains("when it started"));
+        std::fs::write(&note, "nonsense").unwrap();
+        assert_eq!(find().target, Target::Tcp("127.0.0.1:8781".to_owned()));
     }
 
     #[test]

@@ -6,11 +6,12 @@ mod find;
 mod list;
 mod running;
 mod stream;
+mod trust;
 pub(crate) mod wire;
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
@@ -18,12 +19,13 @@ use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use error::CallError;
 pub(crate) use find::{Need, SidecarArgs};
 pub(crate) use running::{Instance, Survey, instance};
 pub(crate) use stream::{Happening, Stream};
+pub(crate) use trust::{check_listener, is_ours};
 
 use crate::cli::client::error::Refusal;
 use crate::cli::client::find::Found;
@@ -32,6 +34,8 @@ use crate::config::Environment;
 
 /// Connecting and the whole answer have this long, unless a call is known to take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The sidecar has this long to say who it is before it is asked for anything.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is read of an answer: the largest is an event with its body.
 const ANSWER_MIB_MAX: usize = 64;
 /// The most that is read of a refusal.
@@ -85,16 +89,37 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Finds the sidecar; those that may be it are asked who they are.
+    /// Finds the sidecar; those that may be it are asked who they are, so that one that is stopped or gone is told at once.
+    /// An address that was given is taken as it is.
     ///
     /// # Errors
-    /// It or its token cannot be found.
+    /// It or its token cannot be found; it gives no answer within [`FIRST_PATIENCE`].
     pub(crate) async fn find(
         args: &SidecarArgs,
         environment: &Environment,
         need: Need,
     ) -> anyhow::Result<Self> {
-        Ok(Self::of(args.find(environment, need).await?))
+        let until = Instant::now() + FIRST_PATIENCE;
+        let (found, survey) = args.find(environment, need).await?;
+        let client = Self::of(found);
+        if args.is_address_given() {
+            return Ok(client);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let asked = client.clone().patient(left.max(Duration::from_secs(1)));
+        let Err(error) = instance(&asked).await else {
+            return Ok(client);
+        };
+        match error.downcast_ref() {
+            Some(CallError::NotRunning { .. } | CallError::Timeout { .. }) => {
+                let origin = client.found.origin;
+                let tried =
+                    origin.map_or_else(String::new, |origin| format!("\n  tried: {origin}"));
+                Err(survey.explained(anyhow!("{error:#}{tried}"), false))
+            }
+            // It may do what is asked for all the same, or say better why not.
+            _ => Ok(client),
+        }
     }
 
     /// That of a sidecar which was found.

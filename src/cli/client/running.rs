@@ -22,6 +22,8 @@ use crate::config::{ConfigError, Environment};
 
 /// How long one may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Sockets without a sidecar that are named at most.
+const LEFT_MAX: usize = 3;
 
 /// What a sidecar says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,6 +75,8 @@ pub(crate) struct Survey {
     running: Vec<Running>,
     /// Folders and sockets that this user may not use.
     closed: Vec<PathBuf>,
+    /// Sockets on which nobody listens any more.
+    left: Vec<PathBuf>,
 }
 
 impl Survey {
@@ -82,6 +86,7 @@ impl Survey {
         let mut survey = Self {
             running: Vec::new(),
             closed,
+            left: Vec::new(),
         };
         for socket in sockets {
             match ask(&socket).await {
@@ -92,6 +97,7 @@ impl Survey {
                 Err(error) => match Absence::of(&error) {
                     Absence::Closed => survey.closed.push(socket),
                     Absence::Nobody => {}
+                    Absence::Left => survey.left.push(socket),
                     Absence::Silent => survey.running.push(Running {
                         socket,
                         instance: None,
@@ -153,19 +159,29 @@ impl Survey {
         self.running.iter().find(is_own)
     }
 
-    /// Adds to the reason why none was found that there may be one which this user may not ask.
+    /// Adds to the reason why none was found, or none answers, what else is here: one that this user may not ask, and what
+    /// one left that was killed.
     pub(crate) fn explained(&self, error: anyhow::Error, config_is_given: bool) -> anyhow::Error {
-        let Some(closed) = self.closed.first() else {
-            return error;
-        };
         // What is wrong with a file that somebody named is for him to mend.
         if config_is_given && error.is::<ConfigError>() {
             return error;
         }
-        let closed = plain(&closed.display().to_string());
-        anyhow!(
-            "{error:#}\n  a sidecar seems to run here, but only root and its own user and group may use {closed}: try sudo"
-        )
+        let shown = |path: &PathBuf| plain(&path.display().to_string());
+        let closed = self.closed.first().map(|closed| {
+            let closed = shown(closed);
+            format!("\n  a sidecar seems to run here, but only root and its own user and group may use {closed}: try sudo")
+        });
+        let left = self.left.iter().take(LEFT_MAX).map(|left| {
+            format!(
+                "\n  no sidecar answers at unix:{} any more: was it killed?",
+                shown(left)
+            )
+        });
+        let more: String = closed.into_iter().chain(left).collect();
+        if more.is_empty() {
+            return error;
+        }
+        anyhow!("{error:#}{more}")
     }
 }
 
@@ -173,6 +189,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Instance> {
     let found = Found {
         target: Target::Unix(socket.to_owned()),
         token: None,
+        origin: None,
     };
     let client = Client::of(found).patient(PATIENCE);
     instance(&client).await
@@ -193,6 +210,8 @@ enum Absence {
     Closed,
     /// No sidecar is there.
     Nobody,
+    /// One was there, and was killed.
+    Left,
     /// One that does not answer now.
     Silent,
 }
@@ -205,7 +224,8 @@ impl Absence {
                 ..
             }) => match source.kind() {
                 io::ErrorKind::PermissionDenied => Self::Closed,
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Nobody,
+                io::ErrorKind::ConnectionRefused => Self::Left,
+                io::ErrorKind::NotFound => Self::Nobody,
                 _ => Self::Silent,
             },
             Some(CallError::Refused(_) | CallError::Foreign(_) | CallError::TooLarge { .. }) => {

@@ -18,7 +18,7 @@ use crate::cli::demo::receiver::{Endpoint, Endpoints};
 use crate::cli::demo::story::Story;
 use crate::cli::receiver::serve;
 use crate::cli::runtime::block_on;
-use crate::cli::sandbox::{self, Folder, free_address, new_secret};
+use crate::cli::sandbox::{self, Folder, new_secret};
 use crate::signing::Scheme;
 
 /// Arrivals that may wait to be printed.
@@ -58,7 +58,7 @@ async fn demo(exit: bool) -> anyhow::Result<()> {
     let certificate = Certificate::new()?;
     let endpoints = endpoints()?;
     std::fs::write(folder.path().join("ca.pem"), certificate.pem())?;
-    let relay = folder.start(&configuration(address, &endpoints)?).await?;
+    let relay = folder.start(&configuration(address, &endpoints)).await?;
 
     let (arrived, arrivals) = mpsc::channel(ARRIVALS_WAITING_MAX);
     let endpoints = Endpoints::new(address, endpoints, arrived);
@@ -96,19 +96,17 @@ fn endpoints() -> anyhow::Result<Vec<Endpoint>> {
 }
 
 /// The configuration of the demonstration, a file as anybody would write it.
-fn configuration(receiver: SocketAddr, endpoints: &[Endpoint]) -> anyhow::Result<String> {
-    let (events, admin) = (free_address()?, free_address()?);
-    let mut text = format!(
-        "\
-listen: {{events: '{events}', admin: '{admin}'}}
-store: {{path: store}}
-network: {{allow_private: [127.0.0.1/32]}}
+fn configuration(receiver: SocketAddr, endpoints: &[Endpoint]) -> String {
+    let mut text = "\
+listen: {events: '127.0.0.1:0', admin: '127.0.0.1:0'}
+store: {path: store}
+network: {allow_private: [127.0.0.1/32]}
 defaults:
-  retry: {{schedule: [1s, 1s]}}
-  tls: {{ca_file: ca.pem}}
+  retry: {schedule: [1s, 1s]}
+  tls: {ca_file: ca.pem}
 subscriptions:
 "
-    );
+    .to_owned();
     for Endpoint {
         subscription,
         events,
@@ -127,5 +125,5 @@ subscriptions:
             schemes.join(", ")
         );
     }
-    Ok(text)
+    text
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::cli::client::{Need, Query, escaped};
+use crate::cli::operate::deliveries::after;
 use crate::cli::operate::fields::{count, text, took};
 use crate::cli::operate::follow::follow;
 use crate::cli::operate::when::When;
@@ -146,20 +147,28 @@ pub(super) fn table(attempts: &[Value], now: Timestamp) -> Table {
     table
 }
 
-/// What followed: `delivered`, `dead`, or how long after it the next attempt was due.
+/// What followed: `delivered`, `dead`, `held`, how long after it the next attempt was due and what that waits for
+/// (`retry in 5m`, `retry in 1h (retry_after)`), or after which delivery (`after evt_…`).
 pub(crate) fn then(attempt: &Value) -> Cell {
     let state = text(attempt, "delivery_state").unwrap_or("-");
     let [began, next] = ["created_at", "next_attempt_at"].map(|field| {
         let at = text(attempt, field)?;
         time(at)
     });
+    let waits = text(attempt, "waits_for");
     match (state, began, next) {
+        ("pending", _, _) if waits == Some("enabling") => Cell::standing("held"),
         ("pending", Some(began), Some(next)) => {
             let pause = next.since(began);
             let took = Duration::from_millis(count(attempt, "duration_ms").unwrap_or(0));
-            Cell::from(format!("retry in {}", span(pause.saturating_sub(took))))
+            let waits = waits.map_or_else(String::new, |waits| format!(" ({waits})"));
+            let pause = span(pause.saturating_sub(took));
+            Cell::from(format!("retry in {pause}{waits}"))
         }
-        _ => Cell::standing(state),
+        _ => match text(attempt, "blocked_by") {
+            Some(first) => Cell::from(after(first)),
+            None => Cell::standing(state),
+        },
     }
 }
 
@@ -195,5 +204,31 @@ at                    status   code  took  attempt  event_id  then         type 
 2026-11-24T09:59:00Z  success   204  1.5s        1  evt_2     delivered    a
 "
         );
+    }
+
+    #[test]
+    fn what_follows_is_what_its_delivery_waits_for() {
+        let shown = |state: &str, next: Value, waits: Value, blocked_by: Value| {
+            let attempt = json!({"created_at": "2026-11-24T10:00:00.000Z", "duration_ms": 0, "delivery_state": state,
+                "next_attempt_at": next, "waits_for": waits, "blocked_by": blocked_by});
+            then(&attempt).marked(Style::default())
+        };
+        let (null, in_an_hour) = (Value::Null, json!("2026-11-24T11:00:00.000Z"));
+        let retry = shown("pending", in_an_hour.clone(), null.clone(), null.clone());
+        assert_eq!(retry, "retry in 60m");
+        for waits in ["retry_after", "probing", "rate_limit", "order"] {
+            let line = shown("pending", in_an_hour.clone(), json!(waits), null.clone());
+            assert_eq!(line, format!("retry in 60m ({waits})"));
+        }
+        let held = shown("pending", null.clone(), json!("enabling"), null.clone());
+        assert_eq!(held, "held");
+        let blocked = shown("pending", null.clone(), json!("order"), json!("evt_1.a"));
+        assert_eq!(blocked, "after evt_1");
+        for state in ["dead", "cancelled", "delivered"] {
+            assert_eq!(
+                shown(state, null.clone(), null.clone(), null.clone()),
+                state
+            );
+        }
     }
 }

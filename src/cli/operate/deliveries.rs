@@ -179,19 +179,23 @@ pub(crate) fn table(deliveries: &[Value], now: Timestamp) -> Table {
     table
 }
 
-/// `dead (exhausted)`, `pending (held)`
+/// `dead (exhausted)`, `pending (held)`, `pending (blocked)`
 pub(crate) fn standing(delivery: &Value) -> Cell {
     let state = Cell::standing(text(delivery, "state").unwrap_or("-"));
     let held = delivery.get("held").and_then(Value::as_bool) == Some(true);
     match text(delivery, "dead_reason") {
         Some(reason) => state.and(&format!(" ({reason})")),
         None if held => state.and(" (held)"),
+        None if text(delivery, "blocked_by").is_some() => state.and(" (blocked)"),
         None => state,
     }
 }
 
-/// When it is attempted next, and what it waits for: `in 5m`, `in 40s (probing)`.
+/// When it is attempted next, and what it waits for: `in 5m`, `in 40s (probing)`, `after evt_…`.
 fn next(delivery: &Value, now: Timestamp) -> Option<String> {
+    if let Some(first) = text(delivery, "blocked_by") {
+        return Some(after(first));
+    }
     let due = text(delivery, "next_attempt_at").and_then(time);
     let due = due.map(|due| match due > now {
         true => format!("in {}", span(due.since(now))),
@@ -202,6 +206,14 @@ fn next(delivery: &Value, now: Timestamp) -> Option<String> {
         (Some(due), Some(waits)) => Some(format!("{due} ({waits})")),
         (due, waits) => due.or_else(|| waits.map(str::to_owned)),
     }
+}
+
+/// `after evt_…`: what waits for the dead delivery of this event.
+pub(crate) fn after(blocked_by: &str) -> String {
+    let event = blocked_by
+        .split_once('.')
+        .map_or(blocked_by, |(event, _)| event);
+    format!("after {event}")
 }
 
 #[cfg(test)]
@@ -220,14 +232,17 @@ mod tests {
             "attempt_count": 1, "next_attempt_at": null, "waits_for": "enabling", "created_at": at});
         let probed = json!({"id": "evt_3.a", "event": "t", "state": "pending", "held": false, "dead_reason": null,
             "attempt_count": 1, "next_attempt_at": "2026-11-24T10:05:03.250Z", "waits_for": "probing", "created_at": at});
+        let blocked = json!({"id": "evt_4.a", "event": "t", "state": "pending", "held": false, "dead_reason": null,
+            "attempt_count": 0, "next_attempt_at": null, "waits_for": "order", "blocked_by": "evt_1.a", "created_at": at});
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
-            table(&[dead, held, probed], now).render(Style::default()),
+            table(&[dead, held, probed, blocked], now).render(Style::default()),
             "\
-accepted              id       state             attempts  next attempt     type
-2026-11-24T10:00:00Z  evt_1.a  dead (exhausted)         9  -                t
-2026-11-24T10:00:00Z  evt_2.a  pending (held)           1  -                t
-2026-11-24T10:00:00Z  evt_3.a  pending                  1  in 5m (probing)  t
+accepted              id       state              attempts  next attempt     type
+2026-11-24T10:00:00Z  evt_1.a  dead (exhausted)          9  -                t
+2026-11-24T10:00:00Z  evt_2.a  pending (held)            1  -                t
+2026-11-24T10:00:00Z  evt_3.a  pending                   1  in 5m (probing)  t
+2026-11-24T10:00:00Z  evt_4.a  pending (blocked)         0  after evt_1      t
 "
         );
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::client::{Need, escaped};
 use crate::cli::operate::fields::{count, text};
@@ -16,7 +16,7 @@ Example:
   sidehook retry billing
 
 For an endpoint that works again: a pause that it asked for ends, and so does probing, until attempts fail again.
-Schedules go on. Dead letters are a matter of sidehook replay.";
+Schedules go on. Dead letters are a matter of sidehook replay, also one for which others wait by their order: it is named.";
 
 /// Attempt now what waits for a retry
 #[derive(Debug, clap::Args)]
@@ -50,6 +50,48 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "{}: {waited} that waited for a retry, attempted now",
             plain(&args.name)
         ))?;
+        if let Some(stuck) = stuck(&begun) {
+            screen.line(&stuck)?;
+        }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// That deliveries wait behind a dead one, which a retry does not change, and what does.
+fn stuck(begun: &Value) -> Option<String> {
+    let first = plain(text(begun, "blocked_by")?);
+    let blocked = count(begun, "blocked").unwrap_or(0);
+    let (blocked, wait) = (
+        counted(blocked, "delivery", "deliveries"),
+        if blocked == 1 { "waits" } else { "wait" },
+    );
+    Some(format!(
+        "{blocked} {wait} by order for the dead letter {first}\n\
+         sidehook replay {first}   attempts it again, and then what waits\n\
+         sidehook cancel {first}   gives it up, and attempts what waits"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_that_blocks_is_named_with_what_to_do() {
+        let begun = json!({"id": "1", "matched": 0, "blocked": 3, "blocked_by": "evt_1.a"});
+        assert_eq!(
+            stuck(&begun).unwrap(),
+            "\
+3 deliveries wait by order for the dead letter evt_1.a
+sidehook replay evt_1.a   attempts it again, and then what waits
+sidehook cancel evt_1.a   gives it up, and attempts what waits"
+        );
+        let one = json!({"blocked": 1, "blocked_by": "evt_1.a"});
+        assert!(
+            stuck(&one)
+                .unwrap()
+                .starts_with("1 delivery waits by order")
+        );
+        assert_eq!(stuck(&json!({"blocked": 0, "blocked_by": null})), None);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cli::client::{Client, Need, Query, escaped};
 use crate::cli::operate::attempts::why;
-use crate::cli::operate::fields::{count, pairs, text};
+use crate::cli::operate::fields::{count, pairs, parts, text};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{bytes, moment_and_age, plain, span, time};
 use crate::cli::show::{Cell, Column, Screen, Table};
@@ -27,6 +27,8 @@ oldest: the age of the oldest pending delivery that is not held.";
 
 /// How long what is shown stands with `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(2);
+/// How long an answer may take: who asks how the sidecar does wants to know when it hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The most subscriptions that are shown.
 const SHOWN_MAX: usize = 100_000;
 
@@ -52,6 +54,7 @@ pub(crate) struct Args {
 /// The sidecar is not found, or refuses.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Read, async |client, screen| {
+        let client = &client.clone().patient(PATIENCE);
         loop {
             if args.watch {
                 screen.begin_again()?;
@@ -146,7 +149,18 @@ fn summary(relay: &Value, screen: &Screen<'_>) -> Vec<String> {
         Some("pipe") => Cell::from("was read once, from a pipe"),
         _ => Cell::from("is in force"),
     };
-    let config_line = format!("configuration: {file} {}", on_disk.marked(screen.style));
+    let waiting = config.get("at_next_start").filter(|keys| {
+        let keys = keys.as_array();
+        keys.is_some_and(|keys| !keys.is_empty())
+    });
+    let restart = waiting.map_or_else(String::new, |keys| {
+        let needed = format!("a restart is needed for {}", parts(keys));
+        format!("; {}", Cell::bad(&needed).marked(screen.style))
+    });
+    let config_line = format!(
+        "configuration: {file} {}{restart}",
+        on_disk.marked(screen.style)
+    );
     let ill = ["probing", "paused", "blocked", "disabled"].into_iter();
     let ill = ill.filter_map(|state| {
         let number = count(&states, state).filter(|number| *number > 0)?;
@@ -367,6 +381,11 @@ d        blocked (6 waiting)          7     -     0         -        -       -  
                 "subscriptions: 3 active, 1 probing",
                 "deliveries: 1,234 pending, 0 held, 2 dead, 1 in flight",
             ]
+        );
+        let changed = json!({"config": {"file": "/c.yaml", "on_disk": "in_force", "at_next_start": ["listen", "log"]}});
+        assert_eq!(
+            summary(&changed, &screen)[2],
+            "configuration: /c.yaml is in force; a restart is needed for listen, log"
         );
     }
 

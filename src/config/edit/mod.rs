@@ -105,6 +105,28 @@ pub enum EditError {
 }
 
 impl EditError {
+    /// The problems of the subscription with their paths in it; others are of the files, whatever the edit.
+    pub(crate) fn of_problems(name: &SubscriptionName, error: ConfigError) -> Self {
+        let prefix = format!("subscriptions.{name}");
+        let own = |path: &str| {
+            let rest = path.strip_prefix(&prefix)?;
+            match rest.strip_prefix('.') {
+                Some(rest) => Some(rest.to_owned()),
+                None => rest.is_empty().then(String::new),
+            }
+        };
+        let told: Vec<_> = error
+            .0
+            .iter()
+            .filter_map(|problem| Some((own(&problem.path)?, problem.message.clone())))
+            .collect();
+        if told.is_empty() {
+            Self::Broken(error)
+        } else {
+            Self::Invalid(told)
+        }
+    }
+
     /// With what helps if the file cannot be written.
     fn advised(self, advice: &str) -> Self {
         match self {

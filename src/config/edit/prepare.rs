@@ -21,11 +21,10 @@ use crate::config::environment::Environment;
 use crate::config::load::{Read, load_with};
 use crate::config::loaded::Loaded;
 use crate::config::model::Config;
-use crate::config::problem::ConfigError;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
 use crate::config::schema::wrong_types;
-use crate::domain::{Secret, SubscriptionName, Timestamp};
+use crate::domain::{Secret, Timestamp};
 
 const NOT_EDITABLE: &str =
     "the file is written in a way that cannot be edited in this place: change it by hand";
@@ -240,7 +239,7 @@ impl Target {
         overlay.extend(secrets.map(|file| (file.path.clone(), with_newline(&file.secret))));
         let after = load_with(path, environment, Overlay(overlay))
             .and_then(|read| read.outcome)
-            .map_err(|error| told_by_readers(&edit.name, error))?;
+            .map_err(|error| EditError::of_problems(&edit.name, error))?;
         Ok(Draft { plan, new, after })
     }
 
@@ -386,28 +385,6 @@ pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<Stri
     [Quotes::None, Quotes::Double]
         .into_iter()
         .find_map(|quotes| checked(edited(document, alter, quotes)?))
-}
-
-/// The problems of the subscription with their paths in it; others are of the files, whatever the edit.
-fn told_by_readers(name: &SubscriptionName, error: ConfigError) -> EditError {
-    let prefix = format!("subscriptions.{name}");
-    let own = |path: &str| {
-        let rest = path.strip_prefix(&prefix)?;
-        match rest.strip_prefix('.') {
-            Some(rest) => Some(rest.to_owned()),
-            None => rest.is_empty().then(String::new),
-        }
-    };
-    let told: Vec<_> = error
-        .0
-        .iter()
-        .filter_map(|problem| Some((own(&problem.path)?, problem.message.clone())))
-        .collect();
-    if told.is_empty() {
-        EditError::Broken(error)
-    } else {
-        EditError::Invalid(told)
-    }
 }
 
 /// Whether the configuration has what the edit says.

@@ -190,6 +190,43 @@ pub(in crate::store) fn blockers(
     rows.collect()
 }
 
+/// The hash of the key of a pending delivery; none if it is not pending.
+pub(in crate::store) fn pending_key(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: EventSeq,
+) -> Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT key FROM pending WHERE subscription = ?1 AND seq = ?2")?
+        .query_row([i64::from(number.0), int(seq.0)], |row| {
+            row.get::<_, i64>(0).map(i64::cast_unsigned)
+        })
+        .optional()
+}
+
+/// The first pending delivery of a subscription before another, of this key if one is given.
+pub(in crate::store) fn pending_before(
+    connection: &Connection,
+    number: SubscriptionNumber,
+    seq: EventSeq,
+    key: Option<u64>,
+) -> Result<Option<EventSeq>> {
+    let of_key = match key {
+        Some(_) => "AND key = ?3 AND key != 0",
+        None => "AND ?3 IS NULL",
+    };
+    connection
+        .prepare_cached(&format!(
+            "SELECT seq FROM pending WHERE subscription = ?1 AND seq < ?2 {of_key} ORDER BY seq LIMIT 1"
+        ))?
+        .query_row(
+            params![number.0, int(seq.0), key.map(u64::cast_signed)],
+            |row| row.get(0).map(nat),
+        )
+        .optional()
+        .map(|found| found.map(EventSeq))
+}
+
 /// The columns of `pending` that make an entry.
 pub(super) const ENTRY: &str = "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts";
 

@@ -11,6 +11,10 @@ use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
 use crate::store::record::{Death, Progress};
 
+// In the statements below: what died because its event cannot be read (reason 6) is not kept beyond its segment, as there is
+// nothing of it to copy or to replay.
+const _: () = assert!(DeadReason::Unreadable.code() == 6);
+
 /// A segment as the book has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct SegmentState {
@@ -82,7 +86,9 @@ pub(in crate::store) fn state(
     };
     let since = millis(dead_since);
     let dead: i64 = connection
-        .prepare_cached("SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
+        .prepare_cached(
+            "SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6",
+        )?
         .query_row(params![segment, since], |row| row.get(0))?;
     let live_bytes = bytes(connection, segment, dead_since)?.live;
     let last_of = |which: &str| {
@@ -140,7 +146,9 @@ fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result
         .query_map([segment], |row| row.get(0))?
         .collect::<Result<_>>()?;
     let dead: HashSet<i64> = connection
-        .prepare_cached("SELECT seq FROM dead WHERE segment = ?1 AND dead_at >= ?2")?
+        .prepare_cached(
+            "SELECT seq FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6",
+        )?
         .query_map(params![segment, millis(dead_since)], |row| row.get(0))?
         .collect::<Result<_>>()?;
     create_segment(connection, segment)?;
@@ -174,14 +182,14 @@ pub(in crate::store) fn live(
     let upto: Option<i64> = connection
         .prepare_cached(
             "SELECT max(seq) FROM (SELECT seq FROM pending WHERE segment = ?1 AND seq > ?3
-             UNION ALL SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 ORDER BY 1 LIMIT ?4)",
+             UNION ALL SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 AND reason != 6 ORDER BY 1 LIMIT ?4)",
         )?
         .query_row(params![segment, since, after, limit], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {ENTRY}, subscription, due_at, pause_ms, NULL, 0, accepted_at FROM pending
          WHERE segment = ?1 AND seq > ?3 AND seq <= ?4
          UNION ALL SELECT {ENDED_ENTRY}, subscription, NULL, NULL, reason, blocks, dead_at FROM dead
-         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4 AND dead_at >= ?2
+         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4 AND dead_at >= ?2 AND reason != 6
          ORDER BY 1, 11"
     ))?;
     let parameters = params![segment, since, after, upto.unwrap_or(after)];
@@ -223,7 +231,7 @@ pub(in crate::store) fn forget(
     let needed = transaction
         .prepare_cached(
             "SELECT 1 FROM pending WHERE segment = ?1
-             UNION ALL SELECT 1 FROM dead WHERE segment = ?1 AND dead_at >= ?2 LIMIT 1",
+             UNION ALL SELECT 1 FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6 LIMIT 1",
         )?
         .exists(params![segment, millis(dead_since)])?;
     if needed {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use super::behind::{Behind, Orders};
 use super::cursor;
-use super::delivery::attempt;
+use super::delivery::{attempt, summary, with_row};
 use super::thread::{ReadError, Reading};
-use super::{AttemptFilter, AttemptView, Listing, Page, QueryError, limit, span};
-use crate::domain::{DeliveryId, SubscriptionName};
+use super::{AttemptFilter, AttemptView, DeliverySummary, Listing, Page, QueryError, limit, span};
+use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber};
 use crate::store::book::find;
 use crate::store::book::rows::{self, AttemptPlace, AttemptRow};
 
@@ -20,6 +21,12 @@ pub(super) struct List {
     filter: AttemptFilter,
     below: AttemptPlace,
     limit: usize,
+}
+
+/// Attempts of a subscription.
+struct Attempts {
+    number: SubscriptionNumber,
+    rows: Vec<AttemptRow>,
 }
 
 impl List {
@@ -43,30 +50,28 @@ impl List {
         })
     }
 
-    pub(super) fn read(&self, reading: &Reading<'_>) -> Result<Listing<AttemptView>, ReadError> {
+    pub(super) fn read(
+        &self,
+        reading: &Reading<'_>,
+        orders: &Orders,
+    ) -> Result<Listing<AttemptView>, ReadError> {
         let (found, next) = self.find(reading)?;
-        let mut events = HashMap::new();
-        let mut items = Vec::with_capacity(found.len());
-        for row in found {
-            let event = match events.get(&row.seq) {
+        let mut behind = Behind::new(reading, orders);
+        let mut deliveries = HashMap::new();
+        let mut items = Vec::with_capacity(found.rows.len());
+        for row in found.rows {
+            let delivery = match deliveries.get(&row.seq) {
                 Some(known) => Option::clone(known),
                 None => {
-                    let found = find::event_row(reading.book, row.seq)?;
-                    let known = found.map(|event| (event.id, event.event_type));
-                    events.insert(row.seq, known.clone());
+                    let known = self.delivery(reading, found.number, row.seq, &mut behind)?;
+                    deliveries.insert(row.seq, known.clone());
                     known
                 }
             };
             // Attempts go with their event, also those that stand in a later segment.
-            if let Some((event, event_type)) = event {
-                items.push(AttemptView {
-                    delivery: DeliveryId {
-                        event,
-                        subscription: self.subscription.clone(),
-                    },
-                    event_type,
-                    attempt: attempt(row),
-                });
+            if let Some(delivery) = delivery {
+                let attempt = attempt(row);
+                items.push(AttemptView { delivery, attempt });
             }
         }
         Ok(Listing {
@@ -75,38 +80,57 @@ impl List {
         })
     }
 
-    /// The attempts of the page, and before which the next one goes on.
-    fn find(
+    /// A delivery as it stands; none if its event is not kept.
+    fn delivery(
         &self,
         reading: &Reading<'_>,
-    ) -> Result<(Vec<AttemptRow>, Option<AttemptPlace>), ReadError> {
+        number: SubscriptionNumber,
+        seq: EventSeq,
+        behind: &mut Behind<'_>,
+    ) -> Result<Option<DeliverySummary>, ReadError> {
+        let Some(event) = find::event_row(reading.book, seq)? else {
+            return Ok(None);
+        };
+        let plain = summary(&event, self.subscription.clone());
+        Ok(Some(match rows::delivery_row(reading.book, number, seq)? {
+            Some(row) => with_row(plain, &row, number, behind)?,
+            None => plain,
+        }))
+    }
+
+    /// The attempts of the page, and before which the next one goes on.
+    fn find(&self, reading: &Reading<'_>) -> Result<(Attempts, Option<AttemptPlace>), ReadError> {
         let names = rows::names(reading.book)?;
         let known = names.iter().find(|(_, name)| *name == self.subscription);
-        let mut found: Vec<AttemptRow> = Vec::new();
-        let Some((number, _)) = known else {
-            return Ok((found, None));
+        let number = known.map_or(SubscriptionNumber(0), |(number, _)| *number);
+        let mut found = Attempts {
+            number,
+            rows: Vec::new(),
         };
+        if known.is_none() {
+            return Ok((found, None));
+        }
         let mut below = self.below;
         let mut budget = reading.rows_max();
-        let wanted = (*number, span(self.filter.since, self.filter.until));
+        let wanted = (number, span(self.filter.since, self.filter.until));
         loop {
             let mut more = false;
             let walked = rows::attempts(reading.book, below, budget, wanted, &mut |row| {
                 if !self.wants(&row) {
                     return Ok(ControlFlow::Continue(()));
                 }
-                more = found.len() == self.limit;
+                more = found.rows.len() == self.limit;
                 if more {
                     return Ok(ControlFlow::Break(()));
                 }
-                found.push(row);
+                found.rows.push(row);
                 Ok(ControlFlow::Continue(()))
             })?;
             let Some(walked) = walked else {
                 return Ok((found, None));
             };
             if more {
-                let last = found.last().map(|row| row.place);
+                let last = found.rows.last().map(|row| row.place);
                 return Ok((found, last));
             }
             below = walked.next;

@@ -6,6 +6,7 @@
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
+use super::behind::{Behind, Orders};
 use super::cursor;
 use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
@@ -29,7 +30,8 @@ pub(super) struct List {
 }
 
 /// What is found of it.
-struct Found {
+struct Found<'r> {
+    behind: Behind<'r>,
     items: Vec<DeliverySummary>,
     last: Option<Place>,
     limit: usize,
@@ -37,7 +39,7 @@ struct Found {
     budget: u64,
 }
 
-impl Found {
+impl Found<'_> {
     /// Whether it has all that fits: what comes then is on the next page.
     fn is_full(&self) -> bool {
         self.items.len() >= self.limit
@@ -75,12 +77,14 @@ impl List {
     pub(super) fn read(
         &self,
         reading: &Reading<'_>,
+        orders: &Orders,
     ) -> Result<Listing<DeliverySummary>, ReadError> {
         let mut names = rows::names(reading.book)?;
         if let Some(wanted) = &self.filter.subscription {
             names.retain(|(_, name)| name == wanted);
         }
         let found = Found {
+            behind: Behind::new(reading, orders),
             items: Vec::new(),
             last: None,
             limit: self.limit,
@@ -98,7 +102,7 @@ impl List {
         reading: &Reading<'_>,
         state: DeliveryState,
         names: &[(SubscriptionNumber, SubscriptionName)],
-        mut found: Found,
+        mut found: Found<'_>,
     ) -> Result<Listing<DeliverySummary>, ReadError> {
         let span = span(self.filter.since, self.filter.until);
         let mut budget = reading
@@ -128,7 +132,12 @@ impl List {
                 let name = name_of(names, number);
                 let event = find::event_row(reading.book, seq)?;
                 if let (Some(name), Some(event)) = (name, event) {
-                    let item = with_row(summary(&event, name.clone()), &row);
+                    let item = with_row(
+                        summary(&event, name.clone()),
+                        &row,
+                        number,
+                        &mut found.behind,
+                    )?;
                     found.add((seq, number), item);
                 }
             }
@@ -148,7 +157,7 @@ impl List {
         &self,
         reading: &Reading<'_>,
         names: &[(SubscriptionNumber, SubscriptionName)],
-        mut found: Found,
+        mut found: Found<'_>,
     ) -> Result<Listing<DeliverySummary>, ReadError> {
         let wanted = EventsWanted {
             event_type: None,
@@ -188,7 +197,7 @@ impl List {
         reading: &Reading<'_>,
         names: &[(SubscriptionNumber, SubscriptionName)],
         event: &EventRow,
-        found: &mut Found,
+        found: &mut Found<'_>,
     ) -> rusqlite::Result<Option<Place>> {
         for number in event.subscriptions().into_iter().rev() {
             let place = (event.seq, number);
@@ -204,7 +213,7 @@ impl List {
                 }
                 let plain = summary(event, name.clone());
                 let item = match row {
-                    Some(row) => with_row(plain, &row),
+                    Some(row) => with_row(plain, &row, number, &mut found.behind)?,
                     None => plain,
                 };
                 found.add(place, item);

@@ -1,14 +1,16 @@
 //! One delivery with its attempts.
 
+use super::behind::{Behind, Orders};
 use super::thread::{ReadError, Reading};
 use super::{ATTEMPTS_MAX, Attempt, DeliverySummary, DeliveryView};
-use crate::domain::{DeliveryId, DeliveryState, SubscriptionName};
+use crate::domain::{DeliveryId, DeliveryState, SubscriptionName, SubscriptionNumber};
 use crate::store::book::rows::{AttemptRow, DeliveryRow, EventRow};
 use crate::store::book::{find, rows};
 
 /// The delivery; none if its event is not kept, or is not for this subscription.
 pub(super) fn view(
     reading: &Reading<'_>,
+    orders: &Orders,
     id: &DeliveryId,
 ) -> Result<Option<DeliveryView>, ReadError> {
     let names = rows::names(reading.book)?;
@@ -28,7 +30,7 @@ pub(super) fn view(
     let attempts = rows::attempts_of(reading.book, number, seq, ATTEMPTS_MAX)?;
     let plain = summary(&event, id.subscription.clone());
     let summary = match rows::delivery_row(reading.book, number, seq)? {
-        Some(row) => with_row(plain, &row),
+        Some(row) => with_row(plain, &row, number, &mut Behind::new(reading, orders))?,
         None => DeliverySummary {
             attempts: Some(attempts.first().map_or(0, |last| last.attempt)),
             ended_at: attempts
@@ -57,19 +59,30 @@ pub(super) fn summary(event: &EventRow, subscription: SubscriptionName) -> Deliv
         due_at: None,
         ended_at: None,
         attempts: None,
+        behind: None,
     }
 }
 
 /// The same of a delivery that has a row.
-pub(super) fn with_row(plain: DeliverySummary, row: &DeliveryRow) -> DeliverySummary {
-    DeliverySummary {
+pub(super) fn with_row(
+    plain: DeliverySummary,
+    row: &DeliveryRow,
+    number: SubscriptionNumber,
+    behind: &mut Behind<'_>,
+) -> rusqlite::Result<DeliverySummary> {
+    let behind = match row.state {
+        DeliveryState::Pending => behind.of(number, row.seq)?,
+        DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => None,
+    };
+    Ok(DeliverySummary {
         state: row.state,
         dead_reason: row.reason,
         due_at: row.due_at,
         ended_at: row.ended_at,
         attempts: Some(row.attempts),
+        behind,
         ..plain
-    }
+    })
 }
 
 /// An attempt as it is shown.

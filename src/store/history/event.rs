@@ -1,5 +1,6 @@
 //! One event with its deliveries.
 
+use super::behind::{Behind, Orders};
 use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
 use super::{DeliverySummary, EventView};
@@ -7,7 +8,11 @@ use crate::domain::EventId;
 use crate::store::book::{find, rows};
 
 /// The event; none if it is not kept.
-pub(super) fn view(reading: &Reading<'_>, id: EventId) -> Result<Option<EventView>, ReadError> {
+pub(super) fn view(
+    reading: &Reading<'_>,
+    orders: &Orders,
+    id: EventId,
+) -> Result<Option<EventView>, ReadError> {
     let Some(seq) = find::seq_of(reading.book, id)? else {
         return Ok(None);
     };
@@ -16,6 +21,7 @@ pub(super) fn view(reading: &Reading<'_>, id: EventId) -> Result<Option<EventVie
     };
     let event = reading.event(row.place)?;
     let names = rows::names(reading.book)?;
+    let mut behind = Behind::new(reading, orders);
     let mut delivered = None;
     let mut deliveries = Vec::new();
     for number in row.subscriptions() {
@@ -25,7 +31,7 @@ pub(super) fn view(reading: &Reading<'_>, id: EventId) -> Result<Option<EventVie
         let plain = summary(&row, name.clone());
         let found = rows::delivery_row(reading.book, number, seq)?;
         deliveries.push(match found {
-            Some(found) => with_row(plain, &found),
+            Some(found) => with_row(plain, &found, number, &mut behind)?,
             None => {
                 let made = match &mut delivered {
                     Some(made) => made,

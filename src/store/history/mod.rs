@@ -12,6 +12,7 @@
 //! known to its queue: neither is answered here.
 
 mod attempts;
+mod behind;
 mod cursor;
 mod deliveries;
 mod delivery;
@@ -148,6 +149,17 @@ pub struct DeliverySummary {
     pub ended_at: Option<Timestamp>,
     /// Attempts made; none for one that was delivered when it stands in a list.
     pub attempts: Option<u32>,
+    /// What it waits for by the order of its subscription.
+    pub behind: Option<Predecessor>,
+}
+
+/// A delivery of the same subscription that another waits for by their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Of which event.
+    pub event: EventId,
+    /// It is dead, and blocks what follows until it is replayed or cancelled.
+    pub is_dead: bool,
 }
 
 /// A delivery with its attempts.
@@ -197,10 +209,8 @@ impl Attempt {
 /// An attempt in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptView {
-    /// Of which delivery.
-    pub delivery: DeliveryId,
-    /// The type of its event.
-    pub event_type: Label,
+    /// Its delivery, as it stands.
+    pub delivery: DeliverySummary,
     /// The attempt.
     pub attempt: Attempt,
 }
@@ -240,8 +250,10 @@ impl Store {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn event(&self, id: &EventId) -> Result<Option<EventView>, QueryError> {
-        let id = *id;
-        self.0.query(move |reading| event::view(reading, id)).await
+        let (id, orders) = (*id, self.0.orders(None));
+        self.0
+            .query(move |reading| event::view(reading, &orders, id))
+            .await
     }
 
     /// Ids of events within a range, so many at most, in order.
@@ -285,8 +297,9 @@ impl Store {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryView>, QueryError> {
+        let orders = self.0.orders(Some(&id.subscription));
         let id = id.clone();
-        let ask = move |reading: &Reading<'_>| delivery::view(reading, &id);
+        let ask = move |reading: &Reading<'_>| delivery::view(reading, &orders, &id);
         self.0.query(ask).await
     }
 
@@ -303,8 +316,11 @@ impl Store {
         filter: DeliveryFilter,
         page: Page,
     ) -> Result<Listing<DeliverySummary>, QueryError> {
+        let orders = self.0.orders(filter.subscription.as_ref());
         let list = deliveries::List::new(filter, &page)?;
-        self.0.query(move |reading| list.read(reading)).await
+        self.0
+            .query(move |reading| list.read(reading, &orders))
+            .await
     }
 
     /// Attempts of a subscription, the one recorded last first. A call looks at 50,000 rows at most.
@@ -320,8 +336,11 @@ impl Store {
         filter: AttemptFilter,
         page: Page,
     ) -> Result<Listing<AttemptView>, QueryError> {
+        let orders = self.0.orders(Some(subscription));
         let list = attempts::List::new(subscription.clone(), filter, &page)?;
-        self.0.query(move |reading| list.read(reading)).await
+        self.0
+            .query(move |reading| list.read(reading, &orders))
+            .await
     }
 }
 

@@ -188,7 +188,7 @@ async fn attempts_are_exact(world: &mut World, more: &[Made], limit: usize) {
         let old = found.len() - seen;
         let found: Vec<_> = found[old..]
             .iter()
-            .map(|attempt| attempt.delivery.event)
+            .map(|attempt| attempt.delivery.id.event)
             .collect();
         assert_eq!(found, expected);
     }

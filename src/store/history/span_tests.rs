@@ -173,7 +173,7 @@ async fn every_list_shows_what_lies_in_a_span_and_skips_segments_without_any() {
         let name: SubscriptionName = "a".parse().unwrap();
         let (found, pages) = every_page(
             async |page| store.attempts(&name, attempts.clone(), page).await,
-            |it| it.delivery.event,
+            |it| it.delivery.id.event,
         )
         .await;
         assert_eq!(found, expected, "{since:?} {until:?}");

@@ -238,7 +238,7 @@ async fn events_and_attempts_of_segments_that_are_full_are_found_by_their_indexe
     let listing = running.store.attempts(&name, filter, page(100)).await;
     let listing = listing.unwrap();
     all.reverse();
-    assert_eq!(ids(&listing, |attempt| attempt.delivery.event), all);
+    assert_eq!(ids(&listing, |attempt| attempt.delivery.id.event), all);
     assert!(running.store.0.journal.end().segment > 1);
     running.close().await;
 }
@@ -261,7 +261,7 @@ async fn attempts_are_found_by_status_and_time() {
     }
     let found = async |filter: AttemptFilter| {
         let listing = running.store.attempts(&name, filter, page(10)).await;
-        ids(&listing.unwrap(), |attempt| attempt.delivery.event)
+        ids(&listing.unwrap(), |attempt| attempt.delivery.id.event)
     };
     let none = AttemptFilter::default;
     assert_eq!(found(none()).await, [second, first]);

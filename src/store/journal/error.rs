@@ -58,6 +58,11 @@ pub(crate) enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the bytes could be read and are not what was written: reading them again gives nothing else.
+    pub(crate) const fn is_damage(&self) -> bool {
+        matches!(self, Self::Record(_))
+    }
+
     pub(super) fn io(doing: &'static str, segment: u32, source: io::Error) -> Self {
         Self::Io {
             doing,

@@ -13,6 +13,8 @@ pub(in crate::store) struct Counters {
     pub(super) dead: AtomicU64,
     /// Deliveries that were cancelled while they were pending, since the store was opened.
     pub(super) cancelled: AtomicU64,
+    /// Deliveries whose event could not be read, not yet counted by [`Queue::take_unreadable`](super::Queue::take_unreadable).
+    pub(super) unreadable: AtomicU64,
     /// Bytes pending of all subscriptions.
     total: Arc<AtomicU64>,
 }
@@ -40,6 +42,7 @@ impl Counters {
             pending_bytes: AtomicU64::new(pending_bytes),
             dead: AtomicU64::new(dead),
             cancelled: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
             total: Arc::clone(total),
         }
     }
@@ -81,6 +84,13 @@ impl Counters {
     pub(in crate::store) fn cancel(&self, count: u64, bytes: u64) {
         self.end_many(count, bytes);
         self.cancelled.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts a pending delivery as dead whose event cannot be read.
+    pub(in crate::store) fn give_up(&self, bytes: u64) {
+        self.end(bytes);
+        self.dead.fetch_add(1, Ordering::Relaxed);
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a delivery as pending that was not.

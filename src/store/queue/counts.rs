@@ -31,6 +31,12 @@ pub struct QueueCounts {
 }
 
 impl Queue {
+    /// How many deliveries are dead since the last call because their event cannot be read; no lane knows of them.
+    #[must_use]
+    pub fn take_unreadable(&self) -> u64 {
+        self.0.counters.unreadable.swap(0, Ordering::Relaxed)
+    }
+
     /// Figures for gauges.
     #[must_use]
     pub fn counts(&self) -> QueueCounts {
@@ -39,18 +45,14 @@ impl Queue {
         let flow = self.flow();
         let now = self.0.hub.clock.steady();
         let (in_flight, oldest_accepted_at, blocked, next_due) = {
-            let mut locked = self.0.lock();
-            let state = &mut locked.state;
-            let next_due = match state.is_ready(now) {
+            let locked = self.0.lock();
+            let state = &locked.state;
+            let outlook = state.outlook(now, pending);
+            let next_due = match outlook.is_ready {
                 true => Some(now),
-                false => state.next_due(),
+                false => outlook.next_due,
             };
-            (
-                state.in_flight(),
-                state.oldest(),
-                state.blocked(pending),
-                next_due,
-            )
+            (state.in_flight(), state.oldest(), outlook.blocked, next_due)
         };
         QueueCounts {
             pending,

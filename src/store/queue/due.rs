@@ -1,11 +1,13 @@
 //! Deliveries that wait for their next attempt, ordered by due time, as far as they are in memory.
 //!
 //! What is due up to the *horizon* is here; later ones may be only in the book. The horizon falls when the bound is
-//! passed and the latest are evicted, and rises when half has drained and the book is asked for what follows.
+//! passed and the latest are evicted, and rises when half has drained and the book is asked for what follows. Those due
+//! now count towards the bound, unless there is an order, which has to know of all of them.
 //! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
 //! state that memory has already left behind.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 
 use super::Entry;
 use super::refill::DueRefilled;
@@ -70,11 +72,20 @@ impl Dues {
         if self.settled.is_some() {
             return;
         }
-        while self.waiting.len() > bound {
-            if let Some(((at, seq), _)) = self.waiting.pop_last() {
-                let before = (at, EventSeq(seq.0.saturating_sub(1)));
-                self.horizon = Some(self.horizon.map_or(before, |old| old.min(before)));
-            }
+        while self.bounded_len() > bound {
+            let Some(((at, seq), _)) = self.waiting.pop_last() else {
+                break;
+            };
+            let before = (at, EventSeq(seq.0.saturating_sub(1)));
+            self.horizon = Some(self.horizon.map_or(before, |old| old.min(before)));
+        }
+    }
+
+    /// How many count towards the bound.
+    fn bounded_len(&self) -> usize {
+        match self.became_ready {
+            Some(_) => self.len(),
+            None => self.waiting.len(),
         }
     }
 
@@ -141,8 +152,28 @@ impl Dues {
         }
     }
 
-    pub(super) fn ready_len(&self) -> usize {
-        self.ready.len()
+    /// Those that are due by `now`, in the order in which they go; with an order that is the order of acceptance.
+    pub(super) fn due_by(&self, now: Timestamp) -> Vec<&Entry> {
+        let unpromoted = self.waiting.range(..=(now, EventSeq(u64::MAX)));
+        let ready = self.ready.values();
+        let mut due: Vec<&Entry> = ready.chain(unpromoted.map(|(_, entry)| entry)).collect();
+        if self.became_ready.is_none() {
+            due.sort_unstable_by_key(|entry| entry.seq);
+        }
+        due
+    }
+
+    /// How many are due by `now`.
+    pub(super) fn due_len(&self, now: Timestamp) -> usize {
+        let unpromoted = self.waiting.range(..=(now, EventSeq(u64::MAX)));
+        self.ready.len() + unpromoted.count()
+    }
+
+    /// When the first of those in memory becomes due that is not due by `now`.
+    pub(super) fn due_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let now = Bound::Excluded((now, EventSeq(u64::MAX)));
+        let mut later = self.waiting.range((now, Bound::Unbounded));
+        later.next().map(|((at, _), _)| *at)
     }
 
     /// Whether the book is asked.
@@ -182,12 +213,13 @@ impl Dues {
 
     /// Begins a refill if one is wanted: answers the key after which to read, and how many.
     pub(super) fn begin_refill(&mut self, bound: usize) -> Option<(DueKey, usize)> {
-        if self.settled.is_some() || self.waiting.len() > bound / 2 {
+        let kept = self.bounded_len();
+        if self.settled.is_some() || kept > bound / 2 {
             return None;
         }
         let horizon = self.horizon?;
         self.settled = Some(HashSet::new());
-        Some((horizon, bound.saturating_sub(self.waiting.len()).max(1)))
+        Some((horizon, bound.saturating_sub(kept).max(1)))
     }
 
     /// Takes the book's answer; `elsewhere` are the deliveries that the queue has in memory but not here.

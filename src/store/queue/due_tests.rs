@@ -104,3 +104,47 @@ fn what_arrives_while_the_book_is_asked_is_kept_and_evicted_afterwards() {
     assert_eq!(all(&mut dues), [7, 1]);
     assert_eq!(dues.begin_refill(2), Some(((at(10), EventSeq(7)), 2)));
 }
+
+#[test]
+fn what_is_due_now_counts_towards_the_bound_but_where_there_is_an_order() {
+    let mut dues = Dues::none();
+    for seq in 1..=9 {
+        dues.insert(at(5), entry(seq), 4);
+        dues.promote(at(5));
+    }
+    assert_eq!((dues.len(), dues.is_partial()), (4, true));
+    assert_eq!(dues.begin_refill(4), None, "there is enough to do");
+    let mut seen: Vec<u64> = Vec::new();
+    while let Some((after, limit)) = {
+        seen.extend(pop(&mut dues).map(|entry| entry.seq.0));
+        dues.begin_refill(4)
+    }
+    .or_else(|| (dues.len() > 0).then_some((BEGINNING, 0)))
+    {
+        if limit == 0 {
+            continue;
+        }
+        let rest: Vec<_> = (1..=9).map(|seq| (5, seq)).collect();
+        let rest = rest
+            .into_iter()
+            .filter(|(_, seq)| (at(5), EventSeq(*seq)) > after);
+        let found: Vec<_> = rest.take(limit).collect();
+        let complete = found.len() < limit;
+        dues.refilled(answer(&found, complete), std::iter::empty(), 4);
+        dues.promote(at(5));
+        assert!(dues.len() <= 4, "{}", dues.len());
+    }
+    assert_eq!(
+        seen,
+        [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "none is lost, none comes twice"
+    );
+
+    let mut ordered = Dues::none();
+    ordered.keep_order(true);
+    for seq in 1..=9 {
+        ordered.insert(at(5), entry(seq), 4);
+        ordered.promote(at(5));
+    }
+    assert_eq!((ordered.len(), ordered.is_partial()), (9, false));
+}

@@ -11,7 +11,9 @@ mod counters;
 mod counts;
 mod due;
 mod lease;
+mod line;
 mod order;
+mod outlook;
 mod refill;
 mod state;
 mod verbs;
@@ -442,6 +444,11 @@ impl QueueShared {
     /// Whether a delivery of this key that dies blocks what follows it.
     pub(super) fn blocks(&self, key: u64) -> bool {
         self.lock().state.blocks(key)
+    }
+
+    /// How its deliveries wait for each other.
+    pub(super) fn order(&self) -> (Order, WhenStuck) {
+        self.lock().state.order()
     }
 
     /// How many deliveries are pending.

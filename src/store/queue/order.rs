@@ -9,9 +9,10 @@
 //! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
 //! without anything of these does not exist, so that memory follows what is stuck and not how many keys there are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::Entry;
+use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
 
 /// The line of deliveries that are all in one order.
@@ -44,33 +45,6 @@ enum Blockers {
     Asked,
     /// Those up to here are known; none: all.
     Known(Option<EventSeq>),
-}
-
-#[derive(Debug, Default)]
-struct Line {
-    /// On its way to be leased, or leased.
-    current: Option<EventSeq>,
-    /// To be attempted again later.
-    due: BTreeSet<EventSeq>,
-    /// Dead, and blocking what follows.
-    dead: BTreeSet<EventSeq>,
-    waiting: BTreeMap<EventSeq, Entry>,
-    spill: Option<Spill>,
-    /// When it was blocked last: time blocked does not count towards the age of what waited.
-    freed_at: Option<Timestamp>,
-}
-
-/// What of a line is only in the book.
-#[derive(Debug, Clone, Copy)]
-struct Spill {
-    /// All after this sequence.
-    after: EventSeq,
-    /// The last that was left to the book.
-    last: EventSeq,
-    /// How many were, roughly.
-    count: u64,
-    /// The book is asked, for all up to this sequence.
-    asked: Option<EventSeq>,
 }
 
 /// What follows in a line, as the book has it.
@@ -402,6 +376,30 @@ impl Lines {
         self.waiting + self.freed.len()
     }
 
+    /// How many wait that were replayed; 0 where a dead one may block them.
+    pub(super) fn replayed(&self) -> usize {
+        if self.when_stuck == WhenStuck::Block {
+            return 0;
+        }
+        let replayed = |entry: &&Entry| entry.since > entry.accepted_at;
+        self.entries().filter(replayed).count()
+    }
+
+    /// Whether a delivery that cannot go counts as blocked once it waits in its line, and does not yet; `is_due`: it was
+    /// attempted or replayed before.
+    pub(super) fn would_block(&self, entry: &Entry, is_due: bool) -> bool {
+        let line = self.line_of(entry.key).and_then(|key| self.lines.get(&key));
+        let Some((line, first_dead)) = line.and_then(|line| Some((line, line.dead.first()?)))
+        else {
+            return false;
+        };
+        match self.order {
+            Order::None => false,
+            Order::Key => entry.seq >= *first_dead,
+            Order::Strict => is_due && line.due.contains(&entry.seq),
+        }
+    }
+
     /// Whether an answer of the book is under way.
     pub(super) fn is_asking(&self) -> bool {
         let spills = self.lines.values().filter_map(|line| line.spill);
@@ -432,59 +430,6 @@ impl Lines {
     pub(super) fn is_behind(&self, key: u64, seq: EventSeq) -> bool {
         let line = self.line_of(key).and_then(|key| self.lines.get(&key));
         line.is_some_and(|line| line.current != Some(seq) && !line.lets_go(seq))
-    }
-}
-
-impl Line {
-    /// Whether a delivery may go: nothing of a lower sequence is left, and none is current but itself.
-    fn lets_go(&self, seq: EventSeq) -> bool {
-        let free = self.current.is_none_or(|current| current == seq);
-        let behind = self.firsts().any(|first| first < seq);
-        let spilled = self.spill.is_some_and(|spill| spill.after < seq);
-        free && !behind && !spilled
-    }
-
-    /// Whether the next one can only be in the book.
-    fn wants_followers(&self) -> bool {
-        let Some(spill) = self.spill.filter(|spill| spill.asked.is_none()) else {
-            return false;
-        };
-        let mut firsts = self.firsts();
-        self.current.is_none() && firsts.all(|first| first > spill.after)
-    }
-
-    /// The first of those that are due later, dead, and waiting.
-    fn firsts(&self) -> impl Iterator<Item = EventSeq> {
-        let firsts = [
-            self.due.first(),
-            self.dead.first(),
-            self.waiting.keys().next(),
-        ];
-        firsts.into_iter().flatten().copied()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.current.is_none()
-            && self.due.is_empty()
-            && self.dead.is_empty()
-            && self.waiting.is_empty()
-            && self.spill.is_none()
-    }
-
-    /// Does not count the time for which a delivery was blocked.
-    fn excuse(&self, entry: &mut Entry) {
-        if let Some(freed_at) = self.freed_at.filter(|_| entry.schedule_attempts == 0) {
-            entry.since = entry.since.max(freed_at);
-        }
-    }
-
-    fn behind_dead(&self) -> u64 {
-        let Some(first) = self.dead.first() else {
-            return 0;
-        };
-        let waiting = self.waiting.range(*first..).count();
-        let spilled = self.spill.map_or(0, |spill| spill.count);
-        u64::try_from(waiting).unwrap_or(u64::MAX) + spilled
     }
 }
 

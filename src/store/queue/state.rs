@@ -36,7 +36,7 @@ enum Source {
 
 #[derive(Debug)]
 pub(in crate::store) struct QueueState {
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     budget: Arc<Budget>,
     pub(super) window: Window,
     pub(super) dues: Dues,

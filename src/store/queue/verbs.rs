@@ -24,6 +24,11 @@ impl QueueState {
         self.reorder();
     }
 
+    /// How deliveries wait for each other, or will once nothing is on its way.
+    pub(in crate::store) fn order(&self) -> (Order, WhenStuck) {
+        self.new_order.unwrap_or(self.lines.rules())
+    }
+
     /// Reads what is in memory from the book again, once nothing is on its way.
     pub(in crate::store) fn reread(&mut self) {
         self.new_order.get_or_insert(self.lines.rules());
@@ -99,6 +104,19 @@ impl QueueState {
         self.lines.ended(entry, true);
     }
 
+    /// Whether the event of a delivery is in memory.
+    pub(in crate::store) fn has_event(&self, seq: EventSeq) -> bool {
+        let coming = self.stage.iter().chain(&self.returned);
+        let mut slots = coming.chain(self.window.slots());
+        slots.any(|slot| slot.entry.seq == seq && slot.body.is_some())
+    }
+
+    /// A claimed pending delivery is dead without an attempt.
+    pub(in crate::store) fn died(&mut self, entry: &Entry) {
+        self.cancelled(entry);
+        self.lines.ended(entry, true);
+    }
+
     /// A claimed pending delivery was cancelled.
     pub(in crate::store) fn cancelled(&mut self, entry: &Entry) {
         let seq = entry.seq;
@@ -151,9 +169,10 @@ impl QueueState {
         self.account();
     }
 
-    /// How many deliveries are due now and wait for their turn, of those in memory.
-    pub(in crate::store) fn due_now(&self) -> usize {
-        self.dues.ready_len()
+    /// How many deliveries in memory are due at `now` and wait for their turn. Those replayed that wait in lines are among them,
+    /// unless a dead one may block them: nothing must keep that one from being replayed.
+    pub(in crate::store) fn due_at(&self, now: Timestamp) -> usize {
+        self.dues.due_len(now) + self.lines.replayed()
     }
 
     /// Whether a delivery is on its way to be attempted, or waits in a line.
@@ -175,11 +194,6 @@ impl QueueState {
                 entry.place = *place;
             }
         }
-    }
-
-    /// How many wait behind a dead one; `pending` is how many are pending in all.
-    pub(in crate::store) fn blocked(&self, pending: u64) -> u64 {
-        self.lines.blocked(pending)
     }
 
     /// Whether deliveries of this key wait for each other.

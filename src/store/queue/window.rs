@@ -97,6 +97,16 @@ impl Window {
         self.slots.front()
     }
 
+    /// Those that wait.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    /// The one that is in front when so many were taken.
+    pub(super) fn get(&self, taken: usize) -> Option<&Slot> {
+        self.slots.get(taken)
+    }
+
     pub(super) fn pop(&mut self) -> Option<Slot> {
         let slot = self.slots.pop_front()?;
         if slot.body.is_some() {
@@ -107,7 +117,12 @@ impl Window {
 
     /// Whether everything up to this sequence has left the window.
     pub(super) fn has_passed(&self, seq: EventSeq) -> bool {
-        match (self.slots.front(), &self.reach) {
+        self.would_have_passed(0, seq)
+    }
+
+    /// The same if so many were taken.
+    pub(super) fn would_have_passed(&self, taken: usize, seq: EventSeq) -> bool {
+        match (self.slots.get(taken), &self.reach) {
             (Some(slot), _) => slot.entry.seq > seq,
             (None, Reach::Attached) => true,
             (None, Reach::Spilled { admitted } | Reach::Refilling { admitted, .. }) => {

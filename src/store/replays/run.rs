@@ -25,7 +25,8 @@ const CHUNK_MAX: usize = 500;
 /// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Deliveries that are due now, in memory, before a job goes on that makes more of them due; and the pause meanwhile.
+/// Deliveries that are due now, in memory, before a job goes on that makes more of them due, whatever they were; and the
+/// pause meanwhile. How many it asks of a queue is in [`QueueState::due_at`](crate::store::queue::QueueState::due_at).
 const DUE_NOW_MAX: usize = 4_000;
 const DUE_NOW_PAUSE: Duration = Duration::from_millis(50);
 
@@ -96,7 +97,8 @@ impl Inner {
         }
         let queue = self.queue_of(&job.request.subscription)?;
         let is_pending = job.request.state == DeliveryState::Pending;
-        if is_pending && queue.step(|state| state.due_now()) >= DUE_NOW_MAX {
+        let steady = self.hub.clock.steady();
+        if queue.step(|state| state.due_at(steady)) >= DUE_NOW_MAX {
             // They are in memory from then on, until their turn comes.
             return Ok(Instant::now() + DUE_NOW_PAUSE);
         }

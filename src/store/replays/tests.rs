@@ -467,3 +467,6 @@ async fn sixteen_bulk_replays_are_kept_and_the_oldest_finished_one_is_forgotten_
     assert_eq!(kept(&running.store), expected);
     running.close().await;
 }
+
+#[path = "load_tests.rs"]
+mod load;

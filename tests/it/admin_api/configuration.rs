@@ -136,3 +136,50 @@ async fn files_that_are_wrong_change_nothing_and_are_explained() {
     })
     .await;
 }
+
+/// What only the machine can tell is told as by a reload, with its place, and speaks against edits before they are written.
+#[tokio::test]
+async fn what_a_reload_would_refuse_on_this_machine_is_no_valid_configuration() {
+    let relay = Relay::start(ONE).await;
+    let right = relay.text();
+    for (store, cause) in [
+        ("/proc/sidehook", "file system of the kernel"),
+        ("config.yaml/store", "a directory"),
+    ] {
+        let wrong = format!("store: {{path: {store}}}\n");
+        let text: String = right
+            .split_inclusive('\n')
+            .map(|line| {
+                if line.starts_with("store:") {
+                    &*wrong
+                } else {
+                    line
+                }
+            })
+            .collect();
+        assert!(text.contains(&wrong), "{text}");
+        relay.rewrite_whole(&text);
+        let answer = call(&relay, "POST", "/v1/config/check", "").await.json();
+        assert_eq!(answer["valid"], false, "{answer}");
+        let error = &answer["errors"][0];
+        assert_eq!(error["path"], "store.path", "{answer}");
+        assert!(error["line"].as_u64().unwrap() >= 1, "{answer}");
+        assert!(
+            error["message"].as_str().unwrap().contains(cause),
+            "{answer}"
+        );
+        let refused = call(&relay, "POST", "/v1/config/reload", "").await;
+        assert!(refused.json()["errors"]["store.path"].is_array());
+        let body = "{\"title\": \"Two\"}";
+        let refused = call(&relay, "PATCH", "/v1/subscriptions/one", body).await;
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (409, &"config_broken".into())
+        );
+        assert!(refused.body.contains("store.path"), "{}", refused.body);
+        assert_eq!(relay.text(), text);
+    }
+    relay.rewrite_whole(&right);
+    let answer = call(&relay, "POST", "/v1/config/check", "").await.json();
+    assert_eq!(answer["valid"], true, "{answer}");
+}

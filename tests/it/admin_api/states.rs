@@ -115,6 +115,136 @@ async fn what_waits_behind_a_dead_delivery_says_behind_which() {
     assert_eq!(shown["blocked_by"], dead["id"]);
     let attempt = &look(&relay, "/v1/subscriptions/a/attempts").await["data"][0];
     assert_eq!(attempt["delivery_state"], "dead");
+    let waiting = &look(&relay, "/v1/deliveries?subscription=a&state=pending").await["data"][0];
+    assert_eq!(waiting["waits_for"], "order");
+    assert_eq!(waiting["blocked_by"], dead["id"]);
+    let path = format!("/v1/deliveries/{}", waiting["id"].as_str().unwrap());
+    assert_eq!(look(&relay, &path).await["blocked_by"], dead["id"]);
+    let path = format!("/v1/events/{}", waiting["event_id"].as_str().unwrap());
+    let event = look(&relay, &path).await;
+    assert_eq!(event["deliveries"][0]["blocked_by"], dead["id"]);
+
+    let begun = call(&relay, "POST", "/v1/subscriptions/a/retry", "{}").await;
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let begun = begun.json();
+    assert_eq!(
+        (&begun["matched"], &begun["blocked"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(begun["blocked_by"], dead["id"]);
+    let path = format!("/v1/deliveries/{}/cancel", dead["id"].as_str().unwrap());
+    assert_eq!(call(&relay, "POST", &path, "{}").await.status, 200);
+    until("what waited is attempted", async || receiver.count() == 2).await;
+    let begun = call(&relay, "POST", "/v1/subscriptions/a/retry", "{}").await;
+    assert!(begun.json()["blocked_by"].is_null(), "{}", begun.body);
+}
+
+#[tokio::test]
+async fn by_key_only_what_has_the_key_of_a_dead_delivery_waits_for_it() {
+    let (receiver, status) = endpoint(500).await;
+    let fields = ", retry: {schedule: [1h]}, give_up_on: [500], order: key";
+    let subscription = subscription("a", &receiver.url("/"), fields);
+    let text = format!("ingest: {{key_pointer: /key}}\nsubscriptions:\n{subscription}");
+    let relay = Relay::start_whole(tempfile::tempdir().unwrap(), &text).await;
+    let post = async |key: &str| {
+        relay.post("x", &format!("{{\"key\": \"{key}\"}}")).await;
+    };
+    post("one").await;
+    until("the first is dead", async || {
+        look(&relay, "/v1/subscriptions/a").await["dead"] == 1
+    })
+    .await;
+    let dead = look(&relay, "/v1/deliveries?state=dead").await["data"][0].clone();
+    status.store(503, Ordering::Relaxed);
+    for key in ["one", "two", "two"] {
+        post(key).await;
+    }
+    until("the first of the other key is attempted", async || {
+        receiver.count() == 2
+    })
+    .await;
+    until("all say what they wait for", async || {
+        let waiting = look(&relay, "/v1/deliveries?state=pending").await;
+        let newest_first = waiting["data"].as_array().unwrap().clone();
+        let of = |index: usize| {
+            (
+                &newest_first[index]["waits_for"],
+                &newest_first[index]["blocked_by"],
+            )
+        };
+        let null = &Value::Null;
+        newest_first.len() == 3
+            && of(2) == (&"order".into(), &dead["id"])
+            && of(1) == (&"retry_after".into(), null)
+            && of(0).1 == null
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_says_what_follows_as_it_stands() {
+    let (receiver, status) = endpoint(410).await;
+    let fields = ", retry: {schedule: [1h, 1h]}";
+    let relay = Relay::start(&subscription("a", &receiver.url("/"), fields)).await;
+    let last = async || look(&relay, "/v1/subscriptions/a/attempts").await["data"][0].clone();
+    let delivery = async || look(&relay, "/v1/deliveries").await["data"][0].clone();
+
+    relay.post("x", "{}").await;
+    in_state(&relay, "disabled").await;
+    let attempt = last().await;
+    assert_eq!(attempt["delivery_state"], "pending");
+    assert_eq!(
+        (&attempt["waits_for"], &attempt["next_attempt_at"]),
+        (&"enabling".into(), &Value::Null)
+    );
+    let one = look(
+        &relay,
+        &format!(
+            "/v1/deliveries/{}",
+            delivery().await["id"].as_str().unwrap()
+        ),
+    )
+    .await;
+    assert_eq!(one["attempts"][0]["waits_for"], "enabling");
+
+    status.store(503, Ordering::Relaxed);
+    let body = "{\"status\": \"active\"}";
+    assert_eq!(
+        call(&relay, "PATCH", "/v1/subscriptions/a", body)
+            .await
+            .status,
+        200
+    );
+    let id = delivery().await["id"].as_str().unwrap().to_owned();
+    call(&relay, "POST", &format!("/v1/deliveries/{id}/replay"), "{}").await;
+    until("it is paused", async || {
+        last().await["waits_for"] == "retry_after"
+    })
+    .await;
+    assert!(is_time(&last().await["next_attempt_at"]));
+    let first = look(&relay, "/v1/subscriptions/a/attempts").await["data"][1].clone();
+    assert!(
+        first["waits_for"].is_null(),
+        "it was attempted since: {first}"
+    );
+
+    let body = "{\"status\": \"disabled\"}";
+    assert_eq!(
+        call(&relay, "PATCH", "/v1/subscriptions/a", body)
+            .await
+            .status,
+        200
+    );
+    let attempt = last().await;
+    assert_eq!(
+        (&attempt["waits_for"], &attempt["next_attempt_at"]),
+        (&"enabling".into(), &Value::Null)
+    );
+
+    call(&relay, "POST", &format!("/v1/deliveries/{id}/cancel"), "{}").await;
+    let attempt = last().await;
+    assert_eq!(attempt["delivery_state"], "cancelled");
+    assert!(attempt["waits_for"].is_null() && attempt["next_attempt_at"].is_null());
 }
 
 #[tokio::test]

@@ -289,3 +289,57 @@ fn one_that_signs_nothing_without_saying_so_is_warned_of() {
     write(folder, &by_default);
     assert_eq!(check(folder).1, "config.yaml: valid, 1 subscription\n");
 }
+
+#[test]
+fn what_stores_nothing_is_refused_for_the_store_and_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("file"), "").unwrap();
+    let listen = "listen: {events: '127.0.0.1:0', admin: '127.0.0.1:0'}";
+    let long = "x".repeat(300);
+    let stores = [
+        "/proc/sidehook",
+        "/proc",
+        "/sys/a/b",
+        "file/store",
+        &long,
+        &format!("a/{long}"),
+    ];
+    for store in stores {
+        let config = format!("{listen}\nstore: {{path: {store}}}\n{NONE}");
+        refused(folder, &config, "store.path: ", "cannot be used");
+    }
+    let config = format!(
+        "listen: {{events: 'unix:/proc/a.sock', admin: '127.0.0.1:0'}}\nstore: {{path: store}}\n{NONE}"
+    );
+    refused(folder, &config, "listen.events: ", "stores nothing");
+}
+
+#[test]
+fn where_a_configuration_can_be_is_said_only_to_who_named_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let hint = "name one with -c FILE";
+    for command in ["check", "run", "status", "explain"] {
+        let mut given = vec![command, "-c", "gone.yaml"];
+        given.extend((command == "explain").then_some("a.b"));
+        let done = output(folder.path(), &given);
+        let said = [text(&done.stdout), text(&done.stderr)].concat();
+        assert!(
+            said.contains("gone.yaml:1:1: the file cannot be read"),
+            "{said}"
+        );
+        assert!(!said.contains(hint), "{said}");
+    }
+    for command in ["check", "run"] {
+        let done = output(folder.path(), &[command]);
+        let said = [text(&done.stdout), text(&done.stderr)].concat();
+        let places = [
+            "$SIDEHOOK_CONFIG",
+            "/etc/sidehook/config.yaml",
+            "./sidehook.yaml",
+        ];
+        for said_place in [hint].iter().chain(&places) {
+            assert!(said.contains(said_place), "{said}");
+        }
+    }
+}

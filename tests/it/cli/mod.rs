@@ -1,6 +1,7 @@
 //! The real binary: commands, messages and exit codes.
 
 mod check;
+mod finding;
 mod log_reader;
 mod operate;
 mod run;

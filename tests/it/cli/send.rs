@@ -67,6 +67,42 @@ fn what_is_sent_is_delivered_verified_and_printed() {
     assert_eq!(listener.end().0, Some(0));
 }
 
+/// A sender must see that its signature is wrong, and who tries a port that is taken by whom.
+#[test]
+fn listen_refuses_what_is_not_signed_and_says_who_has_its_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = sidehook(
+        folder.path(),
+        &["listen", "--secret-env", "SECRET", "--json"],
+    );
+    command.env("SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let listener = Program::start(command);
+    let line = listener.complained("listening on ");
+    let url = line.split([' ', ',']).nth(2).unwrap();
+    let port = url.rsplit_once(':').unwrap().1;
+    let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    let request =
+        "POST /hook HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let arrived: serde_json::Value = serde_json::from_str(&listener.printed("{")).unwrap();
+    assert_eq!(
+        (&arrived["verified"], &arrived["status"]),
+        (&false.into(), &401.into())
+    );
+    let second = output(folder.path(), &["listen", "--port", port]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = text(&second.stderr);
+    assert!(
+        said.contains(&format!("127.0.0.1:{port} is in use by process ")),
+        "{said}"
+    );
+    listener.signal(Signal::INT);
+    listener.end();
+}
+
 #[test]
 fn send_finds_the_sidecar_and_its_token_through_the_configuration() {
     let folder = tempfile::tempdir().unwrap();

@@ -121,6 +121,127 @@ fn what_nobody_sees_at_the_ends_of_a_secret_is_warned_of() {
     }
 }
 
+/// Also of the values of headers, which are as secret, wherever they come from.
+#[test]
+fn what_nobody_sees_at_the_ends_of_a_header_is_warned_of_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    write_private(&folder.path().join("a"), "");
+    let blank = |place| format!("{place} with a space or an invisible character");
+    for (value, expected) in [
+        ("\u{feff}abc", "begins with a byte order mark".to_owned()),
+        (" abc", blank("begins")),
+        ("abc ", blank("ends")),
+        ("abc\u{a0}", blank("ends")),
+        ("\u{200b}abc", blank("begins")),
+        ("abc\0", blank("ends")),
+        ("abc\n\n", "ends with a line break".to_owned()),
+        ("abc\r\n\r\n", "ends with a line break".to_owned()),
+    ] {
+        std::fs::write(folder.path().join("a"), value).unwrap();
+        let mut environment = environment();
+        let variable = value.replacen('\n', "", 1);
+        environment.variables.insert("A".to_owned(), variable);
+        for source in ["{file: ./a}", "{env: A}"] {
+            let text =
+                format!("subscriptions: {{a: {{active: false, headers: {{X-A: {source}}}}}}}\n");
+            std::fs::write(&path, text).unwrap();
+            let said = match load(&path, &environment) {
+                Ok(loaded) => loaded.warnings.to_vec(),
+                Err(error) => error.0.to_vec(),
+            };
+            assert_eq!(said.len(), 1, "{value:?} {source}: {said:?}");
+            assert!(
+                said[0].message.contains(&expected),
+                "{value:?} {source}: {said:?}"
+            );
+            assert!(!said[0].message.contains("abc"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unseen_end_is_named_as_the_cause_of_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    write_private(&folder.path().join("a"), "");
+    let whsec = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let (url, token) = ("https://a.example/", "a-token-of-thirty-two-characters");
+    let none = "subscriptions: {}";
+    for (value, text) in [
+        (
+            whsec,
+            "subscriptions: {a: {url: 'https://a.example', events: ['*'], secret: {file: ./a}}}"
+                .to_owned(),
+        ),
+        (
+            whsec,
+            format!(
+                "notifications: {{webhook: {{url: 'https://a.example', secret: {{file: ./a}}}}}}\n{none}"
+            ),
+        ),
+        (
+            url,
+            "subscriptions: {a: {url: {file: ./a}, events: ['*'], signature: none}}".to_owned(),
+        ),
+        (
+            token,
+            format!("ingest: {{tokens: [{{file: ./a}}]}}\n{none}"),
+        ),
+        (
+            token,
+            format!(
+                "admin: {{tokens: [{{name: a, token: {{file: ./a}}, scopes: [read]}}]}}\n{none}"
+            ),
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("a"), value).unwrap();
+        load(&path, &environment()).unwrap();
+        for (value, cause) in [
+            (
+                format!("\u{feff}{value}"),
+                "the secret begins with a byte order mark: remove that",
+            ),
+            (format!(" {value}"), "the secret begins with a space"),
+            (format!("{value} "), "the secret ends with a space"),
+            (format!("{value}\u{a0}"), "the secret ends with a space"),
+        ] {
+            std::fs::write(folder.path().join("a"), &value).unwrap();
+            let error = load(&path, &environment()).unwrap_err().to_string();
+            assert!(error.contains(cause), "{value:?}: {error}");
+        }
+    }
+}
+
+/// As configuration management leaves a file before anything is in it.
+#[test]
+fn an_included_file_without_anything_has_no_subscriptions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, "include: ['more/*.yaml']\nsubscriptions: {}\n").unwrap();
+    std::fs::create_dir(folder.path().join("more")).unwrap();
+    let included = folder.path().join("more/a.yaml");
+    for nothing in [
+        "",
+        "\n\n",
+        "# nothing yet\n",
+        "\u{feff}",
+        "---\n",
+        "{}\n",
+        "subscriptions:\n",
+    ] {
+        std::fs::write(&included, nothing).unwrap();
+        let loaded = load(&path, &environment()).unwrap();
+        assert!(loaded.config.subscriptions.is_empty(), "{nothing:?}");
+        std::fs::write(folder.path().join("main.yaml"), nothing).unwrap();
+        let main = load(&folder.path().join("main.yaml"), &environment());
+        assert_eq!(main.is_ok(), nothing == "subscriptions:\n", "{nothing:?}");
+    }
+    std::fs::write(&included, "subscription: {}\n").unwrap();
+    assert!(load(&path, &environment()).is_err());
+}
+
 fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();

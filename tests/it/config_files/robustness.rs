@@ -22,21 +22,6 @@ fn a_file_that_cannot_be_read_is_one_error() {
 }
 
 #[test]
-fn who_has_no_file_learns_where_one_can_be() {
-    let folder = tempfile::tempdir().unwrap();
-    let said = load(&folder.path().join("missing.yaml"), &environment()).unwrap_err();
-    for place in [
-        "-c",
-        "$SIDEHOOK_CONFIG",
-        "/etc/sidehook/config.yaml",
-        "./config.yaml",
-        "./sidehook.yaml",
-    ] {
-        assert!(said.to_string().contains(place), "{said}");
-    }
-}
-
-#[test]
 fn a_file_above_16_mib_is_refused() {
     let comment = format!("subscriptions: {{}}\n#{}\n", "x".repeat(16 << 20));
     let error = load_text(&comment).unwrap_err();

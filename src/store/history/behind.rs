@@ -1,0 +1,102 @@
+//! What a pending delivery waits for by the order of its subscription, as the book has it: so it is known of every pending
+//! delivery, whether its queue has it in memory or not.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::PoisonError;
+
+use rusqlite::Result;
+
+use super::Predecessor;
+use super::thread::Reading;
+use crate::domain::{EventSeq, Order, SubscriptionName, SubscriptionNumber, WhenStuck};
+use crate::store::Inner;
+use crate::store::book::{find, query};
+
+/// Dead deliveries of a subscription that are looked at, at most: more keys than that are never stuck at a time.
+const BLOCKERS_MAX: usize = 20_000;
+
+/// The orders of subscriptions that have one.
+pub(super) type Orders = HashMap<SubscriptionNumber, (Order, WhenStuck)>;
+
+impl Inner {
+    /// Their orders; of one, or of all.
+    pub(super) fn orders(&self, of: Option<&SubscriptionName>) -> Orders {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = names
+            .iter()
+            .filter(|known| of.is_none_or(|of| *of == known.name));
+        let all = wanted.map(|known| (known.queue.number, known.queue.order()));
+        all.filter(|(_, (order, _))| *order != Order::None)
+            .collect()
+    }
+}
+
+/// Looks up what deliveries wait for.
+pub(super) struct Behind<'r> {
+    reading: &'r Reading<'r>,
+    orders: &'r Orders,
+    /// The first dead delivery of each key that blocks, by subscription; 0: of whatever key.
+    dead: HashMap<SubscriptionNumber, HashMap<u64, EventSeq>>,
+}
+
+impl<'r> Behind<'r> {
+    pub(super) fn new(reading: &'r Reading<'r>, orders: &'r Orders) -> Self {
+        Self {
+            reading,
+            orders,
+            dead: HashMap::new(),
+        }
+    }
+
+    /// What a pending delivery waits for: a dead one before it if one blocks it, else the first pending one before it.
+    pub(super) fn of(
+        &mut self,
+        number: SubscriptionNumber,
+        seq: EventSeq,
+    ) -> Result<Option<Predecessor>> {
+        let Some((order, when_stuck)) = self.orders.get(&number).copied() else {
+            return Ok(None);
+        };
+        let book = self.reading.book;
+        let key = match order {
+            Order::None => return Ok(None),
+            Order::Strict => None,
+            Order::Key => match query::pending_key(book, number, seq)? {
+                None | Some(0) => return Ok(None),
+                key => key,
+            },
+        };
+        let dead = match when_stuck {
+            WhenStuck::Skip => None,
+            WhenStuck::Block => self.first_dead(number, key.unwrap_or(0))?,
+        };
+        let dead = dead.filter(|dead| *dead < seq);
+        let (first, is_dead) = match dead {
+            Some(dead) => (Some(dead), true),
+            None => (query::pending_before(book, number, seq, key)?, false),
+        };
+        let event = first
+            .map(|first| find::event_row(book, first))
+            .transpose()?;
+        Ok(event.flatten().map(|event| Predecessor {
+            event: event.id,
+            is_dead,
+        }))
+    }
+
+    fn first_dead(&mut self, number: SubscriptionNumber, key: u64) -> Result<Option<EventSeq>> {
+        let dead = match self.dead.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let mut first = HashMap::new();
+                for (seq, key) in query::blockers(self.reading.book, number, BLOCKERS_MAX)? {
+                    first.entry(0).or_insert(seq);
+                    first.entry(key).or_insert(seq);
+                }
+                unknown.insert(first)
+            }
+        };
+        Ok(dead.get(&key).copied())
+    }
+}

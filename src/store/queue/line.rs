@@ -1,0 +1,89 @@
+//! One line of deliveries that wait for each other. Leaves to `order` which delivery is in which line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Entry;
+use crate::domain::{EventSeq, Timestamp};
+
+/// What waits for what, of one key or of all.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// On its way to be leased, or leased.
+    pub(super) current: Option<EventSeq>,
+    /// To be attempted again later.
+    pub(super) due: BTreeSet<EventSeq>,
+    /// Dead, and blocking what follows.
+    pub(super) dead: BTreeSet<EventSeq>,
+    pub(super) waiting: BTreeMap<EventSeq, Entry>,
+    pub(super) spill: Option<Spill>,
+    /// When it was blocked last: time blocked does not count towards the age of what waited.
+    pub(super) freed_at: Option<Timestamp>,
+}
+
+/// What of a line is only in the book.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spill {
+    /// All after this sequence.
+    pub(super) after: EventSeq,
+    /// The last that was left to the book.
+    pub(super) last: EventSeq,
+    /// How many were, roughly.
+    pub(super) count: u64,
+    /// The book is asked, for all up to this sequence.
+    pub(super) asked: Option<EventSeq>,
+}
+
+impl Line {
+    /// Whether a delivery may go: nothing of a lower sequence is left, and none is current but itself.
+    pub(super) fn lets_go(&self, seq: EventSeq) -> bool {
+        let free = self.current.is_none_or(|current| current == seq);
+        let behind = self.firsts().any(|first| first < seq);
+        let spilled = self.spill.is_some_and(|spill| spill.after < seq);
+        free && !behind && !spilled
+    }
+
+    /// Whether the next one can only be in the book.
+    pub(super) fn wants_followers(&self) -> bool {
+        let Some(spill) = self.spill.filter(|spill| spill.asked.is_none()) else {
+            return false;
+        };
+        let mut firsts = self.firsts();
+        self.current.is_none() && firsts.all(|first| first > spill.after)
+    }
+
+    /// The first of those that are due later, dead, and waiting.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = EventSeq> {
+        let firsts = [
+            self.due.first(),
+            self.dead.first(),
+            self.waiting.keys().next(),
+        ];
+        firsts.into_iter().flatten().copied()
+    }
+
+    /// Whether it can be forgotten.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_none()
+            && self.due.is_empty()
+            && self.dead.is_empty()
+            && self.waiting.is_empty()
+            && self.spill.is_none()
+    }
+
+    /// Does not count the time for which a delivery was blocked.
+    pub(super) fn excuse(&self, entry: &mut Entry) {
+        if let Some(freed_at) = self.freed_at.filter(|_| entry.schedule_attempts == 0) {
+            entry.since = entry.since.max(freed_at);
+        }
+    }
+
+    /// How many wait behind a dead one.
+    pub(super) fn behind_dead(&self) -> u64 {
+        let Some(first) = self.dead.first() else {
+            return 0;
+        };
+        let waiting = self.waiting.range(*first..).count();
+        let spilled = self.spill.map_or(0, |spill| spill.count);
+        u64::try_from(waiting).unwrap_or(u64::MAX) + spilled
+    }
+}

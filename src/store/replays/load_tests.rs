@@ -1,0 +1,112 @@
+//! Tests of bulk replays that are many at once: what is in memory, and that each comes once.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::*;
+
+#[tokio::test]
+async fn a_slow_endpoint_has_a_bounded_part_of_a_bulk_replay_in_memory_and_gets_all_of_it_once() {
+    const COUNT: usize = 9_000;
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    accept_dead(&running, a, COUNT).await;
+    let begun = running
+        .store
+        .begin_replays(request(DeliveryState::Dead))
+        .await;
+    let (id, _) = begun.unwrap();
+    until(&running.store, id, |progress| progress.replayed >= 4_000).await;
+    let queue = running.store.queue(a);
+    let mut seen = BTreeSet::new();
+    while seen.len() < COUNT {
+        let due = queue.0.step(|state| state.due_at(NOW));
+        assert!(due <= 4_500, "{due} are in memory");
+        let counts = queue.counts();
+        let ended = u64::try_from(seen.len()).unwrap();
+        assert_eq!(counts.pending + counts.dead + ended, 9_000);
+        queue.ready().await;
+        let mut leases = Vec::new();
+        queue.take(100, &mut leases);
+        for lease in leases {
+            assert!(seen.insert(lease.event().head.id), "none comes twice");
+            running.settle(lease, Next::Delivered).await;
+        }
+    }
+    assert_eq!(done(&running.store, id).await.replayed, 9_000);
+    let counts = queue.counts();
+    assert_eq!((counts.pending, counts.dead), (0, 0));
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_retried_once_each_while_the_book_is_slow() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        bounds: TINY,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let a = running.named("a");
+    let queue = running.store.queue(a);
+    let mut all = BTreeSet::new();
+    let in_an_hour = due_in(NOW, Duration::from_secs(3600));
+    for batch in 0..10 {
+        let batch = (0..30).map(|n| event(&format!("{batch}-{n}"), &[a]));
+        for receipt in running.accept(batch.collect()).await {
+            all.insert(receipt.id);
+            let lease = running.take_one(a).await;
+            running.settle(lease, in_an_hour).await;
+        }
+    }
+    let book = Arc::clone(&running.store.0);
+    let slow = tokio::spawn(async move {
+        loop {
+            let busy = |_: &Connection| {
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(())
+            };
+            book.ask(busy).await.unwrap();
+        }
+    });
+    let begun = running.store.begin_replays(request(DeliveryState::Pending));
+    let (id, matched) = begun.await.unwrap();
+    assert_eq!(matched, 300);
+    // A second retry, as impatient operators make it, finds what is left.
+    let again = running.store.begin_replays(request(DeliveryState::Pending));
+    let (again, _) = again.await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < all.len() {
+        queue.ready().await;
+        let mut leases = Vec::new();
+        queue.take(7, &mut leases);
+        for lease in leases {
+            let (id, attempt) = (lease.event().head.id, lease.attempt());
+            if attempt == 1 {
+                // One of those accepted meanwhile: none is refused.
+                running.settle(lease, Next::Delivered).await;
+                continue;
+            }
+            assert!(seen.insert(id), "none comes twice");
+            running.settle(lease, Next::Delivered).await;
+            if seen.len() % 50 == 0 {
+                running.accept(vec![event("later", &[a])]).await;
+            }
+        }
+    }
+    assert_eq!(seen, all);
+    let (first, second) = (
+        done(&running.store, id).await,
+        done(&running.store, again).await,
+    );
+    assert_eq!(first.replayed + second.replayed, 300);
+    slow.abort();
+    while queue.counts().pending > 0 {
+        let lease = running.take_one(a).await;
+        assert_eq!(lease.attempt(), 1);
+        running.settle(lease, Next::Delivered).await;
+    }
+    running.close().await;
+}
