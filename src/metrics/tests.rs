@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{AttemptStatus, Condition, DeadReason, FailureReason};
 use crate::metrics::histograms::OWN_HISTOGRAMS_MAX;
 
-/// Series of a configured subscription for which nothing has happened, as README.md says.
+/// Series of a configured subscription for which nothing has happened, as docs/operations.md says.
 const IDLE_SERIES: usize = 12;
 
 fn name(text: &str) -> SubscriptionName {
@@ -89,20 +89,20 @@ fn what_alerts_wait_for_is_there_at_zero_and_the_rest_once_it_happened() {
     }
 }
 
-/// What README.md says of the number of series, so that capacity can be planned with it.
+/// What docs/operations.md says of the number of series, so that capacity can be planned with it.
 #[test]
 fn the_documented_numbers_of_series_are_those_that_are_shown() {
     let metrics = configured(&["billing"]);
     let billing = metrics.subscription(&name("billing"));
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/operations.md");
     let idle = format!("An idle subscription has {IDLE_SERIES} series");
-    assert!(readme.contains(&idle), "{idle}");
+    assert!(page.contains(&idle), "{idle}");
     assert_eq!(own(&metrics.render(), "billing").len(), IDLE_SERIES);
     billing.attempt_duration.record(0.1);
     billing.delivery_delay.record(0.1);
     let histograms = own(&metrics.render(), "billing").len() - IDLE_SERIES;
     let said = format!("{histograms} more");
-    assert!(readme.contains(&said), "{said}");
+    assert!(page.contains(&said), "{said}");
     for reason in FailureReason::ALL {
         billing.failed(*reason);
     }
@@ -127,7 +127,7 @@ fn the_documented_numbers_of_series_are_those_that_are_shown() {
     let text = metrics.render();
     let all = own(&text, "billing");
     let said = format!("at most {}", all.len() - histograms);
-    assert!(readme.contains(&said), "{said}");
+    assert!(page.contains(&said), "{said}");
     let series: BTreeSet<_> = all
         .iter()
         .map(|line| line.rsplit_once(' ').unwrap().0)

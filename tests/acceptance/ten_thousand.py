@@ -18,8 +18,8 @@ SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})? (\S+)$')
 
 
 def documented():
-    """How many series an idle subscription has, as README.md says."""
-    with open(os.path.join(ROOT, "README.md")) as file:
+    """How many series an idle subscription has, as docs/operations.md says."""
+    with open(os.path.join(ROOT, "docs", "operations.md")) as file:
         found = re.search(r"An idle subscription has (\d+) series", file.read())
     return int(found.group(1)) if found else None
 
@@ -111,7 +111,7 @@ async def main():
         measured.memory("idle")
         own = await run(measured.scrape, "idle")
         if len(own) != documented():
-            measured.failures.append(f"{len(own)} series of an idle subscription, README.md says {documented()}: {own}")
+            measured.failures.append(f"{len(own)} series of an idle subscription, docs/operations.md says {documented()}: {own}")
         await run(measured.status, "idle")
         relay.write(written("second"))
         await run(measured.command, "idle", "reload", bound=chosen.reload_ms)

@@ -13,6 +13,7 @@ mod config_edits;
 mod config_files;
 mod delivery;
 mod disabling;
+mod documentation;
 mod explain;
 mod feed;
 mod filters;
