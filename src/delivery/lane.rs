@@ -142,8 +142,9 @@ impl Lane {
         metrics.oldest_pending_age.set(age);
         metrics.dead_deliveries.set(gauge(counts.dead));
         metrics.cancelled.absolute(counts.cancelled);
-        for _ in 0..self.queue.take_unreadable() {
+        for event in self.queue.take_unreadable() {
             metrics.given_up(DeadReason::Unreadable);
+            self.tell_dead(event, DeadReason::Unreadable);
         }
         metrics.in_flight.set(gauge(counts.in_flight));
         metrics.consecutive_failures.set(failures);

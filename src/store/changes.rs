@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use crate::domain::{EventSeq, Timestamp};
+use crate::domain::{EventId, EventSeq, Timestamp};
 use crate::store::book::Command;
 use crate::store::hub::Hub;
 use crate::store::journal::Place;
@@ -25,7 +25,7 @@ pub(super) enum Change {
     /// A dead one is cancelled.
     Buried(Entry),
     /// A pending one is dead without an attempt.
-    Died(Entry),
+    Died(Entry, EventId),
     /// One that was attempted before is due now.
     Hastened {
         /// As it is pending.
@@ -152,12 +152,12 @@ impl Changes {
             reply,
         } = self;
         for (queue, change) in changes {
-            if let Change::Cancelled(entry) | Change::Died(entry) = &change {
+            if let Change::Cancelled(entry) | Change::Died(entry, _) = &change {
                 queue.is_held_back(entry.seq);
             }
             queue.step(|state| match change {
                 Change::Cancelled(entry) => state.cancelled(&entry),
-                Change::Died(entry) => state.died(&entry),
+                Change::Died(entry, _) => state.died(&entry),
                 Change::Buried(entry) => state.revived(entry.key, entry.seq, now),
                 Change::Hastened { entry, due } => state.hastened(entry, due),
                 Change::Requeued { entry, at, .. } => state.requeued(entry, at),
@@ -178,7 +178,7 @@ fn count(queue: &QueueShared, change: &Change) {
     match change {
         Change::Cancelled(entry) => counters.cancel(1, entry.body_bytes.into()),
         Change::Buried(_) => counters.bury(1),
-        Change::Died(entry) => counters.give_up(entry.body_bytes.into()),
+        Change::Died(entry, event) => counters.give_up(entry.body_bytes.into(), *event),
         Change::Requeued {
             entry, was_dead, ..
         } => {

@@ -1,10 +1,12 @@
 //! Pending deliveries whose event is damaged on the disk: they are dead, reason `unreadable`, as what cannot be read can be
 //! neither delivered nor copied, and would keep its segment and all behind it for ever.
 //!
-//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute later.
-//! Whatever else keeps an event from being read, such as an error of the disk, leaves its delivery pending.
+//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute later, in
+//! a part of the segment that is damaged: the place of an event may be what is wrong. Whatever else keeps an event from being
+//! read, such as an error of the disk, leaves its delivery as it is.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use crate::domain::{
 };
 use crate::store::book::{Found, Standing, find};
 use crate::store::changes::{Change, Claim};
-use crate::store::journal::{JournalError, Place};
+use crate::store::journal::{Damage, JournalError, Place};
 use crate::store::reader::ReadJob;
 use crate::store::record::{Accepted, Attempted, Record};
 use crate::store::{Inner, VerbError};
@@ -56,8 +58,9 @@ impl Damaged {
 impl Inner {
     /// Gives up what was found damaged and still is.
     pub(super) async fn give_up_damaged(&self) -> Result<(), VerbError> {
+        let mut damages = HashMap::new();
         for (number, seq) in self.hub.damaged.due(self.hub.clock.steady()) {
-            self.give_up_if_damaged(number, seq).await?;
+            self.give_up_if_damaged(number, seq, &mut damages).await?;
         }
         Ok(())
     }
@@ -66,6 +69,7 @@ impl Inner {
         &self,
         number: SubscriptionNumber,
         seq: EventSeq,
+        damages: &mut HashMap<u32, Vec<Damage>>,
     ) -> Result<(), VerbError> {
         let turn = self.turn().await;
         let queue = {
@@ -88,24 +92,21 @@ impl Inner {
                 event.map(|event| event.id),
             ))
         };
-        let (found, event_id) = self.ask(look).await?;
-        let Some(Found {
-            entry,
-            standing: Standing::Pending { .. },
-        }) = found
+        let (
+            Some(Found {
+                entry,
+                standing: Standing::Pending { .. },
+            }),
+            Some(event),
+        ) = self.ask(look).await?
         else {
             return Ok(());
         };
-        if !self
-            .read(entry.place)
-            .await
-            .is_some_and(|read| read.is_err_and(|error| error.is_damage()))
-        {
+        if !self.is_damaged(entry.place, damages).await {
             return Ok(());
         }
-        let event_id = event_id.map(|id| id.to_string());
         error!(
-            event_id,
+            event_id = %event,
             subscription = number.0,
             "{MESSAGE}: its delivery is dead"
         );
@@ -129,9 +130,41 @@ impl Inner {
             outcome,
             next: Next::Dead(DeadReason::Unreadable),
         });
-        let changes = vec![(queue, Change::Died(entry))];
+        let changes = vec![(queue, Change::Died(entry, event))];
         self.carry_out(turn, vec![record], changes, vec![claim])
             .await
+    }
+
+    /// Whether the event at a place cannot be read, for damage that its segment has there.
+    pub(super) async fn is_damaged(
+        &self,
+        place: Place,
+        damages: &mut HashMap<u32, Vec<Damage>>,
+    ) -> bool {
+        let read = self.read(place).await;
+        if !read.is_some_and(|read| read.is_err_and(|error| error.is_damage())) {
+            return false;
+        }
+        if let Entry::Vacant(unknown) = damages.entry(place.segment) {
+            let (reply, examined) = oneshot::channel();
+            let segment = place.segment;
+            let job = ReadJob::Examine { segment, reply };
+            self.hub.reader.submit([job]);
+            let Ok(Ok(found)) = examined.await else {
+                return false;
+            };
+            unknown.insert(found);
+        }
+        let mut found = damages.get(&place.segment).into_iter().flatten();
+        let is_damaged = found.any(|damage| (damage.from..damage.to).contains(&place.offset));
+        if !is_damaged {
+            error!(
+                segment = place.segment,
+                offset = place.offset,
+                "an event is not where the book has it, and its segment is whole there: the book is wrong"
+            );
+        }
+        is_damaged
     }
 
     /// Reads an event back; none if the store is closing.

@@ -1,7 +1,24 @@
 //! Tests of events that are damaged on the disk: when their deliveries are dead, and when not.
 
 use super::*;
-use crate::domain::EventSeq;
+use crate::domain::{EventSeq, Order, WhenStuck};
+use crate::store::journal::Place;
+
+/// Changes one bit of the event with this body.
+fn damage(folder: &Path, needle: &str) {
+    let mut damaged = 0;
+    for file in fs::read_dir(folder.join("journal")).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let mut windows = bytes.windows(needle.len());
+        if let Some(place) = windows.position(|found| found == needle.as_bytes()) {
+            bytes[place] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+}
 
 #[tokio::test]
 async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
@@ -18,24 +35,7 @@ async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
         let lease = world.running.take_one(a).await;
         world.running.settle(lease, Next::Delivered).await;
     }
-    let world = world
-        .restart_after(|folder| {
-            let mut damaged = 0;
-            for file in fs::read_dir(folder.join("journal")).unwrap() {
-                let path = file.unwrap().path();
-                let mut bytes = fs::read(&path).unwrap();
-                let place = bytes
-                    .windows(needle.len())
-                    .position(|found| found == needle.as_bytes());
-                if let Some(place) = place {
-                    bytes[place] ^= 1;
-                    fs::write(&path, bytes).unwrap();
-                    damaged += 1;
-                }
-            }
-            assert_eq!(damaged, 1);
-        })
-        .await;
+    let world = world.restart_after(|folder| damage(folder, needle)).await;
     world.clock.advance(DAY * 4);
     let inner = &world.running.store.0;
     let first = inner.journal.segments()[0].number;
@@ -50,7 +50,7 @@ async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
     world.clock.advance(MINUTE);
     inner.clean().await.unwrap();
     assert_eq!((counts().pending, counts().dead), (0, 1));
-    assert_eq!(world.running.store.queue(a).take_unreadable(), 1);
+    assert_eq!(world.running.store.queue(a).take_unreadable(), [id]);
     let delivery = DeliveryId {
         event: id,
         subscription: "a".parse().unwrap(),
@@ -69,6 +69,60 @@ async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
     );
     assert_eq!(shown().await, None);
     assert_eq!(counts().dead, 0);
+    world.running.close().await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_blocks_what_follows_it_in_an_order() {
+    let world = World::new(RETENTION);
+    let a = world.running.named("a");
+    let needle = "a-needle-that-is-found-in-no-other-event";
+    let strict = |world: &World| {
+        let queue = world.running.store.queue(a);
+        queue.set_order(Order::Strict, WhenStuck::Block);
+        queue
+    };
+    strict(&world);
+    world.running.accept(vec![event(needle, &[a])]).await;
+    let lease = world.running.take_one(a).await;
+    let later = due_in(NOW, MINUTE * 30);
+    world.running.settle(lease, later).await;
+    world.post(0..2, &[a]).await;
+    let world = world.restart_after(|folder| damage(folder, needle)).await;
+    let queue = strict(&world);
+    let inner = &world.running.store.0;
+    inner.hub.damaged.found((a, EventSeq(1)), NOW);
+    world.clock.advance(MINUTE);
+    // What follows waits in memory.
+    assert!(
+        timeout(Duration::from_millis(200), queue.ready())
+            .await
+            .is_err()
+    );
+    inner.clean().await.unwrap();
+    assert_eq!(queue.counts().dead, 1);
+    let ready = timeout(Duration::from_millis(500), queue.ready()).await;
+    assert!(ready.is_err(), "it goes although a dead one blocks it");
+    assert_eq!(queue.counts().blocked, 2);
+    world.running.close().await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_wrong_is_no_damage() {
+    let world = World::new(RETENTION);
+    let a = world.running.named("a");
+    world.post(0..3, &[a]).await;
+    let journal = &world.running.store.0.journal;
+    let segment = journal.end().segment;
+    let wrong = Place {
+        segment,
+        offset: journal.end().offset - 64,
+        length: 40,
+    };
+    assert!(journal.read(wrong).unwrap_err().is_damage());
+    let mut known = std::collections::HashMap::new();
+    assert!(!world.running.store.0.is_damaged(wrong, &mut known).await);
+    assert_eq!(known[&segment].len(), 0);
     world.running.close().await;
 }
 
@@ -96,7 +150,7 @@ async fn what_cannot_be_read_for_now_stays_pending() {
 
 #[test]
 fn only_bytes_that_were_read_prove_damage() {
-    use crate::store::journal::{JournalError, Place};
+    use crate::store::journal::JournalError;
     let place = Place {
         segment: 1,
         offset: 0,
@@ -112,5 +166,6 @@ fn only_bytes_that_were_read_prove_damage() {
     assert!(!failed.is_damage());
     assert!(!JournalError::Gone { segment: 1 }.is_damage());
     assert!(!JournalError::Closed.is_damage());
+    assert!(!JournalError::Unknown(place).is_damage());
     assert!(JournalError::Record(place).is_damage());
 }

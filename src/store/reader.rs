@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::store::budget::StoredEvent;
 use crate::store::hub::Hub;
-use crate::store::journal::{Journal, JournalError, Place};
+use crate::store::journal::{Damage, Journal, JournalError, Place};
 use crate::store::queue::{Load, QueueShared};
 use crate::store::record::Accepted;
 
@@ -35,6 +35,13 @@ pub(super) enum ReadJob {
         /// Who wants it.
         reply: oneshot::Sender<Result<Accepted, JournalError>>,
     },
+    /// Where a segment is damaged.
+    Examine {
+        /// Which.
+        segment: u32,
+        /// Who wants to know.
+        reply: oneshot::Sender<Result<Vec<Damage>, JournalError>>,
+    },
 }
 
 impl ReadJob {
@@ -42,6 +49,11 @@ impl ReadJob {
         match self {
             Self::Load { load, .. } => load.place,
             Self::Read { place, .. } => *place,
+            Self::Examine { segment, .. } => Place {
+                segment: *segment,
+                offset: 0,
+                length: 0,
+            },
         }
     }
 }
@@ -114,6 +126,9 @@ pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, hub: &Hub) {
                 ReadJob::Read { place, reply } => {
                     // Who asked may have gone: nobody is waiting then, and nothing is to be done.
                     reply.send(read(journal, place)).ok();
+                }
+                ReadJob::Examine { segment, reply } => {
+                    reply.send(journal.damages(segment)).ok();
                 }
             }
         }

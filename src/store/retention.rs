@@ -108,7 +108,8 @@ impl Inner {
         if self.is_settled() {
             self.cancel_removed().await?;
         }
-        self.give_up_damaged().await?;
+        // What goes wrong with it must not keep segments that can go.
+        let given_up = self.give_up_damaged().await;
         let mut removed = 0;
         if self.health() == Health::Full {
             self.seal_if_done().await?;
@@ -116,6 +117,7 @@ impl Inner {
         while self.remove_oldest().await? {
             removed += 1;
         }
+        given_up?;
         Ok(removed)
     }
 

@@ -52,13 +52,16 @@ pub(crate) enum JournalError {
     /// A record is not where it should be, or its CRC does not fit.
     #[error("the record at {0:?} of the journal is damaged")]
     Record(Place),
+    /// A record is whole and no event that this version knows.
+    #[error("the record at {0:?} of the journal is no event that this version knows")]
+    Unknown(Place),
     /// It was closed.
     #[error("the journal is closed")]
     Closed,
 }
 
 impl JournalError {
-    /// Whether the bytes could be read and are not what was written: reading them again gives nothing else.
+    /// Whether all bytes could be read and their checksum does not fit: they are damaged, or the place is wrong.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self, Self::Record(_))
     }

@@ -203,6 +203,18 @@ impl Groups {
     }
 }
 
+/// Whether the CRC of the record at the beginning of `bytes` fits.
+pub(super) fn is_whole(bytes: &[u8], seed: Seed) -> bool {
+    let mut fields = Fields(bytes);
+    let (Some(length), Some(crc)) = (fields.u32(), fields.u32()) else {
+        return false;
+    };
+    let content = usize::try_from(length)
+        .ok()
+        .and_then(|it| fields.0.get(..it));
+    content.is_some_and(|content| seed.crc(content) == crc)
+}
+
 /// The record at the beginning of `bytes`, none inside when its CRC does not fit, and its length with header; none at
 /// the end or where no length can be trusted.
 pub(super) fn record_at(bytes: &[u8], seed: Seed) -> Option<(Option<Record>, usize)> {

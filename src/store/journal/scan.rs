@@ -1,8 +1,10 @@
 //! Reading what is committed: all records in order, or one by its place.
 
+use std::io;
+
 use crate::store::journal::error::{Damage, Damaged, JournalError};
 use crate::store::journal::format::BLOCK;
-use crate::store::journal::read::{Found, Groups, record_at};
+use crate::store::journal::read::{Found, Groups, is_whole, record_at};
 use crate::store::journal::{Journal, Place, Position};
 use crate::store::record::{Accepted, Record};
 
@@ -173,11 +175,42 @@ impl<T: Send + 'static> Journal<T> {
         let read = file
             .read_at(&mut bytes, place.offset.into())
             .map_err(|error| JournalError::io("read", place.segment, error))?;
-        let whole = bytes.get(..read).unwrap_or_default();
-        match record_at(whole, segments.seed(place.segment)) {
+        if read < bytes.len() {
+            let short = io::ErrorKind::UnexpectedEof.into();
+            return Err(JournalError::io("read", place.segment, short));
+        }
+        let seed = segments.seed(place.segment);
+        match record_at(&bytes, seed) {
             Some((Some(Record::Accepted(accepted)), _)) => Ok(accepted),
             Some((Some(Record::Moved(moved)), _)) => Ok(moved.accepted),
+            _ if is_whole(&bytes, seed) => Err(JournalError::Unknown(place)),
             _ => Err(JournalError::Record(place)),
         }
+    }
+
+    /// Where a segment is damaged, from its beginning to its end.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was dropped.
+    pub(crate) fn damages(&self, segment: u32) -> Result<Vec<Damage>, JournalError> {
+        let mut found = Vec::new();
+        let (mut offset, end) = (BLOCK, self.end());
+        let limit = match self.shared.segments.end_of(segment) {
+            Some(_) if segment == end.segment => end.offset,
+            Some(limit) => limit.unwrap_or(0),
+            None => return Err(JournalError::Gone { segment }),
+        };
+        while offset < limit {
+            let part = Part {
+                from: Position { segment, offset },
+                limit,
+                sealed: segment != end.segment,
+                most: u64::MAX,
+            };
+            offset = self
+                .scan_segment(part, &mut |_, _| {}, &mut |damage| found.push(damage))?
+                .max(offset + 1);
+        }
+        Ok(found)
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::DeadReason;
+use parking_lot::Mutex;
+
+use crate::domain::{DeadReason, EventId};
 
 /// Live figures, ahead of the book: they count what is accepted before it is committed.
 #[derive(Debug, Default)]
@@ -13,8 +15,8 @@ pub(in crate::store) struct Counters {
     pub(super) dead: AtomicU64,
     /// Deliveries that were cancelled while they were pending, since the store was opened.
     pub(super) cancelled: AtomicU64,
-    /// Deliveries whose event could not be read, not yet counted by [`Queue::take_unreadable`](super::Queue::take_unreadable).
-    pub(super) unreadable: AtomicU64,
+    /// Events that could not be read, not yet taken by [`Queue::take_unreadable`](super::Queue::take_unreadable).
+    pub(super) unreadable: Mutex<Vec<EventId>>,
     /// Bytes pending of all subscriptions.
     total: Arc<AtomicU64>,
 }
@@ -42,7 +44,7 @@ impl Counters {
             pending_bytes: AtomicU64::new(pending_bytes),
             dead: AtomicU64::new(dead),
             cancelled: AtomicU64::new(0),
-            unreadable: AtomicU64::new(0),
+            unreadable: Mutex::default(),
             total: Arc::clone(total),
         }
     }
@@ -87,10 +89,10 @@ impl Counters {
     }
 
     /// Counts a pending delivery as dead whose event cannot be read.
-    pub(in crate::store) fn give_up(&self, bytes: u64) {
+    pub(in crate::store) fn give_up(&self, bytes: u64, event: EventId) {
         self.end(bytes);
         self.dead.fetch_add(1, Ordering::Relaxed);
-        self.unreadable.fetch_add(1, Ordering::Relaxed);
+        self.unreadable.lock().push(event);
     }
 
     /// Counts a delivery as pending that was not.

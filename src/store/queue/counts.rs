@@ -1,9 +1,10 @@
 //! How a queue stands: figures for gauges and for those who ask.
 
+use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::Queue;
-use crate::domain::{Flow, Timestamp};
+use crate::domain::{EventId, Flow, Timestamp};
 
 /// Figures of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,10 +32,10 @@ pub struct QueueCounts {
 }
 
 impl Queue {
-    /// How many deliveries are dead since the last call because their event cannot be read; no lane knows of them.
+    /// The events whose delivery is dead since the last call because they cannot be read; no lane knows of them.
     #[must_use]
-    pub fn take_unreadable(&self) -> u64 {
-        self.0.counters.unreadable.swap(0, Ordering::Relaxed)
+    pub fn take_unreadable(&self) -> Vec<EventId> {
+        mem::take(&mut self.0.counters.unreadable.lock())
     }
 
     /// Figures for gauges.

@@ -376,13 +376,12 @@ impl Lines {
         self.waiting + self.freed.len()
     }
 
-    /// How many wait that were replayed; 0 where a dead one may block them.
+    /// How many wait that were replayed, in lines of which one goes now.
     pub(super) fn replayed(&self) -> usize {
-        if self.when_stuck == WhenStuck::Block {
-            return 0;
-        }
+        let moving = self.lines.values().filter(|line| line.current.is_some());
+        let waiting = moving.flat_map(|line| line.waiting.values());
         let replayed = |entry: &&Entry| entry.since > entry.accepted_at;
-        self.entries().filter(replayed).count()
+        waiting.chain(&self.freed).filter(replayed).count()
     }
 
     /// Whether a delivery that cannot go counts as blocked once it waits in its line, and does not yet; `is_due`: it was

@@ -113,8 +113,9 @@ impl QueueState {
 
     /// A claimed pending delivery is dead without an attempt.
     pub(in crate::store) fn died(&mut self, entry: &Entry) {
-        self.cancelled(entry);
+        // First: what waits behind it does not go when it is taken out.
         self.lines.ended(entry, true);
+        self.cancelled(entry);
     }
 
     /// A claimed pending delivery was cancelled.
@@ -169,10 +170,15 @@ impl QueueState {
         self.account();
     }
 
-    /// How many deliveries in memory are due at `now` and wait for their turn. Those replayed that wait in lines are among them,
-    /// unless a dead one may block them: nothing must keep that one from being replayed.
+    /// How many deliveries in memory are due at `now` and wait for their turn, with those replayed that wait in lines that move.
     pub(in crate::store) fn due_at(&self, now: Timestamp) -> usize {
         self.dues.due_len(now) + self.lines.replayed()
+    }
+
+    /// Whether dead deliveries block what follows them.
+    pub(in crate::store) fn dead_ones_block(&self) -> bool {
+        let (_, when_stuck) = self.lines.rules();
+        self.lines.has_order() && when_stuck == WhenStuck::Block
     }
 
     /// Whether a delivery is on its way to be attempted, or waits in a line.

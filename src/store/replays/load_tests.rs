@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use crate::domain::{Order, WhenStuck};
+
 use super::*;
 
 #[tokio::test]
@@ -38,6 +40,95 @@ async fn a_slow_endpoint_has_a_bounded_part_of_a_bulk_replay_in_memory_and_gets_
     assert_eq!(done(&running.store, id).await.replayed, 9_000);
     let counts = queue.counts();
     assert_eq!((counts.pending, counts.dead), (0, 0));
+    running.close().await;
+}
+
+/// What is replayed waits for a dead one that is older: the replay of that one has to go on all the same.
+#[tokio::test]
+async fn what_blocks_can_be_replayed_however_much_waits_behind_it() {
+    const BEHIND: usize = 4_600;
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    let queue = running.store.queue(a);
+    queue.set_order(Order::Strict, WhenStuck::Block);
+    let mut first = dead("first", a);
+    first.event.head.event_type = "two.first".parse().unwrap();
+    running.accept(vec![first]).await;
+    // Pending behind it: what is replayed behind this one is not looked at before it has gone.
+    running.accept(vec![event("pending", &[a])]).await;
+    accept_dead(&running, a, BEHIND).await;
+    let of_type = |event_type: &str| ReplayRequest {
+        event_type: Some(event_type.parse().unwrap()),
+        ..request(DeliveryState::Dead)
+    };
+    let others = of_type("test");
+    let (id, matched) = running.store.begin_replays(others).await.unwrap();
+    assert_eq!(matched, u64::try_from(BEHIND).unwrap());
+    let (first, _) = running
+        .store
+        .begin_replays(of_type("two.first"))
+        .await
+        .unwrap();
+    let finished = async {
+        (
+            done(&running.store, first).await,
+            done(&running.store, id).await,
+        )
+    };
+    let finished = tokio::time::timeout(Duration::from_secs(60), finished).await;
+    assert!(finished.is_ok(), "a replay waits for ever");
+    running.close().await;
+}
+
+/// Of a line whose head is due in hours nothing moves: what is to bring it forward does not wait for that.
+#[tokio::test]
+async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
+    const COUNT: usize = 4_600;
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    let queue = running.store.queue(a);
+    queue.set_order(Order::Strict, WhenStuck::Skip);
+    accept_dead(&running, a, COUNT).await;
+    let (id, _) = running
+        .store
+        .begin_replays(request(DeliveryState::Dead))
+        .await
+        .unwrap();
+    until(&running.store, id, |progress| progress.replayed >= 500).await;
+    // As a lane does: it takes whatever may go, which is nothing.
+    let lane = running.store.queue(a);
+    // The head fails and comes in hours: the others wait in its line.
+    let lease = running.take_one(a).await;
+    let head = lease.event().head.id;
+    running
+        .settle(lease, due_in(NOW, Duration::from_secs(36_000)))
+        .await;
+    let looks = tokio::spawn(async move {
+        loop {
+            let ready = tokio::time::timeout(Duration::from_millis(5), lane.ready()).await;
+            assert!(ready.is_err(), "something goes before the head");
+        }
+    });
+    let finished = tokio::time::timeout(Duration::from_secs(60), done(&running.store, id)).await;
+    assert!(
+        finished.is_ok(),
+        "the replay waits for a line that stands still"
+    );
+    looks.abort();
+    let (retry, matched) = running
+        .store
+        .begin_replays(request(DeliveryState::Pending))
+        .await
+        .unwrap();
+    assert!(matched >= 1);
+    let finished = tokio::time::timeout(Duration::from_secs(60), done(&running.store, retry)).await;
+    assert!(
+        finished.is_ok(),
+        "the retry waits for what it is to bring forward"
+    );
+    assert_eq!(running.take_one(a).await.event().head.id, head);
     running.close().await;
 }
 

@@ -98,7 +98,13 @@ impl Inner {
         let queue = self.queue_of(&job.request.subscription)?;
         let is_pending = job.request.state == DeliveryState::Pending;
         let steady = self.hub.clock.steady();
-        if queue.step(|state| state.due_at(steady)) >= DUE_NOW_MAX {
+        let frees_others = job.request.state == DeliveryState::Dead;
+        let is_much_due = queue.step(|state| {
+            // What is due may wait for the very delivery that is dead.
+            let may_wait_for_it = frees_others && state.dead_ones_block();
+            !may_wait_for_it && state.due_at(steady) >= DUE_NOW_MAX
+        });
+        if is_much_due {
             // They are in memory from then on, until their turn comes.
             return Ok(Instant::now() + DUE_NOW_PAUSE);
         }
