@@ -53,7 +53,7 @@ pub(super) enum OnDisk {
 }
 
 /// What a comparison found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Comparison {
     /// With which configuration in force.
     with: Weak<Config>,
@@ -74,6 +74,7 @@ impl Comparison {
         }
     }
 
+    /// Looks at every file.
     fn holds(&self, config: &Arc<Config>) -> bool {
         let is_same = std::ptr::eq(self.with.as_ptr(), Arc::as_ptr(config));
         is_same && self.until.is_none_or(|until| Instant::now() < until) && self.files.is_current()
@@ -149,30 +150,29 @@ impl ConfigSource {
         if self.is_from_pipe {
             return OnDisk::Pipe;
         }
-        let (last, on_disk) = {
-            let known = self.known();
-            (known.files.clone(), known.on_disk.clone())
-        };
-        if self.known().holds(config) {
-            return on_disk;
+        // A copy: the runtime's thread may want to say what is in force while the files are looked at.
+        let last = self.known().clone();
+        if last.holds(config) {
+            return last.on_disk;
         }
         // Before it is read: what changes meanwhile is seen the next time.
-        let before = last.again();
+        let before = last.files.again();
         let (files, on_disk) = match self.load() {
             Ok(loaded) if Diff::between(config, &loaded.config).is_empty() => {
-                (Snapshot::of(&loaded), OnDisk::InForce)
+                (loaded.snapshot, OnDisk::InForce)
             }
-            Ok(loaded) => (Snapshot::of(&loaded), OnDisk::Differs),
+            Ok(loaded) => (loaded.snapshot, OnDisk::Differs),
             Err(ConfigError(problems)) => {
                 let first = problems.iter().next().map(ToString::to_string);
                 (before, OnDisk::Invalid(first))
             }
         };
+        let differs = on_disk != OnDisk::InForce;
         *self.known() = Comparison {
             with: Arc::downgrade(config),
             files,
             on_disk: on_disk.clone(),
-            until: Some(Instant::now() + DIFFERENCE_KEPT),
+            until: differs.then(|| Instant::now() + DIFFERENCE_KEPT),
         };
         on_disk
     }
@@ -230,7 +230,7 @@ mod tests {
         let path = folder.path().join("config.yaml");
         write(&path, "subscriptions: {a: {active: false}}\n");
         let loaded = load(&path, &Environment::default()).unwrap();
-        let files = Snapshot::of(&loaded);
+        let files = loaded.snapshot;
         let config = Arc::new(loaded.config);
         let source = ConfigSource::new(
             (path.clone(), false),
@@ -264,6 +264,31 @@ mod tests {
         assert_eq!(source.compared(&Arc::new(loaded.config)), OnDisk::InForce);
     }
 
+    /// What is judged is not what is there any more.
+    #[test]
+    fn a_file_that_changes_while_it_is_judged_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        write(&path, "subscriptions: {a: {active: false}}\n");
+        let loaded = load(&path, &Environment::default()).unwrap();
+        let (files, config) = (loaded.snapshot, Arc::new(loaded.config));
+        let changed = path.clone();
+        let source = ConfigSource::new(
+            (path.clone(), false),
+            Environment::default(),
+            &config,
+            files,
+            Arc::new(move |_| {
+                write(&changed, "subscriptions: {b: {active: false}}\n");
+                Ok(Vec::new())
+            }),
+        );
+        assert_eq!(source.compared(&config), OnDisk::InForce);
+        write(&path, "subscriptions: {a: {active: false}} \n");
+        assert_eq!(source.compared(&config), OnDisk::InForce);
+        assert_eq!(source.compared(&config), OnDisk::Differs);
+    }
+
     #[test]
     fn keys_that_wait_for_a_restart_are_told() {
         let folder = tempfile::tempdir().unwrap();
@@ -273,7 +298,7 @@ mod tests {
             load(&path, &Environment::default()).unwrap()
         };
         let first = loaded("subscriptions: {}\n");
-        let files = Snapshot::of(&first);
+        let files = first.snapshot;
         let started = Arc::new(first.config);
         let source = ConfigSource::new(
             (path.clone(), false),

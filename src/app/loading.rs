@@ -33,7 +33,7 @@ impl Prepared {
         store: &Store,
         metrics: &Metrics,
     ) -> Self {
-        let files = Snapshot::of(&loaded);
+        let files = loaded.snapshot.clone();
         let survey = looker.map(|looker| looker.survey(&loaded));
         let config = Arc::new(loaded.config);
         Self {

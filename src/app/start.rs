@@ -42,7 +42,7 @@ const MEMORY_BUDGET: usize = 32 << 20;
 pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppError> {
     let watcher = options.watch.then(|| Watcher::new(&loaded));
     log_warnings(&loaded.warnings);
-    let files = Snapshot::of(&loaded);
+    let files = loaded.snapshot.clone();
     let config = Arc::new(loaded.config);
     let descriptors = raise_limit(&config);
     let (metrics, clock) = (Metrics::new(), Arc::clone(&options.clock));

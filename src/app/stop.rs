@@ -38,13 +38,14 @@ impl Running {
         self.shutdown.stop_leasing.cancel();
         self.finish_attempts().await?;
         self.announcer.finish().await;
+        // While the store is locked: afterwards the note there may be that of a successor.
+        if let Err(error) = signpost::remove(&self.started_with.store.path) {
+            tracing::debug!(%error, "the note with the address of the admin API is left");
+        }
         self.store.close().await?;
         self.stop_admin.cancel();
         if timeout(ABORT_GRACE, self.admin.join()).await.is_err() {
             self.admin.abort().await;
-        }
-        if let Err(error) = signpost::remove(&self.started_with.store.path) {
-            tracing::debug!(%error, "the note with the address of the admin API is left");
         }
         tracing::info!("stopped");
         Ok(())

@@ -178,7 +178,7 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if token.is_some() {
         let socket = running.map(|running| Target::Unix(running.socket.clone()));
         for at in socket.iter().chain([&target]) {
-            check_listener(at, &store)?;
+            check_listener(at, &store).await?;
         }
     }
     Ok((target, token))

@@ -6,6 +6,7 @@
 //!
 //! It looks at every file, so it is for a thread on which nobody waits.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
@@ -16,7 +17,6 @@ use zeroize::Zeroizing;
 
 use crate::config::file;
 use crate::config::load::MAX_BYTES;
-use crate::config::loaded::Loaded;
 use crate::config::walk::Walk;
 
 /// The most files whose contents one look reads.
@@ -54,8 +54,9 @@ pub(super) struct State {
     content: Option<u64>,
 }
 
+/// What tells a source from what it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
+pub(super) enum Identity {
     File {
         device: u64,
         inode: u64,
@@ -75,13 +76,23 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What those are now that a configuration was read from.
-    #[must_use]
-    pub fn of(loaded: &Loaded) -> Self {
-        Self::new(Sources {
-            files: loaded.files.clone(),
-            globs: loaded.globs.clone(),
-        })
+    /// What files and globs were just before they were read.
+    pub(super) fn as_read(
+        files: BTreeMap<PathBuf, Option<Identity>>,
+        globs: BTreeMap<PathBuf, Option<Identity>>,
+    ) -> Self {
+        let (files, mut identities): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let (globs, of_globs): (Vec<_>, Vec<_>) = globs.into_iter().unzip();
+        identities.extend(of_globs);
+        Self {
+            sources: Sources { files, globs },
+            identities,
+        }
+    }
+
+    /// The files and globs.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// What the same files are now.
@@ -98,7 +109,7 @@ impl Snapshot {
             .eq(self.identities.iter().copied())
     }
 
-    fn new(sources: Sources) -> Self {
+    pub(super) fn new(sources: Sources) -> Self {
         let identities = sources.identities().collect();
         Self {
             sources,
@@ -154,6 +165,18 @@ impl States {
     /// The state of each source, in the order of [`Sources::paths`].
     pub(super) fn iter(&self) -> impl Iterator<Item = &State> {
         self.list.iter()
+    }
+
+    /// Takes for each source what it was at a moment before, so that one which has changed since will differ.
+    pub(super) fn set_back(&mut self, before: &Snapshot) {
+        for (state, identity) in self.list.iter_mut().zip(&before.identities) {
+            if state.identity != *identity {
+                *state = State {
+                    identity: *identity,
+                    content: None,
+                };
+            }
+        }
     }
 
     /// Whether a source is another than before.
@@ -214,7 +237,8 @@ impl State {
     }
 }
 
-fn identity(file: &Path) -> Option<Identity> {
+/// What a file is now; None if absent.
+pub(super) fn identity(file: &Path) -> Option<Identity> {
     let metadata = fs::metadata(file).ok()?;
     Some(Identity::File {
         device: metadata.dev(),
@@ -227,9 +251,16 @@ fn identity(file: &Path) -> Option<Identity> {
 
 fn paths(glob: &Path) -> Option<Identity> {
     let paths = Walk::default().matches(glob).ok()?;
-    let mut hasher = DefaultHasher::new();
-    paths.hash(&mut hasher);
-    Some(Identity::Paths(hasher.finish()))
+    Some(Identity::of_paths(&paths))
+}
+
+impl Identity {
+    /// That of a glob which matches these.
+    pub(super) fn of_paths(paths: &[PathBuf]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        paths.hash(&mut hasher);
+        Self::Paths(hasher.finish())
+    }
 }
 
 /// The digest of a file's content, as far as a configuration's files may go, and how many bytes it has.
@@ -327,6 +358,35 @@ mod tests {
         assert!(snapshot.is_current());
         fs::remove_file(&file).unwrap();
         assert!(!snapshot.is_current());
+    }
+
+    #[test]
+    fn what_a_configuration_was_read_from_is_told_by_what_it_was_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("conf.d")).unwrap();
+        let main = "include: [conf.d/*.yaml]\nsubscriptions: {}\n";
+        let included = "subscriptions: {a: {active: false, secret: {file: key}}}\n";
+        fs::write(path("config.yaml"), main).unwrap();
+        fs::write(path("conf.d/a.yaml"), included).unwrap();
+        let key = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+        fs::write(path("conf.d/key"), key).unwrap();
+        let environment = crate::config::Environment::default();
+        let read = || {
+            let loaded = crate::config::load(&path("config.yaml"), &environment).unwrap();
+            assert!(loaded.snapshot.is_current());
+            loaded.snapshot
+        };
+        for name in ["config.yaml", "conf.d/a.yaml", "conf.d/key"] {
+            let snapshot = read();
+            let mut text = fs::read_to_string(path(name)).unwrap();
+            text.push('\n');
+            fs::write(path(name), text).unwrap();
+            assert!(!snapshot.is_current(), "{name}");
+        }
+        let snapshot = read();
+        fs::write(path("conf.d/b.yaml"), "").unwrap();
+        assert!(!snapshot.is_current(), "a file that comes");
     }
 
     /// More files than one look reads: each has its turn, also one whose identity stays.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::document::{Document, Node, Root, Value};
 use crate::config::edit::TEMPORARY;
+use crate::config::identity::Identity;
 use crate::config::load::MAX_BYTES;
 use crate::config::reader::{Context, list, text};
 use crate::config::walk::{Walk, is_match};
@@ -85,8 +86,10 @@ fn matches(
     context: &mut Context<'_>,
 ) -> Vec<PathBuf> {
     let pattern = context.resolve(node.mark, written);
-    context.globs.insert(pattern.clone());
-    let paths = match walk.matches(&pattern) {
+    let matched = walk.matches(&pattern);
+    let identity = matched.as_deref().ok().map(Identity::of_paths);
+    context.globs.entry(pattern.clone()).or_insert(identity);
+    let paths = match matched {
         Ok(paths) => paths,
         Err(error) => {
             context.error(node, error.to_string());

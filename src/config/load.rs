@@ -10,6 +10,7 @@ use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::FileError;
 use crate::config::filter::event_types;
+use crate::config::identity::Snapshot;
 use crate::config::include::included;
 use crate::config::ingest::{has_tokens, ingest};
 use crate::config::listen::{Guarded, listen};
@@ -148,8 +149,7 @@ fn read_with(main: Document, mut context: Context<'_>) -> Read {
         Ok(Loaded {
             config,
             warnings,
-            files: context.files.into_iter().collect(),
-            globs: context.globs.into_iter().collect(),
+            snapshot: Snapshot::as_read(context.files, context.globs),
             places,
             is_from_pipe: false,
         })

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::identity::Snapshot;
 use crate::config::model::Config;
 use crate::config::problem::{Problem, Problems};
 
@@ -12,11 +13,9 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and most likely not meant; `check --strict` makes errors of it.
     pub warnings: Problems,
-    /// Every file it was read from (configuration, includes, secrets, CA files), as a
-    /// [`Watcher`](crate::config::Watcher) watches them.
-    pub files: Vec<PathBuf>,
-    /// The globs of `include`, for files that come and go.
-    pub globs: Vec<PathBuf>,
+    /// What it was read from, as it was just before: every file (configuration, includes, secrets, CA files) and the globs
+    /// of `include`. What an edit was about to write is as it was before that.
+    pub snapshot: Snapshot,
     /// The main file is a pipe, which cannot be read again.
     pub is_from_pipe: bool,
     /// Where the values stand that only this machine can judge, by their names.
@@ -24,6 +23,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Every file it was read from, as a [`Watcher`](crate::config::Watcher) watches them.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.snapshot.sources().files
+    }
+
     /// A problem with a value that the file cannot be blamed for, at its place: of what `name` says in
     /// [`Listen::addresses`](crate::config::Listen::addresses), or of `store.path`. At the beginning of the file if it is left out there.
     #[must_use]

@@ -5,7 +5,7 @@
 //! the few fields where it means more ask for [`Fields::given`].
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
+use crate::config::identity::{Identity, identity};
 use crate::config::report::{Report, quoted};
 
 use crate::domain::{Label, Secret, similar};
@@ -29,10 +30,10 @@ pub(super) struct Context<'e> {
     pub(super) event_types: Option<Arc<HashSet<Label>>>,
     /// The expressions read so far, as many subscriptions often share one; or why one is none.
     pub(super) expressions: HashMap<String, Result<Expression, ExpressionError>>,
-    /// Every file that was read.
-    pub(super) files: BTreeSet<PathBuf>,
-    /// The globs of `include`, resolved.
-    pub(super) globs: BTreeSet<PathBuf>,
+    /// Every file that was read, as it was just before it was read first.
+    pub(super) files: BTreeMap<PathBuf, Option<Identity>>,
+    /// The globs of `include`, resolved, and what they matched.
+    pub(super) globs: BTreeMap<PathBuf, Option<Identity>>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
     pub(super) ca_files: BTreeMap<PathBuf, Result<Roots, String>>,
     /// Where the values stand that are judged only when a start is at hand, by their names.
@@ -63,8 +64,8 @@ impl<'e> Context<'e> {
             environment,
             event_types: None,
             expressions: HashMap::new(),
-            files: BTreeSet::new(),
-            globs: BTreeSet::new(),
+            files: BTreeMap::new(),
+            globs: BTreeMap::new(),
             ca_files: BTreeMap::new(),
             noted: Vec::new(),
             overlay: Overlay::default(),
@@ -76,7 +77,6 @@ impl<'e> Context<'e> {
 
     /// Parses the next file, whose paths are relative to its folder.
     pub(super) fn parse(&mut self, path: &Path, bytes: Vec<u8>) -> Document {
-        self.files.insert(path.to_path_buf());
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         self.parse_in(folder, path, bytes)
     }
@@ -117,7 +117,11 @@ impl<'e> Context<'e> {
     }
 
     /// Reads a file, or what stands for it in memory.
-    pub(super) fn read_file(&self, path: &Path, limit: usize) -> Result<Content, FileError> {
+    pub(super) fn read_file(&mut self, path: &Path, limit: usize) -> Result<Content, FileError> {
+        // Before it is read: what changes meanwhile is another file than the one that was read.
+        if !self.files.contains_key(path) {
+            self.files.insert(path.to_path_buf(), identity(path));
+        }
         let content = self.content(path, limit)?;
         self.spend(content.bytes.len())?;
         Ok(content)

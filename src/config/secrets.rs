@@ -169,7 +169,6 @@ fn credential(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<
 
 /// A file's content without one newline at its end.
 fn in_file(node: &Node, path: PathBuf, shown: &str, context: &mut Context<'_>) -> Option<Vec<u8>> {
-    context.files.insert(path.clone());
     let content = match context.read_file(&path, MAX_BYTES) {
         Ok(content) => content,
         Err(error) => {

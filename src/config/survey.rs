@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use glob::Pattern;
 
-use crate::config::identity::{Occasion, Sources, States};
+use crate::config::identity::{Occasion, Snapshot, Sources, States};
 use crate::config::walk::{SHELL, is_wild};
 
 /// The most symbolic links that are followed on the way to a file, as in Linux.
@@ -64,6 +64,15 @@ impl Survey {
             states,
             occasion,
         }
+    }
+
+    /// Looks at everything that was read, to be compared with what it is later: what has changed since it was read counts as
+    /// it was then, so that the next look tells it.
+    pub(super) fn since(read: &Snapshot) -> Self {
+        let sources = Arc::new(read.sources().clone());
+        let mut survey = Self::of(sources, &States::default(), Occasion::Signal);
+        survey.states.set_back(read);
+        survey
     }
 
     /// Looks whether anything is another than before although the system said nothing. The places are looked for only if

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::config::document::Node;
-use crate::config::file;
 use crate::config::reader::{Context, choice, mapping, text};
 use crate::egress::{Roots, RootsError, TlsVersion};
 
@@ -46,7 +45,6 @@ fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Roots> {
         None => {
             let read = roots(&path, context);
             let read = read.map_err(|error| format!("{} {error}", path.display()));
-            context.files.insert(path.clone());
             context.ca_files.insert(path, read.clone());
             read
         }
@@ -54,10 +52,9 @@ fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Roots> {
     read.map_err(|message| context.error(node, message)).ok()
 }
 
-fn roots(path: &Path, context: &Context<'_>) -> Result<Roots, String> {
-    let content = file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
-    let spent = context.spend(content.bytes.len());
-    spent.map_err(|error| error.to_string())?;
+fn roots(path: &Path, context: &mut Context<'_>) -> Result<Roots, String> {
+    let content = context.read_file(path, MAX_BYTES);
+    let content = content.map_err(|error| error.to_string())?;
     Roots::read(&content.bytes).map_err(|error| match error {
         RootsError::None(_) => error.to_string(),
         RootsError::Wrong(_) => format!("cannot be used: {error}"),

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::identity::{Occasion, Sources, State, States};
+use crate::config::identity::{Occasion, Snapshot, Sources, State, States};
 use crate::config::loaded::Loaded;
 use crate::config::signals::{Open, Signals, WatchHealth, inotify};
 use crate::config::survey::Survey;
@@ -79,16 +79,16 @@ impl Looker {
     }
 
     /// Looks at what a configuration was read from, to be watched from now on. What later changes are measured by is what
-    /// they are now, and for those that are watched already, what they were when they were looked at last.
+    /// they were when they were read, and for those that are watched already, when they were looked at last.
     #[must_use]
     pub fn survey(&self, loaded: &Loaded) -> Survey {
-        self.survey_of(sources(loaded))
+        self.survey_of(&loaded.snapshot)
     }
 
-    fn survey_of(&self, sources: Sources) -> Survey {
+    fn survey_of(&self, read: &Snapshot) -> Survey {
         let seen = self.seen();
         let known: HashMap<&Path, &State> = seen.known().collect();
-        let mut survey = Survey::of(Arc::new(sources), &States::default(), Occasion::Signal);
+        let mut survey = Survey::since(read);
         let sources = Arc::clone(&survey.sources);
         for (path, state) in sources.paths().zip(survey.states.iter_mut()) {
             if let Some(before) = known.get(path.as_path()) {
@@ -122,10 +122,10 @@ impl Watcher {
     /// Outside a tokio runtime with I/O.
     #[must_use]
     pub fn new(loaded: &Loaded) -> Self {
-        Self::of(sources(loaded), inotify)
+        Self::of(&loaded.snapshot, inotify)
     }
 
-    fn of(sources: Sources, open: Open) -> Self {
+    fn of(read: &Snapshot, open: Open) -> Self {
         let mut watcher = Self {
             signals: Signals::new(open),
             looker: Looker::default(),
@@ -136,8 +136,7 @@ impl Watcher {
             since_retry: 0,
             survey: None,
         };
-        let survey = Survey::of(Arc::new(sources), &States::default(), Occasion::Signal);
-        watcher.watch(survey);
+        watcher.watch(Survey::since(read));
         watcher
     }
 
@@ -271,13 +270,6 @@ impl Watcher {
             sources, places, ..
         } = survey;
         places.is_some_and(|places| self.signals.follow(places, &sources.files))
-    }
-}
-
-fn sources(loaded: &Loaded) -> Sources {
-    Sources {
-        files: loaded.files.clone(),
-        globs: loaded.globs.clone(),
     }
 }
 

@@ -15,18 +15,18 @@ const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Watches these files.
 fn watching(files: &[PathBuf]) -> Watcher {
-    Watcher::of(of_files(files), inotify)
+    Watcher::of(&of_files(files), inotify)
 }
 
 fn watching_globs(files: Vec<PathBuf>, globs: Vec<PathBuf>) -> Watcher {
-    Watcher::of(Sources { files, globs }, inotify)
+    Watcher::of(&Snapshot::new(Sources { files, globs }), inotify)
 }
 
-fn of_files(files: &[PathBuf]) -> Sources {
-    Sources {
+fn of_files(files: &[PathBuf]) -> Snapshot {
+    Snapshot::new(Sources {
         files: files.to_vec(),
         globs: Vec::new(),
-    }
+    })
 }
 
 struct Folder(TempDir);
@@ -84,14 +84,14 @@ async fn a_change_while_the_files_are_read_is_told_and_one_before_is_not() {
     watcher.looker().look();
     let survey = watcher
         .looker()
-        .survey_of(of_files(&[file.clone(), folder.path("secret")]));
+        .survey_of(&of_files(&[file.clone(), folder.path("secret")]));
     watcher.watch(survey);
     assert_silent(&mut watcher).await;
     watcher.looker().look();
     fs::write(&file, "abc").unwrap();
     let survey = watcher
         .looker()
-        .survey_of(of_files(std::slice::from_ref(&file)));
+        .survey_of(&of_files(std::slice::from_ref(&file)));
     watcher.watch(survey);
     assert_told(&mut watcher).await;
 }
@@ -262,7 +262,7 @@ async fn only_the_files_of_the_last_call_are_watched() {
     let first = folder.write("one/config.yaml", "a");
     let second = folder.write("two/config.yaml", "a");
     let mut watcher = watching(&[first]);
-    let survey = watcher.looker().survey_of(of_files(&[second]));
+    let survey = watcher.looker().survey_of(&of_files(&[second]));
     watcher.watch(survey);
     folder.write("one/config.yaml", "b");
     assert_silent(&mut watcher).await;
@@ -386,7 +386,7 @@ async fn without_signals_everything_is_looked_at() {
         let included = folder.path("conf.d/*/*.yaml");
         folder.write("conf.d/one/a.yaml", "a");
         let (files, globs) = (vec![file.clone()], vec![included]);
-        let watcher = Watcher::of(Sources { files, globs }, open);
+        let watcher = Watcher::of(&Snapshot::new(Sources { files, globs }), open);
         let mut watcher = looking(watcher, Duration::from_millis(300));
         assert_eq!(watcher.health().trouble(), Some(trouble));
         fs::write(&file, "b").unwrap();
@@ -404,11 +404,30 @@ async fn without_signals_everything_is_looked_at() {
     }
 }
 
+/// Between the reading and the first look, at a start and at a reload that names further files.
+#[tokio::test]
+async fn what_changes_after_it_was_read_and_before_it_is_watched_is_told() {
+    let folder = Folder::new();
+    let files = ["a", "b"].map(|name| folder.write(name, "old"));
+    let read = of_files(&files);
+    folder.write("b", "newer");
+    let mut watcher = Watcher::of(&read, inotify);
+    assert_told(&mut watcher).await;
+    assert_silent(&mut watcher).await;
+    let further = folder.write("c", "old");
+    let read = of_files(&[files[0].clone(), files[1].clone(), further]);
+    folder.write("c", "newer");
+    let survey = watcher.looker().survey_of(&read);
+    watcher.watch(survey);
+    assert_told(&mut watcher).await;
+    assert_silent(&mut watcher).await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_being_written_is_not_told_before_it_rests() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let watcher = Watcher::of(of_files(std::slice::from_ref(&file)), no_inotify);
+    let watcher = Watcher::of(&of_files(std::slice::from_ref(&file)), no_inotify);
     let mut watcher = looking(watcher, Duration::from_millis(100));
     // The first look comes by itself.
     assert_silent(&mut watcher).await;
@@ -432,7 +451,7 @@ async fn a_file_that_is_being_written_is_not_told_before_it_rests() {
 async fn what_cannot_be_watched_is_tried_again_now_and_then() {
     let folder = Folder::new();
     let file = folder.write("config.yaml", "a");
-    let mut watcher = Watcher::of(of_files(&[file]), no_inotify);
+    let mut watcher = Watcher::of(&of_files(&[file]), no_inotify);
     let retries: Vec<bool> = (0..=RETRY * 2)
         .map(|_| watcher.is_time_to_retry())
         .collect();

@@ -27,7 +27,7 @@ pub enum HeaderError {
 /// What to do instead.
 fn hint(name: &str) -> &'static str {
     if name.eq_ignore_ascii_case("authorization") {
-        " Use auth."
+        " A key can be sent in another header, such as X-API-Key."
     } else {
         ""
     }
@@ -119,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_the_header_as_written_and_auth_where_it_helps() {
+    fn the_message_names_the_header_as_written_and_another_where_it_helps() {
         assert_eq!(
             message("Authorization"),
-            "The 'Authorization' header cannot be customized for security reasons. Use auth."
+            "The 'Authorization' header cannot be customized for security reasons. A key can be sent in another header, such as X-API-Key."
         );
         assert_eq!(
             message("x-csrf-TOKEN"),

@@ -86,12 +86,16 @@ fn nearest(folder: &Path) -> Result<&Path, (&Path, io::Error)> {
 
 /// Whether the folders that are missing below `existing` have names that its file system can take.
 fn check_names(folder: &Path, existing: &Path) -> io::Result<()> {
-    let longest = usize::try_from(rustix::fs::statfs(existing)?.f_namelen).unwrap_or(usize::MAX);
-    let mut names = folder.iter();
-    match names.any(|name| name.len() > longest) {
-        true => Err(Errno::NAMETOOLONG.into()),
-        false => Ok(()),
+    let longest = rustix::fs::statfs(existing)?.f_namelen;
+    match fit(folder, usize::try_from(longest).unwrap_or(0)) {
+        true => Ok(()),
+        false => Err(Errno::NAMETOOLONG.into()),
     }
+}
+
+/// Whether no name of a path is longer than a file system says that it takes; some, such as of FUSE, say 0.
+fn fit(path: &Path, longest: usize) -> bool {
+    longest == 0 || path.iter().all(|name| name.len() <= longest)
 }
 
 /// What tells the store in a folder from others, 16 hex digits; none while it is not there.
@@ -119,6 +123,13 @@ mod tests {
         assert_eq!(examine(&folder).unwrap(), FolderState::Free);
         assert!(!root.path().join("a").exists());
         assert_eq!(instance(&folder), None);
+    }
+
+    #[test]
+    fn names_fit_unless_the_file_system_says_that_they_are_too_long() {
+        let path = Path::new("/abc/de");
+        assert!(fit(path, 3) && !fit(path, 2));
+        assert!(fit(path, 0), "it does not say");
     }
 
     #[test]

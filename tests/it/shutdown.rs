@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::support::DEADLINE;
@@ -24,6 +27,26 @@ async fn attempts_in_flight_are_finished_and_not_repeated() {
     let received = receiver.wait_for(2, DEADLINE).await;
     let bodies: Vec<_> = received.iter().map(|it| it.body.clone()).collect();
     assert_eq!(bodies, ["1", "2"]);
+}
+
+/// Once the store is free, a successor may start there and leave a note of its own.
+#[tokio::test]
+async fn the_note_with_the_address_is_gone_before_the_store_is_free() {
+    let relay = Relay::start("  a: {active: false}\n").await;
+    let store = relay.folder().join("store");
+    let note = store.join("admin.address");
+    assert!(note.exists());
+    // A request that does not end makes the admin listener end late.
+    let mut slow = TcpStream::connect(&relay.admin).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    relay.handle.stop();
+    let lock = std::fs::File::open(store.join("lock")).unwrap();
+    crate::support::until("the store is free", async || {
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
+    .await;
+    assert!(!note.exists());
+    relay.stop().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::fmt;
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::cli::client::trust::Stranger;
 use crate::cli::client::wire::WireError;
 use crate::cli::post::Target;
 use crate::cli::show::text::{cut, plain};
@@ -46,6 +47,9 @@ pub(crate) enum CallError {
     /// It is no sidecar, or one of another version.
     #[error("the answer is not that of a sidecar's admin API")]
     Foreign(#[source] Option<serde_json::Error>),
+    /// It is somebody else's, so it was not asked.
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
     /// It refuses.
     #[error("{0}")]
     Refused(Refusal),
@@ -72,7 +76,8 @@ impl CallError {
             | Self::Wire(_)
             | Self::Timeout { .. }
             | Self::TooLarge { .. }
-            | Self::Foreign(_) => None,
+            | Self::Foreign(_)
+            | Self::Stranger(_) => None,
         }
     }
 }

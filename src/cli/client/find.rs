@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::app::admin_address;
 use crate::cli::client::running::Survey;
-use crate::cli::client::trust::check_listener;
 use crate::cli::post::Target;
 use crate::cli::{ConfigArg, service};
 use crate::config::{Environment, Operator, OperatorToken, load_operator};
@@ -51,6 +50,9 @@ pub(crate) struct Found {
     pub(crate) token: Option<Secret>,
     /// Where the target stands; None: it was given, or it answered.
     pub(crate) origin: Option<String>,
+    /// The store of the sidecar that the token is for: only its user may get it. None: whoever listens may, as the caller
+    /// named the target.
+    pub(crate) store: Option<PathBuf>,
 }
 
 impl SidecarArgs {
@@ -86,6 +88,7 @@ impl SidecarArgs {
                 target: Target::Unix(running.socket.clone()),
                 token: None,
                 origin: None,
+                store: None,
             };
             return Ok((found, survey));
         }
@@ -115,6 +118,7 @@ impl SidecarArgs {
                 target: target.clone(),
                 token: given,
                 origin: None,
+                store: None,
             });
         }
         let path = self.config.path(environment);
@@ -128,18 +132,15 @@ impl SidecarArgs {
         // Who may use the socket needs no token.
         let token = match (&given, &target) {
             (None, Target::Unix(_)) => None,
-            (None, Target::Tcp(_)) => {
-                if self.admin.is_none() {
-                    check_listener(&target, &operator.store)?;
-                }
-                Some(token(&operator, need)?)
-            }
+            (None, Target::Tcp(_)) => Some(token(&operator, need)?),
             (Some(_), _) => given,
         };
+        let store = self.admin.is_none().then_some(operator.store);
         Ok(Found {
             target,
             token,
             origin,
+            store,
         })
     }
 }
@@ -276,7 +277,7 @@ mod tests {
         let args = args(Some("http://a:1"), None);
         let found = args.find_by_files(&environment(None), Need::Read).unwrap();
         assert_eq!(found.target, Target::Tcp("a:1".to_owned()));
-        assert_eq!(found.token, None);
+        assert_eq!((found.token, found.store), (None, None));
         let found = args
             .find_by_files(&environment(Some("given\n")), Need::Read)
             .unwrap();
@@ -296,6 +297,8 @@ mod tests {
             .find_by_files(&environment(Some("given")), Need::Manage)
             .unwrap();
         assert_eq!(found.token.unwrap().expose(), b"given");
+        // A token that was given goes there only if the listener may have it, too.
+        assert_eq!(found.store, Some(folder.path().join(".")));
         std::fs::remove_file(folder.path().join(TOKEN_FILE)).unwrap();
         let error = args
             .find_by_files(&environment(None), Need::Read)

@@ -185,8 +185,11 @@ impl Client {
         Ok(answer.map_err(late)??)
     }
 
-    /// Sends a request and refuses an answer that is no success.
+    /// Sends a request by a connection of its own, unless a token would go to a stranger; and refuses an answer that is no success.
     async fn begun(&self, request: Request<Full<Bytes>>) -> Result<Response<Body>, CallError> {
+        if let (Some(_), Some(store)) = (&self.found.token, &self.found.store) {
+            check_listener(&self.found.target, store).await?;
+        }
         let response = begin(&self.found.target, request).await?;
         let status = response.status();
         if status.is_success() {
@@ -244,7 +247,53 @@ async fn whole(mut body: Body, mib: usize) -> Result<Vec<u8>, CallError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixListener;
+
     use super::*;
+    use crate::cli::post::Target;
+    use crate::domain::Secret;
+
+    /// Also of a client that was let in before: the sidecar may have stopped, and another have taken its place. Only root
+    /// can make files of others.
+    #[tokio::test]
+    async fn no_connection_takes_a_token_to_a_stranger() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = Client::of(Found {
+            target: Target::Unix(path.clone()),
+            token: Some(Secret::new(b"token".to_vec())),
+            origin: None,
+            store: Some(folder.path().to_owned()),
+        });
+        let nothing = Query::default();
+        let answered = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnull";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let (answer, _stream) = tokio::join!(client.get("/v1/status", &nothing), answered);
+        assert_eq!(answer.unwrap(), Value::Null);
+        chown(&path, Some(4711), None).unwrap();
+        for error in [
+            client.get("/v1/status", &nothing).await.unwrap_err(),
+            client.stream().await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(error.downcast_ref(), Some(CallError::Stranger(_))),
+                "{error}"
+            );
+        }
+        let called = timeout(Duration::from_millis(100), listener.accept());
+        assert!(called.await.is_err());
+    }
 
     #[test]
     fn queries_are_escaped_and_have_only_what_is_given() {

@@ -190,6 +190,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Instance> {
         target: Target::Unix(socket.to_owned()),
         token: None,
         origin: None,
+        store: None,
     };
     let client = Client::of(found).patient(PATIENCE);
     instance(&client).await
@@ -228,9 +229,12 @@ impl Absence {
                 io::ErrorKind::NotFound => Self::Nobody,
                 _ => Self::Silent,
             },
-            Some(CallError::Refused(_) | CallError::Foreign(_) | CallError::TooLarge { .. }) => {
-                Self::Nobody
-            }
+            Some(
+                CallError::Refused(_)
+                | CallError::Foreign(_)
+                | CallError::TooLarge { .. }
+                | CallError::Stranger(_),
+            ) => Self::Nobody,
             Some(CallError::NotRunning { .. } | CallError::Wire(_) | CallError::Timeout { .. })
             | None => Self::Silent,
         }

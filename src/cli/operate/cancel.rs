@@ -1,4 +1,4 @@
-//! `sidehook cancel`: takes back a pending delivery, or stops a bulk replay.
+//! `sidehook cancel`: takes back a pending or dead delivery, or stops a bulk replay.
 
 use std::process::ExitCode;
 
@@ -13,12 +13,12 @@ use crate::cli::show::text::{counted, plain};
 /// What stands below the help.
 const EXAMPLES: &str = "\
 Examples:
-  sidehook cancel evt_0199….billing     this delivery is not attempted any more
+  sidehook cancel evt_0199….billing     this delivery is not attempted any more; if it is dead, it blocks no other
   sidehook cancel 17                    stop the bulk replay 17; what it replayed stays so
 
 A cancelled delivery can be replayed.";
 
-/// Cancel a pending delivery, or stop a bulk replay
+/// Cancel a pending or dead delivery, or stop a bulk replay
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

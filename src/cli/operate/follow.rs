@@ -97,10 +97,15 @@ async fn reconnected(client: &Client) -> anyhow::Result<Stream> {
     }
 }
 
-/// Whether asking again changes nothing: the sidecar is there and says no.
+/// Whether asking again changes nothing: the sidecar is there and says no, or somebody else has taken its place.
 fn is_final(error: &anyhow::Error) -> bool {
-    let status = error.downcast_ref().and_then(CallError::status);
-    status.is_some_and(|status| status.is_client_error())
+    match error.downcast_ref() {
+        Some(CallError::Stranger(_)) => true,
+        Some(error) => error
+            .status()
+            .is_some_and(|status| status.is_client_error()),
+        None => false,
+    }
 }
 
 /// What was shown.

@@ -127,7 +127,8 @@ fn is_away(error: &anyhow::Error) -> bool {
         Some(refused @ CallError::Refused(_)) => refused
             .status()
             .is_some_and(|status| status.is_server_error()),
-        Some(CallError::TooLarge { .. } | CallError::Foreign(_)) | None => false,
+        Some(CallError::TooLarge { .. } | CallError::Foreign(_) | CallError::Stranger(_))
+        | None => false,
     }
 }
 

@@ -70,11 +70,11 @@ pub fn prepare(
             .map(|file| (file.path, with_newline(&file.secret)))
             .collect(),
         secrets_dir: before.config.admin.secrets_dir.clone(),
-        named: before.files.clone(),
+        named: before.files().to_vec(),
         unnamed: before
-            .files
+            .files()
             .iter()
-            .filter(|file| !after.files.contains(file))
+            .filter(|file| !after.files().contains(file))
             .cloned()
             .collect(),
     };

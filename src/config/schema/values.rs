@@ -206,18 +206,21 @@ pub(super) fn auto_disable() -> Value {
     let mut failures = object(keys([
         (
             "failures",
-            described("So many attempts in a row failed,", count()),
+            described("This many attempts in a row must have failed.", count()),
         ),
         (
             "for",
-            described("the first of them at least so long ago.", duration(false)),
+            described(
+                "The first of them must be at least this long ago; 0s: at once.",
+                duration(false),
+            ),
         ),
     ]));
     require(&mut failures, &["failures", "for"]);
     let mut dead = object(keys([(
         "dead",
         described(
-            "So many deliveries in a row died since the last success.",
+            "This many deliveries in a row must have died since the last success.",
             count(),
         ),
     )]));

@@ -70,7 +70,7 @@ fn one_newline_at_the_end_of_a_secret_file_is_removed() {
     ] {
         write_private(&folder.path().join("secrets/a"), written);
         let loaded = load(&path, &environment()).unwrap();
-        assert!(loaded.files.contains(&folder.path().join("secrets/a")));
+        assert!(loaded.files().contains(&folder.path().join("secrets/a")));
         let a = &loaded.config.subscriptions[&"a".parse().unwrap()];
         assert_eq!(a.secret.as_ref().unwrap().expose(), secret.as_bytes());
     }
