@@ -5,7 +5,8 @@ use crate::admin::body::only;
 use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
-use crate::admin::views::{AnsweredAttempt, DeliveryRow, DeliveryWithAttempts, list};
+use crate::admin::views::list;
+use crate::api;
 use crate::domain::{DeliveryId, DeliveryState};
 use crate::feed::Happening;
 use crate::store::{DeliveryFilter, DeliveryView};
@@ -32,7 +33,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     let page = call.query.page()?;
     let found = call.admin.store.deliveries(filter, page).await?;
     let flow = |it: &DeliveryId| call.admin.flow(&it.subscription);
-    Ok(list(found, |it| DeliveryRow::new(&it, flow(&it.id))))
+    Ok(list(found, |it| api::Delivery::new(&it, flow(&it.id))))
 }
 
 /// One.
@@ -75,9 +76,9 @@ async fn show(call: &Call, id: &DeliveryId) -> Result<Answer, Refusal> {
     let found = found.ok_or_else(|| Refusal::not_found(NO_DELIVERY))?;
     let DeliveryView { summary, attempts } = &found;
     let flow = call.admin.flow(&summary.id.subscription);
-    let attempt = |attempt| AnsweredAttempt::new(summary, attempt, flow);
-    Ok(answer::json(&DeliveryWithAttempts {
-        delivery: DeliveryRow::new(summary, flow),
+    let attempt = |attempt| api::AttemptWithResponse::new(summary, attempt, flow);
+    Ok(answer::json(&api::DeliveryWithAttempts {
+        delivery: api::Delivery::new(summary, flow),
         attempts: attempts.iter().map(attempt).collect(),
     }))
 }

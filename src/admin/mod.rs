@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::refusal::Refusal;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::api::Instance;
 use crate::config::WatchHealth;
 use crate::domain::{Clock, Flow, SubscriptionName, Timestamp, similar};
 use crate::feed::Feed;
@@ -53,7 +54,6 @@ use crate::store::Store;
 
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
-pub use instance::Instance;
 pub use service::Surface;
 pub use source::{ConfigSource, Judge};
 pub use stream::Streams;
@@ -98,7 +98,7 @@ pub struct Admin {
     /// Where the configuration is read from again.
     pub source: ConfigSource,
     /// Configuration file, store and addresses of this process.
-    pub instance: Arc<Instance>,
+    pub(crate) instance: Arc<Instance>,
     /// Places for those who listen to what happens.
     pub streams: Streams,
     /// Ends streams.

@@ -17,7 +17,8 @@ use crate::admin::control::{Command, EditDone, EditRefusal, EditRequest};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::subscriptions::view::is_state;
-use crate::admin::subscriptions::{NO_SUBSCRIPTION, SubscriptionView, show};
+use crate::admin::subscriptions::{NO_SUBSCRIPTION, show};
+use crate::api;
 use crate::config::{Change, EditError, READ_ONLY, parse_duration};
 use crate::domain::{Secret, StatusError, SubscriptionName, SubscriptionNumber, list_elements};
 use crate::store::VerbError;
@@ -100,7 +101,7 @@ pub(in crate::admin) async fn delete(call: Call) -> Result<Answer, Refusal> {
         return cancel_gone(&call, &name).await;
     };
     let tally = call.admin.store.tally(&name).await?;
-    let before = SubscriptionView::new(&call.admin, subscription, &tally);
+    let before = api::Subscription::new(&call.admin, subscription, &tally);
     perform(&call, &name, Some(Change::Delete), None).await?;
     let number = call.admin.store.subscription(&name);
     let grace = subscription.timeout.saturating_add(Duration::from_secs(5));
@@ -117,7 +118,7 @@ async fn cancel_gone(call: &Call, name: &SubscriptionName) -> Result<Answer, Ref
         .filter(pending)
         .ok_or_else(|| call.admin.no_subscription(name))?;
     let tally = call.admin.store.tally(name).await?;
-    let before = SubscriptionView::gone(&call.admin, name, &tally);
+    let before = api::Subscription::gone(&call.admin, name, &tally);
     let cancelled = cancel_all(call, number, CANCEL_PATIENCE).await?;
     Ok(json(&before.deleted(cancelled)))
 }
@@ -311,7 +312,7 @@ async fn shown(
     let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
     // What was done is done, even if its figures cannot be had just now.
     let tally = call.admin.store.tally(name).await.unwrap_or_default();
-    let mut view = SubscriptionView::new(&call.admin, subscription, &tally);
+    let mut view = api::Subscription::new(&call.admin, subscription, &tally);
     if let Some(secret) = secret {
         view = view.with_secret(secret);
     }

@@ -31,8 +31,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 
 /// Reads a time of an answer.
 pub(crate) fn time(text: &str) -> Option<Timestamp> {
-    let time = text.parse::<jiff::Timestamp>().ok()?;
-    Some(Timestamp::from_millis(time.as_millisecond()))
+    text.parse().ok()
 }
 
 /// `2026-11-24T10:00:00Z`, seconds being enough for tables; what is no time is shown as it is.
