@@ -118,6 +118,11 @@ impl<T: Vocabulary> Word<T> {
             Self::Other(text) => text,
         }
     }
+
+    /// Whether it is this one.
+    pub(crate) fn is(&self, word: T) -> bool {
+        matches!(self, Self::Known(known) if *known == word)
+    }
 }
 
 impl<T> From<T> for Word<T> {
@@ -168,6 +173,7 @@ mod tests {
         for text in ["\"dead\"", "\"undecided\""] {
             let word: Word<DeliveryState> = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&word).unwrap(), text);
+            assert_eq!(word.is(DeliveryState::Dead), text == "\"dead\"");
         }
     }
 }
