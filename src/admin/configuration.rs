@@ -1,18 +1,18 @@
 //! `/v1/config`: what is in force, what is on the disk, and how the two differ.
 
 use http::StatusCode;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 use crate::admin::Admin;
 use crate::admin::answer::{Answer, json};
-use crate::admin::body::only;
+use crate::admin::body::{Fields, nothing};
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::views::texts;
 use crate::api::{
-    self, Checked, DiffView, FieldDiff, Finding, GoneSubscription, Reload, SettingDiff,
+    self, Checked, DiffView, FieldDiff, Finding, GoneSubscription, Reload, ReloadRequest,
+    SettingDiff,
 };
 use crate::config::{Config, ConfigError, Diff, DiffKind, Problem, Problems, SubscriptionDiff};
 use crate::domain::{SubscriptionName, SubscriptionNumber};
@@ -37,7 +37,7 @@ impl Finding {
 
 /// `POST /v1/config/check`
 pub(super) async fn check(call: Call) -> Result<Answer, Refusal> {
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     let read = call.admin.source.read().await?;
     let none = Problems::default();
     let (errors, warnings) = match &read {
@@ -126,15 +126,9 @@ fn gone(admin: &Admin, config: &Config) -> BTreeMap<SubscriptionName, (Subscript
 
 /// `POST /v1/config/reload`
 pub(super) async fn reload(call: Call) -> Result<Answer, Refusal> {
-    only(&call.body, &["cancel_removed"])?;
-    let cancel_removed = match call.body.get("cancel_removed") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(cancel)) => *cancel,
-        Some(_) => {
-            let message = "expected true or false";
-            return Err(Refusal::invalid_at("cancel_removed", message));
-        }
-    };
+    let mut fields = Fields::of::<ReloadRequest>(&call.body);
+    let cancel_removed = Some(fields.flag("cancel_removed"));
+    let cancel_removed = fields.end(cancel_removed)?;
     let asked = call.admin.control.ask(Command::Reload).await;
     let reloaded = asked.ok_or_else(Refusal::stopping)?.map_err(invalid)?;
     let mut view = Reload {

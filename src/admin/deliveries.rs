@@ -1,7 +1,7 @@
 //! `/v1/deliveries`: the list, one with its attempts, and what can be done with it: replay, cancel.
 
 use crate::admin::answer::{self, Answer};
-use crate::admin::body::only;
+use crate::admin::body::nothing;
 use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
@@ -45,7 +45,7 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
 /// Makes it pending again, or due now.
 pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
     let id = call.delivery_id(NO_DELIVERY).await?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     if let Err(error) = call.admin.store.replay(&id).await {
         // The store refuses for a disabled subscription before it looks for the delivery.
         show(&call, &id).await?;
@@ -58,7 +58,7 @@ pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
 /// Takes it back.
 pub(super) async fn cancel(call: Call) -> Result<Answer, Refusal> {
     let id = call.delivery_id(NO_DELIVERY).await?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     call.admin.store.cancel(&id).await?;
     tell(&call, &id, DeliveryState::Cancelled);
     show(&call, &id).await

@@ -4,7 +4,7 @@
 //! In the order of a call: `access` keeps web pages of other sites and strangers out, `router` finds the operation, its
 //! scope is checked, then `query` and `body` read what came with it, and the handler answers. There is a file for each
 //! resource: `subscriptions/`, `attempts`, `events`, `deliveries`, `replays`, `configuration`, `stream`, `probes`; `views`
-//! says what things look like. What only the owner of the relay can do is asked of it through [`Control`].
+//! converts what the store tells into the types of `api`. What only the owner of the relay can do is asked of it through [`Control`].
 //!
 //! `/healthz`, `/readyz` and `/metrics` need no token and no known `Host`: they say nothing secret and change nothing.
 //! Listening and connection limits are the concern of `http_server`.

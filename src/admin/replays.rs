@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::admin::answer::{self, Answer, json_with};
+use crate::admin::body::{Fields, TEXT_EXPECTED};
 use crate::admin::operation::Call;
 use crate::admin::query::{TIME_EXPECTED, time};
 use crate::admin::refusal::Refusal;
-use crate::api::{Begun, List, Matched, Replay};
+use crate::api::{Begun, List, Matched, NewReplay, Replay};
 use crate::config::{RATE_EXPECTED, parse_rate};
 use crate::domain::{DeliveryState, SubscriptionName, Timestamp};
 use crate::store::{ReplayId, ReplayRequest};
@@ -78,93 +79,42 @@ fn id(call: &Call) -> Result<ReplayId, Refusal> {
 
 /// What a body asks for, and whether only to count.
 fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
-    let mut fields = Fields {
-        body,
-        errors: Vec::new(),
-    };
-    let known = [
-        "subscription",
-        "state",
-        "since",
-        "until",
-        "event_type",
-        "rate_limit",
-        "dry_run",
-    ];
-    for name in body.keys().filter(|name| !known.contains(&name.as_str())) {
-        let message = format!("unknown field: expected {}", known.join(", "));
-        fields.errors.push((name.clone(), message));
-    }
-    let subscription = fields.text("subscription", |text| {
+    let mut fields = Fields::of::<NewReplay>(body);
+    let subscription = fields.text("subscription", TEXT_EXPECTED, |text| {
         SubscriptionName::known(text).map_err(|error| error.to_string())
     });
     if subscription.is_none() && !fields.has_error("subscription") {
         fields.error("subscription", "expected the name of a subscription");
     }
-    let state = fields.text("state", |text| {
+    let state = fields.text("state", TEXT_EXPECTED, |text| {
         let mut states = DeliveryState::ALL.iter();
         let found = states.find(|it| it.as_str() == text);
         let expected = "expected one of dead, pending, cancelled, delivered";
         found.copied().ok_or_else(|| expected.to_owned())
     });
     let point = |text: &str| time(text).ok_or_else(|| TIME_EXPECTED.to_owned());
-    let since: Option<Timestamp> = fields.text("since", point);
-    let until: Option<Timestamp> = fields.text("until", point);
-    let event_type = fields.text("event_type", |text| {
+    let since: Option<Timestamp> = fields.text("since", TEXT_EXPECTED, point);
+    let until: Option<Timestamp> = fields.text("until", TEXT_EXPECTED, point);
+    let event_type = fields.text("event_type", TEXT_EXPECTED, |text| {
         text.parse()
             .map_err(|error: crate::domain::PatternError| error.to_string())
     });
-    let rate_limit = fields.text("rate_limit", |text| {
+    let rate_limit = fields.text("rate_limit", TEXT_EXPECTED, |text| {
         parse_rate(text).ok_or_else(|| RATE_EXPECTED.to_owned())
     });
-    let dry_run = match body.get("dry_run") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(dry_run)) => *dry_run,
-        Some(_) => {
-            fields.error("dry_run", "expected true or false");
-            false
-        }
-    };
-    match subscription.filter(|_| fields.errors.is_empty()) {
-        None => Err(Refusal::invalid(fields.errors)),
-        Some(subscription) => Ok((
-            ReplayRequest {
-                subscription,
-                state: state.unwrap_or(DeliveryState::Dead),
-                since,
-                until,
-                event_type,
-                rate_limit,
-            },
-            dry_run,
-        )),
-    }
-}
-
-/// Fields that are texts, with what is wrong.
-struct Fields<'a> {
-    body: &'a Map<String, Value>,
-    errors: Vec<(String, String)>,
-}
-
-impl Fields<'_> {
-    /// The value of a text; null is as if it were not there.
-    fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let read = match self.body.get(name)? {
-            Value::Null => return None,
-            Value::String(text) => read(text),
-            _ => Err("expected a text".to_owned()),
-        };
-        read.map_err(|message| self.error(name, &message)).ok()
-    }
-
-    fn error(&mut self, name: &str, message: &str) {
-        self.errors.push((name.to_owned(), message.to_owned()));
-    }
-
-    fn has_error(&self, name: &str) -> bool {
-        self.errors.iter().any(|(path, _)| path == name)
-    }
+    let dry_run = fields.flag("dry_run");
+    let subscription = fields.end(subscription)?;
+    Ok((
+        ReplayRequest {
+            subscription,
+            state: state.unwrap_or(DeliveryState::Dead),
+            since,
+            until,
+            event_type,
+            rate_limit,
+        },
+        dry_run,
+    ))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `POST …/{name}/retry`: attempts everything that waits for a retry now.
 
 use crate::admin::answer::Answer;
-use crate::admin::body::only;
+use crate::admin::body::nothing;
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
@@ -15,7 +15,7 @@ use crate::store::{ReplayRequest, VerbError};
 /// Ends a pause and probing, and begins to make due what waits for its retry.
 pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
     let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     let config = call.admin.control.config();
     if !config.subscriptions.contains_key(&name) {
         return Err(call.admin.no_subscription(&name));

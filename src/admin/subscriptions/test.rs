@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::admin::answer::{Answer, json};
-use crate::admin::body::only;
+use crate::admin::body::nothing;
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
@@ -17,7 +17,7 @@ pub(in crate::admin) const TEST_PATIENCE: Duration = Duration::from_secs(3660);
 /// Sends it, also to one that is disabled.
 pub(in crate::admin) async fn test(call: Call) -> Result<Answer, Refusal> {
     let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     if !call
         .admin
         .control

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use crate::api::{Attempt, Time, Word};
 use crate::cli::client::{Need, Query, escaped};
@@ -14,7 +15,7 @@ use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
 use crate::cli::show::text::span;
 use crate::cli::show::{Cell, Column, Table};
-use crate::domain::{DeliveryState, FailureReason, Timestamp};
+use crate::domain::{AttemptStatus, DeliveryState, FailureReason, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     follow: bool,
     /// Only those that ended so
     #[arg(long)]
-    pub(crate) status: Option<Status>,
+    pub(crate) status: Option<AttemptStatus>,
     /// Only those since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -51,22 +52,13 @@ pub(crate) struct Args {
     pub(crate) common: Common,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Status {
-    Success,
-    Failed,
-    Timeout,
-}
+impl ValueEnum for AttemptStatus {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
 
-impl Status {
-    /// The word of the contract.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(self.as_str().into())
     }
 }
 
@@ -111,7 +103,7 @@ impl Args {
     /// Which of them are wanted.
     fn query(&self, now: Timestamp) -> Query {
         Query::default()
-            .with("status", self.status.map(Status::word))
+            .with("status", self.status.map(AttemptStatus::as_str))
             .with("since", self.since.map(|since| since.at(now)))
             .with("until", self.until.map(|until| until.at(now)))
     }

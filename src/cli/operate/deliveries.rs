@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use crate::api::{AttemptWithResponse, Delivery, DeliveryWithAttempts, Time};
 use crate::cli::client::{Client, Need, Query, escaped, read};
@@ -12,7 +13,7 @@ use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
 use crate::cli::show::text::{cut, moment_and_age, span};
 use crate::cli::show::{Cell, Column, Screen, Table};
-use crate::domain::Timestamp;
+use crate::domain::{DeliveryState, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     subscription: Option<String>,
     /// Only those in this state
     #[arg(long)]
-    state: Option<State>,
+    state: Option<DeliveryState>,
     /// Only those of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -50,24 +51,13 @@ pub(crate) struct Args {
     common: Common,
 }
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum State {
-    Pending,
-    Delivered,
-    Dead,
-    Cancelled,
-}
+impl ValueEnum for DeliveryState {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
 
-impl State {
-    /// The word of the contract.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-            Self::Cancelled => "cancelled",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(self.as_str().into())
     }
 }
 
@@ -82,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => {
                 let query = Query::default()
                     .with("subscription", args.subscription.as_ref())
-                    .with("state", args.state.map(State::word))
+                    .with("state", args.state.map(DeliveryState::as_str))
                     .with("since", args.since.map(|since| since.at(screen.now)))
                     .with("until", args.until.map(|until| until.at(screen.now)));
                 let limit = args.limit.unwrap_or(20);

@@ -141,8 +141,7 @@ impl Shown {
         args: &Args,
         screen: &mut Screen<'_>,
     ) -> anyhow::Result<()> {
-        let wanted = args.status.map(super::attempts::Status::word);
-        let is_wanted = wanted.is_none_or(|wanted| wanted == attempt.status.as_str());
+        let is_wanted = args.status.is_none_or(|wanted| attempt.status.is(wanted));
         if !is_wanted || self.recent.contains(&attempt.id) {
             return Ok(());
         }

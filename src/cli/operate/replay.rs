@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::api::{Begun, DeliveryWithAttempts, List, Matched, NewReplay, Replay, Time};
 use crate::cli::client::{Client, Need, Query, read};
 use crate::cli::operate::ask::{can_ask, confirmed};
-use crate::cli::operate::deliveries::{self, State, standing};
+use crate::cli::operate::deliveries::{self, standing};
 use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
 use crate::cli::show::text::{counted, plain};
 use crate::cli::show::{Cell, Column, Screen, Table};
-use crate::domain::Timestamp;
+use crate::domain::{DeliveryState, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 struct Which {
     /// Those in this state. Default: dead. Of pending ones those that wait for a retry, which are attempted now
     #[arg(long, requires = "subscription")]
-    state: Option<State>,
+    state: Option<DeliveryState>,
     /// Of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME", requires = "subscription")]
     since: Option<When>,
@@ -149,7 +149,7 @@ async fn many(
     name: &str,
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
-    let state = args.which.state.unwrap_or(State::Dead).word();
+    let state = args.which.state.unwrap_or(DeliveryState::Dead).as_str();
     let mut request = request(args, name, state, screen.now);
     if args.dry_run || (!args.yes && can_ask()) {
         let sent = client.post("/v1/replays", &request).await?;
