@@ -1,6 +1,7 @@
 //! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
 
 pub mod admin;
+mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -5,7 +5,8 @@ use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
-use crate::admin::views::{AttemptView, list};
+use crate::admin::views::list;
+use crate::api;
 use crate::domain::{AttemptStatus, SubscriptionName};
 use crate::store::AttemptFilter;
 
@@ -37,6 +38,6 @@ pub(super) async fn of_subscription(call: Call) -> Result<Answer, Refusal> {
         .sort_by_key(|it| std::cmp::Reverse(it.attempt.started_at));
     let flow = call.admin.flow(&name);
     Ok(list(found, |it| {
-        AttemptView::new(&it.delivery, &it.attempt, flow)
+        api::Attempt::new(&it.delivery, &it.attempt, flow)
     }))
 }

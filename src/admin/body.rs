@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
+use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +20,8 @@ use crate::domain::list_elements;
 
 /// The most bytes of a body.
 const BYTES_MAX: usize = 1 << 20;
+/// What is wrong with what is no text.
+pub(super) const TEXT_EXPECTED: &str = "expected a text";
 /// From the end of the head to the end of the body.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,21 +67,94 @@ where
     }
 }
 
-/// Refuses a body that has fields beyond these.
+/// Refuses a body that has any field.
 ///
 /// # Errors
 /// 422, by path.
-pub(super) fn only(body: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
-    let expected = match known.is_empty() {
-        true => "{}".to_owned(),
-        false => known.join(", "),
-    };
-    let unknown = body.keys().filter(|name| !known.contains(&name.as_str()));
-    let message = |name: &String| (name.clone(), format!("unknown field: expected {expected}"));
-    let errors: Vec<_> = unknown.map(message).collect();
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(Refusal::invalid(errors)),
+pub(super) fn nothing(body: &Map<String, Value>) -> Result<(), Refusal> {
+    Fields::new(body, Vec::new()).end(Some(()))
+}
+
+/// The fields of a body, read one by one so that all errors are told at once.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    body: &'a Map<String, Value>,
+    known: Vec<String>,
+    errors: Vec<(String, String)>,
+}
+
+impl<'a> Fields<'a> {
+    /// Those that this type has; others are errors.
+    pub(super) fn of<T: JsonSchema>(body: &'a Map<String, Value>) -> Self {
+        let schema = schemars::schema_for!(T).to_value();
+        let known = schema.get("properties").and_then(Value::as_object);
+        Self::new(
+            body,
+            known.into_iter().flat_map(Map::keys).cloned().collect(),
+        )
+    }
+
+    fn new(body: &'a Map<String, Value>, known: Vec<String>) -> Self {
+        let expected = match known.is_empty() {
+            true => "{}".to_owned(),
+            false => known.join(", "),
+        };
+        let unknown = body.keys().filter(|name| !known.contains(name));
+        let message = |name: &String| (name.clone(), format!("unknown field: expected {expected}"));
+        let errors = unknown.map(message).collect();
+        Self {
+            body,
+            known,
+            errors,
+        }
+    }
+
+    /// The value of a text; null is as if it were not there.
+    pub(super) fn text<T>(
+        &mut self,
+        name: &str,
+        otherwise: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let read = match self.get(name)? {
+            Value::String(text) => read(text),
+            _ => Err(otherwise.to_owned()),
+        };
+        read.map_err(|message| self.error(name, &message)).ok()
+    }
+
+    /// Whether it says true; null is as if it were not there.
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        match self.get(name) {
+            None => false,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.error(name, "expected true or false");
+                false
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        debug_assert!(self.known.iter().any(|known| known == name), "{name}");
+        self.body.get(name).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn error(&mut self, name: &str, message: &str) {
+        self.errors.push((name.to_owned(), message.to_owned()));
+    }
+
+    pub(super) fn has_error(&self, name: &str) -> bool {
+        self.errors.iter().any(|(path, _)| path == name)
+    }
+
+    /// What was read of them, unless anything was wrong.
+    ///
+    /// # Errors
+    /// 422, by path.
+    pub(super) fn end<T>(self, read: Option<T>) -> Result<T, Refusal> {
+        let read = read.filter(|_| self.errors.is_empty());
+        read.ok_or_else(|| Refusal::invalid(self.errors))
     }
 }
 

@@ -1,11 +1,12 @@
 //! `/v1/deliveries`: the list, one with its attempts, and what can be done with it: replay, cancel.
 
 use crate::admin::answer::{self, Answer};
-use crate::admin::body::only;
+use crate::admin::body::nothing;
 use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
-use crate::admin::views::{AnsweredAttempt, DeliveryRow, DeliveryWithAttempts, list};
+use crate::admin::views::list;
+use crate::api;
 use crate::domain::{DeliveryId, DeliveryState};
 use crate::feed::Happening;
 use crate::store::{DeliveryFilter, DeliveryView};
@@ -32,7 +33,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     let page = call.query.page()?;
     let found = call.admin.store.deliveries(filter, page).await?;
     let flow = |it: &DeliveryId| call.admin.flow(&it.subscription);
-    Ok(list(found, |it| DeliveryRow::new(&it, flow(&it.id))))
+    Ok(list(found, |it| api::Delivery::new(&it, flow(&it.id))))
 }
 
 /// One.
@@ -44,7 +45,7 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
 /// Makes it pending again, or due now.
 pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
     let id = call.delivery_id(NO_DELIVERY).await?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     if let Err(error) = call.admin.store.replay(&id).await {
         // The store refuses for a disabled subscription before it looks for the delivery.
         show(&call, &id).await?;
@@ -57,7 +58,7 @@ pub(super) async fn replay(call: Call) -> Result<Answer, Refusal> {
 /// Takes it back.
 pub(super) async fn cancel(call: Call) -> Result<Answer, Refusal> {
     let id = call.delivery_id(NO_DELIVERY).await?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     call.admin.store.cancel(&id).await?;
     tell(&call, &id, DeliveryState::Cancelled);
     show(&call, &id).await
@@ -75,9 +76,9 @@ async fn show(call: &Call, id: &DeliveryId) -> Result<Answer, Refusal> {
     let found = found.ok_or_else(|| Refusal::not_found(NO_DELIVERY))?;
     let DeliveryView { summary, attempts } = &found;
     let flow = call.admin.flow(&summary.id.subscription);
-    let attempt = |attempt| AnsweredAttempt::new(summary, attempt, flow);
-    Ok(answer::json(&DeliveryWithAttempts {
-        delivery: DeliveryRow::new(summary, flow),
+    let attempt = |attempt| api::AttemptWithResponse::new(summary, attempt, flow);
+    Ok(answer::json(&api::DeliveryWithAttempts {
+        delivery: api::Delivery::new(summary, flow),
         attempts: attempts.iter().map(attempt).collect(),
     }))
 }

@@ -4,7 +4,7 @@
 //! In the order of a call: `access` keeps web pages of other sites and strangers out, `router` finds the operation, its
 //! scope is checked, then `query` and `body` read what came with it, and the handler answers. There is a file for each
 //! resource: `subscriptions/`, `attempts`, `events`, `deliveries`, `replays`, `configuration`, `stream`, `probes`; `views`
-//! says what things look like. What only the owner of the relay can do is asked of it through [`Control`].
+//! converts what the store tells into the types of `api`. What only the owner of the relay can do is asked of it through [`Control`].
 //!
 //! `/healthz`, `/readyz` and `/metrics` need no token and no known `Host`: they say nothing secret and change nothing.
 //! Listening and connection limits are the concern of `http_server`.
@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::refusal::Refusal;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::api::Instance;
 use crate::config::WatchHealth;
 use crate::domain::{Clock, Flow, SubscriptionName, Timestamp, similar};
 use crate::feed::Feed;
@@ -53,7 +54,6 @@ use crate::store::Store;
 
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
-pub use instance::Instance;
 pub use service::Surface;
 pub use source::{ConfigSource, Judge};
 pub use stream::Streams;
@@ -98,7 +98,7 @@ pub struct Admin {
     /// Where the configuration is read from again.
     pub source: ConfigSource,
     /// Configuration file, store and addresses of this process.
-    pub instance: Arc<Instance>,
+    pub(crate) instance: Arc<Instance>,
     /// Places for those who listen to what happens.
     pub streams: Streams,
     /// Ends streams.

@@ -2,85 +2,14 @@
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use crate::admin::answer::{Answer, json};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::source::OnDisk;
-use crate::admin::views::Time;
+use crate::admin::views::texts;
+use crate::api::{ConfigStatus, Status, StoreStatus, SubscriptionStates, Time};
 use crate::domain::Condition;
 use crate::store::Health;
-
-/// The relay as a whole.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Status")]
-pub(super) struct StatusView {
-    /// The version of sidehook
-    version: &'static str,
-    /// When the process started
-    started_at: Time,
-    /// For how long it has run
-    uptime_seconds: u64,
-    /// How many subscriptions are in which state
-    subscriptions: States,
-    /// Deliveries of the subscriptions in the file that are to be attempted, without those held
-    pending: u64,
-    /// Those that wait because their subscription is disabled
-    held: u64,
-    /// Dead letters
-    dead: u64,
-    /// Attempts under way
-    in_flight: u64,
-    /// The store
-    store: StoreView,
-    /// The configuration file
-    config: ConfigView,
-}
-
-/// Subscriptions by their state.
-#[derive(Debug, Default, Serialize, JsonSchema)]
-#[schemars(rename = "SubscriptionStates")]
-struct States {
-    active: usize,
-    probing: usize,
-    paused: usize,
-    disabled: usize,
-    blocked: usize,
-}
-
-/// The store on its disk.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "StoreStatus")]
-struct StoreView {
-    /// `full`: events are refused until there is room; `failed`: the process is about to end
-    #[schemars(extend("enum" = ["healthy", "full", "failed"]))]
-    health: &'static str,
-    /// Its folder
-    path: String,
-    /// Size of its files, bytes
-    size_bytes: u64,
-    /// Size of the bodies of pending events, bytes
-    pending_bytes: u64,
-    /// Free space on its disk, bytes; null if unknown
-    free_bytes: Option<u64>,
-}
-
-/// The configuration file, compared with what is in force.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "ConfigStatus")]
-struct ConfigView {
-    /// The file
-    file: String,
-    /// Whether it is what is in force, differs from it, is not valid, or was a pipe, which cannot be read again
-    #[schemars(extend("enum" = ["in_force", "differs", "invalid", "pipe"]))]
-    on_disk: &'static str,
-    /// The first error of a file that is not valid
-    error: Option<String>,
-    /// Keys of what is in force whose change since the start takes effect at the next one
-    at_next_start: Vec<&'static str>,
-}
 
 /// `GET /v1/status`
 pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
@@ -96,7 +25,7 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
         OnDisk::Invalid(error) => ("invalid", error),
         OnDisk::Pipe => ("pipe", None),
     };
-    let mut states = States::default();
+    let mut states = SubscriptionStates::default();
     let (mut pending, mut held, mut dead, mut in_flight) = (0, 0, 0, 0);
     let names = config.subscriptions.keys();
     for number in names.filter_map(|name| admin.store.known(name)) {
@@ -116,8 +45,8 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
         dead += counts.dead;
         in_flight += counts.in_flight;
     }
-    Ok(json(&StatusView {
-        version: env!("CARGO_PKG_VERSION"),
+    Ok(json(&Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Time(admin.started_at),
         uptime_seconds: admin.clock.steady().since(admin.started_at).as_secs(),
         subscriptions: states,
@@ -125,22 +54,23 @@ pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
         held,
         dead,
         in_flight,
-        store: StoreView {
+        store: StoreStatus {
             health: match admin.store.health() {
                 Health::Healthy => "healthy",
                 Health::Full => "full",
                 Health::Failed => "failed",
-            },
+            }
+            .to_owned(),
             path: disk.folder.display().to_string(),
             size_bytes: disk.size_bytes,
             pending_bytes: disk.pending_bytes,
             free_bytes: disk.free_bytes,
         },
-        config: ConfigView {
+        config: ConfigStatus {
             file: admin.source.path().display().to_string(),
-            on_disk,
+            on_disk: on_disk.to_owned(),
             error,
-            at_next_start: admin.source.awaiting_restart(&config),
+            at_next_start: texts(admin.source.awaiting_restart(&config)),
         },
     }))
 }

@@ -2,154 +2,35 @@
 
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::admin::answer::{self, Answer, json_with};
+use crate::admin::body::{Fields, TEXT_EXPECTED};
 use crate::admin::operation::Call;
 use crate::admin::query::{TIME_EXPECTED, time};
 use crate::admin::refusal::Refusal;
-use crate::admin::views::{List, State, Time};
-use crate::config::{RATE_EXPECTED, parse_rate, written_rate};
+use crate::api::{Begun, List, Matched, NewReplay, Replay};
+use crate::config::{RATE_EXPECTED, parse_rate};
 use crate::domain::{DeliveryState, SubscriptionName, Timestamp};
-use crate::store::{ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
+use crate::store::{ReplayId, ReplayRequest};
 
 const NO_REPLAY: &str = "there is no such bulk replay, or it is no longer kept";
 
-/// A bulk replay.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Replay")]
-pub(super) struct ReplayView {
-    /// Its id
-    id: String,
-    /// Whether it still goes on: `running`, `done`, `stopped`
-    #[schemars(extend("enum" = ["running", "done", "stopped"]))]
-    status: &'static str,
-    /// Deliveries of this subscription
-    subscription: String,
-    /// In this state
-    state: State,
-    /// Of events accepted at this time or later
-    since: Option<Time>,
-    /// Of events accepted before this time
-    until: Option<Time>,
-    /// Of events of this type
-    event_type: Option<String>,
-    /// How fast, such as `100/s`; null: as fast as it goes
-    rate_limit: Option<String>,
-    /// Deliveries that fitted when it began
-    matched: u64,
-    /// Those that were replayed
-    replayed: u64,
-    /// Those that were not, because they had changed since
-    skipped: u64,
-    /// When it began
-    created_at: Time,
-}
-
-impl ReplayView {
-    fn new(progress: ReplayProgress) -> Self {
-        let request = progress.request;
-        Self {
-            id: progress.id.0.to_string(),
-            status: match progress.state {
-                ReplaysState::Running => "running",
-                ReplaysState::Done => "done",
-                ReplaysState::Stopped => "stopped",
-            },
-            subscription: request.subscription.to_string(),
-            state: State(request.state),
-            since: request.since.map(Time),
-            until: request.until.map(Time),
-            event_type: request.event_type.map(|it| it.to_string()),
-            rate_limit: request.rate_limit.map(written_rate),
-            matched: progress.matched,
-            replayed: progress.replayed,
-            skipped: progress.skipped,
-            created_at: Time(progress.begun_at),
-        }
+/// The answer that one has begun, which says where to see how far it is.
+pub(super) fn begun(id: ReplayId, body: &impl Serialize) -> Answer {
+    let mut answer = json_with(StatusCode::ACCEPTED, body);
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{}", id.0)) {
+        answer.headers_mut().insert(LOCATION, place);
     }
-}
-
-/// What is to be replayed.
-#[derive(Debug, JsonSchema)]
-#[schemars(rename = "NewReplay", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "describes a body, which is read field by field so that all errors are told at once"
-)]
-pub(super) struct ReplayBody {
-    /// Deliveries of this subscription
-    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"))]
-    subscription: String,
-    /// In this state; default `dead`. Of `pending` ones those that wait for a retry: they are attempted now
-    #[schemars(extend("enum" = ["dead", "pending", "cancelled", "delivered", null]))]
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
-    /// Of events accepted at this time or later
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    since: Option<Time>,
-    /// Of events accepted before this time
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    until: Option<Time>,
-    /// Of events of this type
-    #[schemars(regex(pattern = "^[!-~]{1,256}$"))]
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    event_type: Option<String>,
-    /// How fast, such as `100/s`, `5000/m`; default as fast as it goes
-    #[schemars(regex(pattern = "^[1-9][0-9]{0,5}/[smh]$"))]
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    rate_limit: Option<String>,
-    /// Only count; default false
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    dry_run: Option<bool>,
-}
-
-/// What a bulk replay would find.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Matched {
-    /// Deliveries that fit
-    matched: u64,
-}
-
-/// A bulk replay that has begun.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Begun {
-    /// Its id
-    id: String,
-    /// Deliveries that fit
-    matched: u64,
-}
-
-impl Begun {
-    pub(super) fn new((ReplayId(id), matched): (ReplayId, u64)) -> Self {
-        Self {
-            id: id.to_string(),
-            matched,
-        }
-    }
-
-    /// The answer, which says where to see how far it is.
-    pub(super) fn answer(&self) -> Answer {
-        self.answer_with(self)
-    }
-
-    /// The same with this body.
-    pub(super) fn answer_with(&self, body: &impl Serialize) -> Answer {
-        let mut answer = json_with(StatusCode::ACCEPTED, body);
-        if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{}", self.id)) {
-            answer.headers_mut().insert(LOCATION, place);
-        }
-        answer
-    }
+    answer
 }
 
 /// The list, newest first: 16 at most.
 pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     let found = call.admin.store.replays();
     Ok(answer::json(&List {
-        data: found.into_iter().map(ReplayView::new).collect(),
+        data: found.into_iter().map(Replay::new).collect(),
         next_cursor: None,
     }))
 }
@@ -158,7 +39,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
 pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let id = id(&call)?;
     match call.admin.store.replay_progress(id) {
-        Some(progress) => Ok(answer::json(&ReplayView::new(progress))),
+        Some(progress) => Ok(answer::json(&Replay::new(progress))),
         None => Err(Refusal::not_found(NO_REPLAY)),
     }
 }
@@ -170,7 +51,7 @@ pub(super) async fn stop(call: Call) -> Result<Answer, Refusal> {
         return Err(Refusal::not_found(NO_REPLAY));
     }
     let progress = call.admin.store.stop_replays(id).await?;
-    Ok(answer::json(&ReplayView::new(progress)))
+    Ok(answer::json(&Replay::new(progress)))
 }
 
 /// Begins one, or counts what it would find.
@@ -184,8 +65,12 @@ pub(super) async fn begin(call: Call) -> Result<Answer, Refusal> {
         let matched = call.admin.store.count_replays(&request).await?;
         return Ok(answer::json(&Matched { matched }));
     }
-    let begun = call.admin.store.begin_replays(request).await?;
-    Ok(Begun::new(begun).answer())
+    let (id, matched) = call.admin.store.begin_replays(request).await?;
+    let body = Begun {
+        id: id.0.to_string(),
+        matched,
+    };
+    Ok(begun(id, &body))
 }
 
 fn id(call: &Call) -> Result<ReplayId, Refusal> {
@@ -194,93 +79,42 @@ fn id(call: &Call) -> Result<ReplayId, Refusal> {
 
 /// What a body asks for, and whether only to count.
 fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
-    let mut fields = Fields {
-        body,
-        errors: Vec::new(),
-    };
-    let known = [
-        "subscription",
-        "state",
-        "since",
-        "until",
-        "event_type",
-        "rate_limit",
-        "dry_run",
-    ];
-    for name in body.keys().filter(|name| !known.contains(&name.as_str())) {
-        let message = format!("unknown field: expected {}", known.join(", "));
-        fields.errors.push((name.clone(), message));
-    }
-    let subscription = fields.text("subscription", |text| {
+    let mut fields = Fields::of::<NewReplay>(body);
+    let subscription = fields.text("subscription", TEXT_EXPECTED, |text| {
         SubscriptionName::known(text).map_err(|error| error.to_string())
     });
     if subscription.is_none() && !fields.has_error("subscription") {
         fields.error("subscription", "expected the name of a subscription");
     }
-    let state = fields.text("state", |text| {
+    let state = fields.text("state", TEXT_EXPECTED, |text| {
         let mut states = DeliveryState::ALL.iter();
         let found = states.find(|it| it.as_str() == text);
         let expected = "expected one of dead, pending, cancelled, delivered";
         found.copied().ok_or_else(|| expected.to_owned())
     });
     let point = |text: &str| time(text).ok_or_else(|| TIME_EXPECTED.to_owned());
-    let since: Option<Timestamp> = fields.text("since", point);
-    let until: Option<Timestamp> = fields.text("until", point);
-    let event_type = fields.text("event_type", |text| {
+    let since: Option<Timestamp> = fields.text("since", TEXT_EXPECTED, point);
+    let until: Option<Timestamp> = fields.text("until", TEXT_EXPECTED, point);
+    let event_type = fields.text("event_type", TEXT_EXPECTED, |text| {
         text.parse()
             .map_err(|error: crate::domain::PatternError| error.to_string())
     });
-    let rate_limit = fields.text("rate_limit", |text| {
+    let rate_limit = fields.text("rate_limit", TEXT_EXPECTED, |text| {
         parse_rate(text).ok_or_else(|| RATE_EXPECTED.to_owned())
     });
-    let dry_run = match body.get("dry_run") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(dry_run)) => *dry_run,
-        Some(_) => {
-            fields.error("dry_run", "expected true or false");
-            false
-        }
-    };
-    match subscription.filter(|_| fields.errors.is_empty()) {
-        None => Err(Refusal::invalid(fields.errors)),
-        Some(subscription) => Ok((
-            ReplayRequest {
-                subscription,
-                state: state.unwrap_or(DeliveryState::Dead),
-                since,
-                until,
-                event_type,
-                rate_limit,
-            },
-            dry_run,
-        )),
-    }
-}
-
-/// Fields that are texts, with what is wrong.
-struct Fields<'a> {
-    body: &'a Map<String, Value>,
-    errors: Vec<(String, String)>,
-}
-
-impl Fields<'_> {
-    /// The value of a text; null is as if it were not there.
-    fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let read = match self.body.get(name)? {
-            Value::Null => return None,
-            Value::String(text) => read(text),
-            _ => Err("expected a text".to_owned()),
-        };
-        read.map_err(|message| self.error(name, &message)).ok()
-    }
-
-    fn error(&mut self, name: &str, message: &str) {
-        self.errors.push((name.to_owned(), message.to_owned()));
-    }
-
-    fn has_error(&self, name: &str) -> bool {
-        self.errors.iter().any(|(path, _)| path == name)
-    }
+    let dry_run = fields.flag("dry_run");
+    let subscription = fields.end(subscription)?;
+    Ok((
+        ReplayRequest {
+            subscription,
+            state: state.unwrap_or(DeliveryState::Dead),
+            since,
+            until,
+            event_type,
+            rate_limit,
+        },
+        dry_run,
+    ))
 }
 
 #[cfg(test)]
@@ -288,6 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::written_rate;
 
     fn asked_for(body: Value) -> Result<(ReplayRequest, bool), String> {
         let Value::Object(body) = body else {

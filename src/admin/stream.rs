@@ -15,7 +15,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,9 +26,9 @@ use crate::admin::answer::Answer;
 use crate::admin::control::Control;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::admin::views::{AttemptView, Disabled, State, Time};
+use crate::api::{self, StreamedAttempt, StreamedDelivery, StreamedSubscription, Time};
 use crate::config::Config;
-use crate::domain::{Status, SubscriptionName};
+use crate::domain::SubscriptionName;
 use crate::feed::{AttemptEnded, Happening};
 
 /// Streams at the same time.
@@ -138,25 +138,27 @@ impl Listener {
 
 fn written(happening: &Happening) -> Bytes {
     match happening {
-        Happening::Attempt(attempt) => piece("attempt", &AttemptTold::new(attempt)),
+        Happening::Attempt(attempt) => piece("attempt", &StreamedAttempt::new(attempt)),
         Happening::Delivery { id, state } => {
-            let told = json!({"id": id.to_string(), "event_id": id.event.to_string(),
-                "subscription": id.subscription.as_str(), "state": State(*state)});
+            let told = StreamedDelivery {
+                id: id.to_string(),
+                event_id: id.event.to_string(),
+                subscription: id.subscription.to_string(),
+                state: (*state).into(),
+            };
             piece("delivery", &told)
         }
-        Happening::Subscription { name, status } => piece("subscription", &standing(name, status)),
+        Happening::Subscription { name, status } => {
+            let told = StreamedSubscription {
+                name: name.to_string(),
+                status: status.word().to_owned(),
+                disabled_at: status.disabled.map(|(_, since)| Time(since)),
+                disabled_reason: status.disabled.map(|(reason, _)| reason.into()),
+                consecutive_failures: status.consecutive_failures,
+            };
+            piece("subscription", &told)
+        }
     }
-}
-
-fn standing(name: &SubscriptionName, status: &Status) -> Value {
-    let is_active = status.is_active();
-    json!({
-        "name": name.as_str(),
-        "status": if is_active { "active" } else { "disabled" },
-        "disabled_at": status.disabled.map(|(_, since)| Time(since)),
-        "disabled_reason": status.disabled.map(|(reason, _)| Disabled(reason)),
-        "consecutive_failures": status.consecutive_failures,
-    })
 }
 
 /// One server-sent event. JSON as written has no line feed.
@@ -166,19 +168,10 @@ fn piece(name: &str, data: &impl Serialize) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
-/// An attempt: as in the list of attempts, and what it means for its delivery.
-#[derive(Serialize)]
-struct AttemptTold {
-    #[serde(flatten)]
-    attempt: AttemptView,
-    subscription: String,
-    delivery_id: String,
-}
-
-impl AttemptTold {
+impl StreamedAttempt {
     fn new(told: &AttemptEnded) -> Self {
         Self {
-            attempt: AttemptView::told(told),
+            attempt: api::Attempt::told(told),
             subscription: told.delivery.subscription.to_string(),
             delivery_id: told.delivery.to_string(),
         }

@@ -1,86 +1,16 @@
-//! What things look like in answers. The schemas in the OpenAPI document are made of these types.
-
-use std::borrow::Cow;
+//! Answers from what the store and the feed tell: the one place where the two meet.
 
 use bytes::Bytes;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::admin::answer::{self, Answer};
-use crate::domain::{
-    AttemptStatus, Condition, DeadReason, DeliveryId, DeliveryState, DisabledReason, FailureReason,
-    Flow, Label, Timestamp,
-};
+use crate::api::{self, List, Time, WAITS, Word};
+use crate::config::written_rate;
+use crate::domain::{DeliveryId, DeliveryState, Flow, Label, Outcome, Timestamp};
 use crate::feed::AttemptEnded;
-use crate::store::{Attempt, DeliverySummary, EventSummary, Listing};
-
-/// A point in time: RFC 3339 UTC with milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Time(pub(super) Timestamp);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl JsonSchema for Time {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Time".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "date-time"})
-    }
-}
-
-/// Words of the contract, as their text.
-macro_rules! words {
-    ($($name:ident of $domain:ident,)*) => { $(
-        #[doc = concat!("A [`", stringify!($domain), "`] as its text.")]
-        #[derive(Debug, Clone, Copy)]
-        pub(super) struct $name(pub(super) $domain);
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.0.as_str())
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($domain).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                let all: Vec<_> = $domain::ALL.iter().map(|word| word.as_str()).collect();
-                json_schema!({"type": "string", "enum": all})
-            }
-        }
-    )* };
-}
-
-words! {
-    Ended of AttemptStatus,
-    Failure of FailureReason,
-    Death of DeadReason,
-    State of DeliveryState,
-    Standing of Condition,
-    Disabled of DisabledReason,
-}
-
-/// A page of a list, newest first unless said otherwise.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct List<T> {
-    /// What is on it: there may be fewer than the limit, or none, although more follows
-    pub(super) data: Vec<T>,
-    /// For `cursor` of the next page, URL-safe; null: there is none
-    pub(super) next_cursor: Option<String>,
-}
+use crate::store::{
+    Attempt, DeliverySummary, EventSummary, EventView, Listing, ReplayProgress, ReplaysState,
+};
 
 /// The answer with a page of a list.
 pub(super) fn list<T, V: Serialize>(found: Listing<T>, view: impl FnMut(T) -> V) -> Answer {
@@ -90,43 +20,7 @@ pub(super) fn list<T, V: Serialize>(found: Listing<T>, view: impl FnMut(T) -> V)
     })
 }
 
-/// One HTTP request of a delivery.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Attempt")]
-pub(super) struct AttemptView {
-    /// `EVENT_ID.SUBSCRIPTION.ATTEMPT`
-    id: String,
-    /// Of which event
-    event_id: String,
-    /// The type of the event
-    event: String,
-    /// Its number, from 1
-    attempt: u32,
-    /// How it ended
-    status: Ended,
-    /// Why it failed
-    reason: Option<Failure>,
-    /// The status code of the response, if one came
-    response_code: Option<u16>,
-    /// What went wrong; of a response the phrase of its status
-    error_message: Option<String>,
-    /// How long it took, milliseconds
-    duration_ms: u64,
-    /// When it began
-    created_at: Time,
-    /// The state that its delivery was in after it
-    delivery_state: State,
-    /// When its delivery was due again after it, or is to be attempted if nothing was attempted since; null if the delivery
-    /// ended with it or waits for no time
-    next_attempt_at: Option<Time>,
-    /// As `waits_for` of its delivery, if that waits and nothing was attempted since
-    #[schemars(extend("enum" = WAITS_OR_NULL))]
-    waits_for: Option<&'static str>,
-    /// As `blocked_by` of its delivery, likewise
-    blocked_by: Option<String>,
-}
-
-impl AttemptView {
+impl api::Attempt {
     /// An attempt of a delivery that stands so now, and whose subscription's lane does so with what is due.
     pub(super) fn new(delivery: &DeliverySummary, attempt: &Attempt, flow: Flow) -> Self {
         let is_waiting =
@@ -148,21 +42,19 @@ impl AttemptView {
             event_id: delivery.id.event.to_string(),
             event: delivery.event_type.to_string(),
             attempt: attempt.number,
-            status: Ended(attempt.status),
-            reason: attempt.reason.map(Failure),
+            status: Word::Known(attempt.status),
+            reason: attempt.reason.map(Word::Known),
             response_code: attempt.response_code,
             error_message: attempt.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(attempt.duration),
             created_at: Time(attempt.started_at),
-            delivery_state: State(state),
+            delivery_state: Word::Known(state),
             next_attempt_at: waits.next_attempt_at.map(Time),
-            waits_for: waits.waits_for,
+            waits_for: waits.waits_for.map(str::to_owned),
             blocked_by: waits.blocked_by,
         }
     }
-}
 
-impl AttemptView {
     /// The same of one that ended just now.
     pub(super) fn told(ended: &AttemptEnded) -> Self {
         let waits = match ended.next_attempt_at {
@@ -174,42 +66,35 @@ impl AttemptView {
             event_id: ended.delivery.event.to_string(),
             event: ended.event_type.to_string(),
             attempt: ended.number,
-            status: Ended(ended.status),
-            reason: ended.reason.map(Failure),
+            status: Word::Known(ended.status),
+            reason: ended.reason.map(Word::Known),
             response_code: ended.response_code,
             error_message: ended.error_message.as_deref().map(str::to_owned),
             duration_ms: millis(ended.duration),
             created_at: Time(ended.started_at),
-            delivery_state: State(ended.state),
+            delivery_state: Word::Known(ended.state),
             next_attempt_at: waits.next_attempt_at.map(Time),
-            waits_for: waits.waits_for,
+            waits_for: waits.waits_for.map(str::to_owned),
             blocked_by: waits.blocked_by,
         }
     }
 }
 
+/// Fixed words as texts.
+pub(super) fn texts(words: Vec<&'static str>) -> Vec<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
 /// A duration in whole milliseconds.
-pub(super) fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An attempt with the beginning of the response.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "AttemptWithResponse")]
-pub(super) struct AnsweredAttempt {
-    #[serde(flatten)]
-    attempt: AttemptView,
-    /// The beginning of the response body (4 KiB of a failure, 256 bytes of a success); null if it is no UTF-8
-    response_body: Option<String>,
-    /// The same in base64, if it is no UTF-8
-    response_body_base64: Option<String>,
-}
-
-impl AnsweredAttempt {
+impl api::AttemptWithResponse {
     pub(super) fn new(delivery: &DeliverySummary, attempt: &Attempt, flow: Flow) -> Self {
         let (response_body, response_body_base64) = text_or_base64(&attempt.response_prefix);
         Self {
-            attempt: AttemptView::new(delivery, attempt, flow),
+            attempt: api::Attempt::new(delivery, attempt, flow),
             response_body,
             response_body_base64,
         }
@@ -217,56 +102,18 @@ impl AnsweredAttempt {
 }
 
 /// Bytes as text, or in base64 if they are no UTF-8. What was cut within a character is text up to it.
-pub(super) fn text_or_base64(bytes: &Bytes) -> (Option<String>, Option<String>) {
-    use base64::Engine as _;
+fn text_or_base64(bytes: &Bytes) -> (Option<String>, Option<String>) {
     match str::from_utf8(bytes) {
         Ok(text) => (Some(text.to_owned()), None),
         Err(error) if error.error_len().is_none() => {
             let whole = bytes.get(..error.valid_up_to()).unwrap_or_default();
             (Some(String::from_utf8_lossy(whole).into_owned()), None)
         }
-        Err(_) => {
-            let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
-            (None, Some(encoded))
-        }
+        Err(_) => (None, Some(base64_of(bytes))),
     }
 }
 
-/// One event for one subscription.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Delivery")]
-pub(super) struct DeliveryRow {
-    /// `<event id>.<subscription>`
-    pub(super) id: String,
-    /// Of which event
-    pub(super) event_id: String,
-    /// For which subscription
-    pub(super) subscription: String,
-    /// The type of the event
-    pub(super) event: String,
-    /// Where it stands
-    pub(super) state: State,
-    /// It is pending and waits because its subscription is disabled or was removed from the file
-    pub(super) held: bool,
-    /// Why it is dead
-    pub(super) dead_reason: Option<Death>,
-    /// Attempts made; null in a list for one that was delivered
-    pub(super) attempt_count: Option<u32>,
-    /// When it is to be attempted at the earliest, if that is a matter of time: of its schedule, or of what it waits for
-    pub(super) next_attempt_at: Option<Time>,
-    /// Condition that must end before it is attempted, beside its schedule; null if there is none. `order`: another delivery
-    /// comes first
-    #[schemars(extend("enum" = WAITS_OR_NULL))]
-    pub(super) waits_for: Option<&'static str>,
-    /// The dead delivery that it waits for, by their order, until that is replayed or cancelled
-    pub(super) blocked_by: Option<String>,
-    /// When the event was accepted
-    pub(super) created_at: Time,
-    /// When it died or was cancelled, or, unless in a list, was delivered
-    pub(super) ended_at: Option<Time>,
-}
-
-impl DeliveryRow {
+impl api::Delivery {
     /// One of a subscription whose lane does so with what is due.
     pub(super) fn new(found: &DeliverySummary, flow: Flow) -> Self {
         let flow = match found.state {
@@ -285,32 +132,18 @@ impl DeliveryRow {
             event_id: found.id.event.to_string(),
             subscription: found.id.subscription.to_string(),
             event: found.event_type.to_string(),
-            state: State(found.state),
+            state: Word::Known(found.state),
             held: is_held,
-            dead_reason: found.dead_reason.map(Death),
+            dead_reason: found.dead_reason.map(Word::Known),
             attempt_count: found.attempts,
             next_attempt_at: waits.next_attempt_at.map(Time),
-            waits_for: waits.waits_for,
+            waits_for: waits.waits_for.map(str::to_owned),
             blocked_by: waits.blocked_by,
             created_at: Time(found.accepted_at),
             ended_at: found.ended_at.map(Time),
         }
     }
 }
-
-/// Words for what a pending delivery waits for, beside its schedule.
-const WAITS: [&str; 5] = ["enabling", "probing", "retry_after", "rate_limit", "order"];
-const WAITS_OR_NULL: [Option<&str>; 6] = {
-    let [enabling, probing, retry_after, rate_limit, order] = WAITS;
-    [
-        Some(enabling),
-        Some(probing),
-        Some(retry_after),
-        Some(rate_limit),
-        Some(order),
-        None,
-    ]
-};
 
 /// What a pending delivery waits for.
 struct Waits {
@@ -374,36 +207,7 @@ impl Waits {
     }
 }
 
-/// A delivery with its attempts.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct DeliveryWithAttempts {
-    #[serde(flatten)]
-    pub(super) delivery: DeliveryRow,
-    /// The last 200, newest first
-    pub(super) attempts: Vec<AnsweredAttempt>,
-}
-
-/// What the application posted.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Event")]
-pub(super) struct EventRow {
-    /// `evt_` and a UUID
-    pub(super) id: String,
-    /// The type that patterns match
-    pub(super) r#type: String,
-    /// The id that the application gave it
-    pub(super) given_id: Option<String>,
-    /// What orders its deliveries
-    pub(super) key: Option<String>,
-    /// When it was accepted
-    pub(super) created_at: Time,
-    /// Bytes of its body
-    pub(super) body_bytes: u64,
-    /// How many deliveries it has
-    pub(super) delivery_count: usize,
-}
-
-impl EventRow {
+impl api::Event {
     pub(super) fn new(found: &EventSummary) -> Self {
         Self {
             id: found.id.to_string(),
@@ -417,6 +221,100 @@ impl EventRow {
     }
 }
 
+impl api::EventWithDeliveries {
+    /// One event, with its content if that may be seen.
+    pub(super) fn new(found: &EventView, deliveries: Vec<api::Delivery>, content: bool) -> Self {
+        let head = &found.event.head;
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            event: api::Event {
+                id: head.id.to_string(),
+                r#type: head.event_type.to_string(),
+                given_id: head.given_id.as_ref().map(Label::to_string),
+                key: head.key.as_ref().map(Label::to_string),
+                created_at: Time(head.accepted_at),
+                body_bytes: u64::try_from(found.event.body.len()).unwrap_or(u64::MAX),
+                delivery_count: deliveries.len(),
+            },
+            source: text(&head.source),
+            subject: text(&head.subject),
+            content_type: head.content_type.to_string(),
+            deliveries,
+            content: content.then(|| api::Content::new(found)),
+        }
+    }
+}
+
+impl api::Content {
+    fn new(found: &EventView) -> Self {
+        let event = &found.event;
+        let headers = event.head.headers.iter().map(|header| api::KeptHeader {
+            name: header.name.to_string(),
+            value: String::from_utf8_lossy(&header.value).into_owned(),
+        });
+        // Unlike the beginning of a response, a body is not cut: what does not end a character is no text.
+        let (body, body_base64) = match str::from_utf8(&event.body) {
+            Ok(text) => (Some(text.to_owned()), None),
+            Err(_) => (None, Some(base64_of(&event.body))),
+        };
+        Self {
+            headers: headers.collect(),
+            body,
+            body_base64,
+        }
+    }
+}
+
+impl api::TestAttempt {
+    /// The attempt of a test event.
+    pub(super) fn new(outcome: &Outcome) -> Self {
+        let (response_body, response_body_base64) = text_or_base64(&outcome.response_prefix);
+        Self {
+            event: "sidehook.test".to_owned(),
+            attempt: 1,
+            status: outcome.status.into(),
+            reason: outcome.reason.map(Word::Known),
+            response_code: outcome.response_code,
+            error_message: outcome.error_message.as_deref().map(str::to_owned),
+            duration_ms: millis(outcome.duration),
+            created_at: Time(outcome.started_at),
+            response_body,
+            response_body_base64,
+        }
+    }
+}
+
+impl api::Replay {
+    /// How far a bulk replay is.
+    pub(super) fn new(progress: ReplayProgress) -> Self {
+        let request = progress.request;
+        let status = match progress.state {
+            ReplaysState::Running => "running",
+            ReplaysState::Done => "done",
+            ReplaysState::Stopped => "stopped",
+        };
+        Self {
+            id: progress.id.0.to_string(),
+            status: status.to_owned(),
+            subscription: request.subscription.to_string(),
+            state: request.state.into(),
+            since: request.since.map(Time),
+            until: request.until.map(Time),
+            event_type: request.event_type.map(|it| it.to_string()),
+            rate_limit: request.rate_limit.map(written_rate),
+            matched: progress.matched,
+            replayed: progress.replayed,
+            skipped: progress.skipped,
+            created_at: Time(progress.begun_at),
+        }
+    }
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,11 +326,5 @@ mod tests {
         assert_eq!(shown(b"a\xc3"), (Some("a".to_owned()), None));
         assert_eq!(shown(b"a\xffb"), (None, Some("Yf9i".to_owned())));
         assert_eq!(shown(b""), (Some(String::new()), None));
-    }
-
-    #[test]
-    fn times_have_milliseconds() {
-        let json = serde_json::to_string(&Time(Timestamp::from_millis(1000))).unwrap();
-        assert_eq!(json, "\"1970-01-01T00:00:01.000Z\"");
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, ConfigSource, Control, Exporter, Instance, Readiness, Streams, Tokens};
+use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
+use crate::api::Instance;
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
@@ -154,7 +155,7 @@ fn instance(config: &Config, options: &Options, addresses: &Addresses) -> Instan
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let shown = |path: &Path| absolute(path).display().to_string();
     Instance {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         process_id: std::process::id(),
         config: shown(&options.config_path),
         store: shown(&config.store.path),

@@ -12,9 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::client::{
-    Client, Instance, Need, SidecarArgs, Survey, check_listener, instance, is_ours,
-};
+use crate::api::Instance;
+use crate::cli::client::{Client, Need, SidecarArgs, Survey, check_listener, instance, is_ours};
 use crate::cli::input::{read_bounded, read_file};
 use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
 use crate::cli::show::gate;
@@ -154,7 +153,7 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     let survey = Survey::take(&environment).await;
     let running = survey.meant(&args.config, &environment, Need::Manage)?;
     let instance = running.and_then(|running| running.instance.as_ref());
-    let path = instance.map_or(&located, |instance| &instance.config);
+    let path = instance.map_or(located.as_path(), |instance| Path::new(&instance.config));
     let is_given = args.config.is_given(&environment);
     let told = instance.and_then(Instance::events_target);
     let is_named_only_by_it =

@@ -234,8 +234,7 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<i64>() {
         return Ok(Timestamp::from_millis(seconds.saturating_mul(1000)));
     }
-    text.parse::<jiff::Timestamp>()
-        .map(|time| Timestamp::from_millis(time.as_millisecond()))
+    text.parse()
         .map_err(|_| "expected a time such as 2026-11-22T10:00:00Z, or unix seconds".to_owned())
 }
 

@@ -107,8 +107,8 @@ fn previous(node: &Node, context: &mut Context<'_>) -> Option<Previous> {
 }
 
 fn until(node: &Node, context: &mut Context<'_>) -> Option<Timestamp> {
-    match text(node, context)?.parse::<jiff::Timestamp>() {
-        Ok(time) => Some(Timestamp::from_millis(time.as_millisecond())),
+    match text(node, context)?.parse() {
+        Ok(time) => Some(time),
         Err(_) => {
             context.error(
                 node,

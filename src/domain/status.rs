@@ -18,6 +18,16 @@ impl Status {
     pub fn is_active(&self) -> bool {
         self.disabled.is_none()
     }
+
+    /// Its word in answers.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.is_active() {
+            "active"
+        } else {
+            "disabled"
+        }
+    }
 }
 
 /// Why a subscription cannot be disabled or enabled.

@@ -1,6 +1,7 @@
 //! Time as sidehook counts it: milliseconds since the Unix epoch, from a clock that is passed in.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 UTC with milliseconds.
@@ -48,6 +49,16 @@ impl fmt::Display for Timestamp {
             Ok(time) => write!(f, "{time:.3}"),
             Err(_) => write!(f, "{}ms", self.0),
         }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    /// Parses an RFC 3339 time.
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        let time: jiff::Timestamp = text.parse()?;
+        Ok(Self(time.as_millisecond()))
     }
 }
 

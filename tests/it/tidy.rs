@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("systemd", 1),
     ("request", 1),
     ("config", 1),
+    ("api", 1),
     ("store", 2),
     ("delivery", 3),
     ("ingest", 4),

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::admin::configuration::{self, Checked, DiffView, ReloadBody, ReloadedView};
+use crate::admin::configuration;
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success, schema_of};
 use crate::admin::operations::{changing, reading};
+use crate::api::{Checked, DiffView, Reload, ReloadRequest};
 
 /// Files with thousands of subscriptions take a while, and a reload may wait for another.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,12 +52,8 @@ pub(super) fn operations() -> Vec<Operation> {
             )
         },
         Operation {
-            body: Some(schema_of::<ReloadBody>),
-            answers: vec![Success::json(
-                200,
-                "What it changed",
-                schema_of::<ReloadedView>,
-            )],
+            body: Some(schema_of::<ReloadRequest>),
+            answers: vec![Success::json(200, "What it changed", schema_of::<Reload>)],
             patience: PATIENCE,
             ..changing(
                 Method::POST,

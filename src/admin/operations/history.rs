@@ -5,9 +5,11 @@ use http::Method;
 use crate::admin::operation::{Operation, Success, schema_of};
 use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
 use crate::admin::query::{Kind, Parameter};
-use crate::admin::replays::{Begun, ReplayBody, ReplayView};
-use crate::admin::views::{DeliveryRow, DeliveryWithAttempts, EventRow, List};
 use crate::admin::{deliveries, events, openapi, replays, stream};
+use crate::api::{
+    Begun, Delivery, DeliveryWithAttempts, Event, EventWithDeliveries, List, Matched, NewReplay,
+    Replay,
+};
 
 const TYPE: Parameter = Parameter {
     name: "type",
@@ -27,6 +29,7 @@ const SUBSCRIPTION: Parameter = Parameter {
     about: "Only what concerns this subscription",
 };
 
+const EVENT: Success = Success::json(200, "The event", schema_of::<EventWithDeliveries>);
 const DELIVERY: Success = Success::json(200, "The delivery", schema_of::<DeliveryWithAttempts>);
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -56,14 +59,14 @@ fn events_and_deliveries() -> Vec<Operation> {
             answers: vec![Success::json(
                 200,
                 "A page, newest first",
-                schema_of::<List<EventRow>>,
+                schema_of::<List<Event>>,
             )],
             ..reading("/v1/events", "listEvents", "Events that are kept", |call| {
                 Box::pin(events::all(call))
             })
         },
         Operation {
-            answers: vec![Success::json(200, "The event", events::schema)],
+            answers: vec![EVENT],
             ..reading(
                 "/v1/events/{event_id}",
                 "getEvent",
@@ -76,7 +79,7 @@ fn events_and_deliveries() -> Vec<Operation> {
             answers: vec![Success::json(
                 200,
                 "A page, newest event first",
-                schema_of::<List<DeliveryRow>>,
+                schema_of::<List<Delivery>>,
             )],
             ..reading(
                 "/v1/deliveries",
@@ -122,25 +125,25 @@ fn events_and_deliveries() -> Vec<Operation> {
 }
 
 fn bulk_replays() -> Vec<Operation> {
-    const REPLAY: Success = Success::json(200, "The bulk replay", schema_of::<ReplayView>);
+    const REPLAY: Success = Success::json(200, "The bulk replay", schema_of::<Replay>);
     vec![
         Operation {
             answers: vec![Success::json(
                 200,
                 "Those that are kept, newest first: 16 at most",
-                schema_of::<List<ReplayView>>,
+                schema_of::<List<Replay>>,
             )],
             ..reading("/v1/replays", "listReplays", "Bulk replays", |call| {
                 Box::pin(replays::all(call))
             })
         },
         Operation {
-            body: Some(schema_of::<ReplayBody>),
+            body: Some(schema_of::<NewReplay>),
             answers: vec![
                 Success::json(
                     200,
                     "With dry_run: what would be replayed",
-                    schema_of::<replays::Matched>,
+                    schema_of::<Matched>,
                 ),
                 Success::json(202, "It has begun", schema_of::<Begun>).with_headers(&["Location"]),
             ],

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::admin::instance::{self, Instance};
+use crate::admin::instance;
 use crate::admin::operation::{Operation, Success, schema_of};
 use crate::admin::operations::reading;
-use crate::admin::overview::{self, StatusView};
+use crate::admin::overview;
+use crate::api::{Instance, Status};
 
 /// The configuration files are read, to compare them with what is in force.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation {
-            answers: vec![Success::json(200, "How it does", schema_of::<StatusView>)],
+            answers: vec![Success::json(200, "How it does", schema_of::<Status>)],
             patience: PATIENCE,
             ..reading(
                 "/v1/status",

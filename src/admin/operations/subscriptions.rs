@@ -1,13 +1,11 @@
 //! Operations on subscriptions and their attempts.
 
 use http::Method;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::admin::operation::{Operation, Success, schema_of};
 use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
-use crate::admin::subscriptions::{self, TestAttemptView};
-use crate::admin::views::{AttemptView, List};
-use crate::admin::{attempts, openapi};
+use crate::admin::{attempts, openapi, subscriptions};
+use crate::api::{Attempt, List, Retried, Rotation, TestAttempt};
 
 /// What an edit heeds.
 const IF_MATCH: &[(&str, &str)] = &[(
@@ -56,7 +54,7 @@ fn shown() -> Vec<Operation> {
             answers: vec![Success::json(
                 200,
                 "A page, newest first",
-                schema_of::<List<AttemptView>>,
+                schema_of::<List<Attempt>>,
             )],
             ..reading(
                 "/v1/subscriptions/{name}/attempts",
@@ -131,32 +129,11 @@ fn edited() -> Vec<Operation> {
     ]
 }
 
-/// How a secret is rotated.
-#[derive(Debug, JsonSchema)]
-#[schemars(rename = "Rotation", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "describes a body, which is read field by field so that all errors are told at once"
-)]
-struct Rotation {
-    /// How long the old secret signs along; default `24h`
-    #[schemars(regex(pattern = "^[1-9][0-9]{0,3}(ms|s|m|h)$"))]
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    grace: Option<String>,
-    /// The new secret; default: one is made, and told this once
-    #[schemars(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-fn rotation(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<Rotation>()
-}
-
 fn signed() -> Vec<Operation> {
     vec![
         Operation {
             headers: IF_MATCH,
-            body: Some(rotation),
+            body: Some(schema_of::<Rotation>),
             answers: vec![SHOWN],
             refusals: &[409, 412],
             ..changing(
@@ -170,12 +147,8 @@ fn signed() -> Vec<Operation> {
         Operation {
             body: Some(openapi::empty_object),
             answers: vec![
-                Success::json(
-                    202,
-                    "It has begun",
-                    schema_of::<subscriptions::Retried<'static>>,
-                )
-                .with_headers(&["Location"]),
+                Success::json(202, "It has begun", schema_of::<Retried>)
+                    .with_headers(&["Location"]),
             ],
             refusals: &[409],
             ..changing(
@@ -191,7 +164,7 @@ fn signed() -> Vec<Operation> {
             answers: vec![Success::json(
                 200,
                 "How the attempt went",
-                schema_of::<TestAttemptView>,
+                schema_of::<TestAttempt>,
             )],
             refusals: &[409],
             patience: subscriptions::TEST_PATIENCE,

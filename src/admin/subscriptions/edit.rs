@@ -12,12 +12,13 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::admin::answer::{Answer, json};
-use crate::admin::body::only;
+use crate::admin::body::{Fields, TEXT_EXPECTED};
 use crate::admin::control::{Command, EditDone, EditRefusal, EditRequest};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::subscriptions::view::is_state;
-use crate::admin::subscriptions::{NO_SUBSCRIPTION, SubscriptionView, show};
+use crate::admin::subscriptions::{NO_SUBSCRIPTION, show};
+use crate::api::{self, Rotation};
 use crate::config::{Change, EditError, READ_ONLY, parse_duration};
 use crate::domain::{Secret, StatusError, SubscriptionName, SubscriptionNumber, list_elements};
 use crate::store::VerbError;
@@ -26,7 +27,7 @@ use crate::store::VerbError;
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// How long an old secret signs along if nobody says.
-const GRACE: &str = "24h";
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Random bytes of a secret that is made.
 const SECRET_BYTES: usize = 32;
 /// Attempts in flight of a subscription that is deleted may take this long to end, whatever its `timeout`.
@@ -100,7 +101,7 @@ pub(in crate::admin) async fn delete(call: Call) -> Result<Answer, Refusal> {
         return cancel_gone(&call, &name).await;
     };
     let tally = call.admin.store.tally(&name).await?;
-    let before = SubscriptionView::new(&call.admin, subscription, &tally);
+    let before = api::Subscription::new(&call.admin, subscription, &tally);
     perform(&call, &name, Some(Change::Delete), None).await?;
     let number = call.admin.store.subscription(&name);
     let grace = subscription.timeout.saturating_add(Duration::from_secs(5));
@@ -117,7 +118,7 @@ async fn cancel_gone(call: &Call, name: &SubscriptionName) -> Result<Answer, Ref
         .filter(pending)
         .ok_or_else(|| call.admin.no_subscription(name))?;
     let tally = call.admin.store.tally(name).await?;
-    let before = SubscriptionView::gone(&call.admin, name, &tally);
+    let before = api::Subscription::gone(&call.admin, name, &tally);
     let cancelled = cancel_all(call, number, CANCEL_PATIENCE).await?;
     Ok(json(&before.deleted(cancelled)))
 }
@@ -148,36 +149,27 @@ async fn cancel_all(
 /// `POST …/rotate-secret`: a new secret; the old one signs along for a while.
 pub(in crate::admin) async fn rotate(call: Call) -> Result<Answer, Refusal> {
     let name = known(&call)?;
-    only(&call.body, &["grace", "secret"])?;
-    let grace = match call.body.get("grace") {
-        None | Some(Value::Null) => parse_duration(GRACE),
-        Some(Value::String(text)) => parse_duration(text),
-        Some(_) => {
-            return Err(Refusal::invalid_at(
-                "grace",
-                "expected a duration, such as 24h",
-            ));
-        }
-    };
-    let grace = grace.map_err(|error| Refusal::invalid_at("grace", error.to_string()))?;
-    let (secret, is_made) = match call.body.get("secret") {
-        None | Some(Value::Null) => (make_secret()?, true),
-        Some(Value::String(text)) if text.is_empty() => {
-            let message = "The webhook secret must be at least 12 characters.";
-            return Err(Refusal::invalid_at("secret", message));
-        }
-        Some(Value::String(text)) if text.len() > SECRET_BYTES_MAX => {
-            return Err(Refusal::invalid_at("secret", "expected at most 64 KiB"));
-        }
-        Some(Value::String(text)) => (Secret::new(text.clone().into_bytes()), false),
-        Some(_) => return Err(Refusal::invalid_at("secret", "expected a text")),
-    };
+    let mut fields = Fields::of::<Rotation>(&call.body);
+    let duration = |text: &str| parse_duration(text).map_err(|error| error.to_string());
+    let grace = fields.text("grace", "expected a duration, such as 24h", duration);
+    let given = fields.text("secret", TEXT_EXPECTED, given_secret);
+    let grace = fields.end(Some(grace.unwrap_or(GRACE)))?;
+    let is_made = given.is_none();
+    let secret = given.map_or_else(make_secret, Ok)?;
     let change = Change::RotateSecret {
         secret: secret.clone(),
         grace,
     };
     perform(&call, &name, Some(change), None).await?;
     shown(&call, &name, is_made.then_some(&secret)).await
+}
+
+fn given_secret(text: &str) -> Result<Secret, String> {
+    match text.len() {
+        0 => Err("The webhook secret must be at least 12 characters.".to_owned()),
+        1..=SECRET_BYTES_MAX => Ok(Secret::new(text.as_bytes().to_vec())),
+        _ => Err("expected at most 64 KiB".to_owned()),
+    }
 }
 
 /// A secret in the form of Standard Webhooks, which every scheme takes.
@@ -311,7 +303,7 @@ async fn shown(
     let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
     // What was done is done, even if its figures cannot be had just now.
     let tally = call.admin.store.tally(name).await.unwrap_or_default();
-    let mut view = SubscriptionView::new(&call.admin, subscription, &tally);
+    let mut view = api::Subscription::new(&call.admin, subscription, &tally);
     if let Some(secret) = secret {
         view = view.with_secret(secret);
     }

@@ -17,15 +17,15 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use crate::admin::answer::{self, Answer};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::admin::views::List;
+use crate::api::{self, List};
 use crate::config::{Subscription, etag};
 use crate::domain::SubscriptionName;
 use crate::store::Tally;
 
 pub(super) use edit::{DELETE_PATIENCE, create, delete, patch, put, rotate};
-pub(super) use retry::{Retried, retry};
-pub(super) use test::{TEST_PATIENCE, TestAttemptView, test};
-pub(super) use view::{SubscriptionView, body_schema, new_body_schema, schema};
+pub(super) use retry::retry;
+pub(super) use test::{TEST_PATIENCE, test};
+pub(super) use view::{body_schema, new_body_schema, schema};
 
 /// Why there is nothing to show.
 pub(super) const NO_SUBSCRIPTION: &str = "no subscription has this name";
@@ -55,7 +55,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
         next_cursor: last.map(|last| format!("{CURSOR}{}", last.name)),
         data: shown
             .into_iter()
-            .map(|it| SubscriptionView::new(&call.admin, it, tally(it)))
+            .map(|it| api::Subscription::new(&call.admin, it, tally(it)))
             .collect(),
     }))
 }
@@ -68,12 +68,12 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let subscription = config.subscriptions.get(&name);
     let subscription = subscription.ok_or_else(|| call.admin.no_subscription(&name))?;
     let tally = call.admin.store.tally(&name).await?;
-    let view = SubscriptionView::new(&call.admin, subscription, &tally);
+    let view = api::Subscription::new(&call.admin, subscription, &tally);
     Ok(show(subscription, &view))
 }
 
 /// The answer with one.
-fn show(subscription: &Subscription, view: &SubscriptionView) -> Answer {
+fn show(subscription: &Subscription, view: &api::Subscription) -> Answer {
     let mut answer = answer::json(view);
     // A tag is hexadecimal digits in quotes.
     if let Ok(tag) = HeaderValue::from_str(&etag(subscription)) {

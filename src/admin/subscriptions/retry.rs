@@ -1,23 +1,21 @@
 //! `POST …/{name}/retry`: attempts everything that waits for a retry now.
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use crate::admin::answer::Answer;
-use crate::admin::body::only;
+use crate::admin::body::nothing;
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::admin::replays::Begun;
+use crate::admin::replays::begun;
 use crate::admin::subscriptions::NO_SUBSCRIPTION;
 use crate::admin::subscriptions::view::blocked;
+use crate::api::{Begun, Retried};
 use crate::domain::{DeliveryState, Flow, SubscriptionName};
 use crate::store::{ReplayRequest, VerbError};
 
 /// Ends a pause and probing, and begins to make due what waits for its retry.
 pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
     let name: SubscriptionName = call.named(NO_SUBSCRIPTION)?;
-    only(&call.body, &[])?;
+    nothing(&call.body)?;
     let config = call.admin.control.config();
     if !config.subscriptions.contains_key(&name) {
         return Err(call.admin.no_subscription(&name));
@@ -39,23 +37,16 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
         event_type: None,
         rate_limit: None,
     };
-    let begun = Begun::new(call.admin.store.begin_replays(request).await?);
+    let (id, matched) = call.admin.store.begin_replays(request).await?;
     let tally = call.admin.store.tally(&name).await?;
     let (blocked, blocked_by) = blocked(&call.admin, &name, &tally);
-    Ok(begun.answer_with(&Retried {
-        begun: &begun,
+    let retried = Retried {
+        begun: Begun {
+            id: id.0.to_string(),
+            matched,
+        },
         blocked,
         blocked_by,
-    }))
-}
-
-/// A retry that has begun.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(in crate::admin) struct Retried<'a> {
-    #[serde(flatten)]
-    begun: &'a Begun,
-    /// Pending deliveries that wait, by their order, for a dead one: they are not retried
-    blocked: u64,
-    /// The dead delivery that they wait for, the first of several, until it is replayed or cancelled
-    blocked_by: Option<String>,
+    };
+    Ok(begun(id, &retried))
 }

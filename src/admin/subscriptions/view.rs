@@ -1,139 +1,34 @@
 //! What a subscription looks like.
 
+use std::sync::LazyLock;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::admin::Admin;
 use crate::admin::openapi::NAME;
-use crate::admin::views::{Disabled, Ended, Failure, Standing, Time};
-use crate::config::{Subscription, subscription_properties};
+use crate::api::{LastFailure, Subscription, SubscriptionState, SuccessRate, Time, Word};
+use crate::config::{self, subscription_properties};
 use crate::domain::{Condition, DeliveryId, Flow, Secret, SubscriptionName};
 use crate::store::Tally;
 
-/// A subscription: its definition and how it stands.
-#[derive(Debug, Serialize)]
-pub(in crate::admin) struct SubscriptionView {
-    name: String,
-    #[serde(flatten)]
-    definition: Map<String, Value>,
-    #[serde(flatten)]
-    state: StateView,
-    /// What was made for it, this once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-    /// What its deletion took back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled_deliveries: Option<u64>,
-}
-
-/// How a subscription stands.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "SubscriptionState")]
-struct StateView {
-    /// Whether its deliveries are attempted
-    #[schemars(extend("enum" = ["active", "disabled"]))]
-    status: &'static str,
-    /// The same, more exactly: `probing`: the endpoint fails, one delivery at a time is attempted; `paused`: it asked for a
-    /// pause; `blocked`: deliveries wait, by their order, for a dead one
-    state: Standing,
-    /// Since when it is probing
-    probing_since: Option<Time>,
-    /// Until when it is paused
-    paused_until: Option<Time>,
-    /// Until when `rate_limit` allows no attempt
-    rate_limited_until: Option<Time>,
-    /// When the next attempt begins at the earliest; null: nothing waits for a time
-    next_attempt_at: Option<Time>,
-    /// Pending deliveries that wait, by their order, for a dead one
-    blocked: u64,
-    /// The dead delivery that they wait for, the first of several
-    blocked_by: Option<String>,
-    /// Since when it is disabled
-    disabled_at: Option<Time>,
-    /// Why it is disabled
-    disabled_reason: Option<Disabled>,
-    /// Failed attempts since the last success that were the endpoint's fault
-    consecutive_failures: u32,
-    /// How many of its attempts succeeded, from 0 to 1; null: there were none
-    success_rate: SuccessRate,
-    /// Deliveries that are to be attempted, without those held
-    pending: u64,
-    /// Deliveries that wait because it is disabled
-    held: u64,
-    /// Dead letters
-    dead: u64,
-    /// How long ago the event of the oldest pending delivery was accepted; null: none is pending
-    oldest_pending_age_seconds: Option<f64>,
-    /// When the last attempt began that succeeded
-    last_success_at: Option<Time>,
-    /// The last attempt that did not
-    last_failure: Option<LastFailure>,
-    /// When it was first seen in the file
-    created_at: Option<Time>,
-    /// When it was last changed, enabled or disabled
-    updated_at: Option<Time>,
-}
-
-/// The names of the state's fields.
-const STATE: [&str; 20] = [
-    "status",
-    "state",
-    "probing_since",
-    "paused_until",
-    "rate_limited_until",
-    "next_attempt_at",
-    "blocked",
-    "blocked_by",
-    "disabled_at",
-    "disabled_reason",
-    "consecutive_failures",
-    "success_rate",
-    "pending",
-    "held",
-    "dead",
-    "oldest_pending_age_seconds",
-    "last_success_at",
-    "last_failure",
-    "created_at",
-    "updated_at",
-];
+/// The fields that tell how a subscription stands.
+static STATE: LazyLock<Value> = LazyLock::new(|| {
+    let schema = schemars::schema_for!(SubscriptionState).to_value();
+    schema.get("properties").cloned().unwrap_or_default()
+});
 
 /// Whether a field tells how a subscription stands.
 pub(super) fn is_state(name: &str) -> bool {
-    STATE.contains(&name)
+    STATE.get(name).is_some()
 }
 
-/// How many attempts succeeded.
-#[derive(Debug, Serialize, JsonSchema)]
-struct SuccessRate {
-    /// Of the last 1,000 attempts
-    last_1000: Option<f64>,
-    /// Of those of the last 24 hours
-    last_24h: Option<f64>,
-}
-
-/// An attempt that failed.
-#[derive(Debug, Serialize, JsonSchema)]
-struct LastFailure {
-    /// When it began
-    at: Time,
-    /// Failed or timeout
-    status: Ended,
-    /// Why it failed
-    reason: Option<Failure>,
-    /// The status code of the response, if one came
-    response_code: Option<u16>,
-    /// What went wrong
-    error_message: Option<String>,
-    /// Of which event
-    event_id: Option<String>,
-    /// Its number, from 1
-    attempt: u32,
-}
-
-impl SubscriptionView {
-    pub(in crate::admin) fn new(admin: &Admin, subscription: &Subscription, tally: &Tally) -> Self {
+impl Subscription {
+    pub(in crate::admin) fn new(
+        admin: &Admin,
+        subscription: &config::Subscription,
+        tally: &Tally,
+    ) -> Self {
         Self {
             definition: subscription.definition.fields(),
             ..Self::gone(admin, &subscription.name, tally)
@@ -145,7 +40,7 @@ impl SubscriptionView {
         Self {
             name: name.to_string(),
             definition: Map::new(),
-            state: StateView::new(admin, name, tally),
+            state: SubscriptionState::new(admin, name, tally),
             secret: None,
             cancelled_deliveries: None,
         }
@@ -169,7 +64,7 @@ impl SubscriptionView {
     }
 }
 
-impl StateView {
+impl SubscriptionState {
     fn new(admin: &Admin, name: &SubscriptionName, tally: &Tally) -> Self {
         let number = admin.store.subscription(name);
         let state = admin.store.state(number);
@@ -187,20 +82,16 @@ impl StateView {
             Flow::RateLimited { until } => rate_limited_until = Some(Time(until)),
         }
         Self {
-            state: Standing(Condition::of(counts.flow, blocked > 0)),
+            state: Condition::of(counts.flow, blocked > 0).into(),
             probing_since,
             paused_until,
             rate_limited_until,
             next_attempt_at: counts.next_attempt_at.map(Time),
             blocked,
             blocked_by,
-            status: if status.is_active() {
-                "active"
-            } else {
-                "disabled"
-            },
+            status: status.word().to_owned(),
             disabled_at: status.disabled.map(|(_, since)| Time(since)),
-            disabled_reason: status.disabled.map(|(reason, _)| Disabled(reason)),
+            disabled_reason: status.disabled.map(|(reason, _)| reason.into()),
             consecutive_failures: status.consecutive_failures,
             success_rate: SuccessRate {
                 last_1000: tally.success_rate.last_1000,
@@ -213,8 +104,8 @@ impl StateView {
             last_success_at: tally.last_success_at.map(Time),
             last_failure: tally.last_failure.as_ref().map(|failure| LastFailure {
                 at: Time(failure.at),
-                status: Ended(failure.status),
-                reason: failure.reason.map(Failure),
+                status: failure.status.into(),
+                reason: failure.reason.map(Word::Known),
                 response_code: failure.response_code,
                 error_message: failure.error_message.as_deref().map(str::to_owned),
                 event_id: failure.event.map(|event| event.to_string()),
@@ -247,7 +138,7 @@ pub(super) fn blocked(
 
 /// The schema of what is shown: one flat object.
 pub(in crate::admin) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = StateView::json_schema(generator);
+    let mut schema = SubscriptionState::json_schema(generator);
     let about = "The fields as they would stand in the file, secrets redacted, and the state";
     schema.insert("description".to_owned(), about.into());
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -332,21 +223,4 @@ fn body(name: &str, generator: &mut SchemaGenerator) -> Schema {
     });
     generator.definitions_mut().insert(name.to_owned(), schema);
     Schema::new_ref(format!("#/components/schemas/{name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_names_of_the_state_are_those_that_are_shown() {
-        let schema = schemars::schema_for!(StateView).to_value();
-        let properties = schema["properties"].as_object().unwrap();
-        let shown: Vec<&str> = properties.keys().map(String::as_str).collect();
-        let mut names = STATE.to_vec();
-        let mut shown = shown;
-        names.sort_unstable();
-        shown.sort_unstable();
-        assert_eq!(shown, names);
-    }
 }

@@ -1,22 +1,16 @@
 //! Lists of the admin API, page by page.
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api::List;
 use crate::cli::client::{CallError, Client, Query, read};
 
 /// The most entries of a page.
 const PAGE_MAX: usize = 200;
 /// So many pages in a row may be empty: a list that never gets further is no list of a sidecar.
 const EMPTY_PAGES_MAX: usize = 10_000;
-
-/// One page.
-#[derive(Debug, Deserialize)]
-struct Page {
-    data: Vec<Value>,
-    next_cursor: Option<String>,
-}
 
 impl Client {
     /// The first `limit` entries of a list, following its cursors; each goes to `take` as it comes.
@@ -35,7 +29,7 @@ impl Client {
         let mut empty_pages = 0;
         while left > 0 {
             query.set("limit", Some(left.min(PAGE_MAX)));
-            let page: Page = read(&self.get(path, &query).await?)?;
+            let page: List<Value> = read(&self.get(path, &query).await?)?;
             empty_pages = if page.data.is_empty() {
                 empty_pages + 1
             } else {
@@ -65,15 +59,15 @@ impl Client {
     ///
     /// # Errors
     /// A call fails.
-    pub(crate) async fn listed(
+    pub(crate) async fn listed<T: DeserializeOwned>(
         &self,
         path: &str,
         query: Query,
         limit: usize,
-    ) -> anyhow::Result<Vec<Value>> {
+    ) -> anyhow::Result<Vec<T>> {
         let mut entries = Vec::new();
         self.list(path, query, limit, |entry| {
-            entries.push(entry);
+            entries.push(read(&entry)?);
             Ok(())
         })
         .await?;

@@ -17,13 +17,14 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use error::CallError;
 pub(crate) use find::{Need, SidecarArgs};
-pub(crate) use running::{Instance, Survey, instance};
+pub(crate) use running::{Survey, instance};
 pub(crate) use stream::{Happening, Stream};
 pub(crate) use trust::{check_listener, is_ours};
 
@@ -148,8 +149,9 @@ impl Client {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.call(Method::POST, path, Some(body)).await
+    pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+        let body = serde_json::to_value(body)?;
+        self.call(Method::POST, path, Some(&body)).await
     }
 
     /// Changes something.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure};
-use serde::Deserialize;
 
+use crate::api::Instance;
 use crate::app::RuntimeSockets;
 use crate::cli::ConfigArg;
 use crate::cli::client::find::{Found, Need};
@@ -24,15 +24,6 @@ use crate::config::{ConfigError, Environment};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Sockets without a sidecar that are named at most.
 const LEFT_MAX: usize = 3;
-
-/// What a sidecar says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct Instance {
-    /// Its configuration file.
-    pub(crate) config: PathBuf,
-    /// Where events are posted.
-    pub(crate) events: Vec<String>,
-}
 
 impl Instance {
     /// The first address for events that can be reached from here.
@@ -56,10 +47,7 @@ impl Running {
     /// How to name it on the command line.
     fn line(&self) -> String {
         match &self.instance {
-            Some(instance) => format!(
-                "\n  --config {}",
-                plain(&instance.config.display().to_string())
-            ),
+            Some(instance) => format!("\n  --config {}", plain(&instance.config)),
             None => format!(
                 "\n  --admin unix:{} (gives no answer)",
                 plain(&self.socket.display().to_string())
@@ -132,7 +120,7 @@ impl Survey {
         if let Some(instance) = only.and_then(|it| it.instance.as_ref())
             && path.exists()
         {
-            let shown = plain(&instance.config.display().to_string());
+            let shown = plain(&instance.config);
             ensure!(
                 need == Need::Read,
                 "the sidecar of {} does not run, that of {shown} does: if it is meant, say --config {shown}",
@@ -151,9 +139,9 @@ impl Survey {
         let real = |path: &Path| path.canonicalize().ok();
         let (absolute, own) = (std::path::absolute(config).ok(), real(config));
         let is_own = |running: &&Running| {
-            let other = running.instance.as_ref().map(|it| &it.config);
+            let other = running.instance.as_ref().map(|it| Path::new(&it.config));
             other.is_some_and(|other| {
-                absolute.as_ref() == Some(other) || (own.is_some() && own == real(other))
+                absolute.as_deref() == Some(other) || (own.is_some() && own == real(other))
             })
         };
         self.running.iter().find(is_own)

@@ -4,17 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::Value;
+use clap::builder::PossibleValue;
 
+use crate::api::{Attempt, Time, Word};
 use crate::cli::client::{Need, Query, escaped};
 use crate::cli::operate::deliveries::after;
-use crate::cli::operate::fields::{count, text, took};
+use crate::cli::operate::fields::took;
 use crate::cli::operate::follow::follow;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
-use crate::cli::show::text::{span, time};
+use crate::cli::show::text::span;
 use crate::cli::show::{Cell, Column, Table};
-use crate::domain::Timestamp;
+use crate::domain::{AttemptStatus, DeliveryState, FailureReason, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     follow: bool,
     /// Only those that ended so
     #[arg(long)]
-    pub(crate) status: Option<Status>,
+    pub(crate) status: Option<AttemptStatus>,
     /// Only those since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -51,22 +52,13 @@ pub(crate) struct Args {
     pub(crate) common: Common,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Status {
-    Success,
-    Failed,
-    Timeout,
-}
+impl ValueEnum for AttemptStatus {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
 
-impl Status {
-    /// The word of the contract.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(self.as_str().into())
     }
 }
 
@@ -111,7 +103,7 @@ impl Args {
     /// Which of them are wanted.
     fn query(&self, now: Timestamp) -> Query {
         Query::default()
-            .with("status", self.status.map(Status::word))
+            .with("status", self.status.map(AttemptStatus::as_str))
             .with("since", self.since.map(|since| since.at(now)))
             .with("until", self.until.map(|until| until.at(now)))
     }
@@ -129,19 +121,19 @@ const COLUMNS: [Column; 9] = [
     Column::text("error"),
 ];
 
-pub(super) fn table(attempts: &[Value], now: Timestamp) -> Table {
+pub(super) fn table(attempts: &[Attempt], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for attempt in attempts {
         table.row(vec![
-            Cell::moment(text(attempt, "created_at").unwrap_or("-"), now),
-            Cell::standing(text(attempt, "status").unwrap_or("-")),
-            count(attempt, "response_code").into(),
-            took(attempt, "duration_ms").into(),
-            count(attempt, "attempt").into(),
-            text(attempt, "event_id").into(),
+            Cell::moment(attempt.created_at.0, now),
+            Cell::standing(attempt.status.as_str()),
+            attempt.response_code.map(u64::from).into(),
+            took(attempt.duration_ms).into(),
+            u64::from(attempt.attempt).into(),
+            attempt.event_id.as_str().into(),
             then(attempt),
-            text(attempt, "event").into(),
-            why(attempt).into(),
+            attempt.event.as_str().into(),
+            why_of(attempt).into(),
         ]);
     }
     table
@@ -149,52 +141,54 @@ pub(super) fn table(attempts: &[Value], now: Timestamp) -> Table {
 
 /// What followed: `delivered`, `dead`, `held`, how long after it the next attempt was due and what that waits for
 /// (`retry in 5m`, `retry in 1h (retry_after)`), or after which delivery (`after evt_…`).
-pub(crate) fn then(attempt: &Value) -> Cell {
-    let state = text(attempt, "delivery_state").unwrap_or("-");
-    let [began, next] = ["created_at", "next_attempt_at"].map(|field| {
-        let at = text(attempt, field)?;
-        time(at)
-    });
-    let waits = text(attempt, "waits_for");
-    match (state, began, next) {
-        ("pending", _, _) if waits == Some("enabling") => Cell::standing("held"),
-        ("pending", Some(began), Some(next)) => {
-            let pause = next.since(began);
-            let took = Duration::from_millis(count(attempt, "duration_ms").unwrap_or(0));
+pub(crate) fn then(attempt: &Attempt) -> Cell {
+    let is_pending = attempt.delivery_state.is(DeliveryState::Pending);
+    let waits = attempt.waits_for.as_deref();
+    match attempt.next_attempt_at.filter(|_| is_pending) {
+        _ if is_pending && waits == Some("enabling") => Cell::standing("held"),
+        Some(Time(next)) => {
+            let pause = next.since(attempt.created_at.0);
+            let took = Duration::from_millis(attempt.duration_ms);
             let waits = waits.map_or_else(String::new, |waits| format!(" ({waits})"));
             let pause = span(pause.saturating_sub(took));
             Cell::from(format!("retry in {pause}{waits}"))
         }
-        _ => match text(attempt, "blocked_by") {
+        None => match &attempt.blocked_by {
             Some(first) => Cell::from(after(first)),
-            None => Cell::standing(state),
+            None => Cell::standing(attempt.delivery_state.as_str()),
         },
     }
 }
 
 /// Why an attempt failed: reason and message; empty for a success.
-pub(crate) fn why(attempt: &Value) -> String {
-    let parts = [text(attempt, "reason"), text(attempt, "error_message")];
+pub(crate) fn why(reason: Option<&Word<FailureReason>>, message: Option<&str>) -> String {
+    let parts = [reason.map(Word::as_str), message];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     parts.join(": ")
 }
 
+/// The same of one attempt.
+pub(crate) fn why_of(attempt: &Attempt) -> String {
+    why(attempt.reason.as_ref(), attempt.error_message.as_deref())
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::cli::operate::samples::{self, attempt};
     use crate::cli::show::Style;
+    use crate::cli::show::text::time;
 
     #[test]
     fn each_attempt_is_a_line() {
-        let attempt = json!({"id": "x", "event_id": "evt_1", "event": "invoice.paid\u{1b}", "attempt": 2,
-            "status": "failed", "reason": "http_5xx", "response_code": 503, "error_message": "Service Unavailable",
-            "duration_ms": 12, "created_at": "2026-11-24T10:00:00.250Z", "delivery_state": "pending",
-            "next_attempt_at": "2026-11-24T10:05:00.262Z"});
-        let success = json!({"event_id": "evt_2", "event": "a", "attempt": 1, "status": "success", "reason": null,
-            "response_code": 204, "error_message": null, "duration_ms": 1500, "created_at": "2026-11-24T09:59:00.000Z",
-            "delivery_state": "delivered", "next_attempt_at": null});
+        let attempt = attempt(json!({"event": "invoice.paid\u{1b}"}));
+        let success = samples::attempt(
+            json!({"event_id": "evt_2", "event": "a", "attempt": 1, "status": "success",
+            "reason": null, "response_code": 204, "error_message": null, "duration_ms": 1500,
+            "created_at": "2026-11-24T09:59:00.000Z", "delivery_state": "delivered", "next_attempt_at": null}),
+        );
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
             table(&[attempt, success], now).render(Style::default()),
@@ -209,8 +203,10 @@ at                    status   code  took  attempt  event_id  then         type 
     #[test]
     fn what_follows_is_what_its_delivery_waits_for() {
         let shown = |state: &str, next: Value, waits: Value, blocked_by: Value| {
-            let attempt = json!({"created_at": "2026-11-24T10:00:00.000Z", "duration_ms": 0, "delivery_state": state,
-                "next_attempt_at": next, "waits_for": waits, "blocked_by": blocked_by});
+            let attempt = attempt(
+                json!({"created_at": "2026-11-24T10:00:00.000Z", "duration_ms": 0, "delivery_state": state,
+                "next_attempt_at": next, "waits_for": waits, "blocked_by": blocked_by}),
+            );
             then(&attempt).marked(Style::default())
         };
         let (null, in_an_hour) = (Value::Null, json!("2026-11-24T11:00:00.000Z"));

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::client::{Need, escaped};
-use crate::cli::operate::fields::{count, text};
+use crate::api::{DeliveryWithAttempts, Replay};
+use crate::cli::client::{Need, escaped, read};
 use crate::cli::operate::{Common, deliveries, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{counted, plain};
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if args.common.json {
                 screen.json(&delivery)?;
             } else {
-                let state = Cell::standing(text(&delivery, "state").unwrap_or("-"));
+                let DeliveryWithAttempts { delivery, .. } = read(&delivery)?;
+                let state = Cell::standing(delivery.state.as_str());
                 let line = format!("{}: {}", plain(id), state.marked(screen.style));
                 screen.line(&line)?;
             }
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if args.common.json {
                 screen.json(&replay)?;
             } else {
-                let replayed = count(&replay, "replayed").unwrap_or(0);
+                let Replay { replayed, .. } = read(&replay)?;
                 let replayed = counted(replayed, "delivery", "deliveries");
                 screen.line(&format!(
                     "replay {} is stopped: {replayed} replayed",

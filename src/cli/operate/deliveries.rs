@@ -3,16 +3,17 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use serde_json::Value;
+use clap::builder::PossibleValue;
 
-use crate::cli::client::{Client, Need, Query, escaped};
-use crate::cli::operate::attempts::why;
-use crate::cli::operate::fields::{count, pairs, text, took};
+use crate::api::{AttemptWithResponse, Delivery, DeliveryWithAttempts, Time};
+use crate::cli::client::{Client, Need, Query, escaped, read};
+use crate::cli::operate::attempts::why_of;
+use crate::cli::operate::fields::{pairs, took};
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
-use crate::cli::show::text::{cut, moment_and_age, span, time};
+use crate::cli::show::text::{cut, moment_and_age, span};
 use crate::cli::show::{Cell, Column, Screen, Table};
-use crate::domain::Timestamp;
+use crate::domain::{DeliveryState, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     subscription: Option<String>,
     /// Only those in this state
     #[arg(long)]
-    state: Option<State>,
+    state: Option<DeliveryState>,
     /// Only those of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     since: Option<When>,
@@ -50,24 +51,13 @@ pub(crate) struct Args {
     common: Common,
 }
 
-/// Where a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum State {
-    Pending,
-    Delivered,
-    Dead,
-    Cancelled,
-}
+impl ValueEnum for DeliveryState {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
 
-impl State {
-    /// The word of the contract.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-            Self::Cancelled => "cancelled",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(self.as_str().into())
     }
 }
 
@@ -82,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             None => {
                 let query = Query::default()
                     .with("subscription", args.subscription.as_ref())
-                    .with("state", args.state.map(State::word))
+                    .with("state", args.state.map(DeliveryState::as_str))
                     .with("since", args.since.map(|since| since.at(screen.now)))
                     .with("until", args.until.map(|until| until.at(screen.now)));
                 let limit = args.limit.unwrap_or(20);
@@ -111,37 +101,37 @@ async fn one(client: &Client, screen: &mut Screen<'_>, id: &str, json: bool) -> 
     if json {
         return Ok(screen.json(&delivery)?);
     }
+    let DeliveryWithAttempts { attempts, .. } = read(&delivery)?;
     let mut table = Table::pairs();
     pairs(&delivery, &["attempts"], screen.now, &mut table);
     screen.table(&table)?;
-    let attempts = delivery.get("attempts").and_then(Value::as_array);
-    for attempt in attempts.into_iter().flatten() {
+    for attempt in &attempts {
         screen.line("")?;
         screen.table(&attempt_table(attempt, screen.now))?;
     }
     Ok(())
 }
 
-fn attempt_table(attempt: &Value, now: Timestamp) -> Table {
-    let number = count(attempt, "attempt").unwrap_or(0);
+fn attempt_table(found: &AttemptWithResponse, now: Timestamp) -> Table {
+    let attempt = &found.attempt;
     let mut table = Table::pairs();
-    let status = Cell::standing(text(attempt, "status").unwrap_or("-"));
     let mut rest = String::new();
-    if let Some(code) = count(attempt, "response_code") {
+    if let Some(code) = attempt.response_code {
         rest.push_str(&format!(" {code}"));
     }
-    let why = why(attempt);
+    let why = why_of(attempt);
     if !why.is_empty() {
         rest.push_str(&format!(", {why}"));
     }
-    table.pair(&format!("attempt {number}"), status.and(&rest));
-    if let Some(at) = text(attempt, "created_at") {
-        let took = took(attempt, "duration_ms").map(|took| format!(", took {took}"));
-        let at = moment_and_age(at, now);
-        table.pair("  at", format!("{at}{}", took.unwrap_or_default()));
-    }
-    let response = text(attempt, "response_body").filter(|body| !body.is_empty());
-    match (response, text(attempt, "response_body_base64")) {
+    let status = Cell::standing(attempt.status.as_str()).and(&rest);
+    table.pair(&format!("attempt {}", attempt.attempt), status);
+    let at = moment_and_age(attempt.created_at.0, now);
+    table.pair("  at", format!("{at}, took {}", took(attempt.duration_ms)));
+    let response = found.response_body.as_deref();
+    match (
+        response.filter(|body| !body.is_empty()),
+        &found.response_body_base64,
+    ) {
         (Some(body), _) => table.pair("  response", cut(body, RESPONSE_CHARS_MAX)),
         (None, Some(encoded)) => {
             table.pair(
@@ -164,45 +154,43 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// A table of deliveries.
-pub(crate) fn table(deliveries: &[Value], now: Timestamp) -> Table {
+pub(crate) fn table(deliveries: &[Delivery], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for delivery in deliveries {
         table.row(vec![
-            Cell::moment(text(delivery, "created_at").unwrap_or("-"), now),
-            text(delivery, "id").into(),
+            Cell::moment(delivery.created_at.0, now),
+            delivery.id.as_str().into(),
             standing(delivery),
-            count(delivery, "attempt_count").into(),
+            delivery.attempt_count.map(u64::from).into(),
             next(delivery, now).into(),
-            text(delivery, "event").into(),
+            delivery.event.as_str().into(),
         ]);
     }
     table
 }
 
 /// `dead (exhausted)`, `pending (held)`, `pending (blocked)`
-pub(crate) fn standing(delivery: &Value) -> Cell {
-    let state = Cell::standing(text(delivery, "state").unwrap_or("-"));
-    let held = delivery.get("held").and_then(Value::as_bool) == Some(true);
-    match text(delivery, "dead_reason") {
-        Some(reason) => state.and(&format!(" ({reason})")),
-        None if held => state.and(" (held)"),
-        None if text(delivery, "blocked_by").is_some() => state.and(" (blocked)"),
+pub(crate) fn standing(delivery: &Delivery) -> Cell {
+    let state = Cell::standing(delivery.state.as_str());
+    match &delivery.dead_reason {
+        Some(reason) => state.and(&format!(" ({})", reason.as_str())),
+        None if delivery.held => state.and(" (held)"),
+        None if delivery.blocked_by.is_some() => state.and(" (blocked)"),
         None => state,
     }
 }
 
 /// When it is attempted next, and what it waits for: `in 5m`, `in 40s (probing)`, `after evt_…`.
-fn next(delivery: &Value, now: Timestamp) -> Option<String> {
-    if let Some(first) = text(delivery, "blocked_by") {
+fn next(delivery: &Delivery, now: Timestamp) -> Option<String> {
+    if let Some(first) = &delivery.blocked_by {
         return Some(after(first));
     }
-    let due = text(delivery, "next_attempt_at").and_then(time);
-    let due = due.map(|due| match due > now {
+    let due = delivery.next_attempt_at.map(|Time(due)| match due > now {
         true => format!("in {}", span(due.since(now))),
         false => "now".to_owned(),
     });
-    let waits = text(delivery, "waits_for").filter(|waits| *waits != "enabling");
-    match (due, waits) {
+    let waits = delivery.waits_for.as_deref();
+    match (due, waits.filter(|waits| *waits != "enabling")) {
         (Some(due), Some(waits)) => Some(format!("{due} ({waits})")),
         (due, waits) => due.or_else(|| waits.map(str::to_owned)),
     }
@@ -221,22 +209,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::operate::samples;
     use crate::cli::show::Style;
+    use crate::cli::show::text::time;
 
     #[test]
     fn each_delivery_is_a_line() {
-        let at = "2026-11-24T10:00:00.250Z";
-        let dead = json!({"id": "evt_1.a", "event": "t", "state": "dead", "held": false, "dead_reason": "exhausted",
-            "attempt_count": 9, "next_attempt_at": null, "created_at": at});
-        let held = json!({"id": "evt_2.a", "event": "t", "state": "pending", "held": true, "dead_reason": null,
-            "attempt_count": 1, "next_attempt_at": null, "waits_for": "enabling", "created_at": at});
-        let probed = json!({"id": "evt_3.a", "event": "t", "state": "pending", "held": false, "dead_reason": null,
-            "attempt_count": 1, "next_attempt_at": "2026-11-24T10:05:03.250Z", "waits_for": "probing", "created_at": at});
-        let blocked = json!({"id": "evt_4.a", "event": "t", "state": "pending", "held": false, "dead_reason": null,
-            "attempt_count": 0, "next_attempt_at": null, "waits_for": "order", "blocked_by": "evt_1.a", "created_at": at});
+        let dead = json!({"state": "dead", "dead_reason": "exhausted", "attempt_count": 9});
+        let held = json!({"id": "evt_2.a", "held": true, "waits_for": "enabling"});
+        let probed = json!({"id": "evt_3.a", "next_attempt_at": "2026-11-24T10:05:03.250Z", "waits_for": "probing"});
+        let blocked = json!({"id": "evt_4.a", "attempt_count": 0, "waits_for": "order", "blocked_by": "evt_1.a"});
+        let all = [dead, held, probed, blocked].map(samples::delivery);
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
-            table(&[dead, held, probed, blocked], now).render(Style::default()),
+            table(&all, now).render(Style::default()),
             "\
 accepted              id       state              attempts  next attempt     type
 2026-11-24T10:00:00Z  evt_1.a  dead (exhausted)          9  -                t
@@ -249,14 +235,16 @@ accepted              id       state              attempts  next attempt     typ
 
     #[test]
     fn an_attempt_shows_the_beginning_of_its_response() {
-        let attempt = json!({"attempt": 1, "status": "failed", "reason": "http_5xx", "response_code": 500,
-            "error_message": "Internal Server Error", "duration_ms": 12, "created_at": "2026-11-24T10:00:00.250Z",
-            "response_body": "no\u{1b}[2J", "response_body_base64": null});
+        let attempt = AttemptWithResponse {
+            attempt: samples::attempt(json!({"attempt": 1})),
+            response_body: Some("no\u{1b}[2J".to_owned()),
+            response_body_base64: None,
+        };
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
             attempt_table(&attempt, now).render(Style::default()),
             "\
-attempt 1   failed 500, http_5xx: Internal Server Error
+attempt 1   failed 503, http_5xx: Service Unavailable
   at        2026-11-24T10:00:00.250Z (3s ago), took 12ms
   response  no\\u{1b}[2J
 "

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::client::{Client, Need, Query};
-use crate::cli::operate::fields::{count, parts, text};
+use crate::api::DiffView;
+use crate::cli::client::{Client, Need, Query, read};
+use crate::cli::operate::fields::parts;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{counted, plain};
 use crate::cli::show::{Cell, Screen, Table};
@@ -20,6 +21,9 @@ Examples:
 Both sides are those of the sidecar: what is in force, and its files as they are now. Secrets are shown by their
 fingerprints.
 Exit codes: 0 done; with --exit-code 1 if anything differs.";
+
+/// Where it is.
+const PATH: &str = "/v1/config/diff";
 
 /// Show what a reload would change
 #[derive(Debug, clap::Args)]
@@ -38,9 +42,10 @@ pub(crate) struct Args {
 /// The sidecar is not found, or refuses; its files are wrong.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Read, async |client, screen| {
-        let diff = fetched(client).await?;
+        let sent = client.get(PATH, &Query::default()).await?;
+        let diff = read(&sent)?;
         if args.common.json {
-            screen.json(&diff)?;
+            screen.json(&sent)?;
         } else {
             show(&diff, screen)?;
         }
@@ -57,8 +62,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// No answer, or a refusal.
-pub(crate) async fn fetched(client: &Client) -> anyhow::Result<Value> {
-    client.get("/v1/config/diff", &Query::default()).await
+pub(crate) async fn fetched(client: &Client) -> anyhow::Result<DiffView> {
+    Ok(read(&client.get(PATH, &Query::default()).await?)?)
 }
 
 /// A subscription that is gone from the files.
@@ -71,92 +76,89 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
-    fn new(subscription: &Value, pending: &str) -> Self {
+    fn new(name: &str, pending: u64) -> Self {
         Self {
-            name: plain(text(subscription, "name").unwrap_or("-")),
-            pending: count(subscription, pending).unwrap_or(0),
+            name: plain(name),
+            pending,
         }
     }
 }
 
 /// Those that a reload would remove, and those that were gone before.
-pub(crate) fn removals(diff: &Value) -> Vec<Removal> {
-    let removed = entries(diff, "subscriptions").filter(|it| text(it, "change") == Some("removed"));
-    let removed = removed.map(|subscription| Removal::new(subscription, "pending"));
-    let gone = entries(diff, "gone").map(|subscription| Removal::new(subscription, "held"));
+pub(crate) fn removals(diff: &DiffView) -> Vec<Removal> {
+    let removed = diff
+        .subscriptions
+        .iter()
+        .filter(|it| it.change == "removed");
+    let removed = removed.map(|it| Removal::new(&it.name, it.pending.unwrap_or(0)));
+    let gone = diff.gone.iter().map(|it| Removal::new(&it.name, it.held));
     removed.chain(gone).collect()
 }
 
-fn entries<'v>(diff: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
-    let entries = diff.get(list).and_then(Value::as_array);
-    entries.into_iter().flatten()
+fn is_empty(diff: &DiffView) -> bool {
+    diff.subscriptions.is_empty() && diff.settings.is_empty()
 }
 
-fn is_empty(diff: &Value) -> bool {
-    let mut all = entries(diff, "subscriptions").chain(entries(diff, "settings"));
-    all.next().is_none()
-}
-
-fn show(diff: &Value, screen: &mut Screen<'_>) -> anyhow::Result<()> {
+fn show(diff: &DiffView, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     if is_empty(diff) {
         screen.line("nothing differs")?;
     }
-    for subscription in entries(diff, "subscriptions") {
-        let name = text(subscription, "name").unwrap_or("-");
-        let heading = match text(subscription, "change") {
-            Some("added") => Cell::good(&format!("+ {name}")).and(", new"),
-            Some("removed") => {
-                let pending = count(subscription, "pending").unwrap_or(0);
+    for subscription in &diff.subscriptions {
+        let name = &subscription.name;
+        let heading = match subscription.change.as_str() {
+            "added" => Cell::good(&format!("+ {name}")).and(", new"),
+            "removed" => {
+                let pending = subscription.pending.unwrap_or(0);
                 let pending = counted(pending, "pending delivery", "pending deliveries");
                 Cell::bad(&format!("- {name}")).and(&format!(", gone: {pending} would be held"))
             }
             _ => Cell::from(format!("~ {name}").as_str()),
         };
         screen.line(&heading.marked(screen.style))?;
-        let is_new = text(subscription, "change") == Some("added");
+        let is_new = subscription.change == "added";
         let mut table = Table::pairs();
-        for field in entries(subscription, "fields") {
-            let name = format!("    {}", text(field, "field").unwrap_or("-"));
-            table.pair(&name, change(field, is_new));
+        for field in &subscription.fields {
+            let shown = change([&field.from, &field.to], field.hidden, is_new);
+            table.pair(&format!("    {}", field.field), shown);
         }
         if !table.is_empty() {
             screen.table(&table)?;
         }
     }
     let mut settings = Table::pairs();
-    for setting in entries(diff, "settings") {
-        let restart = match setting.get("needs_restart").and_then(Value::as_bool) {
-            Some(true) => " (at the next start)",
-            _ => "",
+    for setting in &diff.settings {
+        let restart = match setting.needs_restart {
+            true => " (at the next start)",
+            false => "",
         };
-        let name = format!("    {}", text(setting, "key").unwrap_or("-"));
-        settings.pair(&name, format!("{}{restart}", change(setting, false)));
+        let shown = change([&setting.from, &setting.to], setting.hidden, false);
+        settings.pair(&format!("    {}", setting.key), format!("{shown}{restart}"));
     }
     if !settings.is_empty() {
         screen.line("~ other settings")?;
         screen.table(&settings)?;
     }
-    for gone in entries(diff, "gone") {
-        let Removal { name, pending } = Removal::new(gone, "held");
-        let held = counted(pending, "delivery", "deliveries");
-        screen.line(&format!("  {name}, gone before: {held} held"))?;
+    for gone in &diff.gone {
+        let held = counted(gone.held, "delivery", "deliveries");
+        screen.line(&format!(
+            "  {}, gone before: {held} held",
+            plain(&gone.name)
+        ))?;
     }
     Ok(())
 }
 
 /// `15s → 30s`, of something new only what it is.
-fn change(field: &Value, is_new: bool) -> String {
-    let side = |side: &str| match field.get(side) {
-        None | Some(Value::Null) => "none".to_owned(),
-        Some(value) => parts(value),
-    };
-    if field.get("hidden").and_then(Value::as_bool) == Some(true) {
-        return "changed, not shown".to_owned();
+fn change(sides: [&Value; 2], hidden: bool, is_new: bool) -> String {
+    let [from, to] = sides.map(|value| match value {
+        Value::Null => "none".to_owned(),
+        value => parts(value),
+    });
+    match (hidden, is_new) {
+        (true, _) => "changed, not shown".to_owned(),
+        (false, true) => to,
+        (false, false) => format!("{from} → {to}"),
     }
-    if is_new {
-        return side("to");
-    }
-    format!("{} → {}", side("from"), side("to"))
 }
 
 #[cfg(test)]
@@ -167,8 +169,8 @@ mod tests {
     use crate::cli::show::Style;
     use crate::domain::Timestamp;
 
-    fn diff() -> Value {
-        json!({
+    fn diff() -> DiffView {
+        let answer = json!({
             "subscriptions": [
                 {"name": "a", "change": "added", "fields": [{"field": "url", "from": null, "to": "https://a/", "hidden": false}]},
                 {"name": "b", "change": "changed", "fields": [
@@ -180,10 +182,11 @@ mod tests {
             ],
             "settings": [{"key": "listen.admin", "from": "a", "to": "b", "hidden": false, "needs_restart": true}],
             "gone": [{"name": "d", "held": 1}],
-        })
+        });
+        read(&answer).unwrap()
     }
 
-    fn shown(diff: &Value) -> String {
+    fn shown(diff: &DiffView) -> String {
         let mut out = Vec::new();
         let now = Timestamp::from_millis(0);
         show(diff, &mut Screen::new(&mut out, Style::default(), now)).unwrap();
@@ -207,10 +210,8 @@ mod tests {
   d, gone before: 1 delivery held
 "
         );
-        assert_eq!(
-            shown(&json!({"subscriptions": [], "settings": []})),
-            "nothing differs\n"
-        );
+        let nothing = read(&json!({"subscriptions": [], "settings": [], "gone": []})).unwrap();
+        assert_eq!(shown(&nothing), "nothing differs\n");
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
 
-use crate::cli::client::{Client, Need, Query, escaped};
+use crate::api::{Content, Event, EventWithDeliveries};
+use crate::cli::client::{Client, Need, Query, escaped, read};
 use crate::cli::operate::deliveries;
-use crate::cli::operate::fields::{count, pairs, text};
+use crate::cli::operate::fields::pairs;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
 use crate::cli::show::text::plain;
@@ -95,42 +95,37 @@ async fn one(
     if args.common.json {
         return Ok(screen.json(&event)?);
     }
+    let EventWithDeliveries {
+        deliveries: found,
+        content,
+        ..
+    } = read(&event)?;
     if args.body {
-        return Ok(screen.bytes(&shown_body(&event, io::stdout().is_terminal())?)?);
+        let terminal = io::stdout().is_terminal();
+        return Ok(screen.bytes(&shown_body(content, terminal)?)?);
     }
     let mut table = Table::pairs();
     let apart = ["deliveries", "headers", "body", "body_base64"];
     pairs(&event, &apart, screen.now, &mut table);
-    for header in event
-        .get("headers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let (name, value) = (text(header, "name"), text(header, "value"));
-        let line = format!("{}: {}", name.unwrap_or("-"), value.unwrap_or("-"));
-        table.pair("header", line);
+    for header in content.iter().flat_map(|content| &content.headers) {
+        table.pair("header", format!("{}: {}", header.name, header.value));
     }
     screen.table(&table)?;
     screen.line("")?;
-    match event.get("deliveries").and_then(Value::as_array) {
-        Some(found) if !found.is_empty() => {
-            Ok(screen.table(&deliveries::table(found, screen.now))?)
-        }
-        _ => Ok(screen.line("no deliveries")?),
+    match found.is_empty() {
+        false => Ok(screen.table(&deliveries::table(&found, screen.now))?),
+        true => Ok(screen.line("no deliveries")?),
     }
 }
 
 /// The bytes of the body; on a terminal what can be shown there.
-fn shown_body(event: &Value, terminal: bool) -> anyhow::Result<Vec<u8>> {
-    let body = match (text(event, "body"), text(event, "body_base64")) {
-        (Some(body), _) => body.as_bytes().to_vec(),
-        (None, Some(encoded)) => BASE64_STANDARD
-            .decode(encoded)
+fn shown_body(content: Option<Content>, terminal: bool) -> anyhow::Result<Vec<u8>> {
+    let content = content.context("the token does not show bodies: it needs the scope manage")?;
+    let body = match content.body {
+        Some(body) => body.into_bytes(),
+        None => BASE64_STANDARD
+            .decode(content.body_base64.unwrap_or_default())
             .context("the body in the answer is not base64")?,
-        (None, None) => {
-            anyhow::bail!("the token does not show bodies: it needs the scope manage")
-        }
     };
     if !terminal {
         return Ok(body);
@@ -154,17 +149,17 @@ const COLUMNS: [Column; 7] = [
     Column::text("key").ranked(4),
 ];
 
-pub(super) fn table(events: &[Value], now: Timestamp) -> Table {
+pub(super) fn table(events: &[Event], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for event in events {
         table.row(vec![
-            Cell::moment(text(event, "created_at").unwrap_or("-"), now),
-            text(event, "id").into(),
-            text(event, "type").into(),
-            count(event, "delivery_count").into(),
-            count(event, "body_bytes").into(),
-            Cell::from(text(event, "given_id")),
-            Cell::from(text(event, "key")),
+            Cell::moment(event.created_at.0, now),
+            event.id.as_str().into(),
+            event.r#type.as_str().into(),
+            u64::try_from(event.delivery_count).ok().into(),
+            event.body_bytes.into(),
+            event.given_id.as_deref().into(),
+            event.key.as_deref().into(),
         ]);
     }
     table
@@ -175,13 +170,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::operate::samples;
     use crate::cli::show::Style;
     use crate::cli::show::text::time;
 
     #[test]
     fn each_event_is_a_line() {
-        let event = json!({"id": "evt_1", "type": "a", "given_id": "inv-7", "key": null,
-            "created_at": "2026-11-24T10:00:00.250Z", "body_bytes": 1234, "delivery_count": 2});
+        let event = samples::event(json!({"given_id": "inv-7"}));
         let now = time("2026-11-24T10:00:03.250Z").unwrap();
         assert_eq!(
             table(&[event], now).render(Style::default()),
@@ -194,17 +189,24 @@ accepted              id     type  deliveries  bytes  given id  key
 
     #[test]
     fn a_body_is_printed_as_it_came_and_plain_on_a_terminal() {
-        let body = json!({"body": "{\n\"a\": \"\u{1b}\"}"});
-        assert_eq!(shown_body(&body, false).unwrap(), b"{\n\"a\": \"\x1b\"}");
+        let content = |body: Option<&str>, base64: Option<&str>| {
+            Some(Content {
+                headers: Vec::new(),
+                body: body.map(str::to_owned),
+                body_base64: base64.map(str::to_owned),
+            })
+        };
+        let body = || content(Some("{\n\"a\": \"\u{1b}\"}"), None);
+        assert_eq!(shown_body(body(), false).unwrap(), b"{\n\"a\": \"\x1b\"}");
         assert_eq!(
-            shown_body(&body, true).unwrap(),
+            shown_body(body(), true).unwrap(),
             b"{\n\"a\": \"\\u{1b}\"}\n"
         );
-        let bytes = json!({"body": null, "body_base64": "/w=="});
-        assert_eq!(shown_body(&bytes, false).unwrap(), b"\xff");
-        let error = shown_body(&bytes, true).unwrap_err().to_string();
+        let bytes = || content(None, Some("/w=="));
+        assert_eq!(shown_body(bytes(), false).unwrap(), b"\xff");
+        let error = shown_body(bytes(), true).unwrap_err().to_string();
         assert!(error.contains("redirect it"), "{error}");
-        let error = shown_body(&json!({"id": "evt_1"}), false).unwrap_err();
+        let error = shown_body(None, false).unwrap_err();
         assert!(error.to_string().ends_with("the scope manage"), "{error}");
     }
 }

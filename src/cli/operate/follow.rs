@@ -1,18 +1,20 @@
 //! `sidehook attempts -f`: the latest attempts, then each as it ends, also beyond a restart of the sidecar.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::cli::client::{CallError, Client, Happening, Query, Stream};
-use crate::cli::operate::attempts::{Args, then, why};
-use crate::cli::operate::fields::{count, text, took};
+use crate::api::{Attempt, StreamedAttempt};
+use crate::cli::client::{CallError, Client, Happening, Query, Stream, read};
+use crate::cli::operate::attempts::{Args, then, why_of};
+use crate::cli::operate::fields::took;
 use crate::cli::show::gate;
 use crate::cli::show::text::{moment, plain};
 use crate::cli::show::{Cell, Screen, Style, short};
+use crate::domain::Timestamp;
 
 /// Pauses between attempts to connect again, the last one over and over.
 const PAUSES_SECS: [u64; 4] = [1, 2, 5, 10];
@@ -50,7 +52,7 @@ pub(crate) async fn follow(
         drop(stderr);
         stream = reconnected(client).await?;
         let Some(path) = &path else { continue };
-        let since = shown.last.clone();
+        let since = shown.last;
         let missed = query.clone().with("since", since);
         match client.listed(path, missed, MISSED_MAX).await {
             Ok(missed) => shown.all(missed, args, screen)?,
@@ -71,10 +73,14 @@ async fn watch(
     loop {
         match stream.next().await {
             Ok(Some(Happening { kind, data })) => {
-                let name = args.name.as_deref();
-                let is_ours = name.is_none() || text(&data, "subscription") == name;
-                if kind == "attempt" && is_ours {
-                    shown.one(data, args, screen)?;
+                if kind != "attempt" {
+                    continue;
+                }
+                let told: StreamedAttempt = read(&data)?;
+                let name = Some(told.subscription);
+                if args.name.is_none() || args.name == name {
+                    let name = name.filter(|_| args.name.is_none());
+                    shown.one(&data, &told.attempt, name.as_deref(), args, screen)?;
                 }
             }
             Ok(None) => return Ok(String::new()),
@@ -111,9 +117,10 @@ fn is_final(error: &anyhow::Error) -> bool {
 /// What was shown.
 #[derive(Debug, Default)]
 struct Shown {
-    recent: VecDeque<(String, u64)>,
+    /// Their ids.
+    recent: VecDeque<String>,
     /// When the last one began.
-    last: Option<String>,
+    last: Option<Timestamp>,
 }
 
 impl Shown {
@@ -123,63 +130,57 @@ impl Shown {
         attempts: Vec<Value>,
         args: &Args,
         screen: &mut Screen<'_>,
-    ) -> io::Result<()> {
-        for attempt in attempts.into_iter().rev() {
-            self.one(attempt, args, screen)?;
+    ) -> anyhow::Result<()> {
+        for attempt in attempts.iter().rev() {
+            self.one(attempt, &read(attempt)?, None, args, screen)?;
         }
         Ok(())
     }
 
-    /// Shows an attempt unless it was shown before, or is not wanted.
-    fn one(&mut self, attempt: Value, args: &Args, screen: &mut Screen<'_>) -> io::Result<()> {
-        let wanted = args.status.map(super::attempts::Status::word);
-        if wanted.is_some() && wanted != text(&attempt, "status") {
-            return Ok(());
-        }
-        let event = text(&attempt, "event_id").unwrap_or_default();
-        let subscription = text(&attempt, "subscription").filter(|_| args.name.is_none());
-        let id = format!("{event}.{}", subscription.unwrap_or_default());
-        let key = (id, count(&attempt, "attempt").unwrap_or(0));
-        if self.recent.contains(&key) {
+    /// Shows an attempt, as it was sent and read, unless it was shown before or is not wanted; with the subscription if given.
+    fn one(
+        &mut self,
+        sent: &Value,
+        attempt: &Attempt,
+        subscription: Option<&str>,
+        args: &Args,
+        screen: &mut Screen<'_>,
+    ) -> anyhow::Result<()> {
+        let is_wanted = args.status.is_none_or(|wanted| attempt.status.is(wanted));
+        if !is_wanted || self.recent.contains(&attempt.id) {
             return Ok(());
         }
         if self.recent.len() == REMEMBERED_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(key);
-        if let Some(at) = text(&attempt, "created_at")
-            && self.last.as_deref().is_none_or(|last| last < at)
-        {
-            self.last = Some(at.to_owned());
+        self.recent.push_back(attempt.id.clone());
+        self.last = self.last.max(Some(attempt.created_at.0));
+        match args.common.json {
+            true => screen.json(sent)?,
+            false => screen.line(&line(attempt, subscription, screen.style))?,
         }
-        if args.common.json {
-            screen.json(&attempt)
-        } else {
-            let subscription = text(&attempt, "subscription").filter(|_| args.name.is_none());
-            let line = line(&attempt, subscription, screen.style);
-            screen.line(&line)
-        }
+        Ok(())
     }
 }
 
 /// One line; with the subscription where attempts of all are shown.
-pub(crate) fn line(attempt: &Value, subscription: Option<&str>, style: Style) -> String {
-    let status = text(attempt, "status").unwrap_or("-");
+fn line(attempt: &Attempt, subscription: Option<&str>, style: Style) -> String {
+    let status = attempt.status.as_str();
     let padding = " ".repeat(7_usize.saturating_sub(status.chars().count()));
-    let code =
-        count(attempt, "response_code").map_or_else(|| "-".to_owned(), |code| code.to_string());
-    let number =
-        count(attempt, "attempt").map_or_else(|| "-".to_owned(), |number| format!("#{number}"));
+    let code = attempt
+        .response_code
+        .map_or_else(|| "-".to_owned(), |code| code.to_string());
     let line = format!(
-        "{}  {}{padding}  {code:>3}  {:>6}  {number:<3}  {}{}  {}  {}  {}",
-        moment(text(attempt, "created_at").unwrap_or("-")),
+        "{}  {}{padding}  {code:>3}  {:>6}  {:<3}  {}{}  {}  {}  {}",
+        moment(attempt.created_at.0),
         Cell::standing(status).marked(style),
-        took(attempt, "duration_ms").unwrap_or_else(|| "-".to_owned()),
+        took(attempt.duration_ms),
+        format!("#{}", attempt.attempt),
         subscription.map_or_else(String::new, |name| format!("{}  ", plain(name))),
-        shown_id(text(attempt, "event_id").unwrap_or("-"), style),
-        plain(text(attempt, "event").unwrap_or("-")),
+        shown_id(&attempt.event_id, style),
+        plain(&attempt.event),
         then(attempt).marked(style),
-        plain(&why(attempt)),
+        plain(&why_of(attempt)),
     );
     line.trim_end().to_owned()
 }
@@ -196,12 +197,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::operate::samples;
+    use crate::domain::AttemptStatus;
 
     #[test]
     fn an_attempt_is_a_line_with_fixed_columns() {
-        let mut attempt = json!({"event_id": "evt_1", "event": "a\u{1b}", "attempt": 12, "status": "timeout",
-            "reason": "timeout", "response_code": null, "error_message": null, "duration_ms": 15_000,
-            "created_at": "2026-11-24T10:00:00.250Z", "delivery_state": "dead", "next_attempt_at": null});
+        let fields = json!({"event": "a\u{1b}", "attempt": 12, "status": "timeout", "reason": "timeout", "response_code": null,
+            "error_message": null, "duration_ms": 15_000, "delivery_state": "dead", "next_attempt_at": null});
+        let mut attempt = samples::attempt(fields);
         assert_eq!(
             line(&attempt, None, Style::default()),
             "2026-11-24T10:00:00Z  timeout    -   15.0s  #12  evt_1  a\\u{1b}  dead  timeout"
@@ -210,8 +213,8 @@ mod tests {
             line(&attempt, Some("billing"), Style::default()),
             "2026-11-24T10:00:00Z  timeout    -   15.0s  #12  billing  evt_1  a\\u{1b}  dead  timeout"
         );
-        attempt["status"] = json!("failed");
-        attempt["response_code"] = json!(503);
+        attempt.status = AttemptStatus::Failed.into();
+        attempt.response_code = Some(503);
         let colours = Style {
             colour: true,
             width: None,

@@ -16,6 +16,8 @@ pub(crate) mod reload;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod rotate;
+#[cfg(test)]
+mod samples;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod toggle;
@@ -26,7 +28,7 @@ mod width_tests;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::cli::client::{Client, Need, Query, SidecarArgs};
 use crate::cli::show::gate;
@@ -92,12 +94,12 @@ pub(crate) async fn follow_all(client: &Client) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A call fails, or standard output takes nothing.
-async fn print_list(
+async fn print_list<T: DeserializeOwned>(
     client: &Client,
     screen: &mut Screen<'_>,
     (path, query, limit): (&str, Query, usize),
     json: bool,
-    table: impl FnOnce(&[Value], Timestamp) -> Table,
+    table: impl FnOnce(&[T], Timestamp) -> Table,
 ) -> anyhow::Result<()> {
     if json {
         let print = |entry| Ok(screen.json(&entry)?);

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::client::{CallError, Client, Query, escaped};
-use crate::cli::operate::fields::{count, text};
+use crate::api::Replay;
+use crate::cli::client::{CallError, Client, Query, escaped, read};
 use crate::cli::show::Screen;
 use crate::cli::show::gate;
 use crate::cli::show::text::{counted, plain};
@@ -34,7 +34,7 @@ pub(crate) async fn wait(
     id: &str,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let replay = tokio::select! {
+    let (sent, replay) = tokio::select! {
         replay = ended(client, id) => replay?,
         pressed = tokio::signal::ctrl_c() => {
             pressed?;
@@ -47,36 +47,32 @@ pub(crate) async fn wait(
         }
     };
     if json {
-        screen.json(&replay)?;
+        screen.json(&sent)?;
     } else {
         screen.line(&summary(&replay))?;
     }
-    let is_done = text(&replay, "status") == Some("done");
-    Ok(if is_done {
+    Ok(if replay.status == "done" {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn summary(replay: &Value) -> String {
-    let replayed = count(replay, "replayed").unwrap_or(0);
-    let mut said = format!("{} replayed", counted(replayed, "delivery", "deliveries"));
-    match count(replay, "skipped") {
-        None | Some(0) => {}
-        Some(skipped) => said.push_str(&format!(
-            ", {} skipped because they had changed",
-            with_commas(skipped)
-        )),
+fn summary(replay: &Replay) -> String {
+    let replayed = counted(replay.replayed, "delivery", "deliveries");
+    let mut said = format!("{replayed} replayed");
+    if replay.skipped > 0 {
+        let skipped = with_commas(replay.skipped);
+        said.push_str(&format!(", {skipped} skipped because they had changed"));
     }
-    if text(replay, "status") == Some("stopped") {
+    if replay.status == "stopped" {
         said.push_str("; it was stopped");
     }
     said
 }
 
-/// Shows how far it is until it ends. Cancel safe: only asks.
-async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
+/// Shows how far it is until it ends; the last answer, as it was sent and read. Cancel safe: only asks.
+async fn ended(client: &Client, id: &str) -> anyhow::Result<(Value, Replay)> {
     let path = format!("/v1/replays/{}", escaped(id));
     let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template(BAR) {
@@ -86,16 +82,15 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
     let mut last_seen = last_line;
     loop {
         match client.get(&path, &Query::default()).await {
-            Ok(replay) => {
+            Ok(sent) => {
                 last_seen = Instant::now();
-                let done = count(&replay, "replayed").unwrap_or(0)
-                    + count(&replay, "skipped").unwrap_or(0);
-                let matched = count(&replay, "matched").unwrap_or(0);
-                bar.set_length(matched.max(done));
+                let replay: Replay = read(&sent)?;
+                let done = replay.replayed + replay.skipped;
+                bar.set_length(replay.matched.max(done));
                 bar.set_position(done);
-                if text(&replay, "status") != Some("running") {
+                if replay.status != "running" {
                     bar.finish_and_clear();
-                    return Ok(replay);
+                    return Ok((sent, replay));
                 }
                 if bar.is_hidden() && last_line.elapsed() >= LINES_APART {
                     last_line = Instant::now();
@@ -103,7 +98,7 @@ async fn ended(client: &Client, id: &str) -> anyhow::Result<Value> {
                         gate::stderr(),
                         "{} of {}",
                         with_commas(done),
-                        with_commas(matched)
+                        with_commas(replay.matched)
                     )?;
                 }
             }
@@ -137,12 +132,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::operate::samples::replay;
 
     #[test]
     fn how_it_ended_is_a_line() {
-        let done = json!({"status": "done", "replayed": 1234, "skipped": 0});
+        let done = replay(json!({"status": "done", "replayed": 1234}));
         assert_eq!(summary(&done), "1,234 deliveries replayed");
-        let stopped = json!({"status": "stopped", "replayed": 1, "skipped": 2});
+        let stopped = replay(json!({"status": "stopped", "replayed": 1, "skipped": 2}));
         assert_eq!(
             summary(&stopped),
             "1 delivery replayed, 2 skipped because they had changed; it was stopped"

@@ -3,15 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use crate::cli::client::{Client, Need};
+use crate::api::{Reload, ReloadRequest};
+use crate::cli::client::{Client, Need, read};
 use crate::cli::operate::ask::{can_ask, confirmed};
 use crate::cli::operate::diff::{Removal, fetched, removals};
-use crate::cli::operate::fields::{count, parts};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
-use crate::cli::show::text::counted;
+use crate::cli::show::text::{counted, plain};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -44,20 +42,21 @@ pub(crate) struct Args {
 /// The sidecar is not found, or refuses; its files are wrong.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Manage, async |client, screen| {
-        let mut body = json!({});
-        if args.cancel_removed {
-            if !args.yes && !agreed(client).await? {
-                return Ok(ExitCode::FAILURE);
-            }
-            body = json!({"cancel_removed": true});
+        if args.cancel_removed && !args.yes && !agreed(client).await? {
+            return Ok(ExitCode::FAILURE);
         }
-        let reloaded = client.post("/v1/config/reload", &body).await?;
+        let request = ReloadRequest {
+            cancel_removed: args.cancel_removed.then_some(true),
+        };
+        let sent = client.post("/v1/config/reload", &request).await?;
+        let reloaded: Reload = read(&sent)?;
         if args.common.json {
-            screen.json(&reloaded)?;
+            screen.json(&sent)?;
         } else {
             screen.line(&said(&reloaded))?;
         }
-        if let Some(names) = in_flight(&reloaded) {
+        if !reloaded.in_flight.is_empty() {
+            let names = plain(&reloaded.in_flight.join(", "));
             writeln!(
                 gate::stderr(),
                 "error: not cancelled, because an attempt is in flight: {names}; run this again"
@@ -101,32 +100,18 @@ fn listed(removals: &[Removal]) -> String {
 }
 
 /// How the reload went, in words.
-fn said(reloaded: &Value) -> String {
-    let number = |field: &str| count(reloaded, field).unwrap_or(0);
-    let (added, changed, removed) = (number("added"), number("changed"), number("removed"));
+fn said(reloaded: &Reload) -> String {
+    let (added, changed, removed) = (reloaded.added, reloaded.changed, reloaded.removed);
     let mut said = format!("reloaded: {added} added, {changed} changed, {removed} removed");
-    match number("cancelled_deliveries") {
-        0 => {}
-        cancelled => {
-            let cancelled = counted(cancelled, "delivery", "deliveries");
-            said.push_str(&format!(", {cancelled} cancelled"));
-        }
+    if reloaded.cancelled_deliveries > 0 {
+        let cancelled = counted(reloaded.cancelled_deliveries, "delivery", "deliveries");
+        said.push_str(&format!(", {cancelled} cancelled"));
     }
-    let waiting = reloaded.get("at_next_start").filter(|keys| {
-        let keys = keys.as_array();
-        keys.is_some_and(|keys| !keys.is_empty())
-    });
-    if let Some(keys) = waiting {
-        said.push_str(&format!("; at the next start: {}", parts(keys)));
+    if !reloaded.at_next_start.is_empty() {
+        let keys = plain(&reloaded.at_next_start.join(", "));
+        said.push_str(&format!("; at the next start: {keys}"));
     }
     said
-}
-
-/// Those whose deliveries could not be cancelled.
-fn in_flight(reloaded: &Value) -> Option<String> {
-    let names = reloaded.get("in_flight")?;
-    let is_empty = names.as_array().is_none_or(Vec::is_empty);
-    (!is_empty).then(|| parts(names))
 }
 
 #[cfg(test)]
@@ -135,20 +120,20 @@ mod tests {
 
     #[test]
     fn how_a_reload_went_is_said() {
-        let counts = json!({"added": 1, "changed": 2, "removed": 0});
-        assert_eq!(said(&counts), "reloaded: 1 added, 2 changed, 0 removed");
-        let more = json!({"added": 0, "changed": 0, "removed": 1, "cancelled_deliveries": 7, "in_flight": ["a", "b"]});
+        let mut reloaded = Reload {
+            added: 1,
+            changed: 2,
+            removed: 0,
+            at_next_start: Vec::new(),
+            cancelled_deliveries: 0,
+            in_flight: Vec::new(),
+        };
+        assert_eq!(said(&reloaded), "reloaded: 1 added, 2 changed, 0 removed");
+        reloaded.cancelled_deliveries = 7;
+        reloaded.at_next_start = ["listen", "store"].map(str::to_owned).to_vec();
         assert_eq!(
-            said(&more),
-            "reloaded: 0 added, 0 changed, 1 removed, 7 deliveries cancelled"
-        );
-        assert_eq!(in_flight(&more).unwrap(), "a, b");
-        assert_eq!(in_flight(&counts), None);
-        let later =
-            json!({"added": 0, "changed": 0, "removed": 0, "at_next_start": ["listen", "store"]});
-        assert_eq!(
-            said(&later),
-            "reloaded: 0 added, 0 changed, 0 removed; at the next start: listen, store"
+            said(&reloaded),
+            "reloaded: 1 added, 2 changed, 0 removed, 7 deliveries cancelled; at the next start: listen, store"
         );
     }
 

@@ -3,20 +3,19 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, Need, Query};
+use crate::api::{Begun, DeliveryWithAttempts, List, Matched, NewReplay, Replay, Time};
+use crate::cli::client::{Client, Need, Query, read};
 use crate::cli::operate::ask::{can_ask, confirmed};
-use crate::cli::operate::deliveries::{self, State, standing};
-use crate::cli::operate::fields::{count, text};
+use crate::cli::operate::deliveries::{self, standing};
 use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
 use crate::cli::show::text::{counted, plain};
 use crate::cli::show::{Cell, Column, Screen, Table};
-use crate::domain::Timestamp;
+use crate::domain::{DeliveryState, Timestamp};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -80,7 +79,7 @@ pub(crate) struct Args {
 struct Which {
     /// Those in this state. Default: dead. Of pending ones those that wait for a retry, which are attempted now
     #[arg(long, requires = "subscription")]
-    state: Option<State>,
+    state: Option<DeliveryState>,
     /// Of events accepted since then: how long ago (90s, 1h, 3d), or a time (RFC 3339)
     #[arg(long, value_name = "TIME", requires = "subscription")]
     since: Option<When>,
@@ -110,16 +109,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// The bulk replays of late, which are few: their list has one page.
 async fn list(client: &Client, screen: &mut Screen<'_>, json: bool) -> anyhow::Result<ExitCode> {
     let page = client.get("/v1/replays", &Query::default()).await?;
-    let replays = page.get("data").and_then(Value::as_array);
-    let replays = replays.context("the answer has no list")?;
     if json {
-        for replay in replays {
+        let List::<Value> { data, .. } = read(&page)?;
+        for replay in &data {
             screen.json(replay)?;
         }
-    } else if replays.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let List { data: replays, .. } = read(&page)?;
+    if replays.is_empty() {
         screen.line("nothing found")?;
     } else {
-        screen.table(&table(replays, screen.now))?;
+        screen.table(&table(&replays, screen.now))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -135,6 +136,7 @@ async fn one(
     if json {
         screen.json(&delivery)?;
     } else {
+        let DeliveryWithAttempts { delivery, .. } = read(&delivery)?;
         let state = standing(&delivery).marked(screen.style);
         screen.line(&format!("{}: {state}, it is attempted now", plain(id)))?;
     }
@@ -147,10 +149,11 @@ async fn many(
     name: &str,
     args: &Args,
 ) -> anyhow::Result<ExitCode> {
-    let state = args.which.state.unwrap_or(State::Dead).word();
+    let state = args.which.state.unwrap_or(DeliveryState::Dead).as_str();
     let mut request = request(args, name, state, screen.now);
     if args.dry_run || (!args.yes && can_ask()) {
-        let matched = dry_run(client, &request).await?;
+        let sent = client.post("/v1/replays", &request).await?;
+        let Matched { matched } = read(&sent)?;
         let found = format!(
             "{} of {}",
             counted(
@@ -162,7 +165,7 @@ async fn many(
         );
         if args.dry_run {
             match args.common.json {
-                true => screen.json(&json!({"matched": matched}))?,
+                true => screen.json(&sent)?,
                 false => screen.line(&found)?,
             }
             return Ok(ExitCode::SUCCESS);
@@ -181,22 +184,14 @@ async fn many(
             return Ok(ExitCode::FAILURE);
         }
     }
-    if let Some(fields) = request.as_object_mut() {
-        fields.insert("dry_run".to_owned(), Value::from(false));
-    }
-    let begun = client.post("/v1/replays", &request).await?;
-    let id = text(&begun, "id")
-        .context("the answer has no id")?
-        .to_owned();
+    request.dry_run = Some(false);
+    let sent = client.post("/v1/replays", &request).await?;
+    let Begun { id, matched } = read(&sent)?;
     if args.no_wait {
         if args.common.json {
-            screen.json(&begun)?;
+            screen.json(&sent)?;
         } else {
-            let matched = counted(
-                count(&begun, "matched").unwrap_or(0),
-                "delivery",
-                "deliveries",
-            );
+            let matched = counted(matched, "delivery", "deliveries");
             let id = plain(&id);
             screen.line(&format!(
                 "replay {id}: {matched}; to stop it: sidehook cancel {id}"
@@ -207,22 +202,17 @@ async fn many(
     wait(client, screen, &id, args.common.json).await
 }
 
-fn request(args: &Args, name: &str, state: &str, now: Timestamp) -> Value {
-    let at = |when: Option<When>| when.map(|when| when.at(now).to_string());
-    json!({
-        "subscription": name,
-        "state": state,
-        "since": at(args.which.since),
-        "until": at(args.which.until),
-        "event_type": args.which.event_type,
-        "rate_limit": args.rate,
-        "dry_run": true,
-    })
-}
-
-async fn dry_run(client: &Client, request: &Value) -> anyhow::Result<u64> {
-    let answer = client.post("/v1/replays", request).await?;
-    count(&answer, "matched").context("the answer has no number")
+fn request(args: &Args, name: &str, state: &str, now: Timestamp) -> NewReplay {
+    let at = |when: Option<When>| when.map(|when| Time(when.at(now)));
+    NewReplay {
+        subscription: name.to_owned(),
+        state: Some(state.to_owned()),
+        since: at(args.which.since),
+        until: at(args.which.until),
+        event_type: args.which.event_type.clone(),
+        rate_limit: args.rate.clone(),
+        dry_run: Some(true),
+    }
 }
 
 const COLUMNS: [Column; 9] = [
@@ -237,19 +227,19 @@ const COLUMNS: [Column; 9] = [
     Column::whole("rate").ranked(3),
 ];
 
-fn table(replays: &[Value], now: Timestamp) -> Table {
+fn table(replays: &[Replay], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for replay in replays {
         table.row(vec![
-            Cell::moment(text(replay, "created_at").unwrap_or("-"), now),
-            text(replay, "id").into(),
-            Cell::standing(text(replay, "status").unwrap_or("-")),
-            text(replay, "subscription").into(),
-            text(replay, "state").into(),
-            count(replay, "matched").into(),
-            count(replay, "replayed").into(),
-            count(replay, "skipped").into(),
-            text(replay, "rate_limit").into(),
+            Cell::moment(replay.created_at.0, now),
+            replay.id.as_str().into(),
+            Cell::standing(&replay.status),
+            replay.subscription.as_str().into(),
+            replay.state.as_str().into(),
+            replay.matched.into(),
+            replay.replayed.into(),
+            replay.skipped.into(),
+            replay.rate_limit.as_deref().into(),
         ]);
     }
     table

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cli::client::{Need, escaped};
-use crate::cli::operate::fields::{count, text};
+use crate::api::Retried;
+use crate::cli::client::{Need, escaped, read};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{counted, plain};
 
@@ -35,22 +34,18 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Manage, async |client, screen| {
         let path = format!("/v1/subscriptions/{}/retry", escaped(&args.name));
-        let begun = client.post(&path, &json!({})).await?;
+        let sent = client.post(&path, &json!({})).await?;
         if args.common.json {
-            screen.json(&begun)?;
+            screen.json(&sent)?;
             return Ok(ExitCode::SUCCESS);
         }
-        text(&begun, "id").context("the answer has no id")?;
-        let waited = counted(
-            count(&begun, "matched").unwrap_or(0),
-            "delivery",
-            "deliveries",
-        );
+        let retried: Retried = read(&sent)?;
+        let waited = counted(retried.begun.matched, "delivery", "deliveries");
         screen.line(&format!(
             "{}: {waited} that waited for a retry, attempted now",
             plain(&args.name)
         ))?;
-        if let Some(stuck) = stuck(&begun) {
+        if let Some(stuck) = stuck(&retried) {
             screen.line(&stuck)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -58,9 +53,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// That deliveries wait behind a dead one, which a retry does not change, and what does.
-fn stuck(begun: &Value) -> Option<String> {
-    let first = plain(text(begun, "blocked_by")?);
-    let blocked = count(begun, "blocked").unwrap_or(0);
+fn stuck(retried: &Retried) -> Option<String> {
+    let first = plain(retried.blocked_by.as_deref()?);
+    let blocked = retried.blocked;
     let (blocked, wait) = (
         counted(blocked, "delivery", "deliveries"),
         if blocked == 1 { "waits" } else { "wait" },
@@ -78,20 +73,19 @@ mod tests {
 
     #[test]
     fn a_dead_letter_that_blocks_is_named_with_what_to_do() {
-        let begun = json!({"id": "1", "matched": 0, "blocked": 3, "blocked_by": "evt_1.a"});
+        let stuck = |blocked, first: Option<&str>| {
+            let answer = json!({"id": "1", "matched": 0, "blocked": blocked, "blocked_by": first});
+            stuck(&read(&answer).unwrap())
+        };
         assert_eq!(
-            stuck(&begun).unwrap(),
+            stuck(3, Some("evt_1.a")).unwrap(),
             "\
 3 deliveries wait by order for the dead letter evt_1.a
 sidehook replay evt_1.a   attempts it again, and then what waits
 sidehook cancel evt_1.a   gives it up, and attempts what waits"
         );
-        let one = json!({"blocked": 1, "blocked_by": "evt_1.a"});
-        assert!(
-            stuck(&one)
-                .unwrap()
-                .starts_with("1 delivery waits by order")
-        );
-        assert_eq!(stuck(&json!({"blocked": 0, "blocked_by": null})), None);
+        let one = stuck(1, Some("evt_1.a")).unwrap();
+        assert!(one.starts_with("1 delivery waits by order"));
+        assert_eq!(stuck(0, None), None);
     }
 }

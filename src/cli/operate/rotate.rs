@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::client::{Need, escaped};
+use crate::api::{Rotation, Subscription};
+use crate::cli::client::{Need, escaped, read};
 use crate::cli::input::{read_bounded, read_file};
-use crate::cli::operate::fields::text;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
 
@@ -52,25 +52,25 @@ fn duration(text: &str) -> Result<String, String> {
 /// # Errors
 /// The sidecar is not found, or refuses; the new secret cannot be read.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut body = json!({"grace": args.grace});
-    if let Some(path) = &args.secret_file {
-        let secret = given(path)?;
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert("secret".to_owned(), Value::from(secret.as_str()));
-        }
-    }
+    let secret = args.secret_file.as_deref().map(given).transpose()?;
+    let body = Rotation {
+        grace: Some(args.grace.clone()),
+        secret: secret.map(|secret| secret.to_string()),
+    };
     with_sidecar(&args.common, Need::Manage, async |client, screen| {
         let path = format!("/v1/subscriptions/{}/rotate-secret", escaped(&args.name));
-        let subscription = client.post(&path, &body).await?;
+        let sent = client.post(&path, &body).await?;
         if args.common.json {
-            screen.json(&subscription)?;
+            screen.json(&sent)?;
             return Ok(ExitCode::SUCCESS);
         }
-        if let Some(secret) = text(&subscription, "secret") {
+        let subscription: Subscription = read(&sent)?;
+        if let Some(secret) = &subscription.secret {
             screen.line(secret)?;
         }
         let mut stderr = gate::stderr();
-        match text(&subscription, "secret_fingerprint") {
+        let fingerprint = subscription.definition.get("secret_fingerprint");
+        match fingerprint.and_then(Value::as_str) {
             Some(fingerprint) => write!(
                 stderr,
                 "rotated, the new one has the fingerprint {fingerprint}"

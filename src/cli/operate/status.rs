@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::client::{Client, Need, Query, escaped};
+use crate::api::{LastFailure, Status, Subscription, SubscriptionState, Time, Word};
+use crate::cli::client::{Client, Need, Query, escaped, read};
 use crate::cli::operate::attempts::why;
-use crate::cli::operate::fields::{count, pairs, parts, text};
+use crate::cli::operate::fields::pairs;
 use crate::cli::operate::{Common, with_sidecar};
-use crate::cli::show::text::{bytes, moment_and_age, plain, span, time};
+use crate::cli::show::text::{bytes, moment_and_age, plain, span};
 use crate::cli::show::{Cell, Column, Screen, Table};
-use crate::domain::{Timestamp, with_commas};
+use crate::domain::{Condition, Timestamp, with_commas};
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -82,26 +83,27 @@ async fn one(
     if json {
         return Ok(screen.json(&subscription)?);
     }
-    let table = details(&subscription, screen);
+    let table = details(&subscription, &read(&subscription)?, screen);
     Ok(screen.table(&table)?)
 }
 
 async fn all(client: &Client, screen: &mut Screen<'_>, args: &Args) -> anyhow::Result<()> {
     let path = "/v1/subscriptions";
     if args.common.json {
-        let print = |subscription| match args.failing && does_well(&subscription) {
+        let print = |sent| match args.failing && does_well(&read::<Subscription>(&sent)?.state) {
             true => Ok(()),
-            false => Ok(screen.json(&subscription)?),
+            false => Ok(screen.json(&sent)?),
         };
         return client.list(path, Query::default(), SHOWN_MAX, print).await;
     }
     let relay = client.get("/v1/status", &Query::default()).await?;
-    let mut subscriptions = client.listed(path, Query::default(), SHOWN_MAX).await?;
+    let mut subscriptions: Vec<Subscription> =
+        client.listed(path, Query::default(), SHOWN_MAX).await?;
     let is_empty = subscriptions.is_empty();
     if args.failing {
-        subscriptions.retain(|subscription| !does_well(subscription));
+        subscriptions.retain(|subscription| !does_well(&subscription.state));
     }
-    for line in summary(&relay, screen) {
+    for line in summary(&read(&relay)?, screen) {
         screen.line(&line)?;
     }
     screen.line("")?;
@@ -113,68 +115,63 @@ async fn all(client: &Client, screen: &mut Screen<'_>, args: &Args) -> anyhow::R
 }
 
 /// The relay as a whole.
-fn summary(relay: &Value, screen: &Screen<'_>) -> Vec<String> {
-    let of = |part: &str| relay.get(part).cloned().unwrap_or_default();
-    let (store, config, states) = (of("store"), of("config"), of("subscriptions"));
-    let number = |name| with_commas(count(relay, name).unwrap_or(0));
-    let up = Duration::from_secs(count(relay, "uptime_seconds").unwrap_or(0));
-    let version = text(relay, "version").unwrap_or("-");
-    let relay_line = format!("sidehook {}, up {}", plain(version), span(up));
-    let deliveries = format!(
-        "deliveries: {} pending, {} held, {} dead, {} in flight",
-        number("pending"),
-        number("held"),
-        number("dead"),
-        number("in_flight"),
-    );
-    let size = |name| count(&store, name).map_or_else(|| "-".to_owned(), bytes);
-    let health = text(&store, "health").unwrap_or("-");
-    let health = match health {
+fn summary(relay: &Status, screen: &Screen<'_>) -> Vec<String> {
+    let (store, config, states) = (&relay.store, &relay.config, &relay.subscriptions);
+    let up = span(Duration::from_secs(relay.uptime_seconds));
+    let relay_line = format!("sidehook {}, up {up}", plain(&relay.version));
+    let counts = [relay.pending, relay.held, relay.dead, relay.in_flight];
+    let [pending, held, dead, in_flight] = counts.map(with_commas);
+    let deliveries =
+        format!("deliveries: {pending} pending, {held} held, {dead} dead, {in_flight} in flight");
+    let health = match store.health.as_str() {
         "healthy" => String::new(),
         ill => format!("{}, ", Cell::bad(ill).marked(screen.style)),
     };
     let store_line = format!(
         "store: {health}{} in {}, {} free",
-        size("size_bytes"),
-        plain(text(&store, "path").unwrap_or("-")),
-        size("free_bytes"),
+        bytes(store.size_bytes),
+        plain(&store.path),
+        store.free_bytes.map_or_else(|| "-".to_owned(), bytes),
     );
-    let file = plain(text(&config, "file").unwrap_or("-"));
-    let on_disk = match text(&config, "on_disk") {
-        Some("differs") => Cell::bad("differs from what is in force").and(": sidehook diff"),
-        Some("invalid") => {
-            let error = text(&config, "error").unwrap_or_default();
+    let on_disk = match config.on_disk.as_str() {
+        "differs" => Cell::bad("differs from what is in force").and(": sidehook diff"),
+        "invalid" => {
+            let error = config.error.as_deref().unwrap_or_default();
             Cell::bad("is wrong, what was loaded last is in force").and(&format!(": {error}"))
         }
-        Some("pipe") => Cell::from("was read once, from a pipe"),
+        "pipe" => Cell::from("was read once, from a pipe"),
         _ => Cell::from("is in force"),
     };
-    let waiting = config.get("at_next_start").filter(|keys| {
-        let keys = keys.as_array();
-        keys.is_some_and(|keys| !keys.is_empty())
-    });
-    let restart = waiting.map_or_else(String::new, |keys| {
-        let needed = format!("a restart is needed for {}", parts(keys));
-        format!("; {}", Cell::bad(&needed).marked(screen.style))
-    });
+    let restart = match config.at_next_start.as_slice() {
+        [] => String::new(),
+        keys => {
+            let needed = format!("a restart is needed for {}", keys.join(", "));
+            format!("; {}", Cell::bad(&needed).marked(screen.style))
+        }
+    };
     let config_line = format!(
-        "configuration: {file} {}{restart}",
+        "configuration: {} {}{restart}",
+        plain(&config.file),
         on_disk.marked(screen.style)
     );
-    let ill = ["probing", "paused", "blocked", "disabled"].into_iter();
-    let ill = ill.filter_map(|state| {
-        let number = count(&states, state).filter(|number| *number > 0)?;
-        Some(format!(", {} {state}", with_commas(number)))
-    });
-    let active = with_commas(count(&states, "active").unwrap_or(0));
-    let states_line = format!("subscriptions: {active} active{}", ill.collect::<String>());
+    let number = |count: usize| with_commas(u64::try_from(count).unwrap_or(u64::MAX));
+    let mut states_line = format!("subscriptions: {} active", number(states.active));
+    for (count, state) in [
+        (states.probing, "probing"),
+        (states.paused, "paused"),
+        (states.blocked, "blocked"),
+        (states.disabled, "disabled"),
+    ] {
+        if count > 0 {
+            states_line.push_str(&format!(", {} {state}", number(count)));
+        }
+    }
     vec![relay_line, store_line, config_line, states_line, deliveries]
 }
 
 /// Whether nothing about a subscription needs anybody.
-fn does_well(subscription: &Value) -> bool {
-    let none = |field| count(subscription, field).unwrap_or(0) == 0;
-    text(subscription, "state") == Some("active") && none("consecutive_failures") && none("dead")
+fn does_well(state: &SubscriptionState) -> bool {
+    state.state.is(Condition::Active) && state.consecutive_failures == 0 && state.dead == 0
 }
 
 const COLUMNS: [Column; 9] = [
@@ -189,126 +186,108 @@ const COLUMNS: [Column; 9] = [
     Column::text("endpoint").ranked(5),
 ];
 
-pub(super) fn overview(subscriptions: &[Value], now: Timestamp) -> Table {
+pub(super) fn overview(subscriptions: &[Subscription], now: Timestamp) -> Table {
     let mut table = Table::new(&COLUMNS);
     for subscription in subscriptions {
+        let state = &subscription.state;
+        let url = subscription.definition.get("url").and_then(Value::as_str);
         table.row(vec![
-            text(subscription, "name").into(),
-            standing(subscription, now),
-            count(subscription, "pending").into(),
-            count(subscription, "held").into(),
-            Cell::alarming(count(subscription, "dead").unwrap_or(0)),
-            count(subscription, "consecutive_failures").into(),
-            success_rate(subscription, "last_1000").into(),
-            oldest(subscription).into(),
-            text(subscription, "url").map(host).into(),
+            subscription.name.as_str().into(),
+            standing(state, now),
+            state.pending.into(),
+            state.held.into(),
+            Cell::alarming(state.dead),
+            u64::from(state.consecutive_failures).into(),
+            state.success_rate.last_1000.map(percent).into(),
+            oldest(state).into(),
+            url.map(host).into(),
         ]);
     }
     table
 }
 
-/// State first, then the definition.
-fn details(subscription: &Value, screen: &Screen<'_>) -> Table {
-    const STATE: [&str; 21] = [
-        "name",
-        "status",
-        "state",
-        "probing_since",
-        "paused_until",
-        "rate_limited_until",
-        "next_attempt_at",
-        "disabled_at",
-        "disabled_reason",
-        "consecutive_failures",
-        "success_rate",
-        "pending",
-        "held",
-        "blocked",
-        "blocked_by",
-        "dead",
-        "oldest_pending_age_seconds",
-        "last_success_at",
-        "last_failure",
-        "created_at",
-        "updated_at",
-    ];
+/// State first, then the definition, as it was sent.
+fn details(sent: &Value, subscription: &Subscription, screen: &Screen<'_>) -> Table {
+    let state = &subscription.state;
+    let fields = json!(state);
     let mut table = Table::pairs();
-    for name in STATE {
-        match name {
+    let mut names = vec!["name"];
+    table.pair("name", subscription.name.as_str());
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        names.push(name);
+        match name.as_str() {
             "success_rate" => {
-                let rate = |of| success_rate(subscription, of).unwrap_or_else(|| "-".to_owned());
-                let rates = format!(
-                    "{} of the last 1,000 attempts, {} of the last 24 h",
-                    rate("last_1000"),
-                    rate("last_24h")
-                );
+                let rates = [state.success_rate.last_1000, state.success_rate.last_24h];
+                let [last_1000, last_24h] =
+                    rates.map(|rate| rate.map_or_else(|| "-".to_owned(), percent));
+                let rates =
+                    format!("{last_1000} of the last 1,000 attempts, {last_24h} of the last 24 h");
                 table.pair("success", rates);
             }
             "oldest_pending_age_seconds" => {
-                if let Some(age) = oldest(subscription) {
+                if let Some(age) = oldest(state) {
                     table.pair("oldest pending", age);
                 }
             }
             "last_failure" => {
-                if let Some(failure) = subscription.get(name).filter(|it| it.is_object()) {
+                if let Some(failure) = &state.last_failure {
                     table.pair(name, last_failure(failure, screen.now));
                 }
             }
-            name => {
-                if let Some(value) = subscription.get(name) {
-                    let field = serde_json::json!({ name: value });
-                    pairs(&field, &[], screen.now, &mut table);
-                }
-            }
+            name => pairs(&json!({ name: value }), &[], screen.now, &mut table),
         }
     }
     table.pair("", "");
-    pairs(subscription, &STATE, screen.now, &mut table);
+    pairs(sent, &names, screen.now, &mut table);
     table
 }
 
 /// When it was, of what, and why.
-fn last_failure(failure: &Value, now: Timestamp) -> String {
-    let at = text(failure, "at").map(|at| moment_and_age(at, now));
-    let mut parts: Vec<String> = at.into_iter().collect();
-    if let (Some(number), Some(event)) = (count(failure, "attempt"), text(failure, "event_id")) {
-        parts.push(format!("attempt {number} of {event}"));
+fn last_failure(failure: &LastFailure, now: Timestamp) -> String {
+    let mut parts = vec![moment_and_age(failure.at.0, now)];
+    if let Some(event) = &failure.event_id {
+        parts.push(format!("attempt {} of {event}", failure.attempt));
     }
-    let code = count(failure, "response_code").map(|code| code.to_string());
-    parts.extend(code);
-    parts.push(why(failure));
+    parts.extend(failure.response_code.map(|code| code.to_string()));
+    parts.push(why(
+        failure.reason.as_ref(),
+        failure.error_message.as_deref(),
+    ));
     parts.retain(|part| !part.is_empty());
     parts.join(", ")
 }
 
 /// The state, with what follows from it: `probing (next in 4m)`, `paused (for 30s)`, `disabled (gone)`.
-fn standing(subscription: &Value, now: Timestamp) -> Cell {
-    let state = text(subscription, "state").or_else(|| text(subscription, "status"));
-    let state = state.unwrap_or("-");
-    let left = |field| {
-        let at = text(subscription, field).and_then(time)?;
-        Some(span(at.since(now)))
+fn standing(state: &SubscriptionState, now: Timestamp) -> Cell {
+    let left = |at: Option<Time>| at.map(|Time(at)| span(at.since(now)));
+    let rest = match &state.state {
+        Word::Known(Condition::Disabled) => {
+            let reason = state.disabled_reason.as_ref();
+            reason.map(|reason| reason.as_str().to_owned())
+        }
+        Word::Known(Condition::Probing) => {
+            left(state.next_attempt_at).map(|left| format!("next in {left}"))
+        }
+        Word::Known(Condition::Paused) => {
+            left(state.paused_until).map(|left| format!("for {left}"))
+        }
+        Word::Known(Condition::Blocked) => Some(format!("{} waiting", state.blocked)),
+        Word::Known(Condition::Active) | Word::Other(_) => {
+            left(state.rate_limited_until).map(|left| format!("rate limit, next in {left}"))
+        }
     };
-    let rest = match state {
-        "disabled" => text(subscription, "disabled_reason").map(str::to_owned),
-        "probing" => left("next_attempt_at").map(|left| format!("next in {left}")),
-        "paused" => left("paused_until").map(|left| format!("for {left}")),
-        "blocked" => count(subscription, "blocked").map(|number| format!("{number} waiting")),
-        _ => left("rate_limited_until").map(|left| format!("rate limit, next in {left}")),
-    };
-    Cell::standing(state).and(&rest.map_or_else(String::new, |rest| format!(" ({rest})")))
+    let rest = rest.map_or_else(String::new, |rest| format!(" ({rest})"));
+    Cell::standing(state.state.as_str()).and(&rest)
 }
 
 /// `99.9%`: rounded down, so that 100% means all.
-fn success_rate(subscription: &Value, of: &str) -> Option<String> {
-    let rate = subscription.get("success_rate")?.get(of)?.as_f64()?;
+fn percent(rate: f64) -> String {
     let tenths = (rate * 1000.0 + 1e-6).floor();
-    Some(format!("{:.1}%", tenths / 10.0))
+    format!("{:.1}%", tenths / 10.0)
 }
 
-fn oldest(subscription: &Value) -> Option<String> {
-    let seconds = subscription.get("oldest_pending_age_seconds")?.as_f64()?;
-    let age = Duration::try_from_secs_f64(seconds).ok()?;
+fn oldest(state: &SubscriptionState) -> Option<String> {
+    let age = Duration::try_from_secs_f64(state.oldest_pending_age_seconds?).ok()?;
     Some(span(age))
 }
 
@@ -321,10 +300,10 @@ fn host(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::cli::operate::samples;
     use crate::cli::show::Style;
+    use crate::cli::show::text::time;
 
     fn subscription() -> Value {
         json!({
@@ -341,35 +320,38 @@ mod tests {
     #[test]
     fn each_subscription_is_a_line() {
         let at = "2026-11-24T10:04:00.000Z";
-        let active = json!({"name": "a", "state": "active", "pending": 0, "held": 0, "dead": 0,
-            "consecutive_failures": 0, "success_rate": {"last_1000": 1.0}, "url": null});
+        let active = json!({"name": "a", "success_rate": {"last_1000": 1.0, "last_24h": null}});
         let probing = json!({"name": "b", "state": "probing", "pending": 7, "next_attempt_at": at});
         let paused = json!({"name": "c", "state": "paused", "pending": 7, "paused_until": at});
         let blocked = json!({"name": "d", "state": "blocked", "pending": 7, "blocked": 6});
         let now = time("2026-11-24T10:03:00.000Z").unwrap();
-        let all = [subscription(), active.clone(), probing, paused, blocked];
+        let all = [subscription(), active, probing, paused, blocked].map(samples::subscription);
         assert_eq!(
             overview(&all, now).render(Style::default()),
             "\
 name     state                  pending  held  dead  failures  success  oldest  endpoint
 billing  disabled (gone)         12,345     2     1         3    99.9%     42s  partner.example.com:8443
 a        active                       0     0     0         0   100.0%       -  -
-b        probing (next in 60s)        7     -     0         -        -       -  -
-c        paused (for 60s)             7     -     0         -        -       -  -
-d        blocked (6 waiting)          7     -     0         -        -       -  -
+b        probing (next in 60s)        7     0     0         0        -       -  -
+c        paused (for 60s)             7     0     0         0        -       -  -
+d        blocked (6 waiting)          7     0     0         0        -       -  -
 "
         );
-        let well: Vec<bool> = all.iter().map(does_well).collect();
+        let well: Vec<bool> = all.iter().map(|it| does_well(&it.state)).collect();
         assert_eq!(well, [false, true, false, false, false]);
     }
 
     #[test]
     fn the_sidecar_is_shown_in_a_few_lines() {
-        let relay = json!({"version": "0.1.0", "uptime_seconds": 7300, "pending": 1234, "held": 0, "dead": 2, "in_flight": 1,
+        let mut relay: Status = read(&json!({
+            "version": "0.1.0", "started_at": "2026-11-24T10:00:00.000Z", "uptime_seconds": 7300,
+            "pending": 1234, "held": 0, "dead": 2, "in_flight": 1,
             "subscriptions": {"active": 3, "probing": 1, "paused": 0, "disabled": 0, "blocked": 0},
             "store": {"health": "healthy", "path": "/var/lib/sidehook", "size_bytes": 1_300_000_000_u64,
                 "pending_bytes": 0, "free_bytes": 5_000},
-            "config": {"file": "/etc/sidehook/config.yaml", "on_disk": "differs", "error": null}});
+            "config": {"file": "/etc/sidehook/config.yaml", "on_disk": "differs", "error": null, "at_next_start": []}
+        }))
+        .unwrap();
         let mut out = Vec::new();
         let screen = Screen::new(&mut out, Style::default(), Timestamp::default());
         assert_eq!(
@@ -382,10 +364,11 @@ d        blocked (6 waiting)          7     -     0         -        -       -  
                 "deliveries: 1,234 pending, 0 held, 2 dead, 1 in flight",
             ]
         );
-        let changed = json!({"config": {"file": "/c.yaml", "on_disk": "in_force", "at_next_start": ["listen", "log"]}});
+        relay.config.on_disk = "in_force".to_owned();
+        relay.config.at_next_start = ["listen", "log"].map(str::to_owned).to_vec();
         assert_eq!(
-            summary(&changed, &screen)[2],
-            "configuration: /c.yaml is in force; a restart is needed for listen, log"
+            summary(&relay, &screen)[2],
+            "configuration: /etc/sidehook/config.yaml is in force; a restart is needed for listen, log"
         );
     }
 
@@ -394,7 +377,8 @@ d        blocked (6 waiting)          7     -     0         -        -       -  
         let mut out = Vec::new();
         let now = time("2026-11-24T10:03:00.000Z").unwrap();
         let screen = Screen::new(&mut out, Style::default(), now);
-        let shown = details(&subscription(), &screen).render(Style::default());
+        let sent = samples::whole_subscription(subscription());
+        let shown = details(&sent, &read(&sent).unwrap(), &screen).render(Style::default());
         for line in [
             "name                  billing",
             "status                disabled",
@@ -412,11 +396,8 @@ d        blocked (6 waiting)          7     -     0         -        -       -  
 
     #[test]
     fn a_rate_of_100_percent_means_all() {
-        let rate = |rate: f64| {
-            success_rate(&json!({"success_rate": {"last_1000": rate}}), "last_1000").unwrap()
-        };
         assert_eq!(
-            [1.0, 0.9999, 0.999, 0.0].map(rate),
+            [1.0, 0.9999, 0.999, 0.0].map(percent),
             ["100.0%", "99.9%", "99.9%", "0.0%"]
         );
     }

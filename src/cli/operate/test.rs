@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cli::client::{Need, escaped};
+use crate::api::TestAttempt;
+use crate::cli::client::{Need, escaped, read};
 use crate::cli::operate::attempts::why;
-use crate::cli::operate::fields::{count, text, took};
+use crate::cli::operate::fields::took;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{cut, plain};
+use crate::domain::AttemptStatus;
 
 /// What stands below the help.
 const EXAMPLES: &str = "\
@@ -43,35 +45,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_sidecar(&args.common, Need::Manage, async |client, screen| {
         let path = format!("/v1/subscriptions/{}/test", escaped(&args.name));
         let client = client.clone().patient(PATIENCE);
-        let attempt = client.post(&path, &json!({})).await?;
-        let status = text(&attempt, "status").unwrap_or("-");
-        let code = if status == "success" {
+        let sent = client.post(&path, &json!({})).await?;
+        let attempt: TestAttempt = read(&sent)?;
+        let code = if attempt.status.is(AttemptStatus::Success) {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
         };
         if args.common.json {
-            screen.json(&attempt)?;
+            screen.json(&sent)?;
             return Ok(code);
         }
-        let mut line = format!(
-            "{}: {}",
-            plain(&args.name),
-            Cell::standing(status).marked(screen.style)
-        );
-        if let Some(code) = count(&attempt, "response_code") {
+        let status = Cell::standing(attempt.status.as_str()).marked(screen.style);
+        let mut line = format!("{}: {status}", plain(&args.name));
+        if let Some(code) = attempt.response_code {
             line.push_str(&format!(" {code}"));
         }
-        let why = plain(&why(&attempt));
+        let why = why(attempt.reason.as_ref(), attempt.error_message.as_deref());
         if !why.is_empty() {
-            line.push_str(&format!(", {why}"));
+            line.push_str(&format!(", {}", plain(&why)));
         }
-        if let Some(took) = took(&attempt, "duration_ms") {
-            line.push_str(&format!(", took {took}"));
-        }
+        line.push_str(&format!(", took {}", took(attempt.duration_ms)));
         screen.line(&line)?;
-        if let Some(body) = text(&attempt, "response_body").filter(|body| !body.is_empty()) {
-            screen.line(&format!("  {}", cut(body, RESPONSE_CHARS_MAX)))?;
+        if let Some(body) = attempt.response_body.filter(|body| !body.is_empty()) {
+            screen.line(&format!("  {}", cut(&body, RESPONSE_CHARS_MAX)))?;
         }
         Ok(code)
     })

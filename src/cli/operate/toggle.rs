@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::client::{Need, escaped};
-use crate::cli::operate::fields::{count, text};
+use crate::api::Subscription;
+use crate::cli::client::{Need, escaped, read};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{counted, plain};
@@ -43,15 +43,17 @@ pub(crate) fn run(args: &Args, enable: bool) -> anyhow::Result<ExitCode> {
     let status = if enable { "active" } else { "disabled" };
     with_sidecar(&args.common, Need::Manage, async |client, screen| {
         let path = format!("/v1/subscriptions/{}", escaped(&args.name));
-        let subscription = client.patch(&path, &json!({"status": status})).await?;
+        let sent = client.patch(&path, &json!({"status": status})).await?;
         if args.common.json {
-            screen.json(&subscription)?;
+            screen.json(&sent)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let status = Cell::standing(text(&subscription, "status").unwrap_or("-"));
-        let status = status.marked(screen.style);
-        let waiting = if enable { "pending" } else { "held" };
-        let number = count(&subscription, waiting).unwrap_or(0);
+        let Subscription { state, .. } = read(&sent)?;
+        let status = Cell::standing(&state.status).marked(screen.style);
+        let (number, waiting) = match enable {
+            true => (state.pending, "pending"),
+            false => (state.held, "held"),
+        };
         let number = counted(number, "delivery", "deliveries");
         screen.line(&format!(
             "{}: {status}, {number} {waiting}",

@@ -35,8 +35,8 @@ impl FromStr for When {
         if let Ok(duration) = parse_duration(text) {
             return Ok(Self::Ago(duration));
         }
-        text.parse::<jiff::Timestamp>()
-            .map(|time| Self::At(Timestamp::from_millis(time.as_millisecond())))
+        text.parse()
+            .map(Self::At)
             .map_err(|_| "expected how long ago, such as 90s, 1h or 3d, or a time such as 2026-11-22T10:00:00Z")
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::{attempts, deliveries, events, status};
+use super::{attempts, deliveries, events, samples, status};
+use crate::api::{Attempt, Delivery, Event, Subscription};
 use crate::cli::show::text::time;
 use crate::cli::show::{Style, Table};
 use crate::domain::Timestamp;
@@ -19,22 +20,23 @@ const EVENTS: [&str; 3] = [
     "evt_01a22600-0000-7000-8000-000000000000",
 ];
 
-fn subscriptions() -> Vec<Value> {
+fn subscriptions() -> Vec<Subscription> {
     let at = "2026-11-24T10:07:00.000Z";
-    vec![
+    let all = [
         json!({"name": "billing", "url": "https://hooks.accounting-partner.example.com:8443/webhooks/v2", "state": "probing",
-            "pending": 2979, "held": 0, "dead": 12, "consecutive_failures": 1840, "success_rate": {"last_1000": 0.0},
+            "pending": 2979, "held": 0, "dead": 12, "consecutive_failures": 1840, "success_rate": {"last_1000": 0.0, "last_24h": null},
             "oldest_pending_age_seconds": 90_061.0, "next_attempt_at": at}),
         json!({"name": "a-name-as-long-as-names-may-be-which-is-sixty-four-characters-x", "url": "https://a.example/",
             "state": "active", "pending": 0, "held": 0, "dead": 0, "consecutive_failures": 0,
-            "success_rate": {"last_1000": 1.0}}),
+            "success_rate": {"last_1000": 1.0, "last_24h": null}}),
         json!({"name": "crm", "url": "https://crm.example/", "state": "disabled", "disabled_reason": "failing",
-            "pending": 0, "held": 1_234_567, "dead": 0, "consecutive_failures": 20, "success_rate": {"last_1000": 0.42}}),
-    ]
+            "pending": 0, "held": 1_234_567, "dead": 0, "consecutive_failures": 20, "success_rate": {"last_1000": 0.42, "last_24h": null}}),
+    ];
+    all.map(samples::subscription).into()
 }
 
-fn attempts() -> Vec<Value> {
-    vec![
+fn attempts() -> Vec<Attempt> {
+    let all = [
         json!({"event_id": EVENTS[0], "event": "customer.subscription.updated", "attempt": 12, "status": "failed",
             "reason": "http_5xx", "response_code": 503, "error_message": "Service Unavailable", "duration_ms": 1204,
             "created_at": "2026-11-24T10:02:00.000Z", "delivery_state": "pending",
@@ -45,10 +47,11 @@ fn attempts() -> Vec<Value> {
         json!({"event_id": EVENTS[2], "event": "invoice.paid", "attempt": 9, "status": "timeout", "reason": "timeout",
             "response_code": null, "error_message": "no response within 15s", "duration_ms": 15_000,
             "created_at": "2026-11-20T10:01:00.000Z", "delivery_state": "dead", "next_attempt_at": null}),
-    ]
+    ];
+    all.map(samples::attempt).into()
 }
 
-fn deliveries() -> Vec<Value> {
+fn deliveries() -> Vec<Delivery> {
     let row = |event: &str, name: &str, state: &str| {
         json!({"id": format!("{event}.{name}"), "event": "customer.subscription.updated", "state": state, "held": false,
             "dead_reason": null, "attempt_count": 3, "next_attempt_at": null, "waits_for": null,
@@ -59,15 +62,16 @@ fn deliveries() -> Vec<Value> {
     probed["waits_for"] = json!("probing");
     let mut dead = row(EVENTS[1], "accounting-of-the-partner", "dead");
     dead["dead_reason"] = json!("exhausted");
-    vec![probed, dead, row(EVENTS[2], "crm", "delivered")]
+    let all = [probed, dead, row(EVENTS[2], "crm", "delivered")];
+    all.map(samples::delivery).into()
 }
 
-fn events() -> Vec<Value> {
+fn events() -> Vec<Event> {
     let row = |id: &str, event_type: &str, given: Value, key: Value| {
         json!({"id": id, "type": event_type, "given_id": given, "key": key, "body_bytes": 12_345, "delivery_count": 2,
             "created_at": "2026-11-24T10:01:00.000Z"})
     };
-    vec![
+    let all = [
         row(
             EVENTS[0],
             "customer.subscription.updated",
@@ -75,7 +79,8 @@ fn events() -> Vec<Value> {
             json!("acct_42"),
         ),
         row(EVENTS[2], "invoice.paid", Value::Null, Value::Null),
-    ]
+    ];
+    all.map(samples::event).into()
 }
 
 fn tables(now: Timestamp) -> [(&'static str, Table); 4] {

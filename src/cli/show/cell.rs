@@ -63,10 +63,10 @@ impl Cell {
     }
 
     /// A point in time, as it is or by its age.
-    pub(crate) fn moment(text: &str, now: Timestamp) -> Self {
+    pub(crate) fn moment(at: Timestamp, now: Timestamp) -> Self {
         Self {
-            narrow: Some(age(text, now)).filter(|age| !age.is_empty()),
-            ..Self::from(moment(text))
+            narrow: Some(age(at, now)),
+            ..Self::from(moment(at))
         }
     }
 

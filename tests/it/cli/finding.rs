@@ -201,7 +201,10 @@ fn who_merely_answers_is_given_no_token_of_a_configuration_that_others_wrote() {
     let admin = UnixListener::bind(&socket).unwrap();
     let events = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = events.local_addr().unwrap().to_string();
-    let instance = serde_json::json!({"config": config, "events": [address]}).to_string();
+    let instance =
+        serde_json::json!({"version": "0", "process_id": 1, "config": config, "store": "/",
+        "events": [address], "admin": "", "metrics": null})
+        .to_string();
     thread::spawn(move || {
         for stream in admin.incoming() {
             answered_once(stream.unwrap(), "200 OK", &instance);
