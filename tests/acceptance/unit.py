@@ -389,11 +389,12 @@ def the_store(checks, service):
     code, out, err = sidehook("status")
     checks.that("status of one that is stopped", code != 0 and "no sidecar seems to run" in err, code, out, err)
     code, out, err = sidehook("check", "--store")
-    checks.that("check --store without the variables", code == 2 and f"{STATE}: valid" in out and "billing" in out, code, out, err)
-    with open("/etc/sidehook/environment") as file:
-        variables = dict(line.strip().split("=", 1) for line in file)
-    code, out, err = sidehook("check", "--store", variables=variables)
-    checks.that("check --store", code == 0 and f"{STATE}: valid" in out and "billing" in out, code, out, err)
+    checks.that("check --store", code == 0 and f"{STATE}: valid" in out and "billing" in out and "/etc/sidehook/environment" in err, code, out, err)
+    # Variables of somebody else are not taken: the secret is missing then.
+    os.chown("/etc/sidehook/environment", 65534, 65534)
+    code, out, err = sidehook("check", "--store")
+    checks.that("check --store with variables of another user", code == 2 and f"{STATE}: valid" in out and "billing" in out, code, out, err)
+    os.chown("/etc/sidehook/environment", 0, 0)
     strangers = [path for folder, _, files in os.walk(STATE + "/") for path in (os.path.join(folder, one) for one in files)
                  if os.stat(path).st_uid != service.user]
     checks.that("the files stay those of the service", not strangers, strangers)
