@@ -98,7 +98,7 @@ class Measured:
 
 
 async def main():
-    chosen = arguments(__doc__, subscriptions=10_000, scrape_ms=1500, status_ms=20_000, reload_ms=15_000, memory_mib=640)
+    chosen = arguments(__doc__, subscriptions=10_000, scrape_ms=1500, status_ms=20_000, reload_ms=15_000, memory_mib=512)
     receiver = await Receiver(lambda path, event: 500).start()
     written = lambda text: "".join(subscription(f"s{number:05}", receiver.url("/"), retry="none", description=text) for number in range(chosen.subscriptions))
     relay = Relay(chosen.sidehook, written("first"))
