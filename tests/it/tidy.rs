@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod circles;
+
 /// Every room with its layer. A room that is missing here fails the test, so that adding one is a decision.
 const LAYERS: &[(&str, u8)] = &[
     ("domain", 0),
