@@ -31,7 +31,12 @@ pub(super) async fn of_subscription(call: Call) -> Result<Answer, Refusal> {
     if !call.admin.knows(&name) {
         return Err(call.admin.no_subscription(&name));
     }
-    let mut found = call.admin.store.attempts(&name, filter, page).await?;
+    let mut found = call
+        .admin
+        .store
+        .history()
+        .attempts(&name, filter, page)
+        .await?;
     // Kept in the order in which they ended; attempts side by side may have begun in another.
     found
         .items

@@ -31,7 +31,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
         until: call.query.time("until")?,
     };
     let page = call.query.page()?;
-    let found = call.admin.store.deliveries(filter, page).await?;
+    let found = call.admin.store.history().deliveries(filter, page).await?;
     let flow = |it: &DeliveryId| call.admin.flow(&it.subscription);
     Ok(list(found, |it| api::Delivery::new(&it, flow(&it.id))))
 }
@@ -72,7 +72,7 @@ fn tell(call: &Call, id: &DeliveryId, state: DeliveryState) {
 }
 
 async fn show(call: &Call, id: &DeliveryId) -> Result<Answer, Refusal> {
-    let found = call.admin.store.delivery(id).await?;
+    let found = call.admin.store.history().delivery(id).await?;
     let found = found.ok_or_else(|| Refusal::not_found(NO_DELIVERY))?;
     let DeliveryView { summary, attempts } = &found;
     let flow = call.admin.flow(&summary.id.subscription);

@@ -18,14 +18,14 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
         until: call.query.time("until")?,
     };
     let page = call.query.page()?;
-    let found = call.admin.store.events(filter, page).await?;
+    let found = call.admin.store.history().events(filter, page).await?;
     Ok(list(found, |it| api::Event::new(&it)))
 }
 
 /// One.
 pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let id = call.event_id(NO_EVENT).await?;
-    let found = call.admin.store.event(&id).await?;
+    let found = call.admin.store.history().event(&id).await?;
     let found = found.ok_or_else(|| Refusal::not_found(NO_EVENT))?;
     let deliveries = found
         .deliveries

@@ -33,7 +33,7 @@ impl Call {
                 subscription,
             });
         }
-        let found = self.admin.store.event(&event).await?;
+        let found = self.admin.store.history().event(&event).await?;
         let deliveries = found.map(|found| found.deliveries).unwrap_or_default();
         // As tables cut it.
         let begun = name.trim_end_matches('…');
@@ -56,7 +56,12 @@ impl Call {
             return Ok(id);
         }
         let range = EventIdRange::from_str(text).map_err(|_| Refusal::not_found(nothing))?;
-        let found = self.admin.store.ids_within(range, NAMED_MAX).await?;
+        let found = self
+            .admin
+            .store
+            .history()
+            .ids_within(range, NAMED_MAX)
+            .await?;
         match found.as_slice() {
             [] => Err(Refusal::not_found(nothing)),
             [id] => Ok(*id),

@@ -28,7 +28,7 @@ pub(super) fn begun(id: ReplayId, body: &impl Serialize) -> Answer {
 
 /// The list, newest first: 16 at most.
 pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
-    let found = call.admin.store.replays();
+    let found = call.admin.store.replays().all();
     Ok(answer::json(&List {
         data: found.into_iter().map(Replay::new).collect(),
         next_cursor: None,
@@ -38,7 +38,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
 /// One.
 pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let id = id(&call)?;
-    match call.admin.store.replay_progress(id) {
+    match call.admin.store.replays().progress(id) {
         Some(progress) => Ok(answer::json(&Replay::new(progress))),
         None => Err(Refusal::not_found(NO_REPLAY)),
     }
@@ -47,10 +47,10 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
 /// Stops it.
 pub(super) async fn stop(call: Call) -> Result<Answer, Refusal> {
     let id = id(&call)?;
-    if call.admin.store.replay_progress(id).is_none() {
+    if call.admin.store.replays().progress(id).is_none() {
         return Err(Refusal::not_found(NO_REPLAY));
     }
-    let progress = call.admin.store.stop_replays(id).await?;
+    let progress = call.admin.store.replays().stop(id).await?;
     Ok(answer::json(&Replay::new(progress)))
 }
 
@@ -62,10 +62,10 @@ pub(super) async fn begin(call: Call) -> Result<Answer, Refusal> {
         return Err(Refusal::invalid_at("subscription", message));
     }
     if dry_run {
-        let matched = call.admin.store.count_replays(&request).await?;
+        let matched = call.admin.store.replays().count(&request).await?;
         return Ok(answer::json(&Matched { matched }));
     }
-    let (id, matched) = call.admin.store.begin_replays(request).await?;
+    let (id, matched) = call.admin.store.replays().begin(request).await?;
     let body = Begun {
         id: id.0.to_string(),
         matched,

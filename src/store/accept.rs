@@ -8,23 +8,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::MutexGuard;
-use tokio::sync::oneshot;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
 
-use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
-use crate::store::book::find;
+use crate::domain::{Clock, Event, EventId, EventSeq, Timestamp};
+use crate::store::book::{Inbox as BookInbox, find};
+use crate::store::completions::{Batch, Token};
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
-use crate::store::journal::{AppendError, Durability};
+use crate::store::journal::AppendError;
 use crate::store::names::Names;
-use crate::store::pump::{Batch, Token};
 use crate::store::purpose::Purpose;
-use crate::store::reader::ReadJob;
+use crate::store::reader::Inbox as Reader;
 use crate::store::record::{Accepted, Death, Record};
-use crate::store::watch::Watch;
-use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
+use crate::store::subscriptions::Subscriptions;
+use crate::store::watch::{Watch, Watchers};
+use crate::store::{NewDelivery, NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
 /// it is ready.
@@ -140,7 +141,23 @@ impl Intake {
     }
 }
 
-impl Inner {
+/// Who accepts events.
+pub(super) struct Accepting {
+    pub(super) intake: Mutex<Intake>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) book: Arc<BookInbox>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) watchers: Arc<Watchers>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Bytes of bodies that may be pending.
+    pub(super) max_pending: u64,
+    /// How often events were refused for want of room.
+    pub(super) refused: AtomicU64,
+    /// An event was refused because the disk is full.
+    pub(super) space_wanted: Arc<Notify>,
+}
+
+impl Accepting {
     /// See [`Store::accept`](crate::store::Store::accept) and, for `watched`,
     /// [`Store::accept_watched`](crate::store::Store::accept_watched).
     pub(super) async fn accept(
@@ -149,7 +166,7 @@ impl Inner {
         purpose: Purpose,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
         let mut verdicts = Verdicts::new();
-        let failed = || AcceptError::Failed(self.hub.failure.reason());
+        let failed = || AcceptError::Failed(self.subscriptions.appender.failure.reason());
         loop {
             match self.accept_step(&mut events, &verdicts, purpose)? {
                 Step::Known(receipts) => return Ok((receipts, None)),
@@ -186,15 +203,15 @@ impl Inner {
         if events.is_empty() {
             return Ok(Step::Known(Vec::new()));
         }
-        let now = self.hub.clock.steady();
+        let now = self.clock.steady();
         let mut intake = self.intake();
-        if let Some(error) = self.hub.failure.get() {
+        if let Some(error) = self.subscriptions.appender.failure.get() {
             return Err(AcceptError::Failed(error));
         }
-        if self.hub.book.lag_bytes() > LAG_BYTES_MAX {
+        if self.book.lag_bytes() > LAG_BYTES_MAX {
             return Err(AcceptError::Overloaded);
         }
-        if purpose != Purpose::Notice && self.hub.pending_bytes() >= self.max_pending {
+        if purpose != Purpose::Notice && self.subscriptions.pending_bytes() >= self.max_pending {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }
@@ -216,13 +233,16 @@ impl Inner {
         events: Vec<NewEvent>,
         decisions: Vec<Decision>,
     ) -> Result<Draft, AcceptError> {
-        self.name(&events)?;
-        let names = self.names.read();
+        let deliveries = events.iter().flat_map(|new| &new.deliveries);
+        self.subscriptions
+            .name(deliveries.map(|delivery| delivery.subscription))
+            .map_err(|error| AcceptError::of_append(&error))?;
+        let names = self.subscriptions.read();
         let mut draft = Draft::new(intake.next_seq, events.len());
         for (new, decision) in events.into_iter().zip(decisions) {
             match decision {
                 Decision::New { hash } => {
-                    let key = self.key.order(&new.event.head);
+                    let key = intake.key.order(&new.event.head);
                     draft.add(&names, new, hash, key);
                 }
                 Decision::Duplicate(receipt) => draft.receipts.push(receipt),
@@ -239,8 +259,11 @@ impl Inner {
         purpose: Purpose,
         now: Timestamp,
     ) -> Result<Step, AcceptError> {
-        let names = self.names.read();
-        let register = || Watch::register(&self.hub, &names, &draft.records, &draft.receipts);
+        let names = self.subscriptions.read();
+        let register = || {
+            let is_stalled = |number| names.get(number).is_none_or(|it| it.queue.is_stalled());
+            Watch::register(&self.watchers, is_stalled, &draft.records, &draft.receipts)
+        };
         let watch = (purpose == Purpose::Watched).then(register).flatten();
         let (reply, receiver) = oneshot::channel();
         let records = Arc::new(draft.records);
@@ -249,16 +272,17 @@ impl Inner {
             receipts: draft.receipts,
             reply,
         }));
-        match self.journal.append(&records, purpose.durability(), token) {
-            Ok(asleep) => self.nudge(asleep),
-            Err(error) => {
-                if matches!(error, AppendError::Full) {
-                    self.refused.fetch_add(1, Ordering::Relaxed);
-                    self.hub.space_wanted.notify_one();
-                }
-                undo(&names, &records);
-                return Err(AcceptError::of_append(&error));
+        if let Err(error) =
+            self.subscriptions
+                .appender
+                .append(&records, purpose.durability(), token)
+        {
+            if matches!(error, AppendError::Full) {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                self.space_wanted.notify_one();
             }
+            undo(&names, &records);
+            return Err(AcceptError::of_append(&error));
         }
         for (seq, hash, event, deliveries) in draft.given {
             intake.dedup.insert(hash, seq, now);
@@ -273,41 +297,16 @@ impl Inner {
         Ok(Step::Appended(receiver, watch))
     }
 
-    /// Names the subscriptions of a batch that the journal does not know. A batch of its own, which needs no room that
-    /// events would be refused for; it stands before theirs, so it is on the disk when theirs is.
-    fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
-        let unnamed = {
-            let names = self.names.read();
-            unnamed(&names, events)
-        };
-        if unnamed.is_empty() {
-            return Ok(());
-        }
-        let mut names = self.names.write();
-        for number in unnamed {
-            let Some(known) = names.get_mut(number) else {
-                continue;
-            };
-            self.journal
-                .append_now(&[known.naming()], Durability::Write, Token::Nobody)
-                .map_err(|error| AcceptError::of_append(&error))?;
-            known.named = true;
-        }
-        Ok(())
-    }
-
     /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
     /// be shown to be the same, so its given id counts as new: rather twice than never.
     async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
-        let place = self.hub.book.ask(move |book| find::place(book, seq));
+        let place = self.book.ask(move |book| find::place(book, seq));
         let Ok(Some(place)) = place.await else {
             return Verdict::Other;
         };
-        let (reply, accepted) = oneshot::channel();
-        self.hub.reader.submit([ReadJob::Read { place, reply }]);
-        match accepted.await {
-            Ok(Ok(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
-            Ok(Err(_)) | Err(_) => Verdict::Other,
+        match self.reader.read(place).await {
+            Some(Ok(accepted)) => compare(event, &accepted.event, accepted.deliveries.len()),
+            Some(Err(_)) | None => Verdict::Other,
         }
     }
 }
@@ -389,18 +388,6 @@ fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, Accept
         }
     }
     Ok(None)
-}
-
-/// The subscriptions of a batch which the journal has no name of.
-fn unnamed(names: &Names, events: &[NewEvent]) -> Vec<SubscriptionNumber> {
-    let deliveries = events.iter().flat_map(|new| &new.deliveries);
-    let mut unnamed: Vec<SubscriptionNumber> = deliveries
-        .map(|delivery| delivery.subscription)
-        .filter(|number| names.get(*number).is_some_and(|known| !known.named))
-        .collect();
-    unnamed.sort_unstable();
-    unnamed.dedup();
-    unnamed
 }
 
 /// Tells those who wait for an event whether it was committed.

@@ -87,6 +87,9 @@ pub(in crate::store) struct StoredEvent {
     _permit: Permit,
 }
 
+/// The same, as those have it who share it.
+pub(in crate::store) type Body = Arc<StoredEvent>;
+
 impl StoredEvent {
     /// An event that counts as long as someone holds it.
     pub(in crate::store) fn new(event: Arc<Event>, permit: Permit) -> Arc<Self> {

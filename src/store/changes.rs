@@ -12,10 +12,10 @@ use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::domain::{EventId, EventSeq, Timestamp};
-use crate::store::book::Command;
-use crate::store::hub::Hub;
+use crate::store::book::Inbox as BookInbox;
+use crate::store::entry::Entry;
 use crate::store::journal::Place;
-use crate::store::queue::{Entry, QueueShared};
+use crate::store::queue::QueueShared;
 
 /// What becomes of deliveries of one queue.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// The records are committed in these places: counts them, and goes on to the book.
-    pub(super) fn committed(mut self: Box<Self>, hub: &Hub, places: &[Place]) {
+    pub(super) fn committed(mut self: Box<Self>, book: &BookInbox, places: &[Place]) {
         let moved: HashMap<_, _> = self
             .moved
             .iter()
@@ -138,11 +138,17 @@ impl Changes {
                 to.clone_from(&moved);
             }
         }
-        hub.book.command(Command::Changed(self));
+        let mut changes = Some(self);
+        book.submit(move |_| {
+            if let Some(changes) = changes.take() {
+                changes.tell();
+            }
+            Ok(())
+        });
     }
 
     /// The records are in the book: the queues follow, the next verb may come, and who waits is told.
-    pub(super) fn tell(self) {
+    fn tell(self) {
         let Self {
             changes,
             claims,

@@ -7,14 +7,13 @@
 //! Memory does not grow with the store: the journal is read in pieces, the book walked by its keys.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use crate::domain::{SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::StoreError;
-use crate::store::book::{self, Examined};
+use crate::store::book::{self, BookState, Examined};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{
     Bounds, Committed, Damage, Damaged, Group, Journal, JournalError, Options, Place, Position,
@@ -56,19 +55,6 @@ pub struct StoreReport {
     pub book: BookState,
     /// Every subscription that the store knows.
     pub subscriptions: Vec<SubscriptionReport>,
-}
-
-/// What the check found of the book, and did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BookState {
-    /// It says what the journal says.
-    Agrees,
-    /// There was none; it was written anew.
-    Absent,
-    /// It was of another version of sidehook; it was set aside and written anew.
-    Outdated,
-    /// It was damaged or wrong, for these reasons; it was set aside and written anew.
-    Damaged(Vec<String>),
 }
 
 /// A subscription as the store has it.

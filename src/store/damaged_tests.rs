@@ -38,33 +38,41 @@ async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
     let world = world.restart_after(|folder| damage(folder, needle)).await;
     world.clock.advance(DAY * 4);
     let inner = &world.running.store.0;
-    let first = inner.journal.segments()[0].number;
-    inner.clean().await.unwrap();
+    let first = inner.appender.journal.segments()[0].number;
+    inner.cleaner.clean().await.unwrap();
     assert_eq!(
-        inner.journal.segments()[0].number,
+        inner.appender.journal.segments()[0].number,
         first,
         "one look is not enough"
     );
     let counts = || world.running.store.queue(a).counts();
     assert_eq!((counts().pending, counts().dead), (1, 0));
     world.clock.advance(MINUTE);
-    inner.clean().await.unwrap();
+    inner.cleaner.clean().await.unwrap();
     assert_eq!((counts().pending, counts().dead), (0, 1));
     assert_eq!(world.running.store.queue(a).take_unreadable(), [id]);
     let delivery = DeliveryId {
         event: id,
         subscription: "a".parse().unwrap(),
     };
-    let shown = || async { world.running.store.delivery(&delivery).await.unwrap() };
+    let shown = || async {
+        world
+            .running
+            .store
+            .history()
+            .delivery(&delivery)
+            .await
+            .unwrap()
+    };
     let dead = shown().await.unwrap();
     assert_eq!(dead.summary.state, DeliveryState::Dead);
     assert_eq!(dead.summary.dead_reason, Some(DeadReason::Unreadable));
     assert_eq!(dead.attempts.len(), 2);
     // As what was delivered, long before other dead letters.
     world.clock.advance(DAY * 4);
-    inner.clean().await.unwrap();
+    inner.cleaner.clean().await.unwrap();
     assert!(
-        inner.journal.segments()[0].number > first,
+        inner.appender.journal.segments()[0].number > first,
         "it goes, with those behind it"
     );
     assert_eq!(shown().await, None);
@@ -91,7 +99,11 @@ async fn what_is_damaged_blocks_what_follows_it_in_an_order() {
     let world = world.restart_after(|folder| damage(folder, needle)).await;
     let queue = strict(&world);
     let inner = &world.running.store.0;
-    inner.hub.damaged.found((a, EventSeq(1)), NOW);
+    inner
+        .cleaner
+        .unreadable
+        .damaged
+        .found((a, EventSeq(1)), NOW);
     world.clock.advance(MINUTE);
     // What follows waits in memory.
     assert!(
@@ -99,7 +111,7 @@ async fn what_is_damaged_blocks_what_follows_it_in_an_order() {
             .await
             .is_err()
     );
-    inner.clean().await.unwrap();
+    inner.cleaner.clean().await.unwrap();
     assert_eq!(queue.counts().dead, 1);
     let ready = timeout(Duration::from_millis(500), queue.ready()).await;
     assert!(ready.is_err(), "it goes although a dead one blocks it");
@@ -112,7 +124,7 @@ async fn a_place_that_is_wrong_is_no_damage() {
     let world = World::new(RETENTION);
     let a = world.running.named("a");
     world.post(0..3, &[a]).await;
-    let journal = &world.running.store.0.journal;
+    let journal = &world.running.store.0.appender.journal;
     let segment = journal.end().segment;
     let wrong = Place {
         segment,
@@ -121,7 +133,16 @@ async fn a_place_that_is_wrong_is_no_damage() {
     };
     assert!(journal.read(wrong).unwrap_err().is_damage());
     let mut known = std::collections::HashMap::new();
-    assert!(!world.running.store.0.is_damaged(wrong, &mut known).await);
+    assert!(
+        !world
+            .running
+            .store
+            .0
+            .cleaner
+            .unreadable
+            .is_damaged(wrong, &mut known)
+            .await
+    );
     assert_eq!(known[&segment].len(), 0);
     world.running.close().await;
 }
@@ -134,15 +155,15 @@ async fn what_cannot_be_read_for_now_stays_pending() {
     let key = (a, EventSeq(1));
     // Said to be damaged, and it is not, or is in memory: a second look tells.
     let inner = &world.running.store.0;
-    inner.hub.damaged.found(key, NOW);
+    inner.cleaner.unreadable.damaged.found(key, NOW);
     world.clock.advance(MINUTE);
-    inner.clean().await.unwrap();
+    inner.cleaner.clean().await.unwrap();
     assert_eq!(world.running.store.queue(a).counts().pending, 1);
     let lease = world.running.take_one(a).await;
     world.running.settle(lease, due_in(NOW, MINUTE * 9)).await;
-    inner.hub.damaged.found(key, NOW);
+    inner.cleaner.unreadable.damaged.found(key, NOW);
     world.clock.advance(MINUTE);
-    inner.clean().await.unwrap();
+    inner.cleaner.clean().await.unwrap();
     let counts = world.running.store.queue(a).counts();
     assert_eq!((counts.pending, counts.dead), (1, 0));
     world.running.close().await;

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::store::book::Command;
-use crate::store::{Health, Inner};
+use crate::metrics::StoreMetrics;
+use crate::store::appender::Health;
+use crate::store::book::{Inbox as BookInbox, query};
+use crate::store::subscriptions::Subscriptions;
 
 /// What the store takes of its disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,33 +23,33 @@ pub struct DiskUse {
     pub free_bytes: Option<u64>,
 }
 
-impl Inner {
-    /// See [`Store::health`](crate::store::Store::health).
-    pub(super) fn health(&self) -> Health {
-        if self.hub.failure.is_set() {
-            Health::Failed
-        } else if self.journal.is_full() {
-            Health::Full
-        } else {
-            Health::Healthy
-        }
-    }
+/// Who says how the store is.
+pub(super) struct Gauges {
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) book: Arc<BookInbox>,
+    pub(super) book_path: PathBuf,
+    pub(super) metrics: StoreMetrics,
+    /// The book is being asked for the oldest deliveries.
+    pub(super) asking_oldest: Arc<AtomicBool>,
+}
 
+impl Gauges {
     /// See [`Store::disk_use`](crate::store::Store::disk_use).
     pub(super) fn disk_use(&self) -> DiskUse {
         let folder = self.book_path.parent().unwrap_or(Path::new("/"));
         let free_bytes = rustix::fs::statvfs(folder).ok();
         DiskUse {
             folder: folder.to_owned(),
-            size_bytes: self.journal.size_bytes() + book_bytes(&self.book_path),
-            pending_bytes: self.hub.pending_bytes(),
+            size_bytes: self.subscriptions.appender.journal.size_bytes()
+                + book_bytes(&self.book_path),
+            pending_bytes: self.subscriptions.pending_bytes(),
             free_bytes: free_bytes.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         }
     }
 
     /// See [`Store::publish`](crate::store::Store::publish).
     pub(super) fn publish(&self) {
-        let names = self.names.read();
+        let names = self.subscriptions.read();
         let queues: Vec<_> = names.iter().map(|known| &known.queue).collect();
         let partial: Vec<_> = queues
             .into_iter()
@@ -53,13 +57,20 @@ impl Inner {
             .cloned()
             .collect();
         drop(names);
-        if !partial.is_empty() {
-            self.hub.book.command(Command::Oldest(partial));
+        if !partial.is_empty() && !self.asking_oldest.swap(true, Ordering::Relaxed) {
+            let asking = Arc::clone(&self.asking_oldest);
+            self.book.submit(move |book| {
+                for queue in &partial {
+                    queue.set_book_oldest(query::oldest(book, queue.number)?);
+                }
+                asking.store(false, Ordering::Relaxed);
+                Ok(())
+            });
         }
         let disk = self.disk_use();
         self.metrics.size_bytes.set(gauge(disk.size_bytes));
         self.metrics.pending_bytes.set(gauge(disk.pending_bytes));
-        let healthy = match self.health() {
+        let healthy = match self.subscriptions.appender.health() {
             Health::Healthy => 1.0,
             Health::Full | Health::Failed => 0.0,
         };

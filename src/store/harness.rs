@@ -11,7 +11,11 @@ use tokio::task::JoinHandle;
 
 use super::queue::Bounds;
 use super::*;
-use crate::domain::{AttemptStatus, EventHead, FailureReason};
+use crate::domain::{
+    AttemptStatus, Clock, Event, EventHead, EventId, FailureReason, Next, Outcome,
+    SubscriptionNumber, Timestamp,
+};
+use crate::metrics::StoreMetrics;
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) const PLENTY: u64 = u64::MAX;
@@ -128,8 +132,8 @@ impl Setup {
         };
         let clock = Arc::clone(&self.clock);
         let sizes = (self.bounds, self.segments);
-        let inner = Inner::open(options, clock, no_metrics(), sizes)?;
-        Ok(Store(Arc::new(inner)))
+        let parts = open::open(options, clock, no_metrics(), sizes)?;
+        Ok(Store(Arc::new(parts)))
     }
 
     pub(super) fn open(&self, path: &Path) -> Running {

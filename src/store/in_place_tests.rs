@@ -1,15 +1,15 @@
 //! Files of the store that are removed or replaced while it is open, or were not ours to begin with.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use tempfile::tempdir;
 
 use super::harness::*;
 use super::*;
+use crate::domain::SubscriptionNumber;
 
 /// What may be taken away.
 const FILES: [&str; 6] = [
@@ -88,7 +88,7 @@ async fn it_is_noticed_also_while_nothing_is_written() {
         let number = running.named("a");
         running.accept(vec![event("kept", &[number])]).await;
         fs::rename(path_of(&folder, file), root.path().join("aside")).unwrap();
-        let noticed = running.store.0.hub.failure.raised();
+        let noticed = running.store.0.appender.failure.raised();
         let noticed = tokio::time::timeout(Duration::from_secs(20), noticed);
         let error = noticed.await.expect("it is noticed");
         let text = text_of(&error);

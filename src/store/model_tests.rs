@@ -11,7 +11,9 @@ use tempfile::tempdir;
 
 use super::harness::*;
 use super::*;
-use crate::domain::{DeadReason, Order, WhenStuck};
+use crate::domain::{
+    Clock, DeadReason, DeliveryId, EventId, Next, Order, SubscriptionNumber, Timestamp, WhenStuck,
+};
 
 const NUMBERS: usize = 2;
 const NAMES: [&str; NUMBERS] = ["a", "b"];
@@ -346,7 +348,7 @@ impl World {
             }
             Step::Reopen => self.reopen(setup, folder, false).await,
             Step::ReopenAnew => self.reopen(setup, folder, true).await,
-            Step::Clean => drop(self.running.store.0.clean().await.unwrap()),
+            Step::Clean => drop(self.running.store.0.cleaner.clean().await.unwrap()),
         }
         self.check_counts();
     }

@@ -38,6 +38,14 @@ impl Known {
             name: self.name.clone(),
         }
     }
+
+    /// The record that tells of its state.
+    pub(super) fn standing(&self) -> Record {
+        Record::SubscriptionState {
+            number: self.queue.number,
+            state: self.state.clone(),
+        }
+    }
 }
 
 impl Names {

@@ -1,113 +1,291 @@
 //! Opening the store, and closing it: in which order its parts begin and end.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::domain::{Clock, EventSeq, Timestamp};
 use crate::metrics::StoreMetrics;
-use crate::store::accept::Intake;
-use crate::store::book::{Book, BookError, Follower, Remembered, Start, Subscription};
+use crate::store::accept::{Accepting, Intake};
+use crate::store::appender::Appender;
+use crate::store::book::{
+    Book, BookError, Follower, Remembered, Start, Subscription, Surroundings,
+};
+use crate::store::budget::Budget;
+use crate::store::completions::{Completions, Sink, Token};
 use crate::store::dedup::{Dedup, DedupKey};
-use crate::store::hub::Hub;
-use crate::store::journal::{Journal, Recovery};
+use crate::store::error::StoreError;
+use crate::store::gauges::Gauges;
+use crate::store::give_up::Unreadable;
+use crate::store::history::{self, History};
+use crate::store::in_place::InPlace;
+use crate::store::journal::{self, Journal, Recovery};
 use crate::store::lock::{self, FolderLock};
 use crate::store::names::{Known, Names};
-use crate::store::pump::{Sink, Token};
-use crate::store::queue::{Bounds, Counters, QueueShared};
-use crate::store::replays::Replays;
+use crate::store::options::StoreOptions;
+use crate::store::pump::Pump;
+use crate::store::queue::{Bounds, Counters, Dispatcher, Limits, QueueShared};
+use crate::store::replays::{Jobs, Replays};
 use crate::store::reserve::{Reserve, Room};
-use crate::store::{Inner, StoreError, StoreOptions, folder, history, journal, reader};
+use crate::store::retention::{Cleaner, Memory};
+use crate::store::settle::Outcomes;
+use crate::store::subscriptions::Subscriptions;
+use crate::store::verbs::Verbs;
+use crate::store::{folder, reader};
 
 /// How much lower than the rest of the process the threads of the book and of queries are ranked, as `nice` counts.
 const BOOK_NICENESS: i32 = 5;
 
-impl Inner {
-    /// See [`Store::open`](crate::store::Store::open).
-    pub(super) fn open(
-        options: StoreOptions,
-        clock: Arc<dyn Clock>,
-        metrics: StoreMetrics,
-        (bounds, sizes): (Bounds, journal::Bounds),
-    ) -> Result<Self, StoreError> {
-        let lock = FolderLock::acquire(&options.path)?;
-        let reserve = reserve(&options.path.join("reserve"))?;
-        let hub = Hub::new(bounds, clock, options.memory_budget, Arc::clone(&reserve));
-        let sink = Sink {
-            hub: Arc::clone(&hub),
-            metrics: metrics.clone(),
-        };
-        let how = journal::Options {
-            relaxed: options.relaxed,
-            reserve: Some(reserve),
-            in_place: Some(Arc::clone(&hub.in_place)),
-        };
-        let opened = Journal::open_sized(&options.path.join("journal"), sizes, how, sink);
-        let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
-        tell(&recovery);
-        let journal = Arc::new(journal);
+/// The parts of a store; each has what it needs of the others.
+pub(super) struct Parts {
+    pub(super) appender: Arc<Appender>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) accepting: Arc<Accepting>,
+    pub(super) pump: Pump,
+    pub(super) outcomes: Arc<Outcomes>,
+    pub(super) verbs: Arc<Verbs>,
+    pub(super) replays: Arc<Replays>,
+    pub(super) cleaner: Cleaner,
+    pub(super) history: History,
+    pub(super) gauges: Gauges,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// None once the store is closed.
+    lock: Mutex<Option<FolderLock>>,
+    /// See [`Store::instance`](crate::store::Store::instance).
+    pub(super) instance: String,
+}
 
-        let now = hub.clock.steady();
-        let book_path = options.path.join("book.sqlite3");
-        let key = new_key()?;
-        let read = || {
-            let mut book = Book::open(&book_path, key)?;
-            let remembered = remembered(&options, now);
-            let start = book.recover(&journal, recovery.last_seq, now, remembered)?;
-            Ok((book, start))
-        };
-        let (book, mut start) = match read() {
-            // On a full disk the book needs of what is kept for that.
-            Err(error) if !BookError::is_damage(&error) && hub.reserve.give(u64::MAX) => read(),
-            result => result,
-        }
-        .map_err(book_failed)?;
-        expect_in_place(&hub, &options.path)?;
-        let instance = folder::instance(&options.path).unwrap_or_default();
-        let dedup = dedup(&start, &options);
-        let next_seq = EventSeq(recovery.last_seq.0 + 1);
+/// See [`Store::open`](crate::store::Store::open).
+pub(super) fn open(
+    options: StoreOptions,
+    clock: Arc<dyn Clock>,
+    metrics: StoreMetrics,
+    (bounds, sizes): (Bounds, journal::Bounds),
+) -> Result<Parts, StoreError> {
+    let lock = FolderLock::acquire(&options.path)?;
+    let reserve = reserve(&options.path.join("reserve"))?;
+    let in_place = Arc::<InPlace>::default();
+    let dispatcher = dispatcher(bounds, options.memory_budget, clock);
+    let completions = Arc::<Completions>::default();
+    let sink = Sink {
+        completions: Arc::clone(&completions),
+        book: Arc::clone(&dispatcher.book),
+        failure: Arc::clone(&dispatcher.failure),
+        metrics: metrics.clone(),
+    };
+    let how = journal::Options {
+        relaxed: options.relaxed,
+        reserve: Some(Arc::clone(&reserve)),
+        in_place: Some(Arc::clone(&in_place)),
+    };
+    let opened = Journal::open_sized(&options.path.join("journal"), sizes, how, sink);
+    let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
+    tell(&recovery);
+    let journal = Arc::new(journal);
+
+    let now = dispatcher.clock.steady();
+    let book_path = options.path.join("book.sqlite3");
+    let key = new_key()?;
+    let read = || {
+        let mut book = Book::open(&book_path, key)?;
+        let remembered = remembered(&options, now);
+        let start = book.recover(&journal, recovery.last_seq, now, remembered)?;
+        Ok((book, start))
+    };
+    let (book, start) = match read() {
+        // On a full disk the book needs of what is kept for that.
+        Err(error) if !BookError::is_damage(&error) && reserve.give(u64::MAX) => read(),
+        result => result,
+    }
+    .map_err(book_failed)?;
+    expect_in_place(&in_place, &options.path)?;
+    let opening = Opening {
+        instance: folder::instance(&options.path).unwrap_or_default(),
+        options,
+        lock,
+        dispatcher,
+        completions,
+        metrics,
+        reserve,
+        in_place,
+        journal,
+        book_path,
+    };
+    opening.build(book, start, EventSeq(recovery.last_seq.0 + 1))
+}
+
+/// What a store is built of.
+struct Opening {
+    options: StoreOptions,
+    lock: FolderLock,
+    dispatcher: Arc<Dispatcher>,
+    completions: Arc<Completions>,
+    metrics: StoreMetrics,
+    reserve: Arc<dyn Room>,
+    in_place: Arc<InPlace>,
+    journal: Arc<Journal<Token>>,
+    book_path: PathBuf,
+    instance: String,
+}
+
+impl Opening {
+    fn build(self, book: Book, mut start: Start, next_seq: EventSeq) -> Result<Parts, StoreError> {
         let key = start.key;
-        let intake = Intake::new(next_seq, key, dedup);
-        let replays = Replays::new(std::mem::take(&mut start.jobs));
-        let names = names(start, &hub);
-
-        let threads = start_threads(&hub, &journal, book, &book_path).map_err(system_failed)?;
-        Ok(Self {
-            hub,
-            journal,
-            intake: Mutex::new(intake),
-            verbs: Arc::default(),
-            names: RwLock::new(names),
-            replays,
+        let intake = Intake::new(next_seq, key, dedup(&start, &self.options));
+        let jobs = Jobs::new(std::mem::take(&mut start.jobs));
+        let around = &self.dispatcher;
+        let pending_bytes = Arc::default();
+        let names = names(start, around, &pending_bytes);
+        let appender = Appender::new(Arc::clone(&self.journal), Arc::clone(&around.failure));
+        let by = (Arc::clone(around), Arc::clone(&appender));
+        let subscriptions = Subscriptions::new(names, by, pending_bytes);
+        let history = History {
+            inbox: Arc::default(),
+            book: Arc::clone(&around.book),
+            subscriptions: Arc::clone(&subscriptions),
+            clock: Arc::clone(&around.clock),
             key,
-            retention: options.retention,
-            max_pending: options.max_pending,
+        };
+        let follower = self.follower(book, &subscriptions);
+        let threads = self.start_threads(follower, &history);
+        let threads = threads.map_err(system_failed)?;
+        let verbs = Arc::new(Verbs {
+            subscriptions: Arc::clone(&subscriptions),
+            book: Arc::clone(&around.book),
+            clock: Arc::clone(&around.clock),
+            turns: Arc::default(),
+        });
+        let accepting = Arc::new(Accepting {
+            intake: Mutex::new(intake),
+            subscriptions: Arc::clone(&subscriptions),
+            book: Arc::clone(&around.book),
+            reader: Arc::clone(&around.reader),
+            watchers: Arc::clone(&around.watchers),
+            clock: Arc::clone(&around.clock),
+            max_pending: self.options.max_pending,
             refused: AtomicU64::new(0),
-            opened_at: now,
-            standing_from: AtomicU32::new(0),
-            counted: Mutex::default(),
-            rotation_upto: AtomicU32::new(0),
-            metrics,
-            book_path,
-            added: Notify::new(),
-            unsaved_states: AtomicBool::new(false),
+            space_wanted: Arc::default(),
+        });
+        let pump = Pump {
+            completions: Arc::clone(&self.completions),
+            accepting: Arc::clone(&accepting),
+            budget: Arc::clone(&around.limits.budget),
+            key,
+        };
+        let outcomes = Arc::new(Outcomes {
+            appender: Arc::clone(&appender),
+            watchers: Arc::clone(&around.watchers),
+            clock: Arc::clone(&around.clock),
+        });
+        let replays = Replays::new(Arc::clone(&verbs), jobs);
+        Ok(Parts {
+            cleaner: self.cleaner(&verbs, &replays, &accepting),
+            gauges: self.gauges(&subscriptions),
+            appender,
+            subscriptions,
+            accepting,
+            pump,
+            outcomes,
+            verbs,
+            replays,
+            history,
             threads: Mutex::new(threads),
-            lock: Mutex::new(Some(lock)),
-            instance,
+            lock: Mutex::new(Some(self.lock)),
+            instance: self.instance,
         })
     }
 
+    fn cleaner(
+        &self,
+        verbs: &Arc<Verbs>,
+        replays: &Arc<Replays>,
+        accepting: &Accepting,
+    ) -> Cleaner {
+        Cleaner {
+            retention: self.options.retention,
+            verbs: Arc::clone(verbs),
+            replays: Arc::clone(replays),
+            unreadable: Unreadable {
+                verbs: Arc::clone(verbs),
+                reader: Arc::clone(&self.dispatcher.reader),
+                damaged: Arc::clone(&self.dispatcher.damaged),
+            },
+            space_wanted: Arc::clone(&accepting.space_wanted),
+            opened_at: verbs.clock.steady(),
+            memory: Memory::default(),
+        }
+    }
+
+    fn gauges(&self, subscriptions: &Arc<Subscriptions>) -> Gauges {
+        Gauges {
+            subscriptions: Arc::clone(subscriptions),
+            book: Arc::clone(&self.dispatcher.book),
+            book_path: self.book_path.clone(),
+            metrics: self.metrics.clone(),
+            asking_oldest: Arc::default(),
+        }
+    }
+
+    fn follower(&self, book: Book, subscriptions: &Arc<Subscriptions>) -> Follower<Token> {
+        let subscriptions = Arc::clone(subscriptions);
+        let around = Surroundings {
+            inbox: Arc::clone(&self.dispatcher.book),
+            reserve: Arc::clone(&self.reserve),
+            in_place: Arc::clone(&self.in_place),
+            failure: Arc::clone(&self.dispatcher.failure),
+            written_anew: Box::new(move || subscriptions.reread()),
+        };
+        Follower::new(book, Arc::clone(&self.journal), around)
+    }
+
+    fn start_threads(
+        &self,
+        follower: Follower<Token>,
+        history: &History,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
+        let reading = (
+            Arc::clone(&self.journal),
+            Arc::clone(&self.dispatcher.reader),
+        );
+        let asking = history::Thread::new(
+            Arc::clone(&self.journal),
+            Arc::clone(&history.inbox),
+            Arc::clone(&history.clock),
+            &self.book_path,
+        );
+        Ok(vec![
+            thread::Builder::new()
+                .name("store-book".to_owned())
+                .spawn(move || {
+                    // Delivering comes before booking. Where this is refused the thread is only more of a nuisance.
+                    rustix::process::nice(BOOK_NICENESS).ok();
+                    follower.run();
+                })?,
+            thread::Builder::new()
+                .name("store-reader".to_owned())
+                .spawn(move || reader::run(&reading.0, &reading.1))?,
+            thread::Builder::new()
+                .name("store-history".to_owned())
+                .spawn(move || {
+                    rustix::process::nice(BOOK_NICENESS).ok();
+                    asking.run();
+                })?,
+        ])
+    }
+}
+
+impl Parts {
     /// Ends the threads, once the journal is closed; the book's applies what is left.
     fn end_threads(&self) {
-        self.hub.reader.stop();
-        self.hub.history.stop();
-        self.hub.book.stop();
+        self.accepting.reader.stop();
+        self.history.inbox.stop();
+        self.verbs.book.stop();
         let mut threads = self.threads.lock();
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -118,18 +296,18 @@ impl Inner {
 
     /// Syncs and ends everything. Blocks.
     fn shut(&self) -> Result<(), StoreError> {
-        let closed = self.journal.close();
+        let closed = self.appender.journal.close();
         self.end_threads();
-        self.hub.completions.close();
+        self.pump.completions.close();
         drop(self.lock.lock().take());
-        match self.hub.failure.get() {
+        match self.appender.failure.get() {
             Some(error) => Err(error),
             None => closed.map_err(|error| StoreError::of_journal(&error)),
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for Parts {
     /// A store that was not closed is closed here: its threads and its lock must not outlive it.
     fn drop(&mut self) {
         if let Err(error) = self.shut()
@@ -144,11 +322,11 @@ impl Drop for Inner {
 }
 
 /// See [`Store::close`](crate::store::Store::close): blocks in a thread, so that the pump can go on meanwhile.
-pub(super) async fn close(inner: Arc<Inner>) -> Result<(), StoreError> {
+pub(super) async fn close(parts: Arc<Parts>) -> Result<(), StoreError> {
     let (reply, closed) = oneshot::channel();
     let shut = move || {
-        let result = inner.shut();
-        drop(inner);
+        let result = parts.shut();
+        drop(parts);
         reply.send(result).ok();
     };
     thread::Builder::new()
@@ -175,7 +353,7 @@ fn tell(recovery: &Recovery) {
 }
 
 /// From now on a file of the store that is removed or replaced is a failure of the store.
-fn expect_in_place(hub: &Hub, folder: &Path) -> Result<(), StoreError> {
+fn expect_in_place(in_place: &InPlace, folder: &Path) -> Result<(), StoreError> {
     // The reserve is absent where there was no room for it.
     let reserve = folder.join("reserve");
     let files = [
@@ -186,7 +364,7 @@ fn expect_in_place(hub: &Hub, folder: &Path) -> Result<(), StoreError> {
     ];
     let reserve = Some(reserve).filter(|path| path.exists());
     for path in files.into_iter().chain(reserve) {
-        let expected = hub.in_place.expect(&path);
+        let expected = in_place.expect(&path);
         expected.map_err(|source| StoreError::Folder {
             path,
             source: Arc::new(source),
@@ -228,7 +406,7 @@ fn dedup(start: &Start, options: &StoreOptions) -> Dedup {
 }
 
 /// Subscriptions and their queues, as the book has them.
-fn names(start: Start, hub: &Arc<Hub>) -> Names {
+fn names(start: Start, dispatcher: &Arc<Dispatcher>, pending_bytes: &Arc<AtomicU64>) -> Names {
     let mut names = Names::default();
     for known in start.subscriptions {
         let Subscription {
@@ -236,7 +414,7 @@ fn names(start: Start, hub: &Arc<Hub>) -> Names {
             name,
             state,
             pending,
-            pending_bytes,
+            pending_bytes: bytes,
             dead,
             oldest,
         } = known;
@@ -248,8 +426,8 @@ fn names(start: Start, hub: &Arc<Hub>) -> Names {
             );
             continue;
         };
-        let counters = Counters::new(pending, pending_bytes, dead, &hub.pending_bytes);
-        let queue = QueueShared::new(number, hub, counters, oldest);
+        let counters = Counters::new(pending, bytes, dead, pending_bytes);
+        let queue = QueueShared::new(number, dispatcher, counters, oldest);
         queue.set_held(state.held_since.is_some());
         names.add(Known {
             name,
@@ -262,33 +440,18 @@ fn names(start: Start, hub: &Arc<Hub>) -> Names {
     names
 }
 
-fn start_threads(
-    hub: &Arc<Hub>,
-    journal: &Arc<Journal<Token>>,
-    book: Book,
-    book_path: &Path,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let follower = Follower::new(book, Arc::clone(journal), Arc::clone(hub));
-    let reading = (Arc::clone(journal), Arc::clone(hub));
-    let asking = (Arc::clone(journal), Arc::clone(hub), book_path.to_owned());
-    Ok(vec![
-        thread::Builder::new()
-            .name("store-book".to_owned())
-            .spawn(move || {
-                // Delivering comes before booking. Where this is refused the thread is only more of a nuisance.
-                rustix::process::nice(BOOK_NICENESS).ok();
-                follower.run();
-            })?,
-        thread::Builder::new()
-            .name("store-reader".to_owned())
-            .spawn(move || reader::run(&reading.0, &reading.1))?,
-        thread::Builder::new()
-            .name("store-history".to_owned())
-            .spawn(move || {
-                rustix::process::nice(BOOK_NICENESS).ok();
-                history::run(&asking.0, &asking.1, &asking.2);
-            })?,
-    ])
+/// Whom queues ask, before anybody listens.
+fn dispatcher(bounds: Bounds, memory_budget: usize, clock: Arc<dyn Clock>) -> Arc<Dispatcher> {
+    let budget = Arc::new(Budget::new(memory_budget));
+    Arc::new(Dispatcher {
+        limits: Arc::new(Limits { bounds, budget }),
+        clock,
+        failure: Arc::default(),
+        book: Arc::default(),
+        reader: Arc::default(),
+        watchers: Arc::default(),
+        damaged: Arc::default(),
+    })
 }
 
 fn book_failed(error: BookError) -> StoreError {

@@ -4,199 +4,64 @@
 //! system call, so there is one per group and none per event. The pump runs as a task of the application and does
 //! the rest in its own thread, in the order of the journal.
 
-use std::convert::Infallible;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
-
-use crate::domain::Next;
-use crate::metrics::StoreMetrics;
-use crate::store::accept::undo;
-use crate::store::budget::{Permit, StoredEvent};
-use crate::store::changes::Changes;
-use crate::store::hub::Hub;
-use crate::store::journal::{Committed, Group, JournalError, Place};
+use crate::store::accept::{Accepting, undo};
+use crate::store::budget::{Budget, Permit, StoredEvent};
+use crate::store::completions::{Completions, Fate, Token};
+use crate::store::dedup::DedupKey;
+use crate::store::entry::Entry;
+use crate::store::journal::Place;
 use crate::store::names::Names;
-use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::{Accepted, Record};
-use crate::store::watch::FirstAttempt;
-use crate::store::{AcceptError, Inner, Receipt, StoreError};
+use crate::store::{AcceptError, StoreError};
 
 /// How long a state waits that could not be recorded.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the journal gives back with each batch it has written.
-#[derive(Debug)]
-pub(super) enum Token {
-    /// Events were accepted.
-    Accepted(Box<Batch>),
-    /// An attempt was recorded.
-    Settled(Settled),
-    /// A verb changed deliveries.
-    Changed(Box<Changes>),
-    /// Nobody waits.
-    Nobody,
+/// Hands on what is committed.
+pub(super) struct Pump {
+    pub(super) completions: Arc<Completions>,
+    pub(super) accepting: Arc<Accepting>,
+    pub(super) budget: Arc<Budget>,
+    /// Hashes of keys are keyed with it.
+    pub(super) key: DedupKey,
 }
 
-/// A batch of events on its way.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) records: Arc<Vec<Record>>,
-    pub(super) receipts: Vec<Receipt>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Receipt>, AcceptError>>,
-}
-
-/// An outcome on its way.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub(super) queue: Arc<QueueShared>,
-    /// The delivery before the attempt.
-    pub(super) entry: Entry,
-    pub(super) next: Next,
-    /// What somebody waits to be told of it.
-    pub(super) first: Option<Box<FirstAttempt>>,
-    pub(super) reply: oneshot::Sender<()>,
-}
-
-/// What became of batches.
-#[derive(Debug)]
-enum Fate {
-    /// A group was committed: its batches, each with the places of its records.
-    Committed(Vec<(Token, Vec<Place>)>),
-    /// There was no space for these batches of events.
-    Refused(Vec<Token>),
-}
-
-/// What the journal's thread has laid down and the pump has not yet picked up.
-#[derive(Debug, Default)]
-pub(super) struct Completions {
-    laid_down: Mutex<LaidDown>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct LaidDown {
-    fates: Vec<Fate>,
-    closed: bool,
-}
-
-impl Completions {
-    fn push(&self, fate: Fate) {
-        {
-            let mut laid_down = self.lock();
-            if laid_down.closed {
-                return;
-            }
-            laid_down.fates.push(fate);
-        }
-        self.changed.notify_one();
-    }
-
-    /// Wakes the pump to look at whether the store has failed.
-    pub(super) fn wake(&self) {
-        self.changed.notify_one();
-    }
-
-    /// Says that nothing more will come.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_one();
-    }
-
-    fn take(&self) -> LaidDown {
-        let mut laid_down = self.lock();
-        LaidDown {
-            fates: mem::take(&mut laid_down.fates),
-            closed: laid_down.closed,
-        }
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, LaidDown> {
-        self.laid_down.lock()
-    }
-}
-
-/// The journal's end of it.
-pub(super) struct Sink {
-    pub(super) hub: Arc<Hub>,
-    pub(super) metrics: StoreMetrics,
-}
-
-impl Committed<Token> for Sink {
-    fn committed(&mut self, batches: Vec<(Token, Vec<Place>)>, group: Group) {
-        let (mut events, mut records, mut bytes) = (0_u32, 0, 0_u64);
-        for (token, places) in &batches {
-            records += places.len();
-            let lengths = places.iter().map(|place| u64::from(place.length));
-            bytes += lengths.sum::<u64>();
-            if let Token::Accepted(batch) = token {
-                events += u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
-            }
-        }
-        if events > 0 {
-            self.metrics.commit_seconds.record(group.duration);
-            self.metrics.commit_events.record(events);
-        }
-        self.hub.completions.push(Fate::Committed(batches));
-        self.hub.book.committed(records, bytes);
-    }
-
-    fn refused(&mut self, batches: Vec<Token>) {
-        self.hub.completions.push(Fate::Refused(batches));
-    }
-
-    fn failed(&mut self, error: &JournalError, waiting: Vec<Token>) {
-        self.hub.fail(StoreError::of_journal(error));
-        drop(waiting);
-    }
-}
-
-impl Inner {
+impl Pump {
     /// Hands on what is committed until the store is closed or has failed.
-    pub(super) async fn pump(&self) -> Result<(), StoreError> {
+    pub(super) async fn run(&self) -> Result<(), StoreError> {
         loop {
-            let changed = self.hub.completions.changed.notified();
-            let laid_down = self.hub.completions.take();
+            let changed = self.completions.changed.notified();
+            let laid_down = self.completions.take();
             let idle = laid_down.fates.is_empty();
             self.hand_over(laid_down.fates);
-            if let Some(error) = self.hub.failure.get() {
+            if let Some(error) = self.accepting.subscriptions.appender.failure.get() {
                 // Whoever still waits learns of it by what is dropped here and from now on.
-                self.hub.completions.close();
-                drop(self.hub.completions.take());
-                self.intake().abandon();
-                self.hub.watchers.abandon();
+                self.completions.close();
+                drop(self.completions.take());
+                self.accepting.intake().abandon();
+                self.accepting.watchers.abandon();
                 return Err(error);
             }
             match (idle, laid_down.closed) {
                 (true, true) => return Ok(()),
-                (true, false) if self.save_states() => changed.await,
+                (true, false) if self.accepting.subscriptions.save_states() => {
+                    tokio::select! {
+                        () = changed => {}
+                        _ = self.accepting.subscriptions.appender.failure.raised() => {}
+                    }
+                }
                 (true, false) => {
                     tokio::select! {
                         () = changed => {}
+                        _ = self.accepting.subscriptions.appender.failure.raised() => {}
                         () = tokio::time::sleep(STATE_PAUSE) => {}
                     }
                 }
                 (false, _) => {}
             }
-        }
-    }
-
-    /// Sees to it that the journal's thread is woken for what was added.
-    pub(super) fn nudge(&self, asleep: bool) {
-        if asleep {
-            self.added.notify_one();
-        }
-    }
-
-    /// Wakes the journal's thread once whatever else is ready to run has run: what that adds is in the same group.
-    pub(super) async fn wake_journal(&self) -> Infallible {
-        loop {
-            self.added.notified().await;
-            tokio::task::yield_now().await;
-            self.journal.wake();
         }
     }
 
@@ -212,7 +77,7 @@ impl Inner {
     fn committed(&self, group: Vec<(Token, Vec<Place>)>) {
         let mut batches = Vec::new();
         let mut last = None;
-        let names = self.names.read();
+        let names = self.accepting.subscriptions.read();
         for (token, places) in group {
             match token {
                 Token::Accepted(batch) => {
@@ -227,19 +92,19 @@ impl Inner {
                 Token::Settled(settled) => {
                     settled.queue.settle(settled.entry, settled.next);
                     if let Some(first) = settled.first {
-                        self.hub.watchers.resolve(settled.entry.seq, *first);
+                        self.accepting.watchers.resolve(settled.entry.seq, *first);
                     }
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
-                Token::Changed(changes) => changes.committed(&self.hub, &places),
+                Token::Changed(changes) => changes.committed(&self.accepting.book, &places),
                 Token::Nobody => {}
             }
         }
-        // Never held together in this order: see [`Inner::names`].
+        // The intake is locked before the names by those who need both.
         drop(names);
         if let Some(last) = last {
-            self.intake().committed(last);
+            self.accepting.intake().committed(last);
         }
         for batch in batches {
             // Who asked may have gone; the events stay accepted.
@@ -248,13 +113,13 @@ impl Inner {
     }
 
     fn refused(&self, tokens: Vec<Token>) {
-        self.hub.space_wanted.notify_one();
+        self.accepting.space_wanted.notify_one();
         for token in tokens {
             let Token::Accepted(batch) = token else {
                 continue;
             };
-            let mut intake = self.intake();
-            let names = self.names.read();
+            let mut intake = self.accepting.intake();
+            let names = self.accepting.subscriptions.read();
             undo(&names, &batch.records);
             drop(names);
             for record in batch.records.iter() {
@@ -287,12 +152,12 @@ impl Inner {
                 let entry = entry.of(accepted, *number);
                 known.queue.commit(entry, || {
                     let body = shared.get_or_insert_with(|| {
-                        let permit = Permit::of_body(&self.hub.budget, event.body.len());
+                        let permit = Permit::of_body(&self.budget, event.body.len());
                         StoredEvent::new(Arc::clone(event), permit)
                     });
                     Arc::clone(body)
                 });
-                let (seq, watchers) = (entry.seq, &self.hub.watchers);
+                let (seq, watchers) = (entry.seq, &self.accepting.watchers);
                 if watchers.any() && known.queue.step(|state| state.is_behind(entry.key, seq)) {
                     watchers.cannot_be_attempted(*number, seq);
                 }

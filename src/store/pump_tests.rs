@@ -3,12 +3,14 @@
 use tempfile::tempdir;
 
 use super::*;
+use crate::store::completions::Sink;
 use crate::store::harness::{Setup, event, given, no_metrics};
+use crate::store::journal::{Committed, JournalError};
 use crate::store::{Health, Store};
 
 /// Waits until the journal has laid something down.
 async fn laid_down(store: &Store) -> Vec<Fate> {
-    let completions = &store.0.hub.completions;
+    let completions = &store.0.pump.completions;
     let waited = async {
         loop {
             let laid_down = completions.take();
@@ -56,7 +58,7 @@ async fn a_batch_refused_for_want_of_space_is_not_counted_and_its_given_id_is_fr
     };
     tokio::task::yield_now().await;
     assert!(!second.is_finished());
-    store.0.hub.completions.push(Fate::Refused(tokens));
+    store.0.pump.completions.push(Fate::Refused(tokens));
     let pump = {
         let store = store.clone();
         tokio::spawn(async move { store.run().await })
@@ -86,7 +88,9 @@ async fn when_the_journal_fails_everybody_who_waits_is_told_and_nothing_is_lease
     let duplicate = accepting(given("x", "1", &[number]));
     tokio::task::yield_now().await;
     let mut sink = Sink {
-        hub: Arc::clone(&store.0.hub),
+        completions: Arc::clone(&store.0.pump.completions),
+        book: Arc::clone(&store.0.accepting.book),
+        failure: Arc::clone(&store.0.appender.failure),
         metrics: no_metrics(),
     };
     let error = JournalError::Damaged { segment: 3 };
@@ -114,7 +118,7 @@ async fn intake_stops_while_the_book_lags_too_far() {
     let folder = tempdir().unwrap();
     let store = Setup::default().try_open(folder.path()).unwrap();
     let number = store.subscription(&"a".parse().unwrap());
-    store.0.hub.book.committed(0, (64 << 20) + 1);
+    store.0.verbs.book.committed(0, (64 << 20) + 1);
     let refused = store.accept(vec![event("1", &[number])]).await;
     assert!(matches!(refused, Err(AcceptError::Overloaded)));
     assert_eq!(store.queue(number).counts().pending, 0);

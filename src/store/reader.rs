@@ -5,28 +5,51 @@
 //! queues is read once. The inbox is bounded by those who fill it: queues stage a bounded number of deliveries, and
 //! each acceptance under way asks for one event at a time.
 
-use std::mem;
 use std::sync::Arc;
+use std::{fmt, mem};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::store::budget::StoredEvent;
-use crate::store::hub::Hub;
+use crate::domain::EventSeq;
+use crate::store::budget::{Body, Permit, StoredEvent};
 use crate::store::journal::{Damage, Journal, JournalError, Place};
-use crate::store::queue::{Load, QueueShared};
 use crate::store::record::Accepted;
+
+/// An event to be read back for a delivery that is about to be attempted.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) seq: EventSeq,
+    pub(super) place: Place,
+    pub(super) permit: Permit,
+}
+
+/// What became of a [`Load`].
+#[derive(Debug, Clone)]
+pub(super) enum Loaded {
+    /// The event.
+    Event(Body),
+    /// What is read is not what was written.
+    Damaged,
+    /// It cannot be read now.
+    Unreadable,
+}
+
+/// Who is given what became of loads.
+pub(super) trait Loading: fmt::Debug + Send + Sync {
+    fn loaded(&self, seq: EventSeq, loaded: Loaded);
+}
 
 /// Something to read.
 #[derive(Debug)]
 pub(super) enum ReadJob {
     /// The event of a delivery that is about to be attempted.
     Load {
-        /// Who wants it.
-        queue: Arc<QueueShared>,
         /// Which.
         load: Load,
+        /// Who wants it.
+        reply: Arc<dyn Loading>,
     },
     /// An event for somebody else.
     Read {
@@ -81,6 +104,20 @@ impl Inbox {
         }
     }
 
+    /// Reads an event back; none if the store is closing.
+    pub(super) async fn read(&self, place: Place) -> Option<Result<Accepted, JournalError>> {
+        let (reply, read) = oneshot::channel();
+        self.submit([ReadJob::Read { place, reply }]);
+        read.await.ok()
+    }
+
+    /// Finds out where a segment is damaged; none if the store is closing.
+    pub(super) async fn examine(&self, segment: u32) -> Option<Result<Vec<Damage>, JournalError>> {
+        let (reply, examined) = oneshot::channel();
+        self.submit([ReadJob::Examine { segment, reply }]);
+        examined.await.ok()
+    }
+
     /// Ends the reader after the batch under way.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
@@ -99,29 +136,30 @@ impl Inbox {
 }
 
 /// The reader's thread: until [`Inbox::stop`].
-pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, hub: &Hub) {
-    while let Some(mut jobs) = hub.reader.next() {
+pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, inbox: &Inbox) {
+    while let Some(mut jobs) = inbox.next() {
         jobs.sort_by_key(ReadJob::place);
-        let mut last: Option<(Place, Arc<StoredEvent>)> = None;
+        let mut last: Option<(Place, Body)> = None;
         for job in jobs {
             match job {
-                ReadJob::Load { queue, load } => {
-                    let shared = last.as_ref().filter(|(place, _)| *place == load.place);
-                    let body = match shared {
-                        Some((_, body)) => Some(Arc::clone(body)),
-                        None => {
-                            let read = read(journal, load.place);
-                            if read.as_ref().is_err_and(JournalError::is_damage) {
-                                hub.damaged
-                                    .found((queue.number, load.seq), hub.clock.steady());
+                ReadJob::Load { load, reply } => {
+                    let Load { seq, place, permit } = load;
+                    let shared = last.as_ref().filter(|(known, _)| *known == place);
+                    let loaded = match shared {
+                        Some((_, body)) => Loaded::Event(Arc::clone(body)),
+                        None => match read(journal, place) {
+                            Ok(accepted) if accepted.seq == seq => {
+                                Loaded::Event(StoredEvent::new(accepted.event, permit))
                             }
-                            read.ok()
-                                .filter(|accepted| accepted.seq == load.seq)
-                                .map(|accepted| StoredEvent::new(accepted.event, load.permit))
-                        }
+                            Err(error) if error.is_damage() => Loaded::Damaged,
+                            Ok(_) | Err(_) => Loaded::Unreadable,
+                        },
                     };
-                    last = body.clone().map(|body| (load.place, body));
-                    queue.loaded(load.seq, body);
+                    last = match &loaded {
+                        Loaded::Event(body) => Some((place, Arc::clone(body))),
+                        Loaded::Damaged | Loaded::Unreadable => None,
+                    };
+                    reply.loaded(seq, loaded);
                 }
                 ReadJob::Read { place, reply } => {
                     // Who asked may have gone: nobody is waiting then, and nothing is to be done.

@@ -5,7 +5,7 @@
 //! without its pending events, each counted once however many of its deliveries are pending. An event with a given id
 //! does not go by size while the id is remembered. What is pending, or dead and not old enough, is never removed: when
 //! it keeps a segment that is otherwise done, it is copied to the end of the journal ([`Moved`]), if that is little, or
-//! if much of the journal is not needed ([`Inner::rotates`]). Only when dead letters alone are more than `max_size` do the oldest of them go before
+//! if much of the journal is not needed ([`Cleaner::rotates`]). Only when dead letters alone are more than `max_size` do the oldest of them go before
 //! their time.
 //!
 //! In this order, so that a crash leaves nothing half done: copies on the disk and in the book, what every segment needs
@@ -17,23 +17,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use std::{io, thread};
 
-use parking_lot::MutexGuard;
+use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::appender::Health;
 use crate::store::book::segments::{self, Live, Needed, SegmentState};
 use crate::store::changes::{Change, Claim};
-use crate::store::journal::SegmentInfo;
+use crate::store::completions::Token;
+use crate::store::give_up::Unreadable;
+use crate::store::journal::{Journal, SegmentInfo};
+use crate::store::options::Retention;
 use crate::store::record::{Moved, Record};
-use crate::store::{Health, Inner, StoreError, VerbError};
+use crate::store::replays::Replays;
+use crate::store::verbs::Verbs;
+use crate::store::{StoreError, VerbError};
 
 /// How often is looked for what can go …
 const PAUSE: Duration = Duration::from_secs(15);
@@ -45,21 +50,6 @@ const SETTLING: Duration = Duration::from_secs(600);
 const RECOUNT: Duration = Duration::from_secs(3600);
 /// How many deliveries are copied at a time, and the rest of those of the last event.
 const MOVE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
-
-/// What is kept, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Delivered and cancelled deliveries, after their end.
-    pub delivered: Duration,
-    /// Dead letters, after their death.
-    pub dead: Duration,
-    /// Bytes of the journal beyond the events that are pending.
-    pub max_size: u64,
-    /// Deliveries of a subscription that is gone from the file are cancelled after this.
-    pub removed_after: Duration,
-    /// Given ids are remembered this long: no event with one goes by size before.
-    pub dedup_window: Duration,
-}
 
 /// Bytes of all segments, and the share of them that the events take that are needed still. The one that is written to counts
 /// as needed.
@@ -80,7 +70,41 @@ pub(super) struct Counted {
     segments: HashMap<u32, Needed>,
 }
 
-impl Inner {
+/// Who removes what is not kept.
+pub(super) struct Cleaner {
+    pub(super) retention: Retention,
+    pub(super) verbs: Arc<Verbs>,
+    pub(super) replays: Arc<Replays>,
+    pub(super) unreadable: Unreadable,
+    /// An event was refused because the disk is full.
+    pub(super) space_wanted: Arc<Notify>,
+    pub(super) opened_at: Timestamp,
+    pub(super) memory: Memory,
+}
+
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// From this segment on, names and states of all subscriptions are told.
+    standing_from: AtomicU32,
+    counted: Mutex<Counted>,
+    /// The last segment that takes part in the rotation under way: see [`Cleaner::rotates`].
+    rotation_upto: AtomicU32,
+}
+
+impl Cleaner {
+    fn journal(&self) -> &Arc<Journal<Token>> {
+        &self.verbs.subscriptions.appender.journal
+    }
+
+    fn health(&self) -> Health {
+        self.verbs.subscriptions.appender.health()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.verbs.clock.steady()
+    }
+
     /// Removes what is not kept, for as long as the store is used.
     pub(super) async fn retain(&self) -> Infallible {
         loop {
@@ -97,7 +121,7 @@ impl Inner {
                 Health::Healthy | Health::Failed => PAUSE,
             };
             tokio::select! {
-                () = self.hub.space_wanted.notified() => tokio::time::sleep(FULL_PAUSE).await,
+                () = self.space_wanted.notified() => tokio::time::sleep(FULL_PAUSE).await,
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -109,7 +133,7 @@ impl Inner {
             self.cancel_removed().await?;
         }
         // What goes wrong with it must not keep segments that can go.
-        let given_up = self.give_up_damaged().await;
+        let given_up = self.unreadable.give_up().await;
         let mut removed = 0;
         if self.health() == Health::Full {
             self.seal_if_done().await?;
@@ -123,27 +147,28 @@ impl Inner {
 
     /// Whether it is long enough since the start to trust the clock.
     fn is_settled(&self) -> bool {
-        self.hub.clock.steady().since(self.opened_at) >= SETTLING
+        self.now().since(self.opened_at) >= SETTLING
     }
 
     /// Ends the active segment if all that it holds is done, so that it can go.
     async fn seal_if_done(&self) -> Result<(), VerbError> {
-        let active = self.journal.end().segment;
+        let active = self.journal().end().segment;
         let all = Timestamp::from_millis(i64::MIN);
         let state = self
+            .verbs
             .ask(move |book| segments::state(book, active, all))
             .await?;
         if state.accepted_at.is_some() && state.pending + state.dead == 0 {
-            self.journal.seal();
+            self.journal().seal();
         }
         Ok(())
     }
 
     /// Cancels the deliveries of subscriptions that are gone from the file for too long.
     async fn cancel_removed(&self) -> Result<(), VerbError> {
-        let now = self.hub.clock.steady();
+        let now = self.now();
         let gone: Vec<_> = {
-            let names = self.names.read();
+            let names = self.verbs.subscriptions.read();
             let removed_after = self.retention.removed_after;
             let is_due = |since: Timestamp| now.since(since) >= removed_after;
             let known = names
@@ -155,7 +180,7 @@ impl Inner {
                 .collect()
         };
         for (subscription, number) in gone {
-            match self.cancel_all(number).await {
+            match self.verbs.cancel_all(number).await {
                 Ok(count) => {
                     warn!(%subscription, count, "deliveries of a removed subscription are cancelled")
                 }
@@ -169,20 +194,23 @@ impl Inner {
 
     /// Removes the oldest segment, if it may go; whether it did, or came closer to it.
     async fn remove_oldest(&self) -> Result<bool, VerbError> {
-        let segments = self.journal.segments();
+        let segments = self.journal().segments();
         let Some(oldest) = segments.first().copied().filter(|oldest| oldest.sealed) else {
             return Ok(false);
         };
-        let now = self.hub.clock.steady();
+        let now = self.now();
         let number = oldest.number;
-        let state_since = |since| self.ask(move |book| segments::state(book, number, since));
+        let state_since = |since| {
+            self.verbs
+                .ask(move |book| segments::state(book, number, since))
+        };
         let mut kept_since = before(now, self.retention.dead);
         let mut state = state_since(kept_since).await?;
         let is_full = self.health() == Health::Full;
         let is_aged = self.is_aged(&state, now);
         let max_size = self.retention.max_size;
         // What all segments hold takes long to count: only where it matters.
-        let kept = if is_aged || self.journal.size_bytes() > max_size {
+        let kept = if is_aged || self.journal().size_bytes() > max_size {
             self.kept(kept_since).await?
         } else {
             Kept::default()
@@ -218,9 +246,9 @@ impl Inner {
 
     /// What all segments hold; dead letters of before `dead_since` are not needed.
     async fn kept(&self, dead_since: Timestamp) -> Result<Kept, VerbError> {
-        let now = self.hub.clock.steady();
+        let now = self.now();
         let known = {
-            let mut counted = self.counted();
+            let mut counted = self.memory.counted.lock();
             if counted.at.is_none_or(|at| now.since(at) >= RECOUNT) {
                 *counted = Counted {
                     at: Some(now),
@@ -229,12 +257,13 @@ impl Inner {
             }
             counted.segments.clone()
         };
-        let active = self.journal.end().segment;
+        let active = self.journal().end().segment;
         let mut found = self
+            .verbs
             .ask(move |book| segments::needed(book, &known, dead_since))
             .await?;
         let mut kept = Kept::default();
-        for segment in self.journal.segments() {
+        for segment in self.journal().segments() {
             let SegmentInfo { number, bytes, .. } = segment;
             kept.size += bytes;
             if !segment.sealed {
@@ -250,19 +279,15 @@ impl Inner {
         }
         // The one that is written to has other events soon.
         found.retain(|number, _| *number < active);
-        self.counted().segments = found;
+        self.memory.counted.lock().segments = found;
         Ok(kept)
-    }
-
-    fn counted(&self) -> MutexGuard<'_, Counted> {
-        self.counted.lock()
     }
 
     /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front: when half
     /// of all is not needed, or a quarter where that is too large. Then all segments are copied once, which frees just that: so
     /// it ends, and what is needed is not copied over and over.
     fn rotates(&self, oldest: u32, kept: &Kept, needed: u64, is_too_large: bool) -> bool {
-        let rotation = &self.rotation_upto;
+        let rotation = &self.memory.rotation_upto;
         if oldest <= rotation.load(Ordering::Relaxed) {
             return true;
         }
@@ -270,7 +295,7 @@ impl Inner {
         let parts = if is_too_large { 4 } else { 2 };
         let begins = free > 0 && free >= kept.size / parts;
         if begins {
-            let last_sealed = self.journal.end().segment.saturating_sub(1);
+            let last_sealed = self.journal().end().segment.saturating_sub(1);
             rotation.store(last_sealed, Ordering::Relaxed);
         }
         begins
@@ -293,26 +318,32 @@ impl Inner {
     async fn move_live(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
         let (mut after, mut all_moved) = (EventSeq(0), true);
         loop {
-            let turn = self.turn().await;
+            let turn = self.verbs.turn().await;
             let find =
                 move |book: &Connection| segments::live(book, segment, dead_since, after, MOVE_MAX);
-            let mut events = by_event(self.ask(find).await?);
-            cut(&mut events, self.journal.group_max() / 6);
+            let mut events = by_event(self.verbs.ask(find).await?);
+            cut(&mut events, self.journal().group_max() / 6);
             let Some(last) = events.keys().next_back().copied() else {
                 return Ok(all_moved);
             };
             let claims = self.claim(&events);
             // What was attempted until it was claimed stands differently now.
-            let mut now = by_event(self.ask(find).await?);
+            let mut now = by_event(self.verbs.ask(find).await?);
             now.retain(|seq, _| events.contains_key(seq));
             let before = now.len();
             now.retain(|_, live| live.iter().all(|live| is_claimed(&claims, live)));
             all_moved &= now.len() == before;
             after = last;
             let records = self.copies(now).await;
-            if !records.is_empty() {
-                self.carry_out_moves(turn, records, claims).await?;
+            if records.is_empty() {
+                continue;
             }
+            let changes = claims.iter().map(|claim| {
+                let places = HashMap::new();
+                (Arc::clone(claim.queue()), Change::Relocated(places))
+            });
+            let changes = changes.collect();
+            self.verbs.carry_out(turn, records, changes, claims).await?;
         }
     }
 
@@ -322,7 +353,7 @@ impl Inner {
         for live in events.values().flatten() {
             seqs.entry(live.number).or_default().push(live.seq);
         }
-        let names = self.names.read();
+        let names = self.verbs.subscriptions.read();
         let known = seqs.into_iter().filter_map(|(number, seqs)| {
             let queue = &names.get(number)?.queue;
             Some(Claim::those_free(queue, seqs))
@@ -337,12 +368,12 @@ impl Inner {
             let Some(place) = live.first().map(|live| live.place) else {
                 continue;
             };
-            let mut accepted = match self.read(place).await {
+            let mut accepted = match self.unreadable.reader.read(place).await {
                 Some(Ok(accepted)) => accepted,
                 Some(Err(error)) if error.is_damage() => {
-                    let now = self.hub.clock.steady();
+                    let now = self.now();
                     for live in live.iter().filter(|live| live.death.is_none()) {
-                        self.hub.damaged.found((live.number, live.seq), now);
+                        self.unreadable.damaged.found((live.number, live.seq), now);
                     }
                     continue;
                 }
@@ -359,53 +390,29 @@ impl Inner {
         records
     }
 
-    /// Appends copies; resolves when the queues know of them.
-    async fn carry_out_moves(
-        &self,
-        turn: OwnedMutexGuard<()>,
-        records: Vec<Record>,
-        claims: Vec<Claim>,
-    ) -> Result<(), VerbError> {
-        let changes = claims.iter().map(|claim| {
-            let places = HashMap::new();
-            (Arc::clone(claim.queue()), Change::Relocated(places))
-        });
-        let changes = changes.collect();
-        self.carry_out(turn, records, changes, claims).await
-    }
-
     /// Writes the names and states of all subscriptions, and the bulk replays, behind a segment, if they are not there
     /// yet: that is all that is known of them when it is gone.
     async fn keep_standing(&self, segment: u32) -> Result<(), VerbError> {
-        if self.standing_from.load(Ordering::Relaxed) > segment {
+        if self.memory.standing_from.load(Ordering::Relaxed) > segment {
             return Ok(());
         }
-        let turn = self.turn().await;
-        let from = self.journal.end().segment;
-        let done = {
-            // As in `set_state`: what is written last is what is true.
-            let _intake = self.intake();
-            let names = self.names.read();
-            let named = names.iter().filter(|known| known.named);
-            let records = named.flat_map(|known| {
-                let state = Record::SubscriptionState {
-                    number: known.queue.number,
-                    state: known.state.clone(),
-                };
-                [known.naming(), state]
-            });
-            let records: Vec<_> = records.chain(self.replays.records()).collect();
-            self.launch(turn, &records, Vec::new(), Vec::new())?
+        let turn = self.verbs.turn().await;
+        let from = self.journal().end().segment;
+        let tell = |mut records: Vec<Record>| {
+            records.extend(self.replays.records());
+            self.verbs.launch(turn, &records, Vec::new(), Vec::new())
         };
-        self.landed(done).await?;
-        self.standing_from.store(from, Ordering::Relaxed);
+        let done = self.verbs.subscriptions.tell_all(tell)?;
+        self.verbs.landed(done).await?;
+        self.memory.standing_from.store(from, Ordering::Relaxed);
         Ok(())
     }
 
     /// Forgets a segment of which nothing is needed, and removes its file; whether it did.
     async fn forget(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
-        let _turn = self.turn().await;
+        let _turn = self.verbs.turn().await;
         let forgotten = self
+            .verbs
             .ask(move |book| segments::forget(book, segment, dead_since))
             .await?;
         let Some(forgotten) = forgotten else {
@@ -414,25 +421,24 @@ impl Inner {
         if !forgotten.is_empty() {
             warn!(count = forgotten.len(), "dead letters are no longer kept");
         }
-        let now = self.hub.clock.steady();
+        let now = self.now();
         for dead in forgotten {
-            let names = self.names.read();
-            if let Some(known) = names.get(dead.number) {
-                known.queue.counters.bury(1);
-                known
-                    .queue
-                    .step(|state| state.revived(dead.key, dead.seq, now));
+            if let Some(queue) = self.verbs.subscriptions.known_queue(dead.number) {
+                queue.counters.bury(1);
+                queue.step(|state| state.revived(dead.key, dead.seq, now));
             }
         }
         let (reply, removed) = oneshot::channel();
-        let journal = Arc::clone(&self.journal);
+        let journal = Arc::clone(self.journal());
         let remove = move || drop(reply.send(journal.drop_first(segment)));
         let thread = thread::Builder::new().name("store-remove".to_owned());
         thread.spawn(remove).map_err(system)?;
         match removed.await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => Err(VerbError::Failed(StoreError::of_journal(&error))),
-            Err(_) => Err(VerbError::Failed(self.hub.failure.reason())),
+            Err(_) => Err(VerbError::Failed(
+                self.verbs.subscriptions.appender.failure.reason(),
+            )),
         }
     }
 }

@@ -97,7 +97,7 @@ impl World {
 
     /// Cleans, which has to come to an end.
     pub(super) async fn clean(&self) -> usize {
-        let cleaned = timeout(MINUTE, self.running.store.0.clean()).await;
+        let cleaned = timeout(MINUTE, self.running.store.0.cleaner.clean()).await;
         cleaned.expect("it ends").unwrap()
     }
 
@@ -201,6 +201,7 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
     let view = world
         .running
         .store
+        .history()
         .delivery(&world.id(ids[1]))
         .await
         .unwrap()
@@ -210,6 +211,7 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
         world
             .running
             .store
+            .history()
             .event(&ids[1])
             .await
             .unwrap()
@@ -378,7 +380,7 @@ async fn what_was_copied_can_be_cancelled_when_nothing_else_is_left() {
     world.running.drain(b).await;
     world.clock.advance(4 * DAY);
     // The segment of the last event goes, too.
-    world.running.store.0.journal.seal();
+    world.running.store.0.appender.journal.seal();
     let alone = async {
         while world.segments().len() > 1 {
             world.clean().await;

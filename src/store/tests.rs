@@ -8,7 +8,7 @@ use tempfile::tempdir;
 
 use super::harness::*;
 use super::*;
-use crate::domain::{DeadReason, SystemClock};
+use crate::domain::{DeadReason, Next, SystemClock, Timestamp};
 
 #[tokio::test]
 async fn an_accepted_event_is_leased_to_each_of_its_subscriptions() {
@@ -199,7 +199,7 @@ async fn queues_that_ask_the_book_at_once_share_what_memory_there_is() {
     let running = setup.open(folder.path());
     let queues: Vec<_> = numbers.iter().map(|n| running.store.queue(*n)).collect();
     // None is answered before all have asked.
-    let book = &running.store.0.hub.book;
+    let book = &running.store.0.verbs.book;
     let (go_on, wait) = std::sync::mpsc::sync_channel(1);
     drop(book.ask(move |_| Ok(wait.recv().ok())));
     let mut leases = Vec::new();
@@ -210,7 +210,7 @@ async fn queues_that_ask_the_book_at_once_share_what_memory_there_is() {
     book.ask(|_| Ok(())).await.unwrap();
     // One may be answered in full before it is known that this was too much.
     let most = 10_000 + 100 * 112 + 40 * 16 * 112;
-    let used = running.store.0.hub.budget.used();
+    let used = running.store.0.pump.budget.used();
     assert!((10_000..=most).contains(&used), "{used}");
     running.close().await;
 }

@@ -6,18 +6,20 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use crate::domain::{
-    DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber, Timestamp,
+    Clock, DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber, Timestamp,
 };
-use crate::store::book::{Found, Standing, find};
+use crate::store::VerbError;
+use crate::store::book::{Found, Inbox as BookInbox, Standing, find};
 use crate::store::changes::{Change, Changes, Claim};
+use crate::store::completions::Token;
+use crate::store::entry::Entry;
 use crate::store::journal::Durability;
-use crate::store::pump::Token;
-use crate::store::queue::{Entry, QueueShared};
+use crate::store::queue::QueueShared;
 use crate::store::record::Record;
-use crate::store::{Inner, VerbError};
+use crate::store::subscriptions::Subscriptions;
 
 /// The record and the change that make a pending delivery due now that was due at `due`; its schedule goes on.
 pub(super) fn hastened(
@@ -69,12 +71,21 @@ fn requeued_record(
 /// What a verb decided: a record and a change, or that there is nothing to do.
 type Decision = Option<(Record, Change)>;
 
-impl Inner {
+/// Who carries verbs out.
+pub(super) struct Verbs {
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) book: Arc<BookInbox>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// They take turns.
+    pub(super) turns: Arc<Mutex<()>>,
+}
+
+impl Verbs {
     /// See [`Store::replay`](crate::store::Store::replay).
     pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
-        let now = self.hub.clock.steady();
+        let now = self.clock.steady();
         self.change(id, |subscription, entry, standing| {
-            if self.is_held(&id.subscription) {
+            if self.subscriptions.is_held(&id.subscription) {
                 return Err(VerbError::Disabled);
             }
             Ok(match standing {
@@ -94,7 +105,7 @@ impl Inner {
 
     /// See [`Store::cancel`](crate::store::Store::cancel).
     pub(super) async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
-        let at = self.hub.clock.steady();
+        let at = self.clock.steady();
         self.change(id, |subscription, entry, standing| {
             let record = Record::Cancelled {
                 seq: entry.seq,
@@ -117,11 +128,8 @@ impl Inner {
         subscription: SubscriptionNumber,
     ) -> Result<u64, VerbError> {
         let turn = self.turn().await;
-        let queue = {
-            let names = self.names.read();
-            let known = names.get(subscription).ok_or(VerbError::Unknown)?;
-            Arc::clone(&known.queue)
-        };
+        let queue = self.subscriptions.known_queue(subscription);
+        let queue = queue.ok_or(VerbError::Unknown)?;
         let claim = Claim::all(&queue).ok_or(VerbError::InFlight)?;
         let (upto, count, bytes) = self
             .ask(move |book| find::pending_of(book, subscription))
@@ -129,7 +137,7 @@ impl Inner {
         if count == 0 {
             return Ok(0);
         }
-        let at = self.hub.clock.steady();
+        let at = self.clock.steady();
         let record = Record::CancelledAll {
             subscription,
             upto,
@@ -192,12 +200,13 @@ impl Inner {
             changes,
             claims,
             moved: moved.collect(),
-            now: self.hub.clock.steady(),
+            now: self.clock.steady(),
             turn,
             reply,
         };
         let token = Token::Changed(Box::new(changes));
-        self.journal
+        let journal = &self.subscriptions.appender.journal;
+        journal
             .append_now(records, Durability::SyncOutcome, token)
             .map_err(|error| VerbError::of_append(&error))?;
         Ok(done)
@@ -206,12 +215,12 @@ impl Inner {
     /// Waits until what was launched is done.
     pub(super) async fn landed(&self, done: oneshot::Receiver<()>) -> Result<(), VerbError> {
         done.await
-            .map_err(|_| VerbError::Failed(self.hub.failure.reason()))
+            .map_err(|_| VerbError::Failed(self.subscriptions.appender.failure.reason()))
     }
 
     /// Waits for the turn of a verb.
     pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.verbs).lock_owned().await
+        Arc::clone(&self.turns).lock_owned().await
     }
 
     /// Asks the book, once it has everything that is committed.
@@ -219,25 +228,14 @@ impl Inner {
         &self,
         ask: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, VerbError> {
-        let answer = self.hub.book.ask(ask);
+        let answer = self.book.ask(ask);
         answer
             .await
-            .map_err(|_| VerbError::Failed(self.hub.failure.reason()))
-    }
-
-    /// Whether deliveries of a subscription are held.
-    pub(super) fn is_held(&self, name: &SubscriptionName) -> bool {
-        let names = self.names.read();
-        let known = names.number(name).and_then(|number| names.get(number));
-        known.is_some_and(|known| known.state.held_since.is_some())
+            .map_err(|_| VerbError::Failed(self.subscriptions.appender.failure.reason()))
     }
 
     pub(super) fn queue_of(&self, name: &SubscriptionName) -> Result<Arc<QueueShared>, VerbError> {
-        let names = self.names.read();
-        let known = names.number(name).and_then(|number| names.get(number));
-        known
-            .map(|known| Arc::clone(&known.queue))
-            .ok_or(VerbError::Unknown)
+        self.subscriptions.queue_of(name).ok_or(VerbError::Unknown)
     }
 
     async fn seq_of(&self, id: EventId) -> Result<EventSeq, VerbError> {

@@ -16,8 +16,6 @@ use tokio::sync::oneshot;
 
 use crate::domain::{AttemptStatus, DeliveryState, EventSeq, Next, Outcome, SubscriptionNumber};
 use crate::store::Receipt;
-use crate::store::hub::Hub;
-use crate::store::names::Names;
 use crate::store::record::{Death, Record};
 
 /// Deliveries that are waited for at most, all requests together.
@@ -146,7 +144,7 @@ impl Watchers {
 /// The first attempts of the events of one batch, on their way.
 #[derive(Debug)]
 pub struct Watch {
-    hub: Arc<Hub>,
+    watchers: Arc<Watchers>,
     /// By event, by delivery.
     events: Vec<Vec<Awaited>>,
 }
@@ -159,10 +157,11 @@ enum Awaited {
 
 impl Watch {
     /// Registers a watch over the deliveries of a batch that is about to be appended; none if too many are waited for.
-    /// Duplicates among the receipts have no record and no deliveries to wait for.
+    /// Duplicates among the receipts have no record and no deliveries to wait for. `is_stalled` says of which subscriptions
+    /// nothing is attempted for now.
     pub(super) fn register(
-        hub: &Arc<Hub>,
-        names: &Names,
+        watchers: &Arc<Watchers>,
+        is_stalled: impl Fn(SubscriptionNumber) -> bool,
         records: &[Record],
         receipts: &[Receipt],
     ) -> Option<Self> {
@@ -172,7 +171,7 @@ impl Watch {
             };
             Some((accepted.seq, accepted.deliveries.as_slice()))
         });
-        let mut waiting = hub.watchers.lock();
+        let mut waiting = watchers.lock();
         let deliveries: usize = accepted
             .clone()
             .map(|(_, deliveries)| deliveries.len())
@@ -181,14 +180,9 @@ impl Watch {
             return None;
         }
         let mut await_one = |seq, &(number, death): &(SubscriptionNumber, Option<Death>)| {
-            let is_stalled = || {
-                names
-                    .get(number)
-                    .is_none_or(|known| known.queue.is_stalled())
-            };
             if death.is_some() {
                 Awaited::Known(FirstAttempt::none(number, DeliveryState::Dead))
-            } else if is_stalled() {
+            } else if is_stalled(number) {
                 Awaited::Known(FirstAttempt::none(number, DeliveryState::Pending))
             } else {
                 let (sender, receiver) = oneshot::channel();
@@ -209,10 +203,10 @@ impl Watch {
                 .collect()
         });
         let events = events.collect();
-        hub.watchers.recount(&waiting);
+        watchers.recount(&waiting);
         drop(waiting);
         Some(Self {
-            hub: Arc::clone(hub),
+            watchers: Arc::clone(watchers),
             events,
         })
     }
@@ -254,11 +248,11 @@ impl Drop for Watch {
         if keys.peek().is_none() {
             return;
         }
-        let mut waiting = self.hub.watchers.lock();
+        let mut waiting = self.watchers.lock();
         for key in keys {
             waiting.remove(key);
         }
-        self.hub.watchers.recount(&waiting);
+        self.watchers.recount(&waiting);
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tempfile::tempdir;
-
 use futures_util::FutureExt;
+use tempfile::tempdir;
 
 use super::*;
 use crate::domain::{DeadReason, Flow};
@@ -28,13 +27,7 @@ async fn finished(watch: Watch) -> Vec<FirstAttempt> {
 }
 
 fn is_waiting(watch: &Watch) -> Vec<bool> {
-    let mut all = watch
-        .hub
-        .watchers
-        .lock()
-        .keys()
-        .copied()
-        .collect::<Vec<_>>();
+    let mut all = watch.watchers.lock().keys().copied().collect::<Vec<_>>();
     all.sort_unstable();
     let awaited = watch.events.iter().flatten();
     awaited
@@ -46,7 +39,7 @@ fn is_waiting(watch: &Watch) -> Vec<bool> {
 }
 
 fn waiting(running: &Running) -> (usize, usize) {
-    let watchers = &running.store.0.hub.watchers;
+    let watchers = &running.store.0.outcomes.watchers;
     (
         watchers.lock().len(),
         watchers.count.load(Ordering::Relaxed),
@@ -149,7 +142,7 @@ async fn what_something_else_holds_back_stays_pending() {
     let running = Setup::default().open(folder.path());
     let number = running.named("a");
     let watch = watch(&running, event("1", &[number])).await;
-    let watchers = &running.store.0.hub.watchers;
+    let watchers = &running.store.0.outcomes.watchers;
     watchers.cannot_be_attempted(number, EventSeq(7));
     assert_eq!(is_waiting(&watch), [true]);
     watchers.cannot_be_attempted(number, EventSeq(1));
@@ -226,7 +219,12 @@ async fn whoever_waits_is_let_go_when_the_store_fails() {
     let running = Setup::default().open(folder.path());
     let number = running.named("a");
     let watch = watch(&running, event("1", &[number])).await;
-    running.store.0.hub.fail(crate::store::StoreError::Closed);
+    running
+        .store
+        .0
+        .appender
+        .failure
+        .set(crate::store::StoreError::Closed);
     let told = tokio::time::timeout(Duration::from_secs(20), watch.finished());
     assert_eq!(told.await.unwrap(), None);
 }

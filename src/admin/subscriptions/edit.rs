@@ -100,7 +100,7 @@ pub(in crate::admin) async fn delete(call: Call) -> Result<Answer, Refusal> {
     let Some(subscription) = config.subscriptions.get(&name) else {
         return cancel_gone(&call, &name).await;
     };
-    let tally = call.admin.store.tally(&name).await?;
+    let tally = call.admin.store.history().tally(&name).await?;
     let before = api::Subscription::new(&call.admin, subscription, &tally);
     perform(&call, &name, Some(Change::Delete), None).await?;
     let number = call.admin.store.subscription(&name);
@@ -117,7 +117,7 @@ async fn cancel_gone(call: &Call, name: &SubscriptionName) -> Result<Answer, Ref
     let number = number
         .filter(pending)
         .ok_or_else(|| call.admin.no_subscription(name))?;
-    let tally = call.admin.store.tally(name).await?;
+    let tally = call.admin.store.history().tally(name).await?;
     let before = api::Subscription::gone(&call.admin, name, &tally);
     let cancelled = cancel_all(call, number, CANCEL_PATIENCE).await?;
     Ok(json(&before.deleted(cancelled)))
@@ -302,7 +302,13 @@ async fn shown(
     let subscription = config.subscriptions.get(name);
     let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
     // What was done is done, even if its figures cannot be had just now.
-    let tally = call.admin.store.tally(name).await.unwrap_or_default();
+    let tally = call
+        .admin
+        .store
+        .history()
+        .tally(name)
+        .await
+        .unwrap_or_default();
     let mut view = api::Subscription::new(&call.admin, subscription, &tally);
     if let Some(secret) = secret {
         view = view.with_secret(secret);

@@ -47,7 +47,7 @@ pub(super) async fn all(call: Call) -> Result<Answer, Refusal> {
     let mut rest = rest.map(|(_, it)| it);
     let shown: Vec<_> = rest.by_ref().take(page.limit).collect();
     let names: Vec<_> = shown.iter().map(|it| &it.name).collect();
-    let tallies = call.admin.store.tallies(&names).await?;
+    let tallies = call.admin.store.history().tallies(&names).await?;
     let none = Tally::default();
     let tally = |it: &Subscription| tallies.get(&it.name).unwrap_or(&none);
     let last = shown.last().filter(|_| rest.next().is_some());
@@ -67,7 +67,7 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let config = call.admin.control.config();
     let subscription = config.subscriptions.get(&name);
     let subscription = subscription.ok_or_else(|| call.admin.no_subscription(&name))?;
-    let tally = call.admin.store.tally(&name).await?;
+    let tally = call.admin.store.history().tally(&name).await?;
     let view = api::Subscription::new(&call.admin, subscription, &tally);
     Ok(show(subscription, &view))
 }

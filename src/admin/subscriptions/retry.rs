@@ -37,8 +37,8 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
         event_type: None,
         rate_limit: None,
     };
-    let (id, matched) = call.admin.store.begin_replays(request).await?;
-    let tally = call.admin.store.tally(&name).await?;
+    let (id, matched) = call.admin.store.replays().begin(request).await?;
+    let tally = call.admin.store.history().tally(&name).await?;
     let (blocked, blocked_by) = blocked(&call.admin, &name, &tally);
     let retried = Retried {
         begun: Begun {

@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::apply::DeliveryKey;
-use super::{Book, BookError, CHUNK_BYTES, Remembered, Start, Subscription, int};
+use super::error::BookError;
+use super::net::DeliveryKey;
+use super::numbers::{CHUNK_BYTES, int};
+use super::query::Subscription;
+use super::start::{Remembered, Start};
 use crate::domain::{EventSeq, Next, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
@@ -50,14 +53,15 @@ struct Changed {
 }
 
 impl<'a> Ahead<'a> {
-    /// Reads everything behind the cursor of `book`, or says up to where the book has to be written before.
+    /// Reads everything behind the cursor of the book, or says up to where the book has to be written before.
     pub(super) fn read<T: Send + 'static>(
-        book: &'a Book,
+        book: &'a Connection,
+        (key, mut cursor): (DedupKey, Position),
         journal: &Journal<T>,
     ) -> Result<std::result::Result<Self, Position>, BookError> {
         let mut ahead = Self {
-            book: &book.connection,
-            key: book.key,
+            book,
+            key,
             last_time: Timestamp::from_millis(i64::MIN),
             subscriptions: BTreeMap::new(),
             given_ids: Vec::new(),
@@ -68,7 +72,6 @@ impl<'a> Ahead<'a> {
             from: None,
             failed: Ok(()),
         };
-        let mut cursor = book.cursor;
         loop {
             let before = cursor;
             cursor = journal.scan(before, CHUNK_BYTES, &mut |record, place| {

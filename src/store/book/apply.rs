@@ -11,16 +11,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
+use super::net::{Attempts, DeliveryKey, EventRow, Pending, SegmentRows, Tally, Verb, due};
 use super::tallies::Tallied;
-use super::verbs::Verb;
 use super::wide::Wide;
-use crate::domain::{
-    EventSeq, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
-};
+use crate::domain::{EventSeq, Next, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
+use crate::store::entry::Entry;
 use crate::store::journal::Place;
-use crate::store::queue::Entry;
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 /// A round is written when it holds so many records …
@@ -34,8 +32,6 @@ const NARROW_BYTES: usize = 128;
 const WIDE_BYTES: usize = 2;
 /// With more deliveries than this an event is wide; few in tests.
 const NARROW_MAX: usize = if cfg!(test) { 1 } else { 256 };
-
-pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
 
 /// A round of the journal, gathered to be written.
 #[derive(Debug)]
@@ -67,177 +63,6 @@ pub(super) struct Stretch {
     pub(super) jobs: Vec<(u64, Vec<u8>)>,
     pub(super) tally: Tally,
     pub(super) verbs: Vec<Verb>,
-}
-
-/// What changes in the counters of subscriptions and segments.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) counters: BTreeMap<SubscriptionNumber, Change>,
-    pub(super) segments: BTreeMap<u32, SegmentChange>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Change {
-    pub(super) pending: i64,
-    pub(super) pending_bytes: i64,
-    pub(super) dead: i64,
-    pub(super) checksum: i64,
-}
-
-/// What changes for the deliveries of the events that stand in one segment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SegmentChange {
-    pub(super) pending: i64,
-    pub(super) dead: i64,
-    /// When one of them ended, the last.
-    pub(super) ended_at: Timestamp,
-}
-
-impl Default for SegmentChange {
-    fn default() -> Self {
-        Self {
-            pending: 0,
-            dead: 0,
-            ended_at: Timestamp::from_millis(i64::MIN),
-        }
-    }
-}
-
-impl Tally {
-    /// A delivery is pending from now on.
-    pub(super) fn began(&mut self, number: SubscriptionNumber, entry: &Entry) {
-        let change = self.counters.entry(number).or_default();
-        change.pending += 1;
-        change.pending_bytes += i64::from(entry.body_bytes);
-        change.checksum += entry.checksum();
-        self.segment(entry).pending += 1;
-    }
-
-    /// A delivery is no longer pending.
-    pub(super) fn ended(&mut self, number: SubscriptionNumber, entry: &Entry, at: Timestamp) {
-        let change = self.counters.entry(number).or_default();
-        change.pending -= 1;
-        change.pending_bytes -= i64::from(entry.body_bytes);
-        change.checksum -= entry.checksum();
-        let segment = self.segment(entry);
-        segment.pending -= 1;
-        segment.ended_at = segment.ended_at.max(at);
-    }
-
-    /// So many deliveries more, or fewer, are dead.
-    pub(super) fn dead(
-        &mut self,
-        number: SubscriptionNumber,
-        entry: &Entry,
-        count: i64,
-        at: Timestamp,
-    ) {
-        self.counters.entry(number).or_default().dead += count;
-        let segment = self.segment(entry);
-        segment.dead += count;
-        segment.ended_at = segment.ended_at.max(at);
-    }
-
-    /// An event stands in this segment.
-    fn event(&mut self, segment: u32, at: Timestamp) {
-        let segment = self.segments.entry(segment).or_default();
-        segment.ended_at = segment.ended_at.max(at);
-    }
-
-    /// A pending or dead delivery stands in another place from now on.
-    pub(super) fn moved(
-        &mut self,
-        number: SubscriptionNumber,
-        from: &Entry,
-        to: &Entry,
-        dead: bool,
-    ) {
-        for (entry, sign) in [(from, -1), (to, 1)] {
-            let change = self.segment(entry);
-            if dead {
-                change.dead += sign;
-            } else {
-                change.pending += sign;
-                let counters = self.counters.entry(number).or_default();
-                counters.checksum += sign * entry.checksum();
-            }
-        }
-    }
-
-    fn segment(&mut self, entry: &Entry) -> &mut SegmentChange {
-        self.segments.entry(entry.place.segment).or_default()
-    }
-}
-
-/// An attempt as a row: of which delivery, its number, how it ended, and when the delivery is due again.
-type AttemptMade = (DeliveryKey, u32, Outcome, Option<Timestamp>);
-
-/// Rows of the tables of one segment.
-#[derive(Debug)]
-pub(super) struct SegmentRows {
-    pub(super) segment: u32,
-    pub(super) events: Vec<EventRow>,
-    pub(super) attempts: Vec<AttemptMade>,
-}
-
-#[derive(Debug)]
-pub(super) struct EventRow {
-    pub(super) seq: EventSeq,
-    pub(super) id: [u8; 16],
-    pub(super) given: Option<u64>,
-    pub(super) event_type: Label,
-    pub(super) accepted_at: Timestamp,
-    pub(super) key: u64,
-    pub(super) place: Place,
-    pub(super) body_bytes: u32,
-    pub(super) subscriptions: Vec<u8>,
-}
-
-impl EventRow {
-    fn new(accepted: &Accepted, place: Place, key: DedupKey) -> Self {
-        let head = &accepted.event.head;
-        let numbers = accepted.deliveries.iter();
-        Self {
-            seq: accepted.seq,
-            id: *head.id.as_bytes(),
-            given: key.hash(head),
-            event_type: head.event_type.clone(),
-            accepted_at: head.accepted_at,
-            key: key.order(head),
-            place,
-            body_bytes: u32::try_from(accepted.event.body.len()).unwrap_or(u32::MAX),
-            subscriptions: numbers
-                .flat_map(|(number, _)| number.0.to_le_bytes())
-                .collect(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pending {
-    pub(super) entry: Entry,
-    pub(super) due: Option<Due>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Due {
-    pub(super) at: Timestamp,
-    pub(super) pause_ms: i64,
-}
-
-/// What attempts made of a delivery.
-#[derive(Debug)]
-pub(super) struct Attempts {
-    /// How many were made in this stretch.
-    pub(super) made: u32,
-    /// The number of the last.
-    pub(super) last: u32,
-    pub(super) end: Next,
-    /// If it is dead, whether it blocks.
-    pub(super) blocks: bool,
-    /// When the schedule began, as of the last.
-    pub(super) since: Timestamp,
-    pub(super) at: Timestamp,
 }
 
 impl Round {
@@ -479,16 +304,5 @@ impl Stretch {
             older.since = since;
             older.at = recorded_at;
         }
-    }
-}
-
-/// When a delivery is due again, if it is.
-pub(super) fn due(next: Next) -> Option<Due> {
-    match next {
-        Next::Delivered | Next::Dead(_) => None,
-        Next::Due { at, pause } => Some(Due {
-            at,
-            pause_ms: i64::try_from(pause.as_millis()).unwrap_or(i64::MAX),
-        }),
     }
 }

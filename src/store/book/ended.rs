@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use super::find;
+use super::numbers::{int, nat};
 use super::query::{ENDED_ENTRY, ENTRY, entry};
 use super::rows::{self, Span};
-use super::{find, int, nat};
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
-use crate::store::queue::Entry;
+use crate::store::entry::Entry;
 
 /// Rows that one call looks at, at most: the book's thread has other things to do.
 const ROWS_MAX: u32 = 5_000;
@@ -160,7 +161,7 @@ pub(in crate::store) fn count_attempts(
     };
     let key = params![number.0, int(first.seq.0), int(last.seq.0)];
     let mut made: HashMap<u64, u32> = HashMap::new();
-    for segment in find::segments(connection)? {
+    for segment in rows::segments(connection)? {
         // The planner would take the index of the subscription, and read all of its attempts.
         let index = if rows::is_sealed(connection, segment)? {
             format!("INDEXED BY attempts_{segment}_delivery")

@@ -13,14 +13,30 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, params};
 
-use super::{Book, BookError, Remembered, Start, Subscription, ignore_missing, nat, set_aside};
+use super::error::BookError;
+use super::file::{Book, ignore_missing, set_aside};
+use super::numbers::nat;
+use super::query::Subscription;
+use super::start::{Remembered, Start};
 use crate::domain::{EventSeq, Timestamp};
-use crate::store::check::BookState;
 use crate::store::dedup::DedupKey;
 use crate::store::journal::Journal;
 
 /// What SQLite says of a damaged book at most, in sentences.
 const FAULTS_MAX: usize = 20;
+
+/// What the check found of the book, and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BookState {
+    /// It says what the journal says.
+    Agrees,
+    /// There was none; it was written anew.
+    Absent,
+    /// It was of another version of sidehook; it was set aside and written anew.
+    Outdated,
+    /// It was damaged or wrong, for these reasons; it was set aside and written anew.
+    Damaged(Vec<String>),
+}
 
 /// What the check of the book found.
 #[derive(Debug)]
@@ -150,7 +166,7 @@ impl<T: Send + 'static> Examination<'_, T> {
             since: self.now,
             max: 0,
         };
-        book.start(self.now, nothing)
+        Ok(Start::read(&book.connection, self.now, nothing)?)
     }
 
     fn remove_fresh(&self) -> Result<(), BookError> {

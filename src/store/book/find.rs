@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use super::numbers::{int, nat};
 use super::query::{ENDED_ENTRY, ENTRY, entry, head};
-use super::rows::{self, EventRow};
-use super::{int, nat};
+use super::rows::{self, EventRow, segments};
 use crate::domain::{EventId, EventIdRange, EventSeq, SubscriptionNumber, Timestamp};
+use crate::store::entry::Entry;
 use crate::store::journal::Place;
-use crate::store::queue::Entry;
 
 /// Where a delivery stands, as the book has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +115,6 @@ fn attempts_made(
         made = made.max(last.unwrap_or(0));
     }
     Ok(made)
-}
-
-/// The segments that have tables, in order.
-pub(super) fn segments(connection: &Connection) -> Result<Vec<u32>> {
-    let mut numbers = connection.prepare_cached("SELECT segment FROM segments ORDER BY segment")?;
-    let rows = numbers.query_map([], |row| row.get(0))?;
-    rows.collect()
 }
 
 /// The sequence of an event.

@@ -1,15 +1,15 @@
-//! Tests of the book's thread: rounds, commands, and a book that does not work.
+//! Tests of the book's thread: rounds, questions, and a book that does not work.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::{TempDir, tempdir};
 
 use super::*;
 use crate::domain::EventSeq;
-use crate::store::book::find;
+use crate::store::book::{find, query};
 use crate::store::dedup::DedupKey;
-use crate::store::harness::{HandClock, NOW, NoRoom, TINY};
+use crate::store::harness::NoRoom;
 use crate::store::journal::{Committed, Group, JournalError, Options, Place};
 use crate::store::reserve::Room;
 
@@ -49,8 +49,14 @@ fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower<()> {
     let (journal, _) =
         Journal::open(&folder.path().join("journal"), Options::default(), Deaf).unwrap();
     let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
-    let hub = Hub::new(TINY, HandClock::at(NOW), 0, reserve);
-    Follower::new(book, Arc::new(journal), hub)
+    let around = Surroundings {
+        inbox: Arc::default(),
+        reserve,
+        in_place: Arc::default(),
+        failure: Arc::default(),
+        written_anew: Box::new(|| {}),
+    };
+    Follower::new(book, Arc::new(journal), around)
 }
 
 fn full() -> BookError {
@@ -63,11 +69,11 @@ fn errors_fail_the_store_only_when_they_last() {
     let folder = tempdir().unwrap();
     let mut follower = follower(&folder);
     for _ in 1..ERRORS_MAX {
-        follower.bear(io::Error::other("broken").into());
+        follower.recover_from(io::Error::other("broken").into());
     }
-    assert!(!follower.hub.failure.is_set());
-    follower.bear(io::Error::other("broken").into());
-    let failure = follower.hub.failure.get();
+    assert!(!follower.around.failure.is_set());
+    follower.recover_from(io::Error::other("broken").into());
+    let failure = follower.around.failure.get();
     assert!(matches!(failure, Some(StoreError::Book(_))), "{failure:?}");
 }
 
@@ -76,18 +82,18 @@ fn a_full_disk_never_fails_the_store() {
     let folder = tempdir().unwrap();
     let mut follower = follower(&folder);
     for _ in 0..2 * ERRORS_MAX {
-        follower.bear(full());
+        follower.recover_from(full());
     }
-    assert!(!follower.hub.failure.is_set());
+    assert!(!follower.around.failure.is_set());
 }
 
 #[test]
 fn what_is_kept_for_a_full_disk_is_used_at_once_and_then_waited_for() {
     let folder = tempdir().unwrap();
     let mut follower = follower_with(&folder, Arc::new(OneStep(AtomicBool::new(false))));
-    assert!(follower.bear(full()));
-    assert!(!follower.bear(full()));
-    assert!(!follower.bear(io::Error::other("broken").into()));
+    assert!(follower.recover_from(full()));
+    assert!(!follower.recover_from(full()));
+    assert!(!follower.recover_from(io::Error::other("broken").into()));
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn a_book_found_damaged_while_running_is_written_anew() {
         .execute_batch("DROP TABLE counters")
         .unwrap();
     let error = query::subscriptions(&follower.book.connection).unwrap_err();
-    follower.bear(error.into());
+    follower.recover_from(error.into());
     assert!(
         query::subscriptions(&follower.book.connection)
             .unwrap()
@@ -118,12 +124,12 @@ fn a_question_that_fails_is_answered_once_the_book_works() {
         .connection
         .execute_batch("DROP TABLE segments")
         .unwrap();
-    let hub = Arc::clone(&follower.hub);
-    let mut answer = hub.book.ask(|book| find::place(book, EventSeq(1)));
-    hub.book.wait(&mut follower.commands);
+    let inbox = Arc::clone(&follower.around.inbox);
+    let mut answer = inbox.ask(|book| find::place(book, EventSeq(1)));
+    inbox.wait(&mut follower.questions);
     let error = follower.turn().unwrap_err();
     assert!(answer.try_recv().is_err());
-    follower.bear(error);
+    follower.recover_from(error);
     follower.turn().unwrap();
     assert_eq!(answer.try_recv(), Ok(None));
 }

@@ -1,14 +1,14 @@
-//! What is read from the book: at start everything that memory begins with, later what queues ask for.
+//! What is read from the book: at start everything that memory begins with, later single deliveries.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::{int, millis, nat};
+use super::numbers::{int, millis, nat, size};
 use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
+use crate::store::entry::Entry;
 use crate::store::journal::{Place, Position, decode_state};
-use crate::store::queue::{DueKey, DueRefilled, Entry, Followers, FollowersWanted, Refilled};
 
 /// The one row of `book`.
 #[derive(Debug, Clone, Copy)]
@@ -103,91 +103,6 @@ pub(in crate::store) fn oldest(
         )?
         .query_row([number.0], |row| row.get(0).map(Timestamp::from_millis))
         .optional()
-}
-
-/// Deliveries of a subscription that were never attempted and follow `after`.
-pub(super) fn refill(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    after: EventSeq,
-    limit: usize,
-) -> Result<Refilled> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY} FROM pending
-         WHERE subscription = ?1 AND seq > ?2 AND due_at IS NULL ORDER BY seq LIMIT ?3"
-    ))?;
-    let rows = statement.query_map(params![number.0, int(after.0), size(limit)], entry)?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(Refilled {
-        complete: entries.len() < limit,
-        upto: head(connection)?.last_seq,
-        entries,
-    })
-}
-
-/// Deliveries of a subscription that wait for another attempt and are due after `after`.
-pub(super) fn due_refill(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    after: DueKey,
-    limit: usize,
-) -> Result<DueRefilled> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY}, due_at FROM pending
-         WHERE subscription = ?1 AND due_at IS NOT NULL AND (due_at, seq) > (?2, ?3)
-         ORDER BY due_at, seq LIMIT ?4"
-    ))?;
-    let (at, seq) = after;
-    let parameters = params![number.0, millis(at), int(seq.0), size(limit)];
-    let rows = statement.query_map(parameters, |row| {
-        let entry = entry(row)?;
-        Ok(((Timestamp::from_millis(row.get(10)?), entry.seq), entry))
-    })?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(DueRefilled {
-        complete: entries.len() < limit,
-        entries,
-    })
-}
-
-/// What follows in a line of deliveries that were never attempted.
-pub(super) fn followers(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    wanted: FollowersWanted,
-    limit: usize,
-) -> Result<Followers> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY} FROM pending
-         WHERE subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4 AND due_at IS NULL
-         ORDER BY seq LIMIT ?5"
-    ))?;
-    let (after, upto) = (int(wanted.after.0), int(wanted.upto.0));
-    let key = wanted.line.cast_signed();
-    let parameters = params![number.0, key, after, upto, size(limit)];
-    let rows = statement.query_map(parameters, entry)?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(Followers {
-        line: wanted.line,
-        complete: entries.len() < limit,
-        entries,
-    })
-}
-
-/// The first dead deliveries of a subscription that block, with their keys.
-pub(in crate::store) fn blockers(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    limit: usize,
-) -> Result<Vec<(EventSeq, u64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, key FROM dead WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![number.0, size(limit)], |row| {
-        let key: i64 = row.get(1)?;
-        Ok((EventSeq(nat(row.get(0)?)), key.cast_unsigned()))
-    })?;
-    rows.collect()
 }
 
 /// The hash of the key of a pending delivery; none if it is not pending.
@@ -305,8 +220,4 @@ pub(super) fn pull_cursor(connection: &Connection, cursor: Position) -> Result<(
         [cursor.segment, cursor.offset],
     )?;
     connection.execute_batch("PRAGMA synchronous = NORMAL")
-}
-
-fn size(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, Result};
 
-use super::nat;
+use super::numbers::nat;
 use super::rows::Span;
 use crate::domain::EventSeq;
 

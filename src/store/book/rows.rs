@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::{find, int, millis, nat, query};
+use super::numbers::{int, millis, nat};
+use super::query;
 use crate::domain::{
     AttemptStatus, DeadReason, DeliveryState, EventId, EventSeq, FailureReason, Label, Outcome,
     SubscriptionName, SubscriptionNumber, Timestamp,
@@ -355,7 +356,7 @@ pub(in crate::store) fn attempts_of(
     most: usize,
 ) -> Result<Vec<AttemptRow>> {
     let mut found = Vec::new();
-    for segment in find::segments(connection)?.into_iter().rev() {
+    for segment in segments(connection)?.into_iter().rev() {
         let room = u64::try_from(most.saturating_sub(found.len())).unwrap_or(0);
         if room == 0 {
             break;
@@ -407,6 +408,13 @@ pub(in crate::store) fn names(
     })?;
     let known = rows.filter_map(Result::transpose);
     known.collect()
+}
+
+/// The segments that have tables, in order.
+pub(super) fn segments(connection: &Connection) -> Result<Vec<u32>> {
+    let mut numbers = connection.prepare_cached("SELECT segment FROM segments ORDER BY segment")?;
+    let rows = numbers.query_map([], |row| row.get(0))?;
+    rows.collect()
 }
 
 /// Whether a segment gets no more rows, and has its indexes.

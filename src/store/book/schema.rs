@@ -84,7 +84,7 @@ CREATE INDEX segments_first_seq ON segments (first_seq);
 ";
 
 /// What a pending row adds to the checksum of its subscription: of what never changes but by moving the event, small
-/// enough that no sum of it overflows. The same as [`Entry::checksum`](crate::store::queue::Entry::checksum).
+/// enough that no sum of it overflows. The same as [`Entry::checksum`](crate::store::entry::Entry::checksum).
 pub(super) const CHECKSUM: &str =
     "seq % 1048576 + segment * 31 + offset + length * 7 + body_bytes * 3 + abs(key % 8191)";
 

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::numbers::{int, millis, nat};
 use super::query::{ENDED_ENTRY, ENTRY, entry};
 use super::schema::create_segment;
-use super::{int, millis, nat};
 use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
 use crate::store::record::{Death, Progress};

@@ -15,9 +15,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::apply::SegmentRows;
+use super::find;
+use super::net::SegmentRows;
+use super::numbers::millis;
 use super::rows::coded;
-use super::{find, millis};
 use crate::domain::{
     AttemptStatus, EventId, EventSeq, FailureReason, Outcome, SubscriptionNumber, Timestamp,
 };

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rusqlite::ffi;
 use rusqlite::types::Value;
 use tempfile::{TempDir, tempdir};
 
 use super::*;
 use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
+use crate::store::book::{find, refill};
 use crate::store::harness::{NOW, due_in, given, outcome};
-use crate::store::journal::{Committed, Durability, Group, Options, Place};
+use crate::store::journal::{Committed, Durability, Group, JournalError, Options, Place};
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);
@@ -218,14 +220,14 @@ fn refills_answer_what_is_pending_and_say_whether_there_is_more() {
     let book = caught_up(&folder.path().join("book"), &written);
     let number = SubscriptionNumber(1);
     let refill = |after, limit| {
-        let answer = query::refill(&book.connection, number, EventSeq(after), limit).unwrap();
+        let answer = refill::fresh(&book.connection, number, EventSeq(after), limit).unwrap();
         let seqs: Vec<_> = answer.entries.iter().map(|entry| entry.seq.0).collect();
         (seqs, answer.complete, answer.upto.0)
     };
     assert_eq!(refill(0, 2), (vec![1, 5], false, 6));
     assert_eq!(refill(5, 2), (vec![6], true, 6));
     let due = |after, limit| {
-        let answer = query::due_refill(&book.connection, number, after, limit).unwrap();
+        let answer = refill::due(&book.connection, number, after, limit).unwrap();
         let seqs: Vec<_> = answer
             .entries
             .iter()

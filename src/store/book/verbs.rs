@@ -5,38 +5,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::apply::{DeliveryKey, Due, EventRow, Pending, Tally};
+use super::net::{DeliveryKey, Due, EventRow, Pending, Tally, Verb};
+use super::numbers::{int, millis};
 use super::schema::create_segment;
 use super::write::{insert_cancelled, insert_dead, insert_pending, take_pending};
-use super::{find, int, millis, query};
+use super::{find, query};
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
-use crate::store::queue::Entry;
+use crate::store::entry::Entry;
 use crate::store::record::{Death, Moved, Progress};
-
-/// A change of rows.
-#[derive(Debug)]
-pub(super) enum Verb {
-    /// An event stands elsewhere too, with its deliveries that are needed still.
-    Move(Box<(EventRow, Moved)>),
-    /// A delivery is due now.
-    Requeue {
-        delivery: DeliveryKey,
-        at: Timestamp,
-        attempts: u32,
-        fresh: bool,
-    },
-    /// A pending or dead delivery is cancelled.
-    Cancel {
-        delivery: DeliveryKey,
-        at: Timestamp,
-    },
-    /// All pending deliveries of a subscription up to a sequence are cancelled.
-    CancelAll {
-        subscription: SubscriptionNumber,
-        upto: EventSeq,
-        at: Timestamp,
-    },
-}
 
 impl Verb {
     pub(super) fn apply(self, connection: &Connection, tally: &mut Tally) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Deliveries of wide events, which a round keeps in 12 bytes each instead of an entry of a map.
 
 use crate::domain::{EventSeq, SubscriptionNumber};
-use crate::store::queue::Entry;
+use crate::store::entry::Entry;
 
 /// Pending deliveries of events with very many.
 #[derive(Debug, Default)]

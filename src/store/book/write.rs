@@ -3,13 +3,15 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::apply::{Pending, Round, SegmentRows, Stretch, Tally, due};
+use super::apply::{Round, Stretch};
+use super::net::{Pending, SegmentRows, Tally, due};
+use super::numbers::{int, millis};
+use super::query;
 use super::schema::{create_segment, seal_segment};
 use super::wide::Wide;
-use super::{int, millis, query};
 use crate::domain::{Next, SubscriptionNumber, Timestamp};
+use crate::store::entry::Entry;
 use crate::store::journal::{Position, encode_state};
-use crate::store::queue::Entry;
 use crate::store::record::Death;
 
 impl Round {

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use super::behind::{Behind, Orders};
+use super::behind::Behind;
 use super::cursor;
 use super::delivery::{attempt, summary, with_row};
 use super::thread::{ReadError, Reading};
-use super::{AttemptFilter, AttemptView, DeliverySummary, Listing, Page, QueryError, limit, span};
+use super::types::{
+    AttemptFilter, AttemptView, DeliverySummary, Listing, Page, QueryError, limit, span,
+};
 use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber};
 use crate::store::book::find;
 use crate::store::book::rows::{self, AttemptPlace, AttemptRow};
+use crate::store::subscriptions::Orders;
 
 /// The letter of its cursors.
 const LIST: char = 'a';

@@ -6,30 +6,14 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::Result;
 
-use super::Predecessor;
 use super::thread::Reading;
-use crate::domain::{EventSeq, Order, SubscriptionName, SubscriptionNumber, WhenStuck};
-use crate::store::Inner;
-use crate::store::book::{find, query};
+use super::types::Predecessor;
+use crate::domain::{EventSeq, Order, SubscriptionNumber, WhenStuck};
+use crate::store::book::{find, query, refill};
+use crate::store::subscriptions::Orders;
 
 /// Dead deliveries of a subscription that are looked at, at most: more keys than that are never stuck at a time.
 const BLOCKERS_MAX: usize = 20_000;
-
-/// The orders of subscriptions that have one.
-pub(super) type Orders = HashMap<SubscriptionNumber, (Order, WhenStuck)>;
-
-impl Inner {
-    /// Their orders; of one, or of all.
-    pub(super) fn orders(&self, of: Option<&SubscriptionName>) -> Orders {
-        let names = self.names.read();
-        let wanted = names
-            .iter()
-            .filter(|known| of.is_none_or(|of| *of == known.name));
-        let all = wanted.map(|known| (known.queue.number, known.queue.order()));
-        all.filter(|(_, (order, _))| *order != Order::None)
-            .collect()
-    }
-}
 
 /// Looks up what deliveries wait for.
 pub(super) struct Behind<'r> {
@@ -89,7 +73,7 @@ impl<'r> Behind<'r> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let mut first = HashMap::new();
-                for (seq, key) in query::blockers(self.reading.book, number, BLOCKERS_MAX)? {
+                for (seq, key) in refill::blockers(self.reading.book, number, BLOCKERS_MAX)? {
                     first.entry(0).or_insert(seq);
                     first.entry(key).or_insert(seq);
                 }

@@ -1,6 +1,6 @@
 //! Cursors as text: a letter for the list, then its numbers in hexadecimal, joined by `-`.
 
-use super::QueryError;
+use super::types::QueryError;
 
 /// Writes a cursor of the list with this letter.
 pub(super) fn write(list: char, numbers: &[u64]) -> String {

@@ -6,15 +6,16 @@
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use super::behind::{Behind, Orders};
+use super::behind::Behind;
 use super::cursor;
 use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
-use super::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
+use super::types::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{DeliveryState, EventSeq, SubscriptionName, SubscriptionNumber};
 use crate::store::book::find;
 use crate::store::book::reach::reach;
 use crate::store::book::rows::{self, EventRow, EventsWanted};
+use crate::store::subscriptions::Orders;
 
 /// The letter of its cursors.
 const LIST: char = 'd';

@@ -1,11 +1,15 @@
 //! One delivery with its attempts.
 
-use super::behind::{Behind, Orders};
+use super::behind::Behind;
 use super::thread::{ReadError, Reading};
-use super::{ATTEMPTS_MAX, Attempt, DeliverySummary, DeliveryView};
+use super::types::{Attempt, DeliverySummary, DeliveryView};
 use crate::domain::{DeliveryId, DeliveryState, SubscriptionName, SubscriptionNumber};
 use crate::store::book::rows::{AttemptRow, DeliveryRow, EventRow};
 use crate::store::book::{find, rows};
+use crate::store::subscriptions::Orders;
+
+/// Attempts that are shown of one delivery, the last ones.
+const ATTEMPTS_MAX: usize = 200;
 
 /// The delivery; none if its event is not kept, or is not for this subscription.
 pub(super) fn view(

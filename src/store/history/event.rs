@@ -1,11 +1,12 @@
 //! One event with its deliveries.
 
-use super::behind::{Behind, Orders};
+use super::behind::Behind;
 use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
-use super::{DeliverySummary, EventView};
+use super::types::{DeliverySummary, EventView};
 use crate::domain::EventId;
 use crate::store::book::{find, rows};
+use crate::store::subscriptions::Orders;
 
 /// The event; none if it is not kept.
 pub(super) fn view(

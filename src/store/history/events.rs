@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::cursor;
 use super::thread::{ReadError, Reading};
-use super::{EventFilter, EventSummary, Listing, Page, QueryError, limit, span};
+use super::types::{EventFilter, EventSummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{EventSeq, Label};
 use crate::store::book::rows::{self, EventRow, EventsWanted};
 use crate::store::dedup::DedupKey;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tempfile::tempdir;
 
 use super::tests::page;
 use super::*;
-use crate::domain::{Next, SubscriptionNumber};
+use crate::domain::{DeadReason, DeliveryId, DeliveryState, EventId, Next, SubscriptionNumber};
+use crate::store::Store;
 use crate::store::harness::*;
 
 /// An event: for which of three subscriptions, and what becomes of each of its deliveries: 0 pending, 1 delivered,
@@ -117,7 +119,7 @@ fn newest_first<T: Clone>(items: &[T]) -> Vec<T> {
 async fn pages_are_exact(before: Vec<Made>, more: Vec<Made>, limit: usize, rows: u64) {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
-    let history = &running.store.0.hub.history;
+    let history = &running.store.0.history.inbox;
     history.rows_max.store(rows, Ordering::SeqCst);
     // Numbers in the order of the names, as the lists have them.
     for name in NAMES {
@@ -134,7 +136,7 @@ async fn pages_are_exact(before: Vec<Made>, more: Vec<Made>, limit: usize, rows:
     let expected = newest_first(&world.events);
     let read = async |store: &Store, page| {
         let filter = EventFilter::default();
-        store.events(filter, page).await.unwrap()
+        store.history().events(filter, page).await.unwrap()
     };
     let found = world.read(limit, &more, read).await;
     let found: Vec<_> = found.into_iter().map(|event| event.id).collect();
@@ -156,7 +158,7 @@ async fn pages_are_exact(before: Vec<Made>, more: Vec<Made>, limit: usize, rows:
                     state,
                     ..DeliveryFilter::default()
                 };
-                store.deliveries(filter, page).await.unwrap()
+                store.history().deliveries(filter, page).await.unwrap()
             };
             let found = world.read(limit, &more, read).await;
             let found: Vec<_> = found
@@ -181,7 +183,7 @@ async fn attempts_are_exact(world: &mut World, more: &[Made], limit: usize) {
         let seen = expected.len();
         let read = async |store: &Store, page| {
             let filter = AttemptFilter::default();
-            store.attempts(&name, filter, page).await.unwrap()
+            store.history().attempts(&name, filter, page).await.unwrap()
         };
         let found = world.read(limit, more, read).await;
         // What was made while another name was read is newer and stands before.

@@ -1,11 +1,13 @@
 //! What lies in a span of time is found without going through what does not.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tempfile::{TempDir, tempdir};
 
 use super::*;
-use crate::domain::{DeadReason, Next};
+use crate::domain::{DeadReason, DeliveryState, EventId, Next, SubscriptionName, Timestamp};
 use crate::store::harness::*;
 use crate::store::{ReplayRequest, journal};
 
@@ -65,8 +67,8 @@ async fn world(every: i64) -> World {
     running
         .store
         .0
-        .hub
         .history
+        .inbox
         .rows_max
         .store(ROWS, Ordering::Relaxed);
     World {
@@ -144,7 +146,7 @@ async fn every_list_shows_what_lies_in_a_span_and_skips_segments_without_any() {
             ..EventFilter::default()
         };
         let (found, pages) = every_page(
-            async |page| store.events(events.clone(), page).await,
+            async |page| store.history().events(events.clone(), page).await,
             |it| it.id,
         )
         .await;
@@ -158,7 +160,7 @@ async fn every_list_shows_what_lies_in_a_span_and_skips_segments_without_any() {
                 ..DeliveryFilter::default()
             };
             let (found, pages) = every_page(
-                async |page| store.deliveries(deliveries.clone(), page).await,
+                async |page| store.history().deliveries(deliveries.clone(), page).await,
                 |it| it.id.event,
             )
             .await;
@@ -172,7 +174,12 @@ async fn every_list_shows_what_lies_in_a_span_and_skips_segments_without_any() {
         };
         let name: SubscriptionName = "a".parse().unwrap();
         let (found, pages) = every_page(
-            async |page| store.attempts(&name, attempts.clone(), page).await,
+            async |page| {
+                store
+                    .history()
+                    .attempts(&name, attempts.clone(), page)
+                    .await
+            },
             |it| it.delivery.id.event,
         )
         .await;
@@ -187,7 +194,7 @@ async fn every_list_shows_what_lies_in_a_span_and_skips_segments_without_any() {
             event_type: None,
             rate_limit: None,
         };
-        let matched = store.count_replays(&replays).await.unwrap();
+        let matched = store.replays().count(&replays).await.unwrap();
         assert_eq!(matched, u64::try_from(expected.len()).unwrap());
     }
     world.running.close().await;
@@ -199,7 +206,7 @@ async fn what_was_copied_from_segments_that_are_gone_is_found_by_its_time() {
     let store = &world.running.store;
     let dead: Vec<_> = world.ids.iter().step_by(13).copied().collect();
     world.clock.advance(Duration::from_secs(4 * 86_400));
-    assert!(store.0.clean().await.unwrap() > 1);
+    assert!(store.0.cleaner.clean().await.unwrap() > 1);
     for (since, until) in SPANS {
         let mut expected = wanted(&world, since, until);
         expected.retain(|id| dead.contains(id));
@@ -210,7 +217,7 @@ async fn what_was_copied_from_segments_that_are_gone_is_found_by_its_time() {
             ..DeliveryFilter::default()
         };
         let (found, _) = every_page(
-            async |page| store.deliveries(deliveries.clone(), page).await,
+            async |page| store.history().deliveries(deliveries.clone(), page).await,
             |it| it.id.event,
         )
         .await;

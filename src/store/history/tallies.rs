@@ -3,14 +3,9 @@
 //! Every attempt counts, whoever's fault its failure was: also one whose template could not be rendered, whose token
 //! could not be had, or whose address was blocked.
 
-use std::collections::BTreeMap;
-
-use super::QueryError;
-use crate::domain::{
-    AttemptStatus, EventId, FailureReason, SubscriptionName, SubscriptionNumber, Timestamp,
-};
-use crate::store::Store;
-use crate::store::book::{find, query, tallies};
+use super::thread::Reading;
+use crate::domain::{AttemptStatus, EventId, FailureReason, SubscriptionNumber, Timestamp};
+use crate::store::book::{find, query, refill, tallies};
 
 /// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -55,67 +50,16 @@ pub struct LastFailure {
     pub attempt: u32,
 }
 
-impl Store {
-    /// How a subscription does; of an unknown one nothing.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn tally(&self, name: &SubscriptionName) -> Result<Tally, QueryError> {
-        let number = {
-            let names = self.0.names.read();
-            names.number(name)
-        };
-        let Some(number) = number else {
-            return Ok(Tally::default());
-        };
-        let wall = self.0.hub.clock.wall();
-        let ask = move |reading: &super::Reading<'_>| {
-            let found = tallies::tally(reading.book, number)?.unwrap_or_default();
-            Ok(shown(reading, number, found, wall)?)
-        };
-        self.0.query(ask).await
-    }
-
-    /// How these subscriptions do, by name: those of a page, whose number bounds what it costs. One that the store does
-    /// not know is left out.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn tallies(
-        &self,
-        of: &[&SubscriptionName],
-    ) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
-        let numbers: Vec<_> = {
-            let names = self.0.names.read();
-            let numbered = |name: &&SubscriptionName| Some((names.number(name)?, (*name).clone()));
-            of.iter().filter_map(numbered).collect()
-        };
-        let wall = self.0.hub.clock.wall();
-        let ask = move |reading: &super::Reading<'_>| {
-            let mut all = BTreeMap::new();
-            for (number, name) in &numbers {
-                let tally = tallies::tally(reading.book, *number)?.unwrap_or_default();
-                all.insert(name.clone(), shown(reading, *number, tally, wall)?);
-            }
-            Ok(all)
-        };
-        self.0.query(ask).await
-    }
-}
-
-fn shown(
-    reading: &super::Reading<'_>,
+/// How a subscription does.
+pub(super) fn tally(
+    reading: &Reading<'_>,
     number: SubscriptionNumber,
-    tally: tallies::Tally,
     wall: Timestamp,
 ) -> rusqlite::Result<Tally> {
-    let blocker = query::blockers(reading.book, number, 1)?.into_iter().next();
+    let tally = tallies::tally(reading.book, number)?.unwrap_or_default();
+    let blocker = refill::blockers(reading.book, number, 1)?
+        .into_iter()
+        .next();
     let blocker = blocker.map(|(seq, _)| find::event_row(reading.book, seq));
     let blocker = blocker.transpose()?.flatten();
     Ok(Tally {

@@ -11,7 +11,12 @@ use crate::store::harness::*;
 use crate::store::{BookState, LastFailure, SuccessRate, Tally, check};
 
 async fn tally(running: &Running, name: &str) -> Tally {
-    running.store.tally(&name.parse().unwrap()).await.unwrap()
+    running
+        .store
+        .history()
+        .tally(&name.parse().unwrap())
+        .await
+        .unwrap()
 }
 
 fn rates(last_1000: f64, last_24h: f64) -> SuccessRate {
@@ -48,7 +53,12 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
         assert_eq!(first.success_rate, rates(0.75, 0.75));
         assert_eq!(first.last_success_at, Some(NOW));
         let names: [SubscriptionName; 3] = ["a", "b", "unknown"].map(|name| name.parse().unwrap());
-        let all = running.store.tallies(&names.each_ref()).await.unwrap();
+        let all = running
+            .store
+            .history()
+            .tallies(&names.each_ref())
+            .await
+            .unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(all[&"a".parse().unwrap()], first);
         let second = Tally {
@@ -74,7 +84,16 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
         running = setup.open(folder.path());
     }
     let only: SubscriptionName = "b".parse().unwrap();
-    assert_eq!(running.store.tallies(&[&only]).await.unwrap().len(), 1);
+    assert_eq!(
+        running
+            .store
+            .history()
+            .tallies(&[&only])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     running.close().await;
 }
 
@@ -98,7 +117,7 @@ async fn what_was_counted_outlives_its_segments_and_is_no_fault_of_the_book() {
     let before = tally(&running, "a").await;
     assert_eq!(before.success_rate, rates(60.0 / 61.0, 60.0 / 61.0));
     clock.advance(Duration::from_secs(40 * 86_400));
-    assert!(running.store.0.clean().await.unwrap() > 1);
+    assert!(running.store.0.cleaner.clean().await.unwrap() > 1);
     let after = tally(&running, "a").await;
     assert_eq!(after.success_rate.last_1000, Some(60.0 / 61.0));
     assert_eq!(after.success_rate.last_24h, None, "that was long ago");

@@ -1,14 +1,20 @@
 //! Tests of queries: what they show of events, deliveries and attempts, and what bounds them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tempfile::tempdir;
 
 use super::*;
-use crate::domain::{Clock, KeptHeader, Next, SubscriptionNumber};
-use crate::store::NewEvent;
+use crate::domain::{
+    AttemptStatus, Clock, DeadReason, DeliveryId, DeliveryState, EventId, FailureReason,
+    KeptHeader, Next, SubscriptionName, SubscriptionNumber, Timestamp,
+};
 use crate::store::harness::*;
+use crate::store::{NewEvent, StoreError};
 
 pub(super) fn page(limit: usize) -> Page {
     Page {
@@ -60,7 +66,7 @@ async fn an_event_is_shown_whole_with_where_its_deliveries_stand() {
     };
     running.store.cancel(&cancelled).await.unwrap();
 
-    let view = running.store.event(&id).await.unwrap().unwrap();
+    let view = running.store.history().event(&id).await.unwrap().unwrap();
     assert_eq!(*view.event, original);
     let shown: Vec<_> = view
         .deliveries
@@ -85,7 +91,7 @@ async fn an_event_is_shown_whole_with_where_its_deliveries_stand() {
         ]
     );
     let unknown = event("", &[d]).event.head.id;
-    assert_eq!(running.store.event(&unknown).await.unwrap(), None);
+    assert_eq!(running.store.history().event(&unknown).await.unwrap(), None);
     running.close().await;
 }
 
@@ -98,6 +104,7 @@ async fn a_delivery_is_shown_with_its_attempts() {
         ..Setup::default()
     };
     let running = setup.open(folder.path());
+    let history = running.store.history();
     let a = running.named("a");
     let id = running.accept(vec![event("1", &[a])]).await[0].id;
     dead_after_two(&running, a, &clock).await;
@@ -105,7 +112,7 @@ async fn a_delivery_is_shown_with_its_attempts() {
         event: id,
         subscription: "a".parse().unwrap(),
     };
-    let view = running.store.delivery(&delivery).await.unwrap().unwrap();
+    let view = history.delivery(&delivery).await.unwrap().unwrap();
     assert_eq!(view.summary.state, DeliveryState::Dead);
     assert_eq!(view.summary.ended_at, Some(clock.steady()));
     let numbers: Vec<_> = view.attempts.iter().map(|shown| shown.number).collect();
@@ -128,12 +135,12 @@ async fn a_delivery_is_shown_with_its_attempts() {
 
     // Replayed, it waits for an attempt that is due, and then it has arrived.
     running.store.replay(&delivery).await.unwrap();
-    let view = running.store.delivery(&delivery).await.unwrap().unwrap();
+    let view = history.delivery(&delivery).await.unwrap().unwrap();
     assert_eq!(view.summary.state, DeliveryState::Pending);
     assert_eq!(view.summary.due_at, Some(clock.steady()));
     let lease = running.take_one(a).await;
     running.settle(lease, Next::Delivered).await;
-    let view = running.store.delivery(&delivery).await.unwrap().unwrap();
+    let view = history.delivery(&delivery).await.unwrap().unwrap();
     assert_eq!(view.summary.state, DeliveryState::Delivered);
     assert_eq!(
         view.summary.ended_at,
@@ -146,7 +153,7 @@ async fn a_delivery_is_shown_with_its_attempts() {
             event,
             subscription: name.parse().unwrap(),
         };
-        assert_eq!(running.store.delivery(&other).await.unwrap(), None);
+        assert_eq!(history.delivery(&other).await.unwrap(), None);
     }
     running.close().await;
 }
@@ -176,7 +183,12 @@ async fn events_are_found_by_type_given_id_and_time() {
         .map(|receipt| receipt.id)
         .collect();
     let found = async |filter: EventFilter| {
-        let listing = running.store.events(filter, page(10)).await.unwrap();
+        let listing = running
+            .store
+            .history()
+            .events(filter, page(10))
+            .await
+            .unwrap();
         assert_eq!(listing.next, None);
         ids(&listing, |event| event.id)
     };
@@ -197,7 +209,12 @@ async fn events_are_found_by_type_given_id_and_time() {
         ..none()
     };
     assert_eq!(found(filter).await, [all[1]]);
-    let listing = running.store.events(none(), page(1)).await.unwrap();
+    let listing = running
+        .store
+        .history()
+        .events(none(), page(1))
+        .await
+        .unwrap();
     let expected = EventSummary {
         id: all[2],
         event_type: "two".parse().unwrap(),
@@ -231,15 +248,24 @@ async fn events_and_attempts_of_segments_that_are_full_are_found_by_their_indexe
             given_id: Some(format!("id-{position}").parse().unwrap()),
             ..EventFilter::default()
         };
-        let listing = running.store.events(filter, page(1)).await.unwrap();
+        let listing = running
+            .store
+            .history()
+            .events(filter, page(1))
+            .await
+            .unwrap();
         assert_eq!(ids(&listing, |event| event.id), [*id]);
     }
     let filter = AttemptFilter::default();
-    let listing = running.store.attempts(&name, filter, page(100)).await;
+    let listing = running
+        .store
+        .history()
+        .attempts(&name, filter, page(100))
+        .await;
     let listing = listing.unwrap();
     all.reverse();
     assert_eq!(ids(&listing, |attempt| attempt.delivery.id.event), all);
-    assert!(running.store.0.journal.end().segment > 1);
+    assert!(running.store.0.appender.journal.end().segment > 1);
     running.close().await;
 }
 
@@ -260,7 +286,11 @@ async fn attempts_are_found_by_status_and_time() {
         running.settle(lease, next).await;
     }
     let found = async |filter: AttemptFilter| {
-        let listing = running.store.attempts(&name, filter, page(10)).await;
+        let listing = running
+            .store
+            .history()
+            .attempts(&name, filter, page(10))
+            .await;
         ids(&listing.unwrap(), |attempt| attempt.delivery.id.event)
     };
     let none = AttemptFilter::default;
@@ -272,7 +302,11 @@ async fn attempts_are_found_by_status_and_time() {
     let filter = AttemptFilter { until, ..none() };
     assert!(found(filter).await.is_empty());
     let unknown = "nobody".parse().unwrap();
-    let listing = running.store.attempts(&unknown, none(), page(10)).await;
+    let listing = running
+        .store
+        .history()
+        .attempts(&unknown, none(), page(10))
+        .await;
     assert_eq!(listing.unwrap().items, []);
     running.close().await;
 }
@@ -282,7 +316,10 @@ async fn limits_and_cursors_that_make_no_sense_are_refused() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
     for limit in [0, PAGE_MAX + 1] {
-        let listed = running.store.events(EventFilter::default(), page(limit));
+        let listed = running
+            .store
+            .history()
+            .events(EventFilter::default(), page(limit));
         assert!(matches!(listed.await, Err(QueryError::Limit(found)) if found == limit));
     }
     let bad = Page {
@@ -291,11 +328,19 @@ async fn limits_and_cursors_that_make_no_sense_are_refused() {
     };
     let name = "a".parse().unwrap();
     let store = &running.store;
-    let listed = store.events(EventFilter::default(), bad.clone()).await;
+    let listed = store
+        .history()
+        .events(EventFilter::default(), bad.clone())
+        .await;
     assert!(matches!(listed, Err(QueryError::Cursor)));
-    let listed = store.attempts(&name, AttemptFilter::default(), bad.clone());
+    let listed = store
+        .history()
+        .attempts(&name, AttemptFilter::default(), bad.clone());
     assert!(matches!(listed.await, Err(QueryError::Cursor)));
-    let listed = store.deliveries(DeliveryFilter::default(), bad).await;
+    let listed = store
+        .history()
+        .deliveries(DeliveryFilter::default(), bad)
+        .await;
     assert_eq!(listed.unwrap().items, []);
     running.close().await;
 }
@@ -304,16 +349,24 @@ async fn limits_and_cursors_that_make_no_sense_are_refused() {
 async fn too_many_queries_at_once_are_refused_and_a_closed_store_answers_none() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
-    let history = &running.store.0.hub.history;
+    let history = &running.store.0.history.inbox;
     let slots: Vec<_> = std::iter::from_fn(|| history.slot()).collect();
     assert_eq!(slots.len(), 64);
-    let list = || running.store.events(EventFilter::default(), page(1));
+    let list = || {
+        running
+            .store
+            .history()
+            .events(EventFilter::default(), page(1))
+    };
     assert!(matches!(list().await, Err(QueryError::Overloaded)));
     drop(slots);
     assert_eq!(list().await.unwrap().items, []);
     let store = running.store.clone();
     running.close().await;
-    let listed = store.events(EventFilter::default(), page(1)).await;
+    let listed = store
+        .history()
+        .events(EventFilter::default(), page(1))
+        .await;
     assert!(matches!(
         listed,
         Err(QueryError::Failed(StoreError::Closed))
@@ -355,10 +408,15 @@ async fn a_query_that_takes_too_long_is_ended_and_the_next_one_is_answered() {
         ..EventFilter::default()
     };
     clock.1.store(true, Ordering::SeqCst);
-    let listed = running.store.events(other.clone(), page(1)).await;
+    let listed = running.store.history().events(other.clone(), page(1)).await;
     assert!(matches!(listed, Err(QueryError::TooSlow)), "{listed:?}");
     clock.1.store(false, Ordering::SeqCst);
-    let listed = running.store.events(other, page(1)).await.unwrap();
+    let listed = running
+        .store
+        .history()
+        .events(other, page(1))
+        .await
+        .unwrap();
     assert_eq!(listed.items, []);
     running.close().await;
 }
@@ -369,7 +427,7 @@ async fn a_book_that_is_replaced_is_read_from_its_new_file() {
     let running = Setup::default().open(folder.path());
     let a = running.named("a");
     let id = running.accept(vec![event("1", &[a])]).await[0].id;
-    assert!(running.store.event(&id).await.unwrap().is_some());
+    assert!(running.store.history().event(&id).await.unwrap().is_some());
     let path: PathBuf = folder.path().join("book.sqlite3");
     // Damage that the book's thread meets when it writes, and no query: the book is written anew.
     let vandal = rusqlite::Connection::open(&path).unwrap();
@@ -377,7 +435,7 @@ async fn a_book_that_is_replaced_is_read_from_its_new_file() {
     drop(vandal);
     let later = running.accept(vec![event("2", &[a])]).await[0].id;
     for id in [id, later] {
-        assert!(running.store.event(&id).await.unwrap().is_some());
+        assert!(running.store.history().event(&id).await.unwrap().is_some());
     }
     assert!(folder.path().join("book.sqlite3.old").exists());
     running.close().await;

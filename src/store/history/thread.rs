@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,12 +16,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::warn;
 
-use super::{QueryError, ROWS_MAX};
+use super::types::QueryError;
 use crate::domain::{Clock, Event};
-use crate::store::hub::Hub;
+use crate::store::completions::Token;
 use crate::store::journal::{Journal, Place};
-use crate::store::pump::Token;
 
+/// Rows that one call looks at, at most.
+const ROWS_MAX: u64 = 50_000;
 /// Queries under way at a time, those that wait included.
 const UNDER_WAY_MAX: usize = 64;
 /// How long one may take.
@@ -54,26 +55,25 @@ impl ReadError {
 pub(super) struct Reading<'a> {
     /// The book, at one point in time.
     pub(super) book: &'a Connection,
-    journal: &'a Journal<Token>,
-    hub: &'a Hub,
+    thread: &'a Thread,
 }
 
 impl Reading<'_> {
     /// An event, whole.
     pub(super) fn event(&self, place: Place) -> Result<Arc<Event>, ReadError> {
-        let read = self.journal.read(place);
+        let read = self.thread.journal.read(place);
         let accepted = read.map_err(|_| ReadError::Unreadable)?;
         Ok(accepted.event)
     }
 
     /// Rows that a call looks at, at most.
     pub(super) fn rows_max(&self) -> u64 {
-        self.hub.history.rows_max.load(Ordering::Relaxed)
+        self.thread.inbox.rows_max.load(Ordering::Relaxed)
     }
 
     /// Whether most of the time is used up: a page had better end here.
     pub(super) fn is_late(&self) -> bool {
-        self.hub.history.is_over(&*self.hub.clock, TIME_MAX / 2)
+        self.thread.inbox.is_over(&*self.thread.clock, TIME_MAX / 2)
     }
 }
 
@@ -210,48 +210,70 @@ impl Inbox {
     }
 }
 
-/// The thread: until [`Inbox::stop`].
-pub(in crate::store) fn run(journal: &Journal<Token>, hub: &Arc<Hub>, path: &Path) {
-    let mut book = None;
-    while let Some(Waiting { mut work, _slot }) = hub.history.next(&*hub.clock) {
-        if !work.is_wanted() {
-            continue;
-        }
-        let mut result = serve(&mut *work, &mut book, journal, hub, path);
-        if result.as_ref().is_err_and(|error| !error.is_interruption()) {
-            book = None;
-            result = serve(&mut *work, &mut book, journal, hub, path);
-        }
-        match result {
-            // Who asked learns why by what is dropped.
-            Err(error) if error.is_interruption() && hub.history.is_stopped() => return,
-            Err(error) => work.fail(query_error(error)),
-            Ok(()) => {}
-        }
-    }
+/// The thread's own things, but for its connection.
+pub(in crate::store) struct Thread {
+    journal: Arc<Journal<Token>>,
+    inbox: Arc<Inbox>,
+    clock: Arc<dyn Clock>,
+    /// Of the book.
+    path: PathBuf,
 }
 
-fn serve(
-    work: &mut dyn Work,
-    book: &mut Option<OpenBook>,
-    journal: &Journal<Token>,
-    hub: &Arc<Hub>,
-    path: &Path,
-) -> Result<(), ReadError> {
-    if book.as_ref().is_some_and(|book| !book.is_at(path)) {
-        *book = None;
+impl Thread {
+    pub(in crate::store) fn new(
+        journal: Arc<Journal<Token>>,
+        inbox: Arc<Inbox>,
+        clock: Arc<dyn Clock>,
+        path: &Path,
+    ) -> Self {
+        Self {
+            journal,
+            inbox,
+            clock,
+            path: path.to_owned(),
+        }
     }
-    let open = match book {
-        Some(open) => open,
-        None => book.insert(OpenBook::open(path, hub)?),
-    };
-    // One view of everything; dropped, it ends.
-    let view = open.connection.transaction()?;
-    work.run(&Reading {
-        book: &view,
-        journal,
-        hub,
-    })
+
+    /// The thread: until [`Inbox::stop`].
+    pub(in crate::store) fn run(&self) {
+        let mut book = None;
+        while let Some(Waiting { mut work, _slot }) = self.inbox.next(&*self.clock) {
+            if !work.is_wanted() {
+                continue;
+            }
+            let mut result = self.serve(&mut *work, &mut book);
+            if result.as_ref().is_err_and(|error| !error.is_interruption()) {
+                book = None;
+                result = self.serve(&mut *work, &mut book);
+            }
+            match result {
+                // Who asked learns why by what is dropped.
+                Err(error) if error.is_interruption() && self.inbox.is_stopped() => return,
+                Err(error) => work.fail(query_error(error)),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    fn serve(&self, work: &mut dyn Work, book: &mut Option<OpenBook>) -> Result<(), ReadError> {
+        if book.as_ref().is_some_and(|book| !book.is_at(&self.path)) {
+            *book = None;
+        }
+        let open = match book {
+            Some(open) => open,
+            None => {
+                let (inbox, clock) = (Arc::clone(&self.inbox), Arc::clone(&self.clock));
+                let is_over = move || inbox.is_over(&*clock, TIME_MAX);
+                book.insert(OpenBook::open(&self.path, is_over)?)
+            }
+        };
+        // One view of everything; dropped, it ends.
+        let view = open.connection.transaction()?;
+        work.run(&Reading {
+            book: &view,
+            thread: self,
+        })
+    }
 }
 
 fn query_error(error: ReadError) -> QueryError {
@@ -277,15 +299,17 @@ struct OpenBook {
 }
 
 impl OpenBook {
-    fn open(path: &Path, hub: &Arc<Hub>) -> Result<Self, rusqlite::Error> {
+    /// Opens the book; what takes too long, as `is_over` says, is interrupted.
+    fn open(
+        path: &Path,
+        is_over: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Self, rusqlite::Error> {
         // A file that is replaced in between is noticed by the next query.
         let file = file(path).unwrap_or_default();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.execute_batch("PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;")?;
         connection.set_prepared_statement_cache_capacity(64);
-        let hub = Arc::clone(hub);
-        let is_over = move || hub.history.is_over(&*hub.clock, TIME_MAX);
         connection.progress_handler(STEPS, Some(is_over))?;
         Ok(Self { connection, file })
     }

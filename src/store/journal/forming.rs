@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::store::journal::codec;
+use crate::store::journal::error::AppendError;
 use crate::store::journal::format::{GROUP_HEADER, RECORD_HEADER, Seed};
-use crate::store::journal::writer::now;
-use crate::store::journal::{AppendError, Durability, Place, codec};
+use crate::store::journal::place::Place;
+use crate::store::journal::types::Durability;
 use crate::store::record::Record;
 
 /// How long an outcome waits for company before it is written alone.
@@ -225,4 +227,13 @@ impl<T> Forming<T> {
         self.batches.clear();
         (self.records, self.last_seq, self.urgent, self.due) = (0, 0, false, None);
     }
+}
+
+/// The monotonic clock of the journal's timers.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the journal's thread has no tokio timer; only spans are measured with it"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
 }

@@ -4,8 +4,9 @@ use std::io;
 
 use crate::store::journal::error::{Damage, Damaged, JournalError};
 use crate::store::journal::format::BLOCK;
+use crate::store::journal::place::{Place, Position};
 use crate::store::journal::read::{Found, Groups, is_whole, record_at};
-use crate::store::journal::{Journal, Place, Position};
+use crate::store::journal::segment::Segments;
 use crate::store::record::{Accepted, Record};
 
 /// What is scanned of a segment.
@@ -28,189 +29,160 @@ impl Part {
     }
 }
 
-impl<T: Send + 'static> Journal<T> {
-    /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes` were read
-    /// or the end is reached; answers where to go on. The default position is the beginning; from a position in a segment
-    /// that was dropped it goes on with the first one there is. What is damaged is logged and passed over, record by record
-    /// where that is possible.
-    ///
-    /// # Errors
-    /// When a segment cannot be read.
-    pub(crate) fn scan(
-        &self,
-        from: Position,
-        max_bytes: usize,
-        visit: &mut dyn FnMut(Record, Place),
-    ) -> Result<Position, JournalError> {
-        self.scan_telling(from, max_bytes, visit, &mut |damage| {
-            tracing::error!(%damage, "the journal is damaged here; what could be read was kept");
-        })
-    }
-
-    /// Does what [`Journal::scan`] does, and tells of what is damaged instead of logging it.
-    ///
-    /// # Errors
-    /// Those of [`Journal::scan`].
-    pub(crate) fn scan_telling(
-        &self,
-        from: Position,
-        max_bytes: usize,
-        visit: &mut dyn FnMut(Record, Place),
-        tell: &mut dyn FnMut(Damage),
-    ) -> Result<Position, JournalError> {
-        let (end, segments) = (self.end(), &self.shared.segments);
-        let mut at = from;
-        let mut left = u64::try_from(max_bytes).unwrap_or(u64::MAX);
-        while at < end && left > 0 {
-            let limit = match segments.end_of(at.segment) {
-                None => 0,
-                Some(_) if at.segment == end.segment => end.offset,
-                Some(limit) => limit.unwrap_or(0),
-            };
-            if at.offset >= limit {
-                let Some(next) = segments
-                    .after(at.segment)
-                    .filter(|next| *next <= end.segment)
-                else {
-                    break;
-                };
-                at = Position {
-                    segment: next,
-                    offset: BLOCK,
-                };
-                continue;
-            }
-            let part = Part {
-                from: at,
-                limit,
-                sealed: at.segment != end.segment,
-                most: left,
-            };
-            let until = match self.scan_segment(part, visit, tell) {
-                Ok(until) => until,
-                // Dropped meanwhile: the next turn goes on behind it.
-                Err(JournalError::Gone { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            left = left.saturating_sub(u64::from(until.saturating_sub(at.offset)));
-            at.offset = until;
-        }
-        Ok(at)
-    }
-
-    /// Visits groups of one segment; where the next one begins.
-    fn scan_segment(
-        &self,
-        part: Part,
-        visit: &mut dyn FnMut(Record, Place),
-        tell: &mut dyn FnMut(Damage),
-    ) -> Result<u32, JournalError> {
-        let Part {
-            from, limit, most, ..
-        } = part;
-        let segment = from.segment;
-        let io = |error| JournalError::io("read", segment, error);
-        let segments = &self.shared.segments;
-        let file = segments.file(segment)?;
-        let length = u32::try_from(file.length().map_err(io)?).unwrap_or(u32::MAX);
-        let readable = limit.min(length);
-        let mut groups = Groups::new(file, segments.seed(segment), segment, readable);
-        let mut damaged = |from, to, what| {
-            tell(Damage {
-                segment,
-                from,
-                to,
-                what,
-            });
-        };
-        let (mut offset, mut last) = (from.offset, 0);
-        while offset < readable && u64::from(offset - from.offset) < most {
-            offset = match groups.find_next(offset).map_err(io)? {
-                Found::Group {
-                    header,
-                    records_at,
-                    end,
-                }
-                | Found::Damaged {
-                    header,
-                    records_at,
-                    end,
-                } => {
-                    let lost = groups.visit(&header, records_at, visit).map_err(io)?;
-                    if lost > 0 {
-                        damaged(records_at, end.min(limit), Damaged::Records(lost));
-                    }
-                    last = header.sequence;
-                    end
-                }
-                Found::Nothing
-                    if part.is_padding(offset) && groups.is_clean(offset).map_err(io)? =>
-                {
-                    readable
-                }
-                Found::Nothing => {
-                    // What an event carries may look like a group, if it comes from this journal: from an earlier one.
-                    let next = groups.search(offset, 8, |later| later.sequence > last);
-                    let next = next.map_err(io)?.unwrap_or(readable);
-                    damaged(offset, next, Damaged::Groups);
-                    next
-                }
-            };
-        }
-        if offset >= readable && readable < limit {
-            damaged(offset, limit.max(offset), Damaged::Groups);
-            offset = limit;
-        }
-        Ok(offset)
-    }
-
-    /// Reads one Accepted record back (from the page cache or the disk), verified.
-    ///
-    /// # Errors
-    /// [`JournalError::Gone`] when its segment was dropped; others when it cannot be read, or is not what was written.
-    pub(crate) fn read(&self, place: Place) -> Result<Accepted, JournalError> {
-        let segments = &self.shared.segments;
-        let file = segments.file(place.segment)?;
-        let mut bytes = vec![0; usize::try_from(place.length).unwrap_or_default()];
-        let read = file
-            .read_at(&mut bytes, place.offset.into())
-            .map_err(|error| JournalError::io("read", place.segment, error))?;
-        if read < bytes.len() {
-            let short = io::ErrorKind::UnexpectedEof.into();
-            return Err(JournalError::io("read", place.segment, short));
-        }
-        let seed = segments.seed(place.segment);
-        match record_at(&bytes, seed) {
-            Some((Some(Record::Accepted(accepted)), _)) => Ok(accepted),
-            Some((Some(Record::Moved(moved)), _)) => Ok(moved.accepted),
-            _ if is_whole(&bytes, seed) => Err(JournalError::Unknown(place)),
-            _ => Err(JournalError::Record(place)),
-        }
-    }
-
-    /// Where a segment is damaged, from its beginning to its end.
-    ///
-    /// # Errors
-    /// When it cannot be read, or was dropped.
-    pub(crate) fn damages(&self, segment: u32) -> Result<Vec<Damage>, JournalError> {
-        let mut found = Vec::new();
-        let (mut offset, end) = (BLOCK, self.end());
-        let limit = match self.shared.segments.end_of(segment) {
-            Some(_) if segment == end.segment => end.offset,
+/// See [`Journal::scan_telling`](super::Journal::scan_telling); up to `end`.
+pub(super) fn scan(
+    segments: &Segments,
+    (from, end): (Position, Position),
+    max_bytes: usize,
+    visit: &mut dyn FnMut(Record, Place),
+    tell: &mut dyn FnMut(Damage),
+) -> Result<Position, JournalError> {
+    let mut at = from;
+    let mut left = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    while at < end && left > 0 {
+        let limit = match segments.end_of(at.segment) {
+            None => 0,
+            Some(_) if at.segment == end.segment => end.offset,
             Some(limit) => limit.unwrap_or(0),
-            None => return Err(JournalError::Gone { segment }),
         };
-        while offset < limit {
-            let part = Part {
-                from: Position { segment, offset },
-                limit,
-                sealed: segment != end.segment,
-                most: u64::MAX,
+        if at.offset >= limit {
+            let Some(next) = segments
+                .after(at.segment)
+                .filter(|next| *next <= end.segment)
+            else {
+                break;
             };
-            offset = self
-                .scan_segment(part, &mut |_, _| {}, &mut |damage| found.push(damage))?
-                .max(offset + 1);
+            at = Position {
+                segment: next,
+                offset: BLOCK,
+            };
+            continue;
         }
-        Ok(found)
+        let part = Part {
+            from: at,
+            limit,
+            sealed: at.segment != end.segment,
+            most: left,
+        };
+        let until = match scan_segment(segments, part, visit, tell) {
+            Ok(until) => until,
+            // Dropped meanwhile: the next turn goes on behind it.
+            Err(JournalError::Gone { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        left = left.saturating_sub(u64::from(until.saturating_sub(at.offset)));
+        at.offset = until;
     }
+    Ok(at)
+}
+
+/// Visits groups of one segment; where the next one begins.
+fn scan_segment(
+    segments: &Segments,
+    part: Part,
+    visit: &mut dyn FnMut(Record, Place),
+    tell: &mut dyn FnMut(Damage),
+) -> Result<u32, JournalError> {
+    let Part {
+        from, limit, most, ..
+    } = part;
+    let segment = from.segment;
+    let io = |error| JournalError::io("read", segment, error);
+    let file = segments.file(segment)?;
+    let length = u32::try_from(file.length().map_err(io)?).unwrap_or(u32::MAX);
+    let readable = limit.min(length);
+    let mut groups = Groups::new(file, segments.seed(segment), segment, readable);
+    let mut damaged = |from, to, what| {
+        tell(Damage {
+            segment,
+            from,
+            to,
+            what,
+        });
+    };
+    let (mut offset, mut last) = (from.offset, 0);
+    while offset < readable && u64::from(offset - from.offset) < most {
+        offset = match groups.find_next(offset).map_err(io)? {
+            Found::Group {
+                header,
+                records_at,
+                end,
+            }
+            | Found::Damaged {
+                header,
+                records_at,
+                end,
+            } => {
+                let lost = groups.visit(&header, records_at, visit).map_err(io)?;
+                if lost > 0 {
+                    damaged(records_at, end.min(limit), Damaged::Records(lost));
+                }
+                last = header.sequence;
+                end
+            }
+            Found::Nothing if part.is_padding(offset) && groups.is_clean(offset).map_err(io)? => {
+                readable
+            }
+            Found::Nothing => {
+                // What an event carries may look like a group, if it comes from this journal: from an earlier one.
+                let next = groups.search(offset, 8, |later| later.sequence > last);
+                let next = next.map_err(io)?.unwrap_or(readable);
+                damaged(offset, next, Damaged::Groups);
+                next
+            }
+        };
+    }
+    if offset >= readable && readable < limit {
+        damaged(offset, limit.max(offset), Damaged::Groups);
+        offset = limit;
+    }
+    Ok(offset)
+}
+
+/// See [`Journal::read`](super::Journal::read).
+pub(super) fn read(segments: &Segments, place: Place) -> Result<Accepted, JournalError> {
+    let file = segments.file(place.segment)?;
+    let mut bytes = vec![0; usize::try_from(place.length).unwrap_or_default()];
+    let read = file
+        .read_at(&mut bytes, place.offset.into())
+        .map_err(|error| JournalError::io("read", place.segment, error))?;
+    if read < bytes.len() {
+        let short = io::ErrorKind::UnexpectedEof.into();
+        return Err(JournalError::io("read", place.segment, short));
+    }
+    let seed = segments.seed(place.segment);
+    match record_at(&bytes, seed) {
+        Some((Some(Record::Accepted(accepted)), _)) => Ok(accepted),
+        Some((Some(Record::Moved(moved)), _)) => Ok(moved.accepted),
+        _ if is_whole(&bytes, seed) => Err(JournalError::Unknown(place)),
+        _ => Err(JournalError::Record(place)),
+    }
+}
+
+/// See [`Journal::damages`](super::Journal::damages).
+pub(super) fn damages(
+    segments: &Segments,
+    segment: u32,
+    end: Position,
+) -> Result<Vec<Damage>, JournalError> {
+    let mut found = Vec::new();
+    let mut offset = BLOCK;
+    let limit = match segments.end_of(segment) {
+        Some(_) if segment == end.segment => end.offset,
+        Some(limit) => limit.unwrap_or(0),
+        None => return Err(JournalError::Gone { segment }),
+    };
+    while offset < limit {
+        let part = Part {
+            from: Position { segment, offset },
+            limit,
+            sealed: segment != end.segment,
+            most: u64::MAX,
+        };
+        offset = scan_segment(segments, part, &mut |_, _| {}, &mut |damage| {
+            found.push(damage)
+        })?
+        .max(offset + 1);
+    }
+    Ok(found)
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::store::journal::forming::Forming;
+use crate::store::journal::forming::{Forming, now};
 use crate::store::journal::segment::Segments;
-use crate::store::journal::writer::now;
 use crate::store::journal::{AppendError, Bounds, Durability, JournalError, Position};
 use crate::store::record::Record;
 

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::store::in_place::InPlace;
+use crate::store::journal::error::JournalError;
 use crate::store::journal::format::{BLOCK, GROUP_HEADER, GroupHeader, SegmentHeader, aligned};
-use crate::store::journal::forming::Forming;
+use crate::store::journal::forming::{Forming, now};
+use crate::store::journal::place::{Place, Position};
 use crate::store::journal::segment::{Active, file_name};
 use crate::store::journal::shared::{SPACE_CHECK, Shared, Task, Timers, is_due};
-use crate::store::journal::{Committed, Group, JournalError, Place, Position};
+use crate::store::journal::types::{Committed, Group};
 use crate::store::reserve::{Room, is_no_space};
 
 /// How often it is looked whether the store's files are still in their place, while groups are written, …
@@ -409,13 +411,4 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
                 .failed(&error, waiting.into_iter().chain(later).collect());
         }
     }
-}
-
-/// The monotonic clock of the journal's timers.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the journal's thread has no tokio timer; only spans are measured with it"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

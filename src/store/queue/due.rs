@@ -9,12 +9,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
-use super::Entry;
-use super::refill::DueRefilled;
 use crate::domain::{EventSeq, Timestamp};
-
-/// Orders deliveries by due time, then by acceptance.
-pub(in crate::store) type DueKey = (Timestamp, EventSeq);
+use crate::store::book::refill::{DueKey, DueRefilled};
+use crate::store::entry::Entry;
 
 /// Before every key.
 pub(super) const BEGINNING: DueKey = (Timestamp::from_millis(i64::MIN), EventSeq(0));

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Body, Entry, QueueShared};
+use super::shared::QueueShared;
 use crate::domain::{Event, Timestamp};
+use crate::store::budget::Body;
+use crate::store::entry::Entry;
 
 /// A claim on one delivery: while it lives nobody else attempts it. Dropped without
 /// [`settle`](crate::store::Store::settle), the delivery is ready again, with the same attempt number.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Entry;
 use crate::domain::{EventSeq, Timestamp};
+use crate::store::entry::Entry;
 
 /// What waits for what, of one key or of all.
 #[derive(Debug, Default)]

@@ -11,9 +11,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::Entry;
 use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
+use crate::store::book::refill::{Blockers, Followers, FollowersWanted};
+use crate::store::entry::Entry;
 
 /// The line of deliveries that are all in one order.
 const STRICT: u64 = 1;
@@ -32,12 +33,12 @@ pub(super) struct Lines {
     passed: EventSeq,
     /// Lines that want to know what follows.
     curious: HashSet<u64>,
-    blockers: Blockers,
+    blockers: BlockersKnown,
 }
 
 /// Whether the dead deliveries that block are known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Blockers {
+enum BlockersKnown {
     /// They are to be asked for.
     #[default]
     Unknown,
@@ -45,24 +46,6 @@ enum Blockers {
     Asked,
     /// Those up to here are known; none: all.
     Known(Option<EventSeq>),
-}
-
-/// What follows in a line, as the book has it.
-#[derive(Debug)]
-pub(in crate::store) struct Followers {
-    pub(in crate::store) line: u64,
-    pub(in crate::store) entries: Vec<Entry>,
-    /// There was nothing more up to where was asked.
-    pub(in crate::store) complete: bool,
-}
-
-/// A question to the book: what follows in a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct FollowersWanted {
-    /// The hash of the key.
-    pub(in crate::store) line: u64,
-    pub(in crate::store) after: EventSeq,
-    pub(in crate::store) upto: EventSeq,
 }
 
 impl Lines {
@@ -110,8 +93,8 @@ impl Lines {
     /// Whether every dead delivery that may block this one is known.
     pub(super) fn knows(&self, seq: EventSeq) -> bool {
         match self.blockers {
-            Blockers::Known(upto) => upto.is_none_or(|upto| seq <= upto),
-            Blockers::Unknown | Blockers::Asked => self.when_stuck == WhenStuck::Skip,
+            BlockersKnown::Known(upto) => upto.is_none_or(|upto| seq <= upto),
+            BlockersKnown::Unknown | BlockersKnown::Asked => self.when_stuck == WhenStuck::Skip,
         }
     }
 
@@ -228,8 +211,8 @@ impl Lines {
         {
             line.freed_at = Some(now);
         }
-        if matches!(self.blockers, Blockers::Known(Some(_))) {
-            self.blockers = Blockers::Unknown;
+        if matches!(self.blockers, BlockersKnown::Known(Some(_))) {
+            self.blockers = BlockersKnown::Unknown;
         }
         self.advance(key);
     }
@@ -338,25 +321,25 @@ impl Lines {
     pub(super) fn begin_blockers(&mut self) -> bool {
         let ask = self.has_order()
             && self.when_stuck == WhenStuck::Block
-            && self.blockers == Blockers::Unknown;
+            && self.blockers == BlockersKnown::Unknown;
         if ask {
-            self.blockers = Blockers::Asked;
+            self.blockers = BlockersKnown::Asked;
         }
         ask
     }
 
-    /// Takes the dead deliveries that block, in order, with their keys.
-    pub(super) fn blockers(&mut self, dead: &[(EventSeq, u64)], complete: bool) {
-        if self.blockers != Blockers::Asked {
+    /// Takes the dead deliveries that block.
+    pub(super) fn blockers(&mut self, answer: &Blockers) {
+        if self.blockers != BlockersKnown::Asked {
             return;
         }
-        for (seq, key) in dead {
+        for (seq, key) in &answer.dead {
             if let Some(key) = self.line_of(*key) {
                 self.lines.entry(key).or_default().dead.insert(*seq);
             }
         }
-        let last = dead.last().map(|(seq, _)| *seq);
-        self.blockers = Blockers::Known(last.filter(|_| !complete));
+        let last = answer.dead.last().map(|(seq, _)| *seq);
+        self.blockers = BlockersKnown::Known(last.filter(|_| !answer.complete));
     }
 
     /// Deliveries that wait here or are on their way from here.
@@ -402,7 +385,8 @@ impl Lines {
     /// Whether an answer of the book is under way.
     pub(super) fn is_asking(&self) -> bool {
         let spills = self.lines.values().filter_map(|line| line.spill);
-        self.blockers == Blockers::Asked || spills.into_iter().any(|spill| spill.asked.is_some())
+        self.blockers == BlockersKnown::Asked
+            || spills.into_iter().any(|spill| spill.asked.is_some())
     }
 
     /// Forgets every line; the rules stay.

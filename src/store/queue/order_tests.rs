@@ -26,7 +26,10 @@ fn entry(seq: u64, key: u64) -> Entry {
 fn lines(order: Order, when_stuck: WhenStuck) -> Lines {
     let mut lines = Lines::new(order, when_stuck);
     if lines.begin_blockers() {
-        lines.blockers(&[], true);
+        lines.blockers(&Blockers {
+            dead: Vec::new(),
+            complete: true,
+        });
     }
     lines
 }
@@ -141,7 +144,10 @@ fn nothing_is_looked_at_before_what_blocks_is_known() {
     let mut lines = Lines::new(Order::Key, WhenStuck::Block);
     assert!(!lines.may_pass(EventSeq(1), 10));
     assert!(lines.begin_blockers() && !lines.begin_blockers());
-    lines.blockers(&[(EventSeq(3), 7), (EventSeq(5), 8)], false);
+    lines.blockers(&Blockers {
+        dead: vec![(EventSeq(3), 7), (EventSeq(5), 8)],
+        complete: false,
+    });
     assert!(lines.may_pass(EventSeq(5), 10) && !lines.may_pass(EventSeq(6), 10));
     assert!(
         !lines.may_pass(EventSeq(4), 2),

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use super::Entry;
 use super::state::QueueState;
 use crate::domain::{EventSeq, Timestamp};
+use crate::store::entry::Entry;
 
 /// What a step would find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,7 +88,7 @@ impl QueueState {
         if !self.dues_known {
             return None;
         }
-        let most = self.bounds.lines;
+        let most = self.limits.bounds.lines;
         let has_passed = |seq: EventSeq| self.window.would_have_passed(taken, seq);
         let due = match first.filter(|entry| has_passed(entry.seq)) {
             None if self.lines.is_full(most) => {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::{Body, Bounds, Followers, Refilled};
+use super::super::{Bounds, Limits};
 use super::*;
 use crate::domain::{Next, Order, WhenStuck};
-use crate::store::budget::{Budget, Permit, StoredEvent};
+use crate::store::book::refill::{Answer, Blockers, Followers, Refilled, Wanted};
+use crate::store::budget::{Body, Budget, Permit, StoredEvent};
 use crate::store::harness::{NOW, event};
 use crate::store::journal::Place;
 
@@ -68,7 +69,11 @@ struct Driven {
 impl Driven {
     fn new(order: Order, when_stuck: WhenStuck) -> Self {
         let budget = Arc::new(Budget::new(1 << 20));
-        let mut state = QueueState::new(BOUNDS, Arc::clone(&budget), None);
+        let limits = Limits {
+            bounds: BOUNDS,
+            budget: Arc::clone(&budget),
+        };
+        let mut state = QueueState::new(Arc::new(limits), None);
         state.set_order(order, when_stuck);
         Self {
             state,
@@ -164,22 +169,26 @@ impl Driven {
             let body = readable.then(|| self.body());
             self.state.loaded(load.seq, body, self.now);
         }
-        if wants.refill.is_some() {
-            self.state.refilled(Refilled {
-                entries: Vec::new(),
-                complete: true,
-                upto: EventSeq(self.next_seq - 1),
+        for wanted in wants.questions {
+            let (entries, complete) = (Vec::new(), true);
+            self.state.answered(match wanted {
+                Wanted::Fresh(..) => Answer::Fresh(Refilled {
+                    entries,
+                    complete,
+                    upto: EventSeq(self.next_seq - 1),
+                }),
+                // Of what is due nothing is evicted here.
+                Wanted::Due(..) => continue,
+                Wanted::Followers(wanted, _) => Answer::Followers(Followers {
+                    line: wanted.line,
+                    entries,
+                    complete,
+                }),
+                Wanted::Blockers(_) => Answer::Blockers(Blockers {
+                    dead: Vec::new(),
+                    complete,
+                }),
             });
-        }
-        for wanted in wants.followers {
-            self.state.followers(Followers {
-                line: wanted.line,
-                entries: Vec::new(),
-                complete: true,
-            });
-        }
-        if wants.blockers.is_some() {
-            self.state.blockers(&[], true);
         }
     }
 }

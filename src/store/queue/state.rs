@@ -12,13 +12,24 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dispatcher::Wants;
 use super::due::Dues;
-use super::order::{Followers, Lines};
-use super::refill::{DueRefilled, Load, Refilled, Wants};
+use super::limits::Limits;
+use super::order::Lines;
+use super::slot::Slot;
 use super::window::Window;
-use super::{Body, Bounds, ENTRY_BYTES, Entry, Slot};
 use crate::domain::{EventSeq, Next, Order, Timestamp, WhenStuck};
-use crate::store::budget::{Budget, Permit};
+use crate::store::book::refill::{Answer, DueRefilled, Wanted};
+use crate::store::budget::{Body, Permit};
+use crate::store::entry::Entry;
+use crate::store::reader::Load;
+
+/// What an entry of a queue costs in memory, roughly: its 56 bytes, a key where it waits for its time, and what maps and
+/// deques leave free.
+const ENTRY_BYTES: usize = 112;
+
+/// How many that follow in a line are asked of the book at a time.
+const FOLLOWERS_MAX: usize = 64;
 
 /// How long a delivery waits whose event could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
@@ -36,8 +47,7 @@ enum Source {
 
 #[derive(Debug)]
 pub(in crate::store) struct QueueState {
-    pub(super) bounds: Bounds,
-    budget: Arc<Budget>,
+    pub(super) limits: Arc<Limits>,
     pub(super) window: Window,
     pub(super) dues: Dues,
     pub(super) lines: Lines,
@@ -66,14 +76,13 @@ pub(in crate::store) struct QueueState {
 
 impl QueueState {
     /// The state of a queue with nothing pending in the book, or of one whose pending deliveries are all there.
-    pub(super) fn new(bounds: Bounds, budget: Arc<Budget>, in_book: Option<Timestamp>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, in_book: Option<Timestamp>) -> Self {
         let (window, dues) = match in_book {
             None => (Window::attached(), Dues::none()),
             Some(_) => (Window::spilled(), Dues::unknown()),
         };
         Self {
-            bounds,
-            budget,
+            limits,
             window,
             dues,
             lines: Lines::default(),
@@ -94,16 +103,17 @@ impl QueueState {
     /// Takes a delivery that was committed. `body` is asked for only if it may stay in memory.
     pub(super) fn commit(&mut self, entry: Entry, body: impl FnOnce() -> Body) {
         let keeps_up = self.window.len() == 0;
-        let fits = self.window.body_bytes() + entry.body_len() <= self.budget.share();
-        let keep = self.window.is_attached() && (keeps_up || (fits && !self.budget.above_half()));
+        let fits = self.window.body_bytes() + entry.body_len() <= self.limits.budget.share();
+        let keep =
+            self.window.is_attached() && (keeps_up || (fits && !self.limits.budget.above_half()));
         let slot = Slot {
             entry,
             body: keep.then(body),
         };
         let entries = self.window.len();
-        let room = entries < self.bounds.window
-            && (entries < self.bounds.granted || !self.budget.exhausted());
-        self.window.admit(slot, room, &self.bounds);
+        let room = entries < self.limits.bounds.window
+            && (entries < self.limits.bounds.granted || !self.limits.budget.exhausted());
+        self.window.admit(slot, room, &self.limits.bounds);
         self.account();
     }
 
@@ -197,7 +207,7 @@ impl QueueState {
                 self.lines.wait(entry);
             } else {
                 self.window.pop();
-                self.lines.pass(entry, self.bounds.window);
+                self.lines.pass(entry, self.limits.bounds.window);
             }
         }
     }
@@ -216,7 +226,7 @@ impl QueueState {
         if !self.dues_known {
             return None;
         }
-        let most = self.bounds.lines;
+        let most = self.limits.bounds.lines;
         // What was never attempted and was accepted before comes first. Where that cannot be looked at because too much
         // is stuck, what was attempted goes on: it was its turn then.
         let due = self.dues.front();
@@ -254,25 +264,30 @@ impl QueueState {
             ..Wants::default()
         };
         if self.new_order.is_none() {
-            self.ask_book(&mut wants);
+            self.ask_book(&mut wants.questions);
         }
         self.account();
         wants
     }
 
-    fn ask_book(&mut self, wants: &mut Wants) {
-        let scarce = self.budget.exhausted();
-        let due_bound = self.due_bound();
+    fn ask_book(&mut self, questions: &mut Vec<Wanted>) {
+        let bounds = &self.limits.bounds;
+        let scarce = self.limits.budget.exhausted();
         let limit = if scarce {
-            self.bounds.granted
+            bounds.granted
         } else {
-            self.bounds.refill
+            bounds.refill
         };
-        let refill = self.window.begin_refill(scarce, &self.bounds);
-        wants.refill = refill.map(|after| (after, limit));
-        wants.due_refill = self.dues.begin_refill(due_bound);
-        wants.followers = self.lines.begin_followers();
-        wants.blockers = (self.lines.begin_blockers()).then_some(self.bounds.lines);
+        let refill = self.window.begin_refill(scarce, bounds);
+        questions.extend(refill.map(|after| Wanted::Fresh(after, limit)));
+        let due_refill = self.dues.begin_refill(self.due_bound());
+        questions.extend(due_refill.map(|(after, limit)| Wanted::Due(after, limit)));
+        let limit = self.limits.bounds.refill.min(FOLLOWERS_MAX);
+        let followers = self.lines.begin_followers().into_iter();
+        questions.extend(followers.map(|wanted| Wanted::Followers(wanted, limit)));
+        if self.lines.begin_blockers() {
+            questions.push(Wanted::Blockers(self.limits.bounds.lines));
+        }
     }
 
     /// Stages deliveries whose events must be read back, and with them, to keep the order, those that follow.
@@ -284,7 +299,7 @@ impl QueueState {
             let loaded = source == Source::Window
                 && self.window.front().is_some_and(|slot| slot.body.is_some());
             let idle = self.stage.is_empty() && self.in_flight.is_empty();
-            if (loaded && self.stage.is_empty()) || (self.budget.exhausted() && !idle) {
+            if (loaded && self.stage.is_empty()) || (self.limits.budget.exhausted() && !idle) {
                 return;
             }
             let Some(slot) = self.pop(source, seq) else {
@@ -294,7 +309,7 @@ impl QueueState {
                 loads.push(Load {
                     seq: slot.entry.seq,
                     place: slot.entry.place,
-                    permit: Permit::of_body(&self.budget, slot.entry.body_len()),
+                    permit: Permit::of_body(&self.limits.budget, slot.entry.body_len()),
                 });
             }
             self.stage.push_back(slot);
@@ -343,19 +358,25 @@ impl QueueState {
     }
 
     pub(super) fn due_bound(&self) -> usize {
-        if self.budget.exhausted() {
-            self.bounds.granted
+        if self.limits.budget.exhausted() {
+            self.limits.bounds.granted
         } else {
-            self.bounds.dues
+            self.limits.bounds.dues
         }
     }
 
-    pub(super) fn refilled(&mut self, answer: Refilled) {
-        self.window.refilled(answer);
+    /// Takes an answer of the book.
+    pub(super) fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Fresh(answer) => self.window.refilled(answer),
+            Answer::Due(answer) => self.due_refilled(answer),
+            Answer::Followers(answer) => self.lines.followers(answer),
+            Answer::Blockers(answer) => self.lines.blockers(&answer),
+        }
         self.account();
     }
 
-    pub(super) fn due_refilled(&mut self, answer: DueRefilled) {
+    fn due_refilled(&mut self, answer: DueRefilled) {
         let bound = self.due_bound();
         let staged = self.stage.iter().chain(&self.returned);
         let elsewhere = staged
@@ -370,17 +391,6 @@ impl QueueState {
             }
         }
         self.dues_known |= !self.dues.is_partial();
-        self.account();
-    }
-
-    pub(super) fn followers(&mut self, answer: Followers) {
-        self.lines.followers(answer);
-        self.account();
-    }
-
-    /// Takes the dead deliveries that block, with their keys.
-    pub(super) fn blockers(&mut self, dead: &[(EventSeq, u64)], complete: bool) {
-        self.lines.blockers(dead, complete);
     }
 
     /// Keeps the budget's count of entries right.
@@ -391,9 +401,13 @@ impl QueueState {
             + self.stage.len()
             + self.returned.len();
         if entries > self.charged {
-            self.budget.charge((entries - self.charged) * ENTRY_BYTES);
+            self.limits
+                .budget
+                .charge((entries - self.charged) * ENTRY_BYTES);
         } else {
-            self.budget.release((self.charged - entries) * ENTRY_BYTES);
+            self.limits
+                .budget
+                .release((self.charged - entries) * ENTRY_BYTES);
         }
         self.charged = entries;
     }

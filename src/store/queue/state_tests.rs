@@ -4,15 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::Bounds;
 use super::*;
-use crate::store::budget::StoredEvent;
+use crate::store::book::refill::{Blockers, Refilled};
+use crate::store::budget::{Budget, StoredEvent};
 use crate::store::harness::{NOW, TINY, event};
 use crate::store::journal::Place;
 
 const BODY: u32 = 100;
 
 fn state(limit: usize, bounds: Bounds) -> QueueState {
-    QueueState::new(bounds, Arc::new(Budget::new(limit)), None)
+    QueueState::new(limits(bounds, Arc::new(Budget::new(limit))), None)
+}
+
+fn limits(bounds: Bounds, budget: Arc<Budget>) -> Arc<Limits> {
+    Arc::new(Limits { bounds, budget })
 }
 
 fn entry(seq: u64) -> Entry {
@@ -40,7 +46,7 @@ fn body(budget: &Arc<Budget>) -> Body {
 }
 
 fn commit(state: &mut QueueState, seq: u64) {
-    let budget = Arc::clone(&state.budget);
+    let budget = Arc::clone(&state.limits.budget);
     state.commit(entry(seq), || body(&budget));
 }
 
@@ -87,7 +93,7 @@ fn order_is_kept_while_events_are_read_back() {
     assert!(take(&mut state, NOW, 4).is_empty(), "the retry comes first");
     let loads = state.wants().loads;
     assert_eq!(loads.len(), 1);
-    let budget = Arc::clone(&state.budget);
+    let budget = Arc::clone(&state.limits.budget);
     state.loaded(EventSeq(1), Some(body(&budget)), NOW);
     assert!(state.is_ready(NOW));
     let taken = take(&mut state, NOW, 4);
@@ -100,13 +106,14 @@ fn no_more_is_read_back_at_once_than_twice_the_credit() {
     let mut state = state(1 << 20, Bounds::default());
     state.window = Window::spilled();
     assert!(take(&mut state, NOW, 3).is_empty());
-    let (after, _) = state.wants().refill.unwrap();
-    assert_eq!(after, EventSeq(0));
-    state.refilled(Refilled {
+    let limit = Bounds::default().refill;
+    let wanted = [Wanted::Fresh(EventSeq(0), limit)];
+    assert_eq!(state.wants().questions, wanted);
+    state.answered(Answer::Fresh(Refilled {
         entries: (1..=20).map(entry).collect(),
         complete: true,
         upto: EventSeq(20),
-    });
+    }));
     assert_eq!(state.wants().loads.len(), 6);
     assert!(state.wants().loads.is_empty(), "nothing is asked for twice");
 }
@@ -132,17 +139,17 @@ fn an_event_that_cannot_be_read_is_tried_again_after_a_pause_and_holds_up_nobody
 #[test]
 fn with_memory_used_up_one_delivery_at_a_time_is_still_read_back() {
     let budget = Arc::new(Budget::new(0));
-    let mut state = QueueState::new(TINY, budget, Some(NOW));
+    let mut state = QueueState::new(limits(TINY, budget), Some(NOW));
     take(&mut state, NOW, 4);
-    let (_, limit) = state.wants().refill.unwrap();
-    assert_eq!(limit, TINY.granted);
-    state.refilled(Refilled {
+    let questions = state.wants().questions;
+    assert!(questions.contains(&Wanted::Fresh(EventSeq(0), TINY.granted)));
+    state.answered(Answer::Fresh(Refilled {
         entries: vec![entry(1), entry(2)],
         complete: false,
         upto: EventSeq(9),
-    });
+    }));
     assert_eq!(state.wants().loads.len(), 1);
-    let budget = Arc::clone(&state.budget);
+    let budget = Arc::clone(&state.limits.budget);
     state.loaded(EventSeq(1), Some(body(&budget)), NOW);
     let taken = take(&mut state, NOW, 4);
     assert_eq!(seqs(&taken), [1]);
@@ -166,15 +173,17 @@ fn every_entry_and_body_is_given_back_to_the_budget() {
             state.settle(entry, next);
         }
         let wants = state.wants();
-        if wants.refill.is_some() {
-            state.refilled(Refilled {
-                entries: Vec::new(),
-                complete: true,
-                upto: EventSeq(9),
-            });
+        for wanted in wants.questions {
+            if matches!(wanted, Wanted::Fresh(..)) {
+                state.answered(Answer::Fresh(Refilled {
+                    entries: Vec::new(),
+                    complete: true,
+                    upto: EventSeq(9),
+                }));
+            }
         }
         for load in wants.loads {
-            let budget = Arc::clone(&state.budget);
+            let budget = Arc::clone(&state.limits.budget);
             drop(load.permit);
             state.loaded(load.seq, Some(body(&budget)), now);
         }
@@ -183,7 +192,7 @@ fn every_entry_and_body_is_given_back_to_the_budget() {
     assert_eq!(state.in_flight(), 0);
     assert_eq!(state.oldest(), None);
     assert_eq!(
-        format!("{:?}", state.budget),
+        format!("{:?}", state.limits.budget),
         format!("{:?}", Budget::new(1 << 20))
     );
 }
@@ -203,7 +212,7 @@ fn the_oldest_is_found_wherever_it_is() {
     state.settle(first, due(NOW.plus(Duration::from_secs(9))));
     assert_eq!(state.oldest(), expected);
     assert_eq!(
-        QueueState::new(TINY, Arc::clone(&state.budget), Some(NOW)).oldest(),
+        QueueState::new(Arc::clone(&state.limits), Some(NOW)).oldest(),
         Some(NOW)
     );
 }
@@ -215,8 +224,13 @@ fn what_is_due_waits_until_it_is_known_what_blocks_it() {
     state.requeued(entry(2), NOW);
     assert!(!state.is_ready(NOW));
     let wants = state.wants();
-    assert_eq!((wants.loads.len(), wants.blockers.is_some()), (0, true));
-    state.blockers(&[(EventSeq(1), 0)], true);
+    let blockers = Wanted::Blockers(Bounds::default().lines);
+    assert_eq!(wants.loads.len(), 0);
+    assert!(wants.questions.contains(&blockers));
+    state.answered(Answer::Blockers(Blockers {
+        dead: vec![(EventSeq(1), 0)],
+        complete: true,
+    }));
     assert_eq!(state.wants().loads.len(), 0, "1 is dead and blocks it");
     state.revived(0, EventSeq(1), NOW);
     assert_eq!(state.wants().loads.len(), 1);

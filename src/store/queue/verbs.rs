@@ -10,8 +10,9 @@ use super::due::Dues;
 use super::order::Lines;
 use super::state::QueueState;
 use super::window::Window;
-use super::{Entry, Place};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
+use crate::store::entry::Entry;
+use crate::store::journal::Place;
 
 impl QueueState {
     /// Sets how deliveries wait for each other. Another order than before takes effect once nothing is on its way.

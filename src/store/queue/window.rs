@@ -9,9 +9,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use super::refill::Refilled;
-use super::{Bounds, Entry, Slot};
+use super::limits::Bounds;
+use super::slot::Slot;
 use crate::domain::EventSeq;
+use crate::store::book::refill::Refilled;
+use crate::store::entry::Entry;
 
 #[derive(Debug)]
 pub(super) struct Window {

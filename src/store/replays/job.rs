@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use crate::domain::{DeliveryState, EventSeq, Pattern, RateLimit, SubscriptionName, Timestamp};
+use crate::store::record::Record;
 
 const VERSION: u8 = 2;
 
@@ -62,6 +63,29 @@ pub struct ReplayRequest {
     pub rate_limit: Option<RateLimit>,
 }
 
+/// The number of a bulk replay, from 1; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplayId(pub u64);
+
+/// How far a bulk replay is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// Which.
+    pub id: ReplayId,
+    /// What was asked for.
+    pub request: ReplayRequest,
+    /// When.
+    pub begun_at: Timestamp,
+    /// Whether it still goes on.
+    pub state: ReplaysState,
+    /// Deliveries that fitted when it began.
+    pub matched: u64,
+    /// Those that were replayed.
+    pub replayed: u64,
+    /// Those that were not because they had changed since: final when it is done.
+    pub skipped: u64,
+}
+
 /// A bulk replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
@@ -80,6 +104,27 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// How far it is.
+    pub(super) fn progress(&self, id: u64) -> ReplayProgress {
+        ReplayProgress {
+            id: ReplayId(id),
+            request: self.request.clone(),
+            begun_at: self.begun_at,
+            state: self.state,
+            matched: self.matched,
+            replayed: self.replayed,
+            skipped: self.skipped,
+        }
+    }
+
+    /// The record that tells of it.
+    pub(super) fn record(&self, id: u64) -> Record {
+        Record::Job {
+            id,
+            state: self.encode(),
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION, self.state.code(), self.request.state.code()];
         let counts = [self.matched, self.replayed, self.skipped];

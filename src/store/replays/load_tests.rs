@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::domain::{Order, WhenStuck};
-
 use super::*;
+use crate::domain::{Order, WhenStuck};
 
 #[tokio::test]
 async fn a_slow_endpoint_has_a_bounded_part_of_a_bulk_replay_in_memory_and_gets_all_of_it_once() {
@@ -17,7 +16,8 @@ async fn a_slow_endpoint_has_a_bounded_part_of_a_bulk_replay_in_memory_and_gets_
     accept_dead(&running, a, COUNT).await;
     let begun = running
         .store
-        .begin_replays(request(DeliveryState::Dead))
+        .replays()
+        .begin(request(DeliveryState::Dead))
         .await;
     let (id, _) = begun.unwrap();
     until(&running.store, id, |progress| progress.replayed >= 4_000).await;
@@ -63,11 +63,12 @@ async fn what_blocks_can_be_replayed_however_much_waits_behind_it() {
         ..request(DeliveryState::Dead)
     };
     let others = of_type("test");
-    let (id, matched) = running.store.begin_replays(others).await.unwrap();
+    let (id, matched) = running.store.replays().begin(others).await.unwrap();
     assert_eq!(matched, u64::try_from(BEHIND).unwrap());
     let (first, _) = running
         .store
-        .begin_replays(of_type("two.first"))
+        .replays()
+        .begin(of_type("two.first"))
         .await
         .unwrap();
     let finished = async {
@@ -93,7 +94,8 @@ async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
     accept_dead(&running, a, COUNT).await;
     let (id, _) = running
         .store
-        .begin_replays(request(DeliveryState::Dead))
+        .replays()
+        .begin(request(DeliveryState::Dead))
         .await
         .unwrap();
     until(&running.store, id, |progress| progress.replayed >= 500).await;
@@ -119,7 +121,8 @@ async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
     looks.abort();
     let (retry, matched) = running
         .store
-        .begin_replays(request(DeliveryState::Pending))
+        .replays()
+        .begin(request(DeliveryState::Pending))
         .await
         .unwrap();
     assert!(matched >= 1);
@@ -152,7 +155,7 @@ async fn what_waits_is_retried_once_each_while_the_book_is_slow() {
             running.settle(lease, in_an_hour).await;
         }
     }
-    let book = Arc::clone(&running.store.0);
+    let book = Arc::clone(&running.store.0.verbs);
     let slow = tokio::spawn(async move {
         loop {
             let busy = |_: &Connection| {
@@ -162,11 +165,17 @@ async fn what_waits_is_retried_once_each_while_the_book_is_slow() {
             book.ask(busy).await.unwrap();
         }
     });
-    let begun = running.store.begin_replays(request(DeliveryState::Pending));
+    let begun = running
+        .store
+        .replays()
+        .begin(request(DeliveryState::Pending));
     let (id, matched) = begun.await.unwrap();
     assert_eq!(matched, 300);
     // A second retry, as impatient operators make it, finds what is left.
-    let again = running.store.begin_replays(request(DeliveryState::Pending));
+    let again = running
+        .store
+        .replays()
+        .begin(request(DeliveryState::Pending));
     let (again, _) = again.await.unwrap();
     let mut seen = BTreeSet::new();
     while seen.len() < all.len() {

@@ -9,16 +9,17 @@ use rusqlite::Connection;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::job::ReplaysState;
-use super::record;
+use super::begin::Replays;
+use super::job::{Job, ReplaysState};
 use crate::domain::{DeliveryState, RateLimit, Timestamp};
-use crate::store::book::ended::{count_attempts, ended};
+use crate::store::VerbError;
+use crate::store::book::ended::{Ended, count_attempts, ended};
 use crate::store::book::{Standing, find};
 use crate::store::changes::{Change, Claim};
-use crate::store::queue::{Entry, QueueShared};
+use crate::store::entry::Entry;
+use crate::store::queue::QueueShared;
 use crate::store::record::Record;
-use crate::store::verbs::{hastened, requeued};
-use crate::store::{Inner, VerbError};
+use crate::store::verbs::{Verbs, hastened, requeued};
 
 /// Deliveries in a chunk, at most.
 const CHUNK_MAX: usize = 500;
@@ -36,12 +37,19 @@ const LATE_MAX: Duration = Duration::from_secs(1);
 /// When each job goes on.
 type Times = HashMap<u64, Instant>;
 
-impl Inner {
-    /// Carries bulk replays on for as long as it is polled. Idle while there is none.
-    pub(in crate::store) async fn run_replays(&self) -> Infallible {
+/// Carries bulk replays on for as long as it is polled. Idle while there is none.
+pub(in crate::store) async fn run(replays: &Replays) -> Infallible {
+    Runner(replays).run().await
+}
+
+/// What goes through them.
+struct Runner<'a>(&'a Replays);
+
+impl Runner<'_> {
+    async fn run(&self) -> Infallible {
         let mut times = Times::new();
         loop {
-            let begun = self.replays.begun.notified();
+            let begun = self.0.begun.notified();
             let now = Instant::now();
             match self.next_replay(&mut times, now) {
                 None => begun.await,
@@ -67,7 +75,7 @@ impl Inner {
 
     /// The running job that goes on first, and when.
     fn next_replay(&self, times: &mut Times, now: Instant) -> Option<(u64, Instant)> {
-        let jobs = self.replays.lock();
+        let jobs = self.0.jobs.lock();
         let is_running = |id: &u64| {
             let known = jobs.get(id);
             known.is_some_and(|known| known.job.state == ReplaysState::Running)
@@ -76,7 +84,7 @@ impl Inner {
         for (id, known) in jobs.iter().filter(|(id, _)| is_running(id)) {
             // After a restart its pace goes on; a clock that was set back does not hold it up.
             let pace = known.job.request.rate_limit;
-            let left = known.job.next_at.since(self.hub.clock.steady());
+            let left = known.job.next_at.since(self.0.verbs.clock.steady());
             let left = left.min(pause(pace, chunk(pace)));
             times.entry(*id).or_insert(now + left);
         }
@@ -84,20 +92,35 @@ impl Inner {
         earliest.map(|(id, at)| (*id, *at))
     }
 
+    /// Looks up the next chunk of a job.
+    async fn look(&self, job: &Job) -> Result<Ended, VerbError> {
+        let wanted = self.0.wanted(&job.request, job.upto)?;
+        let (after, most) = (job.after, chunk(job.request.rate_limit));
+        let look = move |book: &Connection| {
+            let mut found = ended(book, &wanted, after, most)?;
+            if wanted.state == DeliveryState::Delivered {
+                count_attempts(book, wanted.number, &mut found.entries)?;
+            }
+            Ok(found)
+        };
+        self.0.verbs.ask(look).await
+    }
+
     /// Replays the next chunk of a job, whose time was `at`; answers when it goes on.
     async fn replay_chunk(&self, id: u64, at: Instant) -> Result<Instant, VerbError> {
-        let turn = self.turn().await;
-        let job = self.replays.get(id);
+        let verbs = &self.0.verbs;
+        let turn = verbs.turn().await;
+        let job = self.0.jobs.get(id);
         let Some(mut job) = job.filter(|job| job.state == ReplaysState::Running) else {
             return Ok(at);
         };
         let pace = job.request.rate_limit;
-        if self.is_held(&job.request.subscription) {
+        if verbs.subscriptions.is_held(&job.request.subscription) {
             return Ok(Instant::now() + WAIT);
         }
-        let queue = self.queue_of(&job.request.subscription)?;
+        let queue = verbs.queue_of(&job.request.subscription)?;
         let is_pending = job.request.state == DeliveryState::Pending;
-        let steady = self.hub.clock.steady();
+        let steady = verbs.clock.steady();
         let frees_others = job.request.state == DeliveryState::Dead;
         let is_much_due = queue.step(|state| {
             // What is due may wait for the very delivery that is dead.
@@ -108,21 +131,12 @@ impl Inner {
             // They are in memory from then on, until their turn comes.
             return Ok(Instant::now() + DUE_NOW_PAUSE);
         }
-        let wanted = self.wanted(&job.request, job.upto)?;
-        let (after, most) = (job.after, chunk(pace));
-        let look = move |book: &Connection| {
-            let mut found = ended(book, &wanted, after, most)?;
-            if wanted.state == DeliveryState::Delivered {
-                count_attempts(book, wanted.number, &mut found.entries)?;
-            }
-            Ok(found)
-        };
-        let found = self.ask(look).await?;
+        let found = self.look(&job).await?;
         let seqs = found.entries.iter().map(|entry| entry.seq).collect();
         let claim = Claim::those_free(&queue, seqs);
         let all = found.entries.len();
         let entries = if is_pending {
-            self.still_waiting(&claim).await?
+            still_waiting(verbs, &claim).await?
         } else {
             // Nothing but a verb changes what has ended, and this one has the turn.
             let free: HashSet<_> = claim.seqs().iter().collect();
@@ -142,35 +156,41 @@ impl Inner {
         let now = Instant::now();
         let begun = now.checked_sub(LATE_MAX).map_or(at, |least| at.max(least));
         let next = begun + pause(pace, entries.len());
-        let steady = self.hub.clock.steady();
+        let steady = verbs.clock.steady();
         job.next_at = steady.plus(next.saturating_duration_since(now));
-        let version = self.replays.set(id, job.clone());
+        let version = self.0.jobs.set(id, job.clone());
         if entries.is_empty() && job.state == ReplaysState::Running {
             // Nothing to record: after a crash it is looked at again.
-            self.replays.settle(id, version, job, true);
+            self.0.jobs.settle(id, version, job, true);
             return Ok(next);
         }
         let was_dead = job.request.state == DeliveryState::Dead;
         let (mut records, changes) = requeue(&queue, entries, was_dead, steady);
-        records.push(record(id, &job));
-        let recorded = self.carry_out(turn, records, changes, vec![claim]).await;
+        records.push(job.record(id));
+        let recorded = self
+            .0
+            .verbs
+            .carry_out(turn, records, changes, vec![claim])
+            .await;
         if recorded.is_ok() && job.state == ReplaysState::Done {
             let replayed = job.replayed;
             info!(id, replayed, "a bulk replay is done");
         }
-        self.replays.settle(id, version, job, recorded.is_ok());
+        self.0.jobs.settle(id, version, job, recorded.is_ok());
         recorded.map(|()| next)
     }
+}
 
-    /// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they could be
-    /// attempted: only what the book says from then on holds.
-    pub(super) async fn still_waiting(
-        &self,
-        claim: &Claim,
-    ) -> Result<Vec<(Entry, Option<Timestamp>)>, VerbError> {
-        let (number, seqs) = (claim.queue().number, claim.seqs().to_vec());
-        let now = self.hub.clock.steady();
-        self.ask(move |book| {
+/// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they could be
+/// attempted: only what the book says from then on holds.
+pub(super) async fn still_waiting(
+    verbs: &Verbs,
+    claim: &Claim,
+) -> Result<Vec<(Entry, Option<Timestamp>)>, VerbError> {
+    let (number, seqs) = (claim.queue().number, claim.seqs().to_vec());
+    let now = verbs.clock.steady();
+    verbs
+        .ask(move |book| {
             let mut waiting = Vec::new();
             for seq in &seqs {
                 if let Some(found) = find::delivery(book, number, *seq)?
@@ -183,7 +203,6 @@ impl Inner {
             Ok(waiting)
         })
         .await
-    }
 }
 
 /// The records and changes that make deliveries pending again, or due now if they were pending and due at a time.

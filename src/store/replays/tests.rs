@@ -9,10 +9,12 @@ use tempfile::tempdir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::domain::{DeliveryId, DeliveryState, EventId, Next, RateLimit, SubscriptionNumber};
+use crate::domain::{
+    DeliveryId, DeliveryState, EventId, EventSeq, Next, RateLimit, SubscriptionNumber, Timestamp,
+};
 use crate::store::changes::Claim;
 use crate::store::harness::*;
-use crate::store::{DeliveryFilter, NewEvent, Page, SubscriptionState};
+use crate::store::{DeliveryFilter, NewEvent, Page, Store, SubscriptionState, VerbError};
 
 fn request(state: DeliveryState) -> ReplayRequest {
     ReplayRequest {
@@ -63,8 +65,8 @@ async fn until(
     enough: impl Fn(&ReplayProgress) -> bool,
 ) -> ReplayProgress {
     loop {
-        let changed = store.0.replays.changed.notified();
-        let progress = store.replay_progress(id).unwrap();
+        let changed = store.0.replays.jobs.changed.notified();
+        let progress = store.replays().progress(id).unwrap();
         if enough(&progress) {
             return progress;
         }
@@ -92,7 +94,12 @@ async fn in_state(running: &Running, state: DeliveryState) -> Vec<EventId> {
         limit: 200,
         cursor: None,
     };
-    let listing = running.store.deliveries(filter, page).await.unwrap();
+    let listing = running
+        .store
+        .history()
+        .deliveries(filter, page)
+        .await
+        .unwrap();
     let newest_first = listing.items.into_iter();
     newest_first.rev().map(|found| found.id.event).collect()
 }
@@ -111,7 +118,7 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
         rate_limit: every_second(100),
         ..request(DeliveryState::Dead)
     };
-    let begun = running.store.begin_replays(paced.clone()).await;
+    let begun = running.store.replays().begin(paced.clone()).await;
     let (first, matched) = begun.unwrap();
     assert_eq!(matched, 3_000);
     until(&running.store, first, |progress| progress.replayed >= 1_000).await;
@@ -119,14 +126,14 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
     assert!(began.elapsed().as_secs() >= 9);
     // While it stands, time does not run ahead of the threads.
     tokio::time::resume();
-    let stopped = running.store.stop_replays(first).await.unwrap();
+    let stopped = running.store.replays().stop(first).await.unwrap();
     assert_eq!(stopped.state, ReplaysState::Stopped);
     // What ran ahead is made up for, for no more than a second.
     let left = 3_000 - stopped.replayed;
     assert!((1_800..=2_000).contains(&left), "{left}");
 
     tokio::time::pause();
-    let begun = running.store.begin_replays(paced).await;
+    let begun = running.store.replays().begin(paced).await;
     let (second, matched) = begun.unwrap();
     assert_eq!(matched, left);
     until(&running.store, second, |progress| progress.replayed >= 500).await;
@@ -148,9 +155,9 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
         (progress.matched, progress.replayed, progress.skipped),
         (left, left, 0)
     );
-    assert_eq!(running.store.replay_progress(first), Some(stopped));
+    assert_eq!(running.store.replays().progress(first), Some(stopped));
 
-    let again = running.store.stop_replays(second).await.unwrap();
+    let again = running.store.replays().stop(second).await.unwrap();
     assert_eq!(again, progress);
     let counts = running.store.queue(a).counts();
     assert_eq!((counts.pending, counts.dead), (3_000, 0));
@@ -168,12 +175,12 @@ async fn a_restart_does_not_hurry_a_bulk_replay() {
     let running = setup.open(folder.path());
     let a = running.named("a");
     accept_dead(&running, a, 100).await;
-    let (id, _) = running.store.begin_replays(slow()).await.unwrap();
+    let (id, _) = running.store.replays().begin(slow()).await.unwrap();
     until(&running.store, id, |progress| progress.replayed == 1).await;
     running.close().await;
     for _ in 0..2 {
         let running = setup.open(folder.path());
-        let before = running.store.replay_progress(id).unwrap().replayed;
+        let before = running.store.replays().progress(id).unwrap().replayed;
         tokio::time::pause();
         let began = Instant::now();
         until(&running.store, id, |progress| progress.replayed > before).await;
@@ -207,7 +214,7 @@ async fn a_pattern_says_of_which_types_deliveries_are_replayed() {
             event_type: Some(pattern.parse().unwrap()),
             ..request(DeliveryState::Dead)
         };
-        let found = running.store.count_replays(&filtered).await.unwrap();
+        let found = running.store.replays().count(&filtered).await.unwrap();
         assert_eq!(found, matched, "{pattern}");
     }
     running.close().await;
@@ -238,10 +245,10 @@ async fn only_deliveries_of_the_type_and_time_are_replayed_and_counting_replays_
         event_type: Some("two".parse().unwrap()),
         ..request(DeliveryState::Dead)
     };
-    assert_eq!(running.store.count_replays(&filtered).await.unwrap(), 2);
+    assert_eq!(running.store.replays().count(&filtered).await.unwrap(), 2);
     assert_eq!(running.store.queue(a).counts().dead, 4);
-    assert_eq!(running.store.replays(), []);
-    let (id, matched) = running.store.begin_replays(filtered).await.unwrap();
+    assert_eq!(running.store.replays().all(), []);
+    let (id, matched) = running.store.replays().begin(filtered).await.unwrap();
     assert_eq!(matched, 2);
     assert_eq!(done(&running.store, id).await.replayed, 2);
     let pending = in_state(&running, DeliveryState::Pending).await;
@@ -270,7 +277,10 @@ async fn what_was_delivered_or_cancelled_is_replayed_with_a_fresh_schedule() {
     }
 
     let store = &running.store;
-    let begun = store.begin_replays(request(DeliveryState::Delivered)).await;
+    let begun = store
+        .replays()
+        .begin(request(DeliveryState::Delivered))
+        .await;
     let (id, matched) = begun.unwrap();
     assert_eq!(matched, 1);
     assert_eq!(done(store, id).await.replayed, 1);
@@ -278,7 +288,10 @@ async fn what_was_delivered_or_cancelled_is_replayed_with_a_fresh_schedule() {
     assert_eq!((lease.attempt(), lease.schedule_attempt()), (3, 1));
     running.settle(lease, Next::Delivered).await;
 
-    let begun = store.begin_replays(request(DeliveryState::Cancelled)).await;
+    let begun = store
+        .replays()
+        .begin(request(DeliveryState::Cancelled))
+        .await;
     let (id, matched) = begun.unwrap();
     assert_eq!(matched, 2);
     assert_eq!(done(store, id).await.replayed, 2);
@@ -293,7 +306,7 @@ async fn deliveries_that_changed_in_the_meantime_are_skipped() {
     let running = Setup::default().open(folder.path());
     let a = running.named("a");
     accept_dead(&running, a, 3).await;
-    let (id, _) = running.store.begin_replays(slow()).await.unwrap();
+    let (id, _) = running.store.replays().begin(slow()).await.unwrap();
     until(&running.store, id, |progress| progress.replayed == 1).await;
     let left = in_state(&running, DeliveryState::Dead).await;
     let cancelled = DeliveryId {
@@ -322,11 +335,11 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
         ..SubscriptionState::default()
     };
     running.store.set_state(a, held.clone());
-    let begun = running.store.begin_replays(slow()).await;
+    let begun = running.store.replays().begin(slow()).await;
     assert!(matches!(begun, Err(VerbError::Disabled)));
     running.store.set_state(a, SubscriptionState::default());
 
-    let (id, _) = running.store.begin_replays(slow()).await.unwrap();
+    let (id, _) = running.store.replays().begin(slow()).await.unwrap();
     until(&running.store, id, |progress| progress.replayed == 1).await;
     tokio::time::pause();
     running.store.set_state(a, held);
@@ -339,7 +352,7 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
     let cancelled = running.store.cancel(&unknown).await;
     assert!(matches!(cancelled, Err(VerbError::Unknown)));
     assert_eq!(running.store.queue(a).counts().dead, 2);
-    let progress = running.store.replay_progress(id).unwrap();
+    let progress = running.store.replays().progress(id).unwrap();
     assert_eq!(
         (progress.state, progress.replayed),
         (ReplaysState::Running, 1)
@@ -365,7 +378,8 @@ async fn what_waits_for_a_retry_is_due_at_once_and_its_schedule_goes_on() {
     let in_flight = running.take_one(a).await;
     let (id, matched) = running
         .store
-        .begin_replays(request(DeliveryState::Pending))
+        .replays()
+        .begin(request(DeliveryState::Pending))
         .await
         .unwrap();
     assert_eq!(matched, 2);
@@ -410,11 +424,11 @@ async fn what_ended_before_it_was_claimed_is_left_alone() {
         }
     }
     let inner = &running.store.0;
-    let queue = inner.queue_of(&"a".parse().unwrap()).unwrap();
+    let queue = inner.verbs.queue_of(&"a".parse().unwrap()).unwrap();
     let seqs = (1..=3).map(EventSeq).collect();
     let claim = Claim::those_free(&queue, seqs);
     assert_eq!(claim.seqs().len(), 3, "nothing is in flight");
-    let waiting = inner.still_waiting(&claim).await.unwrap();
+    let waiting = run::still_waiting(&inner.verbs, &claim).await.unwrap();
     let waiting: Vec<_> = waiting.iter().map(|(entry, _)| entry.seq).collect();
     assert_eq!(waiting, [EventSeq(3)]);
     drop(claim);
@@ -431,9 +445,9 @@ async fn what_cannot_be_replayed_in_bulk_is_refused() {
         subscription: "nobody".parse().unwrap(),
         ..request(DeliveryState::Dead)
     };
-    let begun = store.begin_replays(unknown).await;
+    let begun = store.replays().begin(unknown).await;
     assert!(matches!(begun, Err(VerbError::Unknown)));
-    let stopped = store.stop_replays(ReplayId(1)).await;
+    let stopped = store.replays().stop(ReplayId(1)).await;
     assert!(matches!(stopped, Err(VerbError::Unknown)));
     running.close().await;
 }
@@ -447,17 +461,17 @@ async fn sixteen_bulk_replays_are_kept_and_the_oldest_finished_one_is_forgotten_
     accept_dead(&running, a, 100).await;
     let store = &running.store;
     for _ in 0..16 {
-        store.begin_replays(slow()).await.unwrap();
+        store.replays().begin(slow()).await.unwrap();
     }
-    let begun = store.begin_replays(slow()).await;
+    let begun = store.replays().begin(slow()).await;
     assert!(matches!(begun, Err(VerbError::TooManyReplays)));
     for id in [5, 3] {
-        store.stop_replays(ReplayId(id)).await.unwrap();
+        store.replays().stop(ReplayId(id)).await.unwrap();
     }
-    let (last, _) = store.begin_replays(slow()).await.unwrap();
+    let (last, _) = store.replays().begin(slow()).await.unwrap();
     assert_eq!(last, ReplayId(17));
     let kept = |store: &Store| -> Vec<u64> {
-        let newest_first = store.replays();
+        let newest_first = store.replays().all();
         newest_first.iter().rev().map(|kept| kept.id.0).collect()
     };
     let expected: Vec<u64> = (1..=17).filter(|id| *id != 3).collect();

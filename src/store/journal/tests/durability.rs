@@ -83,7 +83,7 @@ fn what_is_only_written_is_synced_by_itself_within_a_second_if_relaxed() {
             Durability::WriteNow
         };
         let before = disk.syncs();
-        let started = writer::now();
+        let started = forming::now();
         append(&journal, &receiver, durability, 1);
         assert_eq!(disk.syncs(), before, "reported first");
         while disk.syncs() == before {
@@ -100,7 +100,7 @@ fn what_is_only_written_is_synced_by_itself_within_a_second_if_relaxed() {
 #[test]
 fn the_thread_sleeps_until_the_next_timer() {
     assert_eq!(Timers::default().left(), None);
-    let soon = writer::now() + Duration::from_secs(5);
+    let soon = forming::now() + Duration::from_secs(5);
     let none = Timers::default();
     for timers in [
         Timers {
@@ -163,7 +163,7 @@ fn outcomes_of_a_full_disk_have_the_reserve_and_events_wait_until_it_is_whole() 
     assert_eq!(scan_all(&journal).len(), 12);
     // There is room for zeros, but not for the whole reserve.
     disk.set_space(Some(used + whole + taken / 2));
-    let looked = writer::now();
+    let looked = forming::now();
     while looked.elapsed() < Duration::from_millis(1500) {
         assert!(journal.is_full());
         std::thread::yield_now();

@@ -151,7 +151,7 @@ fn a_full_disk_refuses_events_takes_outcomes_and_heals() {
     );
     disk.set_space(None);
     let deadline = Duration::from_secs(10);
-    let started = writer::now();
+    let started = forming::now();
     while journal
         .append_now(&[accepted(refused + 1, 10)], Durability::Sync, 6000)
         .is_err()

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::domain::{Event, EventHead, EventId, SubscriptionNumber, Timestamp};
+use crate::domain::{Event, EventHead, EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::record::Accepted;
 
 /// What a sink was told.

@@ -40,7 +40,7 @@ fn seqs(journal: &Journal<u64>) -> Vec<u64> {
 
 /// Waits until the journal's thread has done what it was asked for.
 fn until(what: impl Fn() -> bool) {
-    let started = writer::now();
+    let started = forming::now();
     while !what() {
         assert!(started.elapsed() < Duration::from_secs(20), "never");
         std::thread::yield_now();

@@ -1,0 +1,64 @@
+//! Why the book cannot be used.
+
+use std::io;
+
+use rusqlite::{ErrorCode, ffi};
+
+use super::schema;
+use crate::store::journal::JournalError;
+
+/// Why the book could not be read, written or made.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::store) enum BookError {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file could not be set aside.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// The tables are not those of this version.
+    #[error("the book is of version {0}: expected {expected}", expected = schema::VERSION)]
+    Version(i64),
+    /// Its rows are not those that it counted.
+    #[error("the book does not agree with itself")]
+    Unsound,
+    /// It knows events that the journal does not have.
+    #[error("the book is not of this journal")]
+    Foreign,
+}
+
+impl BookError {
+    /// Whether the book must be written anew: what it says is wrong, as opposed to not being had just now.
+    pub(in crate::store) fn is_damage(&self) -> bool {
+        match self {
+            Self::Version(_) | Self::Unsound | Self::Foreign => true,
+            Self::Journal(_) | Self::File(_) => false,
+            Self::Sqlite(error) => !matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::OperationInterrupted
+                )
+            ),
+        }
+    }
+
+    /// Whether waiting for room on the disk is all that is to be done.
+    pub(super) fn is_full(&self) -> bool {
+        let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else {
+            return false;
+        };
+        // The index of the log beside the book has an error of its own for it.
+        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    }
+}

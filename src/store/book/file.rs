@@ -1,0 +1,281 @@
+//! The book's file, for its one writer: opening it, following the journal, and beginning anew.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use rusqlite::Connection;
+
+use super::ahead::Ahead;
+use super::apply::Round;
+use super::error::BookError;
+use super::numbers::CHUNK_BYTES;
+use super::start::{Remembered, Start};
+use super::{audit, query, schema};
+use crate::domain::{EventSeq, Timestamp};
+use crate::private;
+use crate::store::dedup::DedupKey;
+use crate::store::journal::{Journal, Position};
+
+/// What SQLite has beside the book.
+const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
+
+/// The book, for its one writer.
+#[derive(Debug)]
+pub(in crate::store) struct Book {
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) cursor: Position,
+    pub(super) key: DedupKey,
+}
+
+impl Book {
+    /// Opens the book at `path`, or begins a new one, whose given ids are hashed with `key`. Blocks.
+    pub(in crate::store) fn open(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+        match Self::open_as_is(path, key) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(
+                    %error,
+                    "the book is set aside and written anew"
+                );
+                set_aside(path)?;
+                Self::open_as_is(path, key)
+            }
+            result => result,
+        }
+    }
+
+    pub(super) fn open_as_is(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+        make_private(path)?;
+        let mut connection = Connection::open(path)?;
+        schema::configure(&connection)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables == 0 {
+            let transaction = connection.transaction()?;
+            schema::create(&transaction, key.0)?;
+            transaction.commit()?;
+        } else if version != schema::VERSION {
+            return Err(BookError::Version(version));
+        }
+        let head = query::head(&connection)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            cursor: head.cursor,
+            key: head.key,
+        })
+    }
+
+    /// Sets the book aside and begins a new one with the same key.
+    pub(super) fn begin_anew(&mut self) -> Result<(), BookError> {
+        drop(std::mem::replace(
+            &mut self.connection,
+            Connection::open_in_memory()?,
+        ));
+        set_aside(&self.path)?;
+        *self = Self::open_as_is(&self.path, self.key)?;
+        Ok(())
+    }
+
+    /// Applies everything the journal has; calls `applied` with the place and length of each record.
+    pub(in crate::store) fn catch_up<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        applied: &mut dyn FnMut(Position, u32),
+    ) -> Result<(), BookError> {
+        self.catch_up_to(journal.end(), journal, applied)
+    }
+
+    /// The same of what stands before `end`, and perhaps some more.
+    fn catch_up_to<T: Send + 'static>(
+        &mut self,
+        end: Position,
+        journal: &Journal<T>,
+        applied: &mut dyn FnMut(Position, u32),
+    ) -> Result<(), BookError> {
+        while self.cursor < end {
+            let mut done = Vec::new();
+            let cursor = self.apply_round(journal, end, &mut |position, length| {
+                done.push((position, length));
+            })?;
+            if cursor == self.cursor {
+                break;
+            }
+            self.cursor = cursor;
+            for (position, length) in done {
+                applied(position, length);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a round of the journal, all or nothing; calls `read` with the place and length of each record. Where the
+    /// cursor is from now on.
+    ///
+    /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it is
+    /// much, and made to count at the end.
+    fn apply_round<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        end: Position,
+        read: &mut dyn FnMut(Position, u32),
+    ) -> Result<Position, BookError> {
+        let before = self.cursor;
+        let mut cursor = before;
+        let transaction = self.connection.transaction()?;
+        let mut round = Round::new(self.key);
+        let (mut is_flushed, mut written) = (false, Ok(()));
+        while cursor < end && !is_flushed {
+            let from = cursor;
+            cursor = journal.scan(from, CHUNK_BYTES, &mut |record, place| {
+                let position = Position {
+                    segment: place.segment,
+                    offset: place.offset,
+                };
+                read(position, place.length);
+                if written.is_err() {
+                    return;
+                }
+                round.add(record, place);
+                if round.is_full() {
+                    is_flushed = true;
+                    written = round.flush(&transaction);
+                }
+            })?;
+            if cursor == from {
+                break;
+            }
+        }
+        written?;
+        if cursor != before {
+            round.finish(&transaction, before, cursor)?;
+            transaction.commit()?;
+        }
+        Ok(cursor)
+    }
+
+    /// Reads what memory begins with, also what the journal has that is not written here yet: that follows later, as far as
+    /// it is not needed before. A book that turns out to be damaged is written anew.
+    ///
+    /// `last_seq` is the last event of the journal.
+    pub(in crate::store) fn recover<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+        now: Timestamp,
+        remembered: Remembered,
+    ) -> Result<Start, BookError> {
+        match self
+            .audit()
+            .and_then(|()| self.try_recover(journal, last_seq, now, remembered))
+        {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(
+                    %error,
+                    "the book is set aside and written anew"
+                );
+                self.begin_anew()?;
+                self.try_recover(journal, last_seq, now, remembered)
+            }
+            result => result,
+        }
+    }
+
+    /// Moves what the log holds into the book and gives the log's room back, as far as that goes.
+    pub(super) fn shrink_log(&self) {
+        let shrunk = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = shrunk {
+            tracing::debug!(%error, "the log of the book stays as long as it is");
+        }
+    }
+
+    /// Whether what was written before is what it was.
+    fn audit(&self) -> Result<(), BookError> {
+        if audit::is_sound(&self.connection)? {
+            Ok(())
+        } else {
+            Err(BookError::Unsound)
+        }
+    }
+
+    fn try_recover<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+        now: Timestamp,
+        remembered: Remembered,
+    ) -> Result<Start, BookError> {
+        self.join(journal, last_seq)?;
+        loop {
+            let behind = match Ahead::read(&self.connection, (self.key, self.cursor), journal)? {
+                Err(position) => position,
+                // Due times are rows.
+                Ok(ahead) if now < ahead.last_time => journal.end(),
+                Ok(ahead) => {
+                    let mut start = Start::read(&self.connection, now, remembered)?;
+                    ahead.add_to(&mut start, remembered);
+                    return Ok(start);
+                }
+            };
+            self.catch_up_to(behind, journal, &mut |_, _| {})?;
+        }
+    }
+
+    /// Makes sure that the cursor lies in this journal.
+    pub(super) fn join<T: Send + 'static>(
+        &mut self,
+        journal: &Journal<T>,
+        last_seq: EventSeq,
+    ) -> Result<(), BookError> {
+        let before = query::head(&self.connection)?;
+        if before.last_seq > last_seq {
+            return Err(BookError::Foreign);
+        }
+        if self.cursor > journal.end() {
+            self.cursor = journal.end();
+            query::pull_cursor(&self.connection, self.cursor)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look into
+/// the folder. The files beside it get its mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    private::open(path, &mut options)?;
+    for side_file in SIDE_FILES {
+        private::check(&beside(path, side_file))?;
+    }
+    Ok(())
+}
+
+/// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    for side_file in SIDE_FILES {
+        ignore_missing(fs::remove_file(beside(path, side_file)))?;
+    }
+    ignore_missing(fs::rename(path, beside(path, ".old")))
+}
+
+/// The file beside the book with this at the end of its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

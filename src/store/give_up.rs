@@ -1,0 +1,142 @@
+//! Pending deliveries whose event is damaged on the disk: they are dead, reason `unreadable`, as what cannot be read can be
+//! neither delivered nor copied, and would keep its segment and all behind it for ever.
+//!
+//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute later, in
+//! a part of the segment that is damaged: the place of an event may be what is wrong. Whatever else keeps an event from being
+//! read, such as an error of the disk, leaves its delivery as it is.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::error;
+
+use crate::domain::{AttemptStatus, DeadReason, EventSeq, Next, Outcome, SubscriptionNumber};
+use crate::store::VerbError;
+use crate::store::book::{Found, Standing, find};
+use crate::store::changes::{Change, Claim};
+use crate::store::damaged::Damaged;
+use crate::store::journal::{Damage, Place};
+use crate::store::reader::Inbox as Reader;
+use crate::store::record::{Attempted, Record};
+use crate::store::verbs::Verbs;
+
+/// What is shown of the attempt that could not be made.
+const MESSAGE: &str = "the event is damaged on the disk and cannot be read";
+
+/// Who gives up deliveries whose event is damaged.
+pub(super) struct Unreadable {
+    pub(super) verbs: Arc<Verbs>,
+    pub(super) reader: Arc<Reader>,
+    /// What was found.
+    pub(super) damaged: Arc<Damaged>,
+}
+
+impl Unreadable {
+    /// Gives up what was found damaged and still is.
+    pub(super) async fn give_up(&self) -> Result<(), VerbError> {
+        let mut damages = HashMap::new();
+        for (number, seq) in self.damaged.due(self.verbs.clock.steady()) {
+            self.give_up_if_damaged(number, seq, &mut damages).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up_if_damaged(
+        &self,
+        number: SubscriptionNumber,
+        seq: EventSeq,
+        damages: &mut HashMap<u32, Vec<Damage>>,
+    ) -> Result<(), VerbError> {
+        let turn = self.verbs.turn().await;
+        let queue = self.verbs.subscriptions.known_queue(number);
+        // One that is in flight was read meanwhile.
+        let Some(queue) = queue else { return Ok(()) };
+        let Some(claim) = Claim::one(&queue, seq) else {
+            return Ok(());
+        };
+        if queue.step(|state| state.has_event(seq)) {
+            // It can be delivered all the same.
+            return Ok(());
+        }
+        let look = move |book: &rusqlite::Connection| {
+            let event = find::event_row(book, seq)?;
+            Ok((
+                find::delivery(book, number, seq)?,
+                event.map(|event| event.id),
+            ))
+        };
+        let (
+            Some(Found {
+                entry,
+                standing: Standing::Pending { .. },
+            }),
+            Some(event),
+        ) = self.verbs.ask(look).await?
+        else {
+            return Ok(());
+        };
+        if !self.is_damaged(entry.place, damages).await {
+            return Ok(());
+        }
+        error!(
+            event_id = %event,
+            subscription = number.0,
+            "{MESSAGE}: its delivery is dead"
+        );
+        let now = self.verbs.clock.steady();
+        let outcome = Outcome {
+            started_at: self.verbs.clock.wall(),
+            duration: Duration::ZERO,
+            status: AttemptStatus::Failed,
+            reason: None,
+            response_code: None,
+            error_message: Some(MESSAGE.into()),
+            response_prefix: Bytes::new(),
+        };
+        let record = Record::Attempted(Attempted {
+            blocks: queue.blocks(entry.key),
+            since: entry.since,
+            seq,
+            subscription: number,
+            attempt: entry.attempts.saturating_add(1),
+            recorded_at: now,
+            outcome,
+            next: Next::Dead(DeadReason::Unreadable),
+        });
+        let changes = vec![(queue, Change::Died(entry, event))];
+        self.verbs
+            .carry_out(turn, vec![record], changes, vec![claim])
+            .await
+    }
+
+    /// Whether the event at a place cannot be read, for damage that its segment has there.
+    pub(super) async fn is_damaged(
+        &self,
+        place: Place,
+        damages: &mut HashMap<u32, Vec<Damage>>,
+    ) -> bool {
+        let read = self.reader.read(place).await;
+        if !read.is_some_and(|read| read.is_err_and(|error| error.is_damage())) {
+            return false;
+        }
+        if let Entry::Vacant(unknown) = damages.entry(place.segment) {
+            let Some(Ok(found)) = self.reader.examine(place.segment).await else {
+                return false;
+            };
+            unknown.insert(found);
+        }
+        let mut found = damages.get(&place.segment).into_iter().flatten();
+        let is_damaged = found.any(|damage| (damage.from..damage.to).contains(&place.offset));
+        if !is_damaged {
+            error!(
+                segment = place.segment,
+                offset = place.offset,
+                "an event is not where the book has it, and its segment is whole there: the book is wrong"
+            );
+        }
+        is_damaged
+    }
+}

@@ -1,0 +1,192 @@
+//! What can be asked, each in the thread of queries.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::tallies::{self, Tally};
+use super::thread::{Inbox, ReadError, Reading};
+use super::types::{
+    AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView, EventFilter,
+    EventSummary, EventView, Listing, Page, QueryError,
+};
+use super::{attempts, deliveries, delivery, event, events};
+use crate::domain::{Clock, DeliveryId, EventId, EventIdRange, SubscriptionName};
+use crate::store::book::{Inbox as BookInbox, find};
+use crate::store::dedup::DedupKey;
+use crate::store::subscriptions::Subscriptions;
+
+/// Queries of a store.
+pub struct History {
+    pub(in crate::store) inbox: Arc<Inbox>,
+    pub(in crate::store) book: Arc<BookInbox>,
+    pub(in crate::store) subscriptions: Arc<Subscriptions>,
+    pub(in crate::store) clock: Arc<dyn Clock>,
+    /// Hashes of given ids are keyed with it.
+    pub(in crate::store) key: DedupKey,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// An event with its deliveries; none if it is not kept.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn event(&self, id: &EventId) -> Result<Option<EventView>, QueryError> {
+        let (id, orders) = (*id, self.subscriptions.orders(None));
+        self.query(move |reading| event::view(reading, &orders, id))
+            .await
+    }
+
+    /// Ids of events within a range, so many at most, in order.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ids_within(
+        &self,
+        range: EventIdRange,
+        most: usize,
+    ) -> Result<Vec<EventId>, QueryError> {
+        let ask = move |reading: &Reading<'_>| Ok(find::ids_within(reading.book, range, most)?);
+        let found = self.query(ask).await?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Events, newest first. A call looks at 50,000 rows at most, with a given id at those of segments that still grow only.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn events(
+        &self,
+        filter: EventFilter,
+        page: Page,
+    ) -> Result<Listing<EventSummary>, QueryError> {
+        let list = events::List::new(filter, &page, &self.key)?;
+        self.query(move |reading| list.read(reading)).await
+    }
+
+    /// A delivery with its attempts; none if it is not kept.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryView>, QueryError> {
+        let orders = self.subscriptions.orders(Some(&id.subscription));
+        let id = id.clone();
+        let ask = move |reading: &Reading<'_>| delivery::view(reading, &orders, &id);
+        self.query(ask).await
+    }
+
+    /// Deliveries, newest event first. A call looks at 50,000 rows at most: of deliveries that are pending, dead or
+    /// cancelled these are rows of that state and subscription, otherwise they are events.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> Result<Listing<DeliverySummary>, QueryError> {
+        let orders = self.subscriptions.orders(filter.subscription.as_ref());
+        let list = deliveries::List::new(filter, &page)?;
+        self.query(move |reading| list.read(reading, &orders)).await
+    }
+
+    /// Attempts of a subscription, the one recorded last first. A call looks at 50,000 rows at most.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn attempts(
+        &self,
+        subscription: &SubscriptionName,
+        filter: AttemptFilter,
+        page: Page,
+    ) -> Result<Listing<AttemptView>, QueryError> {
+        let orders = self.subscriptions.orders(Some(subscription));
+        let list = attempts::List::new(subscription.clone(), filter, &page)?;
+        self.query(move |reading| list.read(reading, &orders)).await
+    }
+
+    /// How a subscription does; of an unknown one nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn tally(&self, name: &SubscriptionName) -> Result<Tally, QueryError> {
+        let number = {
+            let names = self.subscriptions.read();
+            names.number(name)
+        };
+        let Some(number) = number else {
+            return Ok(Tally::default());
+        };
+        let wall = self.clock.wall();
+        let ask = move |reading: &Reading<'_>| Ok(tallies::tally(reading, number, wall)?);
+        self.query(ask).await
+    }
+
+    /// How these subscriptions do, by name: those of a page, whose number bounds what it costs. One that the store does
+    /// not know is left out.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn tallies(
+        &self,
+        of: &[&SubscriptionName],
+    ) -> Result<BTreeMap<SubscriptionName, Tally>, QueryError> {
+        let numbers: Vec<_> = {
+            let names = self.subscriptions.read();
+            let numbered = |name: &&SubscriptionName| Some((names.number(name)?, (*name).clone()));
+            of.iter().filter_map(numbered).collect()
+        };
+        let wall = self.clock.wall();
+        let ask = move |reading: &Reading<'_>| {
+            let mut all = BTreeMap::new();
+            for (number, name) in &numbers {
+                all.insert(name.clone(), tallies::tally(reading, *number, wall)?);
+            }
+            Ok(all)
+        };
+        self.query(ask).await
+    }
+
+    /// Asks in the thread of queries, once the book has everything that is committed.
+    async fn query<T: Send + 'static>(
+        &self,
+        ask: impl FnMut(&Reading<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let slot = self.inbox.slot().ok_or(QueryError::Overloaded)?;
+        let failed = || QueryError::Failed(self.subscriptions.appender.failure.reason());
+        let known = self.book.ask(|_| Ok(()));
+        known.await.map_err(|_| failed())?;
+        let answer = self.inbox.ask(slot, ask);
+        answer.await.unwrap_or_else(|_| Err(failed()))
+    }
+}

@@ -1,0 +1,226 @@
+//! Beginning, counting and stopping bulk replays.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::Notify;
+
+use super::job::{Job, ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
+use super::jobs::Jobs;
+use crate::domain::EventSeq;
+use crate::store::VerbError;
+use crate::store::book::ended::{EndedWanted, ended};
+use crate::store::book::find;
+use crate::store::book::reach::reach;
+use crate::store::book::rows::Span;
+use crate::store::record::Record;
+use crate::store::verbs::Verbs;
+
+/// Bulk replays that are kept, finished ones included.
+const KEPT_MAX: usize = 16;
+
+/// What a bulk replay goes through.
+struct CountedReplays {
+    matched: u64,
+    /// It begins behind this event …
+    from: EventSeq,
+    /// … and ends with this one.
+    upto: EventSeq,
+}
+
+fn span(request: &ReplayRequest) -> Span {
+    Span {
+        since: request.since,
+        until: request.until,
+    }
+}
+
+/// Bulk replays of a store.
+pub struct Replays {
+    pub(super) verbs: Arc<Verbs>,
+    pub(super) jobs: Jobs,
+    /// A job was begun.
+    pub(super) begun: Notify,
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replays").finish_non_exhaustive()
+    }
+}
+
+impl Replays {
+    pub(in crate::store) fn new(verbs: Arc<Verbs>, jobs: Jobs) -> Arc<Self> {
+        Arc::new(Self {
+            verbs,
+            jobs,
+            begun: Notify::new(),
+        })
+    }
+
+    /// The records that tell of all of them again; to be made in a turn.
+    pub(in crate::store) fn records(&self) -> Vec<Record> {
+        self.jobs.records()
+    }
+
+    /// The bulk replays that are known, newest first: 16 at most.
+    #[must_use]
+    pub fn all(&self) -> Vec<ReplayProgress> {
+        let mut all = self.jobs.progress();
+        all.reverse();
+        all
+    }
+
+    /// How far a bulk replay is; none if it is not known, or no longer.
+    #[must_use]
+    pub fn progress(&self, id: ReplayId) -> Option<ReplayProgress> {
+        let all = self.jobs.progress();
+        all.into_iter().find(|progress| progress.id == id)
+    }
+
+    /// Begins to replay deliveries in bulk; answers which bulk replay that is and how many deliveries fit now. Resolves when it
+    /// is durable.
+    ///
+    /// # Errors
+    /// [`VerbError`]; nothing was begun then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may still begin.
+    pub async fn begin(&self, request: ReplayRequest) -> Result<(ReplayId, u64), VerbError> {
+        if self.verbs.subscriptions.is_held(&request.subscription) {
+            return Err(VerbError::Disabled);
+        }
+        let CountedReplays {
+            matched,
+            from,
+            upto,
+        } = self.find(&request).await?;
+        let turn = self.verbs.turn().await;
+        let now = self.verbs.clock.steady();
+        let job = Job {
+            request,
+            state: ReplaysState::Running,
+            after: from,
+            upto,
+            matched,
+            replayed: 0,
+            skipped: 0,
+            begun_at: now,
+            next_at: now,
+        };
+        let (id, forgotten) = {
+            let jobs = self.jobs.lock();
+            let id = jobs.keys().last().map_or(1, |last| last + 1);
+            let finished = jobs
+                .iter()
+                .find(|(_, known)| known.job.state != ReplaysState::Running);
+            match finished {
+                Some((oldest, _)) if jobs.len() >= KEPT_MAX => (id, Some(*oldest)),
+                None if jobs.len() >= KEPT_MAX => return Err(VerbError::TooManyReplays),
+                _ => (id, None),
+            }
+        };
+        let mut records = vec![job.record(id)];
+        records.extend(forgotten.map(|id| Record::Job {
+            id,
+            state: Vec::new(),
+        }));
+        let version = self.jobs.set(id, job.clone());
+        let begun = self
+            .verbs
+            .carry_out(turn, records, Vec::new(), Vec::new())
+            .await;
+        self.jobs.settle(id, version, job, begun.is_ok());
+        begun?;
+        if let Some(forgotten) = forgotten {
+            self.jobs.lock().remove(&forgotten);
+        }
+        self.begun.notify_one();
+        Ok((ReplayId(id), matched))
+    }
+
+    /// How many deliveries a bulk replay would find now.
+    ///
+    /// # Errors
+    /// [`VerbError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn count(&self, request: &ReplayRequest) -> Result<u64, VerbError> {
+        let counted = self.find(request).await?;
+        Ok(counted.matched)
+    }
+
+    /// How many deliveries fit, and where they are.
+    async fn find(&self, request: &ReplayRequest) -> Result<CountedReplays, VerbError> {
+        self.verbs.queue_of(&request.subscription)?;
+        let span = span(request);
+        let look = move |book: &Connection| {
+            let Range { start, end } = reach(book, span)?;
+            let last = find::last_seq(book)?.0.min(end.0.saturating_sub(1));
+            Ok((EventSeq(start.0.saturating_sub(1)), EventSeq(last)))
+        };
+        let (from, last) = self.verbs.ask(look).await?;
+        let wanted = self.wanted(request, last)?;
+        let (mut after, mut matched) = (from, 0);
+        while after < last {
+            let wanted = wanted.clone();
+            let found = self
+                .verbs
+                .ask(move |book| ended(book, &wanted, after, usize::MAX))
+                .await?;
+            matched += u64::try_from(found.entries.len()).unwrap_or(u64::MAX);
+            after = found.upto;
+        }
+        Ok(CountedReplays {
+            matched,
+            from,
+            upto: last,
+        })
+    }
+
+    pub(super) fn wanted(
+        &self,
+        request: &ReplayRequest,
+        upto: EventSeq,
+    ) -> Result<EndedWanted, VerbError> {
+        Ok(EndedWanted {
+            number: self.verbs.queue_of(&request.subscription)?.number,
+            state: request.state,
+            span: span(request),
+            event_type: request.event_type.clone(),
+            upto,
+        })
+    }
+
+    /// Stops a bulk replay; what it has replayed stays so. One that has ended stays as it is. Resolves when that is durable.
+    ///
+    /// # Errors
+    /// [`VerbError`]; it goes on then.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may still be stopped.
+    pub async fn stop(&self, id: ReplayId) -> Result<ReplayProgress, VerbError> {
+        let turn = self.verbs.turn().await;
+        let before = self.jobs.get(id.0);
+        let before = before.ok_or(VerbError::Unknown)?;
+        if before.state != ReplaysState::Running {
+            return Ok(before.progress(id.0));
+        }
+        let stopped = Job {
+            state: ReplaysState::Stopped,
+            ..before
+        };
+        let version = self.jobs.set(id.0, stopped.clone());
+        let records = vec![stopped.record(id.0)];
+        let recorded = self
+            .verbs
+            .carry_out(turn, records, Vec::new(), Vec::new())
+            .await;
+        let stopped_progress = stopped.progress(id.0);
+        self.jobs.settle(id.0, version, stopped, recorded.is_ok());
+        recorded.map(|()| stopped_progress)
+    }
+}
