@@ -160,15 +160,15 @@ async fn a_damaged_book_is_written_anew() {
 #[tokio::test]
 async fn a_book_that_the_journal_contradicts_is_written_anew() {
     for (change, reason) in [
-        ("DELETE FROM pending; DELETE FROM events_1", "events that are missing or other than in the journal: 5"),
+        ("DELETE FROM deliveries WHERE state = 0; DELETE FROM events_1", "events that are missing or other than in the journal: 5"),
         ("UPDATE events_1 SET offset = offset + 8 WHERE seq = 4", "events that are missing or other than in the journal: 1"),
-        ("UPDATE pending SET body_bytes = 7 WHERE seq = 4", "pending deliveries that are other than in the journal: 1"),
+        ("UPDATE deliveries SET body_bytes = 7 WHERE state = 0 AND seq = 4", "pending deliveries that are other than in the journal: 1"),
         (
-            "INSERT INTO pending SELECT 1, 1, segment, offset, length, body_bytes, accepted_at, since, key, 0, 0, NULL, NULL
-             FROM pending WHERE seq = 4",
+            "INSERT INTO deliveries SELECT 0, 1, 1, segment, offset, length, body_bytes, accepted_at, since, key, 0, 0, NULL, NULL,
+             NULL, 0, NULL FROM pending WHERE seq = 4",
             "pending deliveries that the journal has the end of: 1",
         ),
-        ("UPDATE dead SET reason = 1", "dead letters that are other than in the journal: 1"),
+        ("UPDATE deliveries SET reason = 1 WHERE state = 2", "dead letters that are other than in the journal: 1"),
         ("UPDATE subscriptions SET name = 'b'", "subscriptions of other names than in the journal: 1"),
         ("UPDATE counters SET pending = 7", "subscriptions that are counted wrongly: 1"),
         ("DELETE FROM counters", "subscriptions that are counted wrongly: 1"),
@@ -189,9 +189,9 @@ async fn a_book_that_the_journal_contradicts_is_written_anew() {
 #[tokio::test]
 async fn outcomes_that_only_the_book_has_stay_in_it() {
     let folder = store().await;
-    let delivered = "DELETE FROM pending WHERE seq = 4;
+    let delivered = "DELETE FROM deliveries WHERE state = 0 AND seq = 4;
         UPDATE counters SET pending = pending - 1, pending_bytes = pending_bytes - 6;
-        UPDATE pending SET attempts = 1, due_at = 0, pause_ms = 0 WHERE seq = 5";
+        UPDATE deliveries SET attempts = 1, due_at = 0, pause_ms = 0 WHERE state = 0 AND seq = 5";
     book(&folder).execute_batch(delivered).unwrap();
     for _ in 0..2 {
         let report = checked(&folder);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Result};
 
 use super::schema::CHECKSUM;
+use crate::domain::DeliveryState;
 
 /// What an entry of the index of due times adds to its checksum, so that a sum over many millions fits.
 const DUE: &str = "due_at / 1024 % 1073741824 + due_at % 1024 * 1048576 + seq % 1048576 + subscription % 1024 + 1";
@@ -15,50 +16,49 @@ const KEYED: &str = "abs(key % 1073741789) + seq % 1048576 + subscription % 1024
 /// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over them
 /// and over each index that deliveries are found by.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
-    let pending = format!(
-        "SELECT subscription, count(*), sum(body_bytes), sum({CHECKSUM}),
+    let rows = format!(
+        "SELECT state, subscription, count(*), sum(body_bytes), sum({CHECKSUM}),
          coalesce(sum(iif(due_at IS NULL, 0, {DUE})), 0), coalesce(sum(iif(key = 0, 0, {KEYED})), 0)
-         FROM pending NOT INDEXED GROUP BY subscription"
+         FROM deliveries NOT INDEXED GROUP BY state, subscription"
     );
-    let mut found = BTreeMap::new();
+    let (mut pending, mut dead) = (BTreeMap::new(), BTreeMap::new());
     let (mut due, mut keyed) = (0_i64, 0_i64);
-    let mut statement = connection.prepare(&pending)?;
+    let mut statement = connection.prepare(&rows)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let counted: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
-        found.insert(row.get::<_, u32>(0)?, counted);
-        due = due.wrapping_add(row.get(4)?);
-        keyed = keyed.wrapping_add(row.get(5)?);
+        let number = row.get::<_, u32>(1)?;
+        match DeliveryState::from_code(row.get(0)?) {
+            Some(DeliveryState::Pending) => {
+                let counted: [i64; 3] = [row.get(2)?, row.get(3)?, row.get(4)?];
+                pending.insert(number, counted);
+                due = due.wrapping_add(row.get(5)?);
+                keyed = keyed.wrapping_add(row.get(6)?);
+            }
+            Some(DeliveryState::Dead) => drop(dead.insert(number, row.get::<_, i64>(2)?)),
+            Some(DeliveryState::Cancelled) => {}
+            Some(DeliveryState::Delivered) | None => return Ok(false),
+        }
     }
-    let mut dead = counts(
-        connection,
-        "SELECT subscription, count(*) FROM dead NOT INDEXED GROUP BY 1",
-    )?;
     let mut counters = connection
         .prepare("SELECT subscription, pending, pending_bytes, checksum, dead FROM counters")?;
     let mut rows = counters.query([])?;
     while let Some(row) = rows.next()? {
         let number = row.get::<_, u32>(0)?;
         let counted: [i64; 3] = [row.get(1)?, row.get(2)?, row.get(3)?];
-        let fits = found.remove(&number).unwrap_or_default() == counted
+        let fits = pending.remove(&number).unwrap_or_default() == counted
             && dead.remove(&number).unwrap_or_default() == row.get::<_, i64>(4)?;
         if !fits {
             return Ok(false);
         }
     }
     let sum = |what: &str, index: &str, rows: &str| {
-        let sql =
-            format!("SELECT coalesce(sum({what}), 0) FROM pending INDEXED BY {index} WHERE {rows}");
+        let sql = format!(
+            "SELECT coalesce(sum({what}), 0) FROM deliveries INDEXED BY {index} WHERE {rows}"
+        );
         connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
     };
-    Ok(found.is_empty()
+    Ok(pending.is_empty()
         && dead.is_empty()
-        && sum(DUE, "pending_due", "due_at IS NOT NULL")? == due
-        && sum(KEYED, "pending_key", "key != 0")? == keyed)
-}
-
-fn counts(connection: &Connection, sql: &str) -> Result<BTreeMap<u32, i64>> {
-    let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    rows.collect()
+        && sum(DUE, "deliveries_due", "due_at IS NOT NULL")? == due
+        && sum(KEYED, "deliveries_key", "state = 0 AND key != 0")? == keyed)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::find;
 use super::numbers::{int, nat};
-use super::query::{ENDED_ENTRY, ENTRY, entry};
+use super::query::{ENTRY, entry};
 use super::rows::{self, Span};
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
 use crate::store::entry::Entry;
@@ -45,31 +45,26 @@ pub(in crate::store) fn ended(
     most: usize,
 ) -> Result<Ended> {
     match wanted.state {
-        DeliveryState::Dead => with_rows(connection, (ENDED_ENTRY, "dead"), wanted, after, most),
-        DeliveryState::Cancelled => {
-            with_rows(connection, (ENDED_ENTRY, "cancelled"), wanted, after, most)
-        }
-        DeliveryState::Pending => with_rows(connection, (ENTRY, "pending"), wanted, after, most),
         DeliveryState::Delivered => delivered(connection, wanted, after, most),
+        DeliveryState::Pending | DeliveryState::Dead | DeliveryState::Cancelled => {
+            with_rows(connection, wanted, after, most)
+        }
     }
 }
 
 fn with_rows(
     connection: &Connection,
-    (columns, table): (&'static str, &'static str),
     wanted: &EndedWanted,
     after: EventSeq,
     most: usize,
 ) -> Result<Ended> {
     // Those that wait for no retry are counted among the rows, too: a backlog has millions of them.
-    let is_wanted = match wanted.state {
-        DeliveryState::Pending => "due_at IS NOT NULL",
-        DeliveryState::Dead | DeliveryState::Cancelled | DeliveryState::Delivered => "TRUE",
-    };
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {columns}, {is_wanted} FROM {table} WHERE subscription = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4"
+        "SELECT {ENTRY}, state != 0 OR due_at IS NOT NULL FROM deliveries
+         WHERE state = ?1 AND subscription = ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5"
     ))?;
-    let key = params![wanted.number.0, int(after.0), int(wanted.upto.0), ROWS_MAX];
+    let (after, upto) = (int(after.0), int(wanted.upto.0));
+    let key = params![wanted.state.code(), wanted.number.0, after, upto, ROWS_MAX];
     let mut entries = Vec::new();
     let mut last = None;
     let mut seen = 0;

@@ -5,9 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::numbers::{int, nat};
-use super::query::{ENDED_ENTRY, ENTRY, entry, head};
-use super::rows::{self, EventRow, segments};
-use crate::domain::{EventId, EventIdRange, EventSeq, SubscriptionNumber, Timestamp};
+use super::query::{ENTRY, entry, head};
+use super::rows::{self, EventRow, coded, segments};
+use crate::domain::{
+    DeliveryState, EventId, EventIdRange, EventSeq, SubscriptionNumber, Timestamp,
+};
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 
@@ -40,24 +42,28 @@ pub(in crate::store) fn delivery(
     number: SubscriptionNumber,
     seq: EventSeq,
 ) -> Result<Option<Found>> {
-    let key = params![number.0, int(seq.0)];
-    let sql = format!("SELECT {ENTRY}, due_at FROM pending WHERE subscription = ?1 AND seq = ?2");
-    let pending = connection.prepare_cached(&sql)?.query_row(key, |row| {
-        let due = row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis);
-        Ok(Found {
-            entry: entry(row)?,
-            standing: Standing::Pending { due },
+    let found = connection
+        .prepare_cached(&format!(
+            "SELECT {ENTRY}, due_at, state FROM deliveries
+             WHERE state IN (0, 2, 3) AND subscription = ?1 AND seq = ?2 ORDER BY state LIMIT 1"
+        ))?
+        .query_row(params![number.0, int(seq.0)], |row| {
+            let due = row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis);
+            let standing = match coded(row, 11, DeliveryState::from_code)? {
+                Some(DeliveryState::Dead) => Standing::Dead,
+                Some(DeliveryState::Cancelled) => Standing::Cancelled,
+                Some(DeliveryState::Pending | DeliveryState::Delivered) | None => {
+                    Standing::Pending { due }
+                }
+            };
+            Ok(Found {
+                entry: entry(row)?,
+                standing,
+            })
         })
-    });
-    if let Some(found) = pending.optional()? {
-        return Ok(Some(found));
-    }
-    for (table, standing) in [("dead", Standing::Dead), ("cancelled", Standing::Cancelled)] {
-        let sql = format!("SELECT {ENDED_ENTRY} FROM {table} WHERE subscription = ?1 AND seq = ?2");
-        let ended = connection.prepare_cached(&sql)?.query_row(key, entry);
-        if let Some(entry) = ended.optional()? {
-            return Ok(Some(Found { entry, standing }));
-        }
+        .optional()?;
+    if found.is_some() {
+        return Ok(found);
     }
     delivered(connection, number, seq)
 }

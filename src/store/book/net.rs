@@ -6,7 +6,7 @@ use crate::domain::{EventSeq, Label, Next, Outcome, SubscriptionNumber, Timestam
 use crate::store::dedup::DedupKey;
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
-use crate::store::record::{Accepted, Moved};
+use crate::store::record::{Accepted, Death, Moved};
 
 /// Which delivery.
 pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
@@ -153,6 +153,14 @@ impl EventRow {
                 .collect(),
         }
     }
+}
+
+/// What the row of a delivery says of its state.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RowState {
+    Pending(Option<Due>),
+    Dead(Death, Timestamp),
+    Cancelled(Timestamp),
 }
 
 #[derive(Debug, Clone, Copy)]

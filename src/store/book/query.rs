@@ -142,12 +142,8 @@ pub(in crate::store) fn pending_before(
         .map(|found| found.map(EventSeq))
 }
 
-/// The columns of `pending` that make an entry.
+/// The columns of `deliveries` that make an entry.
 pub(super) const ENTRY: &str = "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts";
-
-/// The same of `dead` and `cancelled`, where no schedule goes on.
-pub(super) const ENDED_ENTRY: &str =
-    "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, 0";
 
 /// Reads an entry from the first ten columns.
 pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
@@ -207,7 +203,7 @@ pub(super) fn given_ids(
 /// Sets due times that lie further ahead than their pause, seen from `now`: the clock was set back since.
 pub(super) fn pull_due_times(connection: &Connection, now: Timestamp) -> Result<usize> {
     connection.execute(
-        "UPDATE pending SET due_at = ?1 + pause_ms WHERE due_at > ?1 + pause_ms",
+        "UPDATE deliveries SET due_at = ?1 + pause_ms WHERE state = 0 AND due_at > ?1 + pause_ms",
         [millis(now)],
     )
 }

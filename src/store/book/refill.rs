@@ -131,7 +131,7 @@ pub(super) fn due(
     limit: usize,
 ) -> Result<DueRefilled> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY}, due_at FROM pending
+        "SELECT {ENTRY}, due_at FROM deliveries INDEXED BY deliveries_due
          WHERE subscription = ?1 AND due_at IS NOT NULL AND (due_at, seq) > (?2, ?3)
          ORDER BY due_at, seq LIMIT ?4"
     ))?;
@@ -156,8 +156,8 @@ fn followers(
     limit: usize,
 ) -> Result<Followers> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY} FROM pending
-         WHERE subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4 AND due_at IS NULL
+        "SELECT {ENTRY} FROM deliveries INDEXED BY deliveries_key
+         WHERE state = 0 AND subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4 AND due_at IS NULL
          ORDER BY seq LIMIT ?5"
     ))?;
     let (after, upto) = (int(wanted.after.0), int(wanted.upto.0));
@@ -179,7 +179,8 @@ pub(in crate::store) fn blockers(
     limit: usize,
 ) -> Result<Vec<(EventSeq, u64)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, key FROM dead WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2",
+        "SELECT seq, key FROM deliveries INDEXED BY deliveries_blocking
+         WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2",
     )?;
     let rows = statement.query_map(params![number.0, size(limit)], |row| {
         let key: i64 = row.get(1)?;

@@ -193,7 +193,7 @@ pub(in crate::store) fn delivery_in(
     number: SubscriptionNumber,
     seq: EventSeq,
 ) -> Result<Option<DeliveryRow>> {
-    one_delivery(connection, state, number, "seq = ?2", seq)
+    one_delivery(connection, Some(state), number, "seq = ?2", seq)
 }
 
 /// The last delivery of a subscription before `below` that is in a state which has rows.
@@ -204,7 +204,7 @@ pub(in crate::store) fn delivery_before(
     below: EventSeq,
 ) -> Result<Option<DeliveryRow>> {
     let condition = "seq < ?2 ORDER BY seq DESC LIMIT 1";
-    one_delivery(connection, state, number, condition, below)
+    one_delivery(connection, Some(state), number, condition, below)
 }
 
 /// Where a delivery stands, if it is not delivered.
@@ -213,42 +213,42 @@ pub(in crate::store) fn delivery_row(
     number: SubscriptionNumber,
     seq: EventSeq,
 ) -> Result<Option<DeliveryRow>> {
-    for state in DeliveryState::ALL {
-        if let Some(row) = delivery_in(connection, *state, number, seq)? {
-            return Ok(Some(row));
-        }
-    }
-    Ok(None)
+    let condition = "seq = ?2 ORDER BY state LIMIT 1";
+    one_delivery(connection, None, number, condition, seq)
 }
 
+/// A delivery of a state, or of any.
 fn one_delivery(
     connection: &Connection,
-    state: DeliveryState,
+    state: Option<DeliveryState>,
     number: SubscriptionNumber,
     condition: &str,
     seq: EventSeq,
 ) -> Result<Option<DeliveryRow>> {
-    let (table, rest) = match state {
-        DeliveryState::Pending => ("pending", "due_at, NULL, NULL"),
-        DeliveryState::Dead => ("dead", "NULL, reason, dead_at"),
-        DeliveryState::Cancelled => ("cancelled", "NULL, NULL, cancelled_at"),
-        DeliveryState::Delivered => return Ok(None),
+    let states = match state {
+        Some(_) => "state = ?3",
+        None => "state IN (0, 2, 3) AND ?3 IS NULL",
     };
     connection
         .prepare_cached(&format!(
-            "SELECT seq, accepted_at, attempts, {rest} FROM {table} WHERE subscription = ?1 AND {condition}"
+            "SELECT seq, accepted_at, attempts, due_at, reason, ended_at, state FROM deliveries
+             WHERE {states} AND subscription = ?1 AND {condition}"
         ))?
-        .query_row(params![number.0, int(seq.0)], |row| {
-            Ok(DeliveryRow {
-                seq: EventSeq(nat(row.get(0)?)),
-                state,
-                accepted_at: Timestamp::from_millis(row.get(1)?),
-                attempts: row.get(2)?,
-                due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-                reason: coded(row, 4, DeadReason::from_code)?,
-                ended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
-            })
-        })
+        .query_row(
+            params![number.0, int(seq.0), state.map(DeliveryState::code)],
+            |row| {
+                Ok(DeliveryRow {
+                    seq: EventSeq(nat(row.get(0)?)),
+                    state: coded(row, 6, DeliveryState::from_code)?
+                        .unwrap_or(DeliveryState::Pending),
+                    accepted_at: Timestamp::from_millis(row.get(1)?),
+                    attempts: row.get(2)?,
+                    due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+                    reason: coded(row, 4, DeadReason::from_code)?,
+                    ended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
+                })
+            },
+        )
         .optional()
 }
 

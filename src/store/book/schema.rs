@@ -1,13 +1,11 @@
-//! The book's tables. Version 4.
+//! The book's tables. Version 5.
 //!
 //! | table | key | holds |
 //! |---|---|---|
 //! | `book` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
 //! | `subscriptions` | number | name, run-time state as the journal writes it |
 //! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters, a checksum of the pending rows |
-//! | `pending` | subscription, seq | a pending delivery: place of its event, attempts, when it is due again |
-//! | `dead` | subscription, seq | a dead letter; `blocks`: what follows it in order waits for it |
-//! | `cancelled` | subscription, seq | a cancelled delivery |
+//! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it |
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
 //! | `tallies` | subscription | how its attempts went, as [`tallies`](super::tallies) says |
@@ -15,13 +13,22 @@
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order; `due_at`: when its delivery was due again after it |
 //!
-//! Times are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
+//! The views `pending`, `dead` and `cancelled` show the deliveries of one state; what was delivered has no row. Times are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
 //! segment's number get their indexes when the journal has left the segment, and go as a whole when it goes.
 
 use rusqlite::{Connection, Result};
 
+use crate::domain::DeliveryState;
+
 /// The version of these tables, as `user_version`. A book of another version is rebuilt.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
+
+// The states in the statements of this folder; a delivery is due only while it is pending, and blocks only while it is dead.
+const _: () = assert!(
+    DeliveryState::Pending.code() == 0
+        && DeliveryState::Dead.code() == 2
+        && DeliveryState::Cancelled.code() == 3
+);
 
 const TABLES: &str = "
 CREATE TABLE book (
@@ -34,34 +41,21 @@ CREATE TABLE counters (
     subscription INTEGER PRIMARY KEY,
     pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL, checksum INTEGER NOT NULL
 );
-CREATE TABLE pending (
-    subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
+CREATE TABLE deliveries (
+    state INTEGER NOT NULL, subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
     attempts INTEGER NOT NULL, schedule_attempts INTEGER NOT NULL,
-    due_at INTEGER, pause_ms INTEGER,
-    PRIMARY KEY (subscription, seq)
+    due_at INTEGER, pause_ms INTEGER, reason INTEGER, blocks INTEGER NOT NULL, ended_at INTEGER,
+    PRIMARY KEY (state, subscription, seq)
 ) WITHOUT ROWID;
-CREATE INDEX pending_due ON pending (subscription, due_at, seq) WHERE due_at IS NOT NULL;
-CREATE INDEX pending_segment ON pending (segment);
-CREATE INDEX pending_key ON pending (subscription, key, seq) WHERE key != 0;
-CREATE TABLE dead (
-    subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
-    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, reason INTEGER NOT NULL, blocks INTEGER NOT NULL, dead_at INTEGER NOT NULL,
-    PRIMARY KEY (subscription, seq)
-) WITHOUT ROWID;
-CREATE INDEX dead_blocks ON dead (subscription, seq) WHERE blocks;
-CREATE INDEX dead_segment ON dead (segment);
-CREATE TABLE cancelled (
-    subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
-    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, cancelled_at INTEGER NOT NULL,
-    PRIMARY KEY (subscription, seq)
-) WITHOUT ROWID;
-CREATE INDEX cancelled_segment ON cancelled (segment);
+CREATE INDEX deliveries_due ON deliveries (subscription, due_at, seq) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_segment ON deliveries (state, segment);
+CREATE INDEX deliveries_key ON deliveries (subscription, key, seq) WHERE state = 0 AND key != 0;
+CREATE INDEX deliveries_blocking ON deliveries (subscription, seq) WHERE blocks;
+CREATE VIEW pending AS SELECT * FROM deliveries WHERE state = 0;
+CREATE VIEW dead AS SELECT * FROM deliveries WHERE state = 2;
+CREATE VIEW cancelled AS SELECT * FROM deliveries WHERE state = 3;
 CREATE TABLE moved (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL, given INTEGER, type TEXT NOT NULL, key INTEGER NOT NULL,
     accepted_at INTEGER NOT NULL, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,

@@ -5,11 +5,14 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::numbers::{int, millis, nat};
-use super::query::{ENDED_ENTRY, ENTRY, entry};
+use super::query::{ENTRY, entry};
 use super::schema::create_segment;
 use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
 use crate::store::record::{Death, Progress};
+
+/// Deliveries that are needed although their segment goes: pending ones, and those that died since `?2`.
+const LIVE: &str = "state IN (0, 2) AND (state = 0 OR ended_at >= ?2 AND reason != 6)";
 
 // In the statements below: what died because its event cannot be read (reason 6) is not kept beyond its segment, as there is
 // nothing of it to copy or to replay.
@@ -87,7 +90,8 @@ pub(in crate::store) fn state(
     let since = millis(dead_since);
     let dead: i64 = connection
         .prepare_cached(
-            "SELECT count(*) FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6",
+            "SELECT count(*) FROM deliveries INDEXED BY deliveries_segment
+             WHERE state = 2 AND segment = ?1 AND ended_at >= ?2 AND reason != 6",
         )?
         .query_row(params![segment, since], |row| row.get(0))?;
     let live_bytes = bytes(connection, segment, dead_since)?.live;
@@ -147,7 +151,8 @@ fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result
         .collect::<Result<_>>()?;
     let dead: HashSet<i64> = connection
         .prepare_cached(
-            "SELECT seq FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6",
+            "SELECT seq FROM deliveries INDEXED BY deliveries_segment
+             WHERE state = 2 AND segment = ?1 AND ended_at >= ?2 AND reason != 6",
         )?
         .query_map(params![segment, millis(dead_since)], |row| row.get(0))?
         .collect::<Result<_>>()?;
@@ -179,18 +184,19 @@ pub(in crate::store) fn live(
 ) -> Result<Vec<Live>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (since, after) = (millis(dead_since), int(after.0));
+    // Of pending ones, which may be millions, only the index is read.
+    let rows =
+        "SELECT seq FROM deliveries INDEXED BY deliveries_segment WHERE segment = ?1 AND seq > ?3";
     let upto: Option<i64> = connection
-        .prepare_cached(
-            "SELECT max(seq) FROM (SELECT seq FROM pending WHERE segment = ?1 AND seq > ?3
-             UNION ALL SELECT seq FROM dead WHERE segment = ?1 AND seq > ?3 AND dead_at >= ?2 AND reason != 6 ORDER BY 1 LIMIT ?4)",
-        )?
+        .prepare_cached(&format!(
+            "SELECT max(seq) FROM ({rows} AND state = 0
+             UNION ALL {rows} AND state = 2 AND ended_at >= ?2 AND reason != 6 ORDER BY 1 LIMIT ?4)"
+        ))?
         .query_row(params![segment, since, after, limit], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {ENTRY}, subscription, due_at, pause_ms, NULL, 0, accepted_at FROM pending
-         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4
-         UNION ALL SELECT {ENDED_ENTRY}, subscription, NULL, NULL, reason, blocks, dead_at FROM dead
-         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4 AND dead_at >= ?2 AND reason != 6
-         ORDER BY 1, 11"
+        "SELECT {ENTRY}, subscription, due_at, pause_ms, reason, blocks, coalesce(ended_at, accepted_at)
+         FROM deliveries INDEXED BY deliveries_segment
+         WHERE segment = ?1 AND seq > ?3 AND seq <= ?4 AND {LIVE} ORDER BY seq, subscription"
     ))?;
     let parameters = params![segment, since, after, upto.unwrap_or(after)];
     let rows = statement.query_map(parameters, live_row)?;
@@ -229,17 +235,16 @@ pub(in crate::store) fn forget(
 ) -> Result<Option<Vec<Forgotten>>> {
     let transaction = connection.unchecked_transaction()?;
     let needed = transaction
-        .prepare_cached(
-            "SELECT 1 FROM pending WHERE segment = ?1
-             UNION ALL SELECT 1 FROM dead WHERE segment = ?1 AND dead_at >= ?2 AND reason != 6 LIMIT 1",
-        )?
+        .prepare_cached(&format!(
+            "SELECT 1 FROM deliveries INDEXED BY deliveries_segment WHERE segment = ?1 AND {LIVE} LIMIT 1"
+        ))?
         .exists(params![segment, millis(dead_since)])?;
     if needed {
         return Ok(None);
     }
     let forgotten = {
         let mut dead = transaction.prepare_cached(
-            "DELETE FROM dead WHERE segment = ?1 RETURNING subscription, key, seq",
+            "DELETE FROM deliveries WHERE state = 2 AND segment = ?1 RETURNING subscription, key, seq",
         )?;
         let rows = dead.query_map([segment], |row| {
             let key: i64 = row.get(1)?;
@@ -256,11 +261,13 @@ pub(in crate::store) fn forget(
             .prepare_cached("UPDATE counters SET dead = dead - 1 WHERE subscription = ?1")?
             .execute([dead.number.0])?;
     }
-    for table in ["cancelled", "moved", "segments"] {
-        transaction.execute(
-            &format!("DELETE FROM {table} WHERE segment = ?1"),
-            [segment],
-        )?;
+    for rows in [
+        "deliveries WHERE state = 3 AND",
+        "moved WHERE",
+        "segments WHERE",
+    ] {
+        let sql = format!("DELETE FROM {rows} segment = ?1");
+        transaction.execute(&sql, [segment])?;
     }
     transaction.execute_batch(&format!(
         "DROP TABLE IF EXISTS events_{segment}; DROP TABLE IF EXISTS attempts_{segment};"

@@ -201,7 +201,7 @@ fn what_follows_the_final_state_of_a_delivery_changes_nothing_of_it() {
     drop(book);
     written.add(&[attempted(1, 1, 2, Next::Delivered)]);
     let after = rows(&caught_up(&path, &written));
-    for table in ["pending", "dead", "counters"] {
+    for table in ["deliveries", "counters"] {
         assert_eq!(before[table], after[table], "{table}");
     }
 }
@@ -302,7 +302,7 @@ fn a_book_of_another_journal_is_written_anew() {
         .unwrap();
     assert_eq!(start.subscriptions[0].pending, 1);
     book.catch_up(&other.journal, &mut |_, _| {}).unwrap();
-    assert_eq!(rows(&book)["pending"].len(), 1);
+    assert_eq!(count(&book, "SELECT count(*) FROM pending"), 1);
 }
 
 #[test]
@@ -461,7 +461,8 @@ proptest! {
         let anew = caught_up(&folder.path().join("anew"), &written);
         let (stepwise, at_once) = (rows(&book), rows(&anew));
         prop_assert_eq!(&stepwise, &at_once);
-        prop_assert_eq!(stepwise["pending"].len(), pending.len());
+        let rows = count(&book, "SELECT count(*) FROM pending");
+        prop_assert_eq!(usize::try_from(rows).unwrap(), pending.len());
         let counted = count(&book, "SELECT coalesce(sum(pending), 0) FROM counters");
         prop_assert_eq!(usize::try_from(counted).unwrap(), pending.len());
         let dead = count(&book, "SELECT coalesce(sum(dead), 0) FROM counters");

@@ -5,12 +5,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::net::{DeliveryKey, Due, EventRow, Pending, Tally, Verb};
+use super::net::{DeliveryKey, Due, EventRow, RowState, Tally, Verb};
 use super::numbers::{int, millis};
 use super::schema::create_segment;
-use super::write::{insert_cancelled, insert_dead, insert_pending, take_pending};
+use super::write::{insert, take};
 use super::{find, query};
-use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
+use crate::domain::{DeliveryState, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::entry::Entry;
 use crate::store::record::{Death, Moved, Progress};
 
@@ -102,24 +102,33 @@ fn replace(
     row: &EventRow,
     dead: bool,
 ) -> Result<Option<Entry>> {
-    let (table, columns) = if dead {
-        ("dead", query::ENDED_ENTRY)
+    let state = if dead {
+        DeliveryState::Dead
     } else {
-        ("pending", query::ENTRY)
+        DeliveryState::Pending
     };
-    let key = (number.0, int(row.seq.0));
+    let key = (state.code(), number.0, int(row.seq.0));
     let from = connection
         .prepare_cached(&format!(
-            "SELECT {columns} FROM {table} WHERE subscription = ?1 AND seq = ?2"
+            "SELECT {} FROM deliveries WHERE state = ?1 AND subscription = ?2 AND seq = ?3",
+            query::ENTRY
         ))?
         .query_row(key, query::entry)
         .optional()?;
     let place = row.place;
     connection
-        .prepare_cached(&format!(
-            "UPDATE {table} SET segment = ?3, offset = ?4, length = ?5 WHERE subscription = ?1 AND seq = ?2"
-        ))?
-        .execute(params![key.0, key.1, place.segment, place.offset, place.length])?;
+        .prepare_cached(
+            "UPDATE deliveries SET segment = ?4, offset = ?5, length = ?6
+             WHERE state = ?1 AND subscription = ?2 AND seq = ?3",
+        )?
+        .execute(params![
+            key.0,
+            key.1,
+            key.2,
+            place.segment,
+            place.offset,
+            place.length
+        ])?;
     Ok(from)
 }
 
@@ -144,18 +153,19 @@ fn revive(
     };
     if let Some(death) = death {
         tally.dead(number, &entry, 1, progress.ended_at);
-        return insert_dead(connection, number, &entry, death, progress.ended_at);
+        let state = RowState::Dead(death, progress.ended_at);
+        return insert(connection, number, &entry, state);
     }
     tally.began(number, &entry);
     let due = progress.due.map(|(at, pause_ms)| Due { at, pause_ms });
-    insert_pending(connection, number, &Pending { entry, due })
+    insert(connection, number, &entry, RowState::Pending(due))
 }
 
 /// Makes a pending delivery due now; whether it is one that was attempted before.
 fn hasten(connection: &Connection, delivery: DeliveryKey, at: Timestamp) -> Result<bool> {
     let changed = connection
         .prepare_cached(
-            "UPDATE pending SET due_at = ?3, pause_ms = 0 WHERE subscription = ?1 AND seq = ?2",
+            "UPDATE deliveries SET due_at = ?3, pause_ms = 0 WHERE state = 0 AND subscription = ?1 AND seq = ?2",
         )?
         .execute(params![delivery.0.0, int(delivery.1.0), millis(at)])?;
     Ok(changed > 0)
@@ -173,12 +183,12 @@ fn requeue(
     if hasten(connection, delivery, at)? {
         return Ok(());
     }
-    let found = match take_dead(connection, delivery)? {
+    let found = match take(connection, DeliveryState::Dead, delivery)? {
         Some(entry) => {
             tally.dead(number, &entry, -1, at);
             Some(entry)
         }
-        None => match take_cancelled(connection, delivery)? {
+        None => match take(connection, DeliveryState::Cancelled, delivery)? {
             Some(entry) => Some(entry),
             None => find::event(connection, seq)?,
         },
@@ -191,7 +201,7 @@ fn requeue(
     entry.schedule_attempts = 0;
     tally.began(number, &entry);
     let due = Some(Due { at, pause_ms: 0 });
-    insert_pending(connection, number, &Pending { entry, due })
+    insert(connection, number, &entry, RowState::Pending(due))
 }
 
 fn cancel(
@@ -200,13 +210,13 @@ fn cancel(
     delivery: DeliveryKey,
     at: Timestamp,
 ) -> Result<()> {
-    let (number, seq) = delivery;
-    let entry = match take_pending(connection, number, seq.0)? {
+    let (number, _) = delivery;
+    let entry = match take(connection, DeliveryState::Pending, delivery)? {
         Some(entry) => {
             tally.ended(number, &entry, at);
             entry
         }
-        None => match take_dead(connection, delivery)? {
+        None => match take(connection, DeliveryState::Dead, delivery)? {
             Some(entry) => {
                 tally.dead(number, &entry, -1, at);
                 entry
@@ -214,7 +224,7 @@ fn cancel(
             None => return Ok(()),
         },
     };
-    insert_cancelled(connection, number, &entry, at)
+    insert(connection, number, &entry, RowState::Cancelled(at))
 }
 
 fn cancel_all(
@@ -232,34 +242,11 @@ fn cancel_all(
     for entry in pending.query_map(rows, query::entry)? {
         let entry = entry?;
         tally.ended(number, &entry, at);
-        insert_cancelled(connection, number, &entry, at)?;
+        insert(connection, number, &entry, RowState::Cancelled(at))?;
     }
     connection.execute(
-        "DELETE FROM pending WHERE subscription = ?1 AND seq <= ?2",
+        "DELETE FROM deliveries WHERE state = 0 AND subscription = ?1 AND seq <= ?2",
         rows,
     )?;
     Ok(())
-}
-
-fn take_dead(connection: &Connection, delivery: DeliveryKey) -> Result<Option<Entry>> {
-    take(connection, "dead", delivery)
-}
-
-fn take_cancelled(connection: &Connection, delivery: DeliveryKey) -> Result<Option<Entry>> {
-    take(connection, "cancelled", delivery)
-}
-
-/// Takes the row of a delivery that had ended away.
-fn take(
-    connection: &Connection,
-    table: &'static str,
-    (number, seq): DeliveryKey,
-) -> Result<Option<Entry>> {
-    connection
-        .prepare_cached(&format!(
-            "DELETE FROM {table} WHERE subscription = ?1 AND seq = ?2 RETURNING {}",
-            query::ENDED_ENTRY
-        ))?
-        .query_row(params![number.0, int(seq.0)], query::entry)
-        .optional()
 }

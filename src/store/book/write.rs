@@ -4,12 +4,13 @@
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::apply::{Round, Stretch};
-use super::net::{Pending, SegmentRows, Tally, due};
+use super::net::{DeliveryKey, RowState, SegmentRows, Tally, due};
 use super::numbers::{int, millis};
 use super::query;
+use super::query::ENTRY;
 use super::schema::{create_segment, seal_segment};
 use super::wide::Wide;
-use crate::domain::{Next, SubscriptionNumber, Timestamp};
+use crate::domain::{DeliveryState, Next, SubscriptionNumber};
 use crate::store::entry::Entry;
 use crate::store::journal::{Position, encode_state};
 use crate::store::record::Death;
@@ -54,7 +55,7 @@ impl Stretch {
         self.write_older(connection)?;
         self.write_pending(connection)?;
         for (number, entry, death, at) in &self.dead {
-            insert_dead(connection, *number, entry, *death, *at)?;
+            insert(connection, *number, entry, RowState::Dead(*death, *at))?;
         }
         self.write_subscriptions(connection)?;
         for verb in std::mem::take(&mut self.verbs) {
@@ -66,12 +67,13 @@ impl Stretch {
     /// Writes what attempts made of deliveries that have a row. One that has none has reached its final state.
     fn write_older(&mut self, connection: &Connection) -> Result<()> {
         let mut update = connection.prepare_cached(
-            "UPDATE pending SET attempts = ?3, schedule_attempts = schedule_attempts + ?4, since = ?5,
-             due_at = ?6, pause_ms = ?7 WHERE subscription = ?1 AND seq = ?2",
+            "UPDATE deliveries SET attempts = ?3, schedule_attempts = schedule_attempts + ?4, since = ?5,
+             due_at = ?6, pause_ms = ?7 WHERE state = 0 AND subscription = ?1 AND seq = ?2",
         )?;
         for ((number, seq), attempts) in std::mem::take(&mut self.older) {
             let Some(due) = due(attempts.end) else {
-                let Some(mut entry) = take_pending(connection, number, seq.0)? else {
+                let Some(mut entry) = take(connection, DeliveryState::Pending, (number, seq))?
+                else {
                     continue;
                 };
                 entry.attempts = attempts.last;
@@ -105,14 +107,19 @@ impl Stretch {
             let position = usize::try_from(*event).unwrap_or(usize::MAX);
             if let Some((unkeyed, with_key)) = events.get(position) {
                 let entry = if *keyed { *with_key } else { *unkeyed };
-                insert_pending(connection, *number, &Pending { entry, due: None })?;
+                insert(connection, *number, &entry, RowState::Pending(None))?;
             }
         }
 
         let mut rows: Vec<_> = self.fresh.iter().collect();
         rows.sort_unstable_by_key(|(key, _)| **key);
         for ((number, _), pending) in rows {
-            insert_pending(connection, *number, pending)?;
+            insert(
+                connection,
+                *number,
+                &pending.entry,
+                RowState::Pending(pending.due),
+            )?;
         }
         Ok(())
     }
@@ -174,33 +181,46 @@ impl Tally {
     }
 }
 
-/// Takes the row of a pending delivery away.
-pub(super) fn take_pending(
+/// Takes the row of a delivery in this state away.
+pub(super) fn take(
     connection: &Connection,
-    number: SubscriptionNumber,
-    seq: u64,
+    state: DeliveryState,
+    (number, seq): DeliveryKey,
 ) -> Result<Option<Entry>> {
     connection
         .prepare_cached(&format!(
-            "DELETE FROM pending WHERE subscription = ?1 AND seq = ?2 RETURNING {}",
-            query::ENTRY
+            "DELETE FROM deliveries WHERE state = ?1 AND subscription = ?2 AND seq = ?3 RETURNING {ENTRY}"
         ))?
-        .query_row(params![number.0, int(seq)], query::entry)
+        .query_row(params![state.code(), number.0, int(seq.0)], query::entry)
         .optional()
 }
 
-/// Writes the row of a pending delivery.
-pub(super) fn insert_pending(
+/// Writes the row of a delivery.
+pub(super) fn insert(
     connection: &Connection,
     number: SubscriptionNumber,
-    pending: &Pending,
+    entry: &Entry,
+    state: RowState,
 ) -> Result<()> {
-    let Pending { entry, due } = pending;
+    // What was cancelled may be told of again.
+    let (or, code) = match state {
+        RowState::Pending(_) => ("", DeliveryState::Pending.code()),
+        RowState::Dead(..) => ("", DeliveryState::Dead.code()),
+        RowState::Cancelled(_) => ("OR REPLACE", DeliveryState::Cancelled.code()),
+    };
+    let (due, death, ended_at) = match state {
+        RowState::Pending(due) => (due, None, None),
+        RowState::Dead(death, at) => (None, Some(death), Some(at)),
+        RowState::Cancelled(at) => (None, None, Some(at)),
+    };
+    // No schedule goes on.
+    let schedule_attempts = ended_at.map_or(entry.schedule_attempts, |_| 0);
     connection
-        .prepare_cached(
-            "INSERT INTO pending VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?
+        .prepare_cached(&format!(
+            "INSERT {or} INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+        ))?
         .execute(params![
+            code,
             number.0,
             int(entry.seq.0),
             entry.place.segment,
@@ -211,66 +231,12 @@ pub(super) fn insert_pending(
             millis(entry.since),
             entry.key.cast_signed(),
             entry.attempts,
-            entry.schedule_attempts,
+            schedule_attempts,
             due.map(|due| millis(due.at)),
             due.map(|due| due.pause_ms),
-        ])
-        .map(drop)
-}
-
-/// Writes the row of a dead letter.
-pub(super) fn insert_dead(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    entry: &Entry,
-    death: Death,
-    at: Timestamp,
-) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?
-        .execute(params![
-            number.0,
-            int(entry.seq.0),
-            entry.place.segment,
-            entry.place.offset,
-            entry.place.length,
-            entry.body_bytes,
-            millis(entry.accepted_at),
-            millis(entry.since),
-            entry.key.cast_signed(),
-            entry.attempts,
-            death.reason.code(),
-            death.blocks,
-            millis(at),
-        ])
-        .map(drop)
-}
-
-/// Writes the row of a cancelled delivery.
-pub(super) fn insert_cancelled(
-    connection: &Connection,
-    number: SubscriptionNumber,
-    entry: &Entry,
-    at: Timestamp,
-) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO cancelled VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute(params![
-            number.0,
-            int(entry.seq.0),
-            entry.place.segment,
-            entry.place.offset,
-            entry.place.length,
-            entry.body_bytes,
-            millis(entry.accepted_at),
-            millis(entry.since),
-            entry.key.cast_signed(),
-            entry.attempts,
-            millis(at),
+            death.map(|death| death.reason.code()),
+            death.is_some_and(|death| death.blocks),
+            ended_at.map(millis),
         ])
         .map(drop)
 }
