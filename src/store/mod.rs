@@ -31,6 +31,7 @@ mod dedup;
 mod entry;
 mod error;
 mod failure;
+mod fields;
 mod folder;
 mod gauges;
 mod give_up;

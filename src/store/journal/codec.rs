@@ -31,12 +31,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::fields::{Reader, put_bytes, put_length, put_number, put_optional_time, put_time};
 use crate::domain::{
     AttemptStatus, DeadReason, DisabledReason, Event, EventHead, EventId, EventSeq, FailureReason,
     KeptHeader, Label, Next, Outcome, SubscriptionName, SubscriptionNumber, Timestamp,
 };
 use crate::store::SubscriptionState;
+use crate::store::fields::{
+    Reader, put_bytes, put_length, put_number, put_optional_time, put_time,
+};
 use crate::store::record::{Accepted, Attempted, Death, Moved, Progress, Record};
 
 const ACCEPTED: u8 = 1;

@@ -33,6 +33,8 @@
 
 use crc32fast::Hasher;
 
+use crate::store::fields::Reader;
+
 /// The format that this version writes, and the newest it reads.
 pub(super) const VERSION: u32 = 1;
 /// The unit in which a disk writes, bytes: synced bytes share no block with later ones.
@@ -98,9 +100,9 @@ impl SegmentHeader {
     }
 
     fn decode_copy(bytes: &[u8]) -> Result<Self, HeaderFault> {
-        let mut fields = Fields(bytes.get(..SEGMENT_HEADER).ok_or(HeaderFault::Invalid)?);
+        let mut fields = Reader(bytes.get(..SEGMENT_HEADER).ok_or(HeaderFault::Invalid)?);
         let covered = bytes.get(..SEGMENT_HEADER - 4).unwrap_or_default();
-        let magic: [u8; 8] = fields.take().ok_or(HeaderFault::Invalid)?;
+        let magic: [u8; 8] = fields.array().ok_or(HeaderFault::Invalid)?;
         let version = fields.u32().ok_or(HeaderFault::Invalid)?;
         if &magic == SEGMENT_MAGIC && version > VERSION {
             return Err(HeaderFault::Newer(version));
@@ -115,9 +117,9 @@ impl SegmentHeader {
         }
     }
 
-    fn fields(fields: &mut Fields<'_>) -> Option<Self> {
+    fn fields(fields: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
-            uuid: fields.take()?,
+            uuid: fields.array()?,
             number: fields.u32()?,
             previous: fields.u32()?,
             previous_end: fields.u32()?,
@@ -159,7 +161,7 @@ impl GroupHeader {
     pub(super) fn decode(bytes: &[u8], seed: Seed) -> Option<Self> {
         let bytes = bytes.get(..GROUP_HEADER)?;
         let (covered, crc) = bytes.split_at_checked(GROUP_HEADER - 4)?;
-        let mut fields = Fields(covered);
+        let mut fields = Reader(covered);
         if fields.u32()? != GROUP_MAGIC || seed.crc(covered).to_le_bytes() != *crc {
             return None;
         }
@@ -190,25 +192,6 @@ impl Seed {
         let mut hasher = Hasher::new_with_initial(self.0);
         hasher.update(bytes);
         hasher.finalize()
-    }
-}
-
-/// Takes fixed-size fields off the front of bytes.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
-
-impl Fields<'_> {
-    pub(super) fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
     }
 }
 

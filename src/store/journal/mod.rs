@@ -14,7 +14,6 @@
 mod codec;
 mod disk;
 mod error;
-mod fields;
 mod format;
 mod forming;
 mod place;

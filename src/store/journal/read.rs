@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::store::fields::Reader;
 use crate::store::journal::disk::DiskFile;
 use crate::store::journal::format::{
-    BLOCK, Fields, GROUP_HEADER, GroupHeader, RECORD_HEADER, Seed, aligned,
+    BLOCK, GROUP_HEADER, GroupHeader, RECORD_HEADER, Seed, aligned,
 };
 use crate::store::journal::{Place, codec};
 use crate::store::record::Record;
@@ -205,7 +206,7 @@ impl Groups {
 
 /// Whether the CRC of the record at the beginning of `bytes` fits.
 pub(super) fn is_whole(bytes: &[u8], seed: Seed) -> bool {
-    let mut fields = Fields(bytes);
+    let mut fields = Reader(bytes);
     let (Some(length), Some(crc)) = (fields.u32(), fields.u32()) else {
         return false;
     };
@@ -218,7 +219,7 @@ pub(super) fn is_whole(bytes: &[u8], seed: Seed) -> bool {
 /// The record at the beginning of `bytes`, none inside when its CRC does not fit, and its length with header; none at
 /// the end or where no length can be trusted.
 pub(super) fn record_at(bytes: &[u8], seed: Seed) -> Option<(Option<Record>, usize)> {
-    let mut fields = Fields(bytes);
+    let mut fields = Reader(bytes);
     let length = usize::try_from(fields.u32()?).ok()?;
     let crc = fields.u32()?;
     let content = fields.0.get(..length)?;

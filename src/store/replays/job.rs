@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use crate::domain::{DeliveryState, EventSeq, Pattern, RateLimit, SubscriptionName, Timestamp};
+use crate::store::fields::Reader;
 use crate::store::record::Record;
 
 const VERSION: u8 = 2;
@@ -157,25 +158,25 @@ impl Job {
 
     /// None when the bytes make no sense, or are of a later version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields(bytes);
+        let mut fields = Reader(bytes);
         let [version, state, from] = fields.array()?;
         if !(1..=VERSION).contains(&version) {
             return None;
         }
-        let [after, upto] = [EventSeq(fields.number()?), EventSeq(fields.number()?)];
-        let [matched, replayed, skipped] = [fields.number()?, fields.number()?, fields.number()?];
-        let begun_at = fields.time()?;
-        let per = Duration::from_millis(fields.number()?);
-        let attempts = u32::from_le_bytes(fields.array()?);
-        let [since, until] = [fields.optional_time()?, fields.optional_time()?];
-        let subscription = SubscriptionName::known(fields.text()?).ok()?;
-        let event_type = match fields.text()? {
+        let [after, upto] = [EventSeq(fields.u64()?), EventSeq(fields.u64()?)];
+        let [matched, replayed, skipped] = [fields.u64()?, fields.u64()?, fields.u64()?];
+        let begun_at = time(&mut fields)?;
+        let per = Duration::from_millis(fields.u64()?);
+        let attempts = fields.u32()?;
+        let [since, until] = [optional_time(&mut fields)?, optional_time(&mut fields)?];
+        let subscription = SubscriptionName::known(text(&mut fields)?).ok()?;
+        let event_type = match text(&mut fields)? {
             "" => None,
             text => Some(text.parse().ok()?),
         };
         let next_at = match version {
             1 => begun_at,
-            _ => fields.time()?,
+            _ => time(&mut fields)?,
         };
         Some(Self {
             request: ReplayRequest {
@@ -198,37 +199,21 @@ impl Job {
     }
 }
 
-struct Fields<'a>(&'a [u8]);
+fn time(fields: &mut Reader<'_>) -> Option<Timestamp> {
+    let millis = fields.array().map(i64::from_le_bytes)?;
+    Some(Timestamp::from_millis(millis))
+}
 
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
+fn optional_time(fields: &mut Reader<'_>) -> Option<Option<Timestamp>> {
+    match fields.byte()? {
+        0 => Some(None),
+        _ => time(fields).map(Some),
     }
+}
 
-    fn number(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn time(&mut self) -> Option<Timestamp> {
-        let millis = self.array().map(i64::from_le_bytes)?;
-        Some(Timestamp::from_millis(millis))
-    }
-
-    fn optional_time(&mut self) -> Option<Option<Timestamp>> {
-        match self.array()? {
-            [0] => Some(None),
-            _ => self.time().map(Some),
-        }
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = u16::from_le_bytes(self.array()?);
-        let (text, rest) = self.0.split_at_checked(length.into())?;
-        self.0 = rest;
-        str::from_utf8(text).ok()
-    }
+fn text<'a>(fields: &mut Reader<'a>) -> Option<&'a str> {
+    let length = u16::from_le_bytes(fields.array()?);
+    str::from_utf8(fields.take(length.into())?).ok()
 }
 
 #[cfg(test)]

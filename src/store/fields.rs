@@ -1,4 +1,4 @@
-//! The fields that records are made of: varints, times, texts.
+//! The fields that bytes on the disk are made of: numbers of a fixed length (little-endian) and varints, times, texts.
 
 use crate::domain::Timestamp;
 
@@ -34,7 +34,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Takes fields off the front of a record.
+/// Takes fields off the front of some bytes; `None` where they end before.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -44,12 +44,29 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    /// Of a fixed length.
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Of a fixed length.
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     pub(super) fn byte(&mut self) -> Option<u8> {
         let (byte, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*byte)
     }
 
+    /// A varint.
     pub(super) fn number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
