@@ -3,28 +3,28 @@
 //! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
 //! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
 //! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other is
-//! read from the disk; then the batch is decided anew.
+//! read from the disk; then the batch is decided anew. The deliveries of a wide batch are counted without holding it,
+//! too, in parts between which other tasks run ([`offer`](crate::store::offer)).
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 
-use crate::domain::{Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
+use crate::domain::{Event, EventId, EventSeq, Timestamp};
 use crate::store::book::find;
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
-use crate::store::journal::{AppendError, Durability};
-use crate::store::names::Names;
+use crate::store::journal::AppendError;
+use crate::store::offer::{Counted, Offer, undo};
 use crate::store::pump::{Batch, Token};
 use crate::store::purpose::Purpose;
 use crate::store::reader::ReadJob;
-use crate::store::record::{Accepted, Death, Record};
+use crate::store::record::{Accepted, Record};
 use crate::store::watch::Watch;
-use crate::store::{Inner, NewDelivery, NewEvent, Receipt};
+use crate::store::{Inner, NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
 /// it is ready.
@@ -77,6 +77,8 @@ enum Step {
     Known(Vec<Receipt>),
     /// This must be known first.
     Doubt(Doubt),
+    /// What is new in it has too many deliveries to count them at one go.
+    Wide(Vec<Decision>),
 }
 
 /// What the decision on a batch waits for.
@@ -145,21 +147,23 @@ impl Inner {
     /// [`Store::accept_watched`](crate::store::Store::accept_watched).
     pub(super) async fn accept(
         &self,
-        mut events: Vec<NewEvent>,
+        events: Vec<NewEvent>,
         purpose: Purpose,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
+        let mut offer = Offer::new(self, events);
         let mut verdicts = Verdicts::new();
         let failed = || AcceptError::Failed(self.hub.failure.reason());
         loop {
-            match self.accept_step(&mut events, &verdicts, purpose)? {
+            match self.accept_step(&mut offer, &verdicts, purpose)? {
                 Step::Known(receipts) => return Ok((receipts, None)),
                 Step::Appended(reply, watch) => {
                     let receipts = reply.await.unwrap_or_else(|_| Err(failed()))?;
                     return Ok((receipts, watch));
                 }
+                Step::Wide(decisions) => offer.count_in_parts(are_new(&decisions)).await?,
                 Step::Doubt(Doubt::Committed(position, seq)) => {
-                    let verdict = match events.get(position) {
-                        Some(new) => self.verdict(&new.event, seq).await,
+                    let verdict = match offer.event(position) {
+                        Some(event) => self.verdict(event, seq).await,
                         None => Verdict::Other,
                     };
                     verdicts.insert((position, seq), verdict);
@@ -179,11 +183,11 @@ impl Inner {
 
     fn accept_step(
         &self,
-        events: &mut Vec<NewEvent>,
+        offer: &mut Offer<'_>,
         verdicts: &Verdicts,
         purpose: Purpose,
     ) -> Result<Step, AcceptError> {
-        if events.is_empty() {
+        if offer.len() == 0 {
             return Ok(Step::Known(Vec::new()));
         }
         let now = self.hub.clock.steady();
@@ -198,34 +202,42 @@ impl Inner {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }
-        let decisions = match decide(&mut intake, events, verdicts, now)? {
+        let decisions = match decide(&mut intake, offer, verdicts, now)? {
             Ok(decisions) => decisions,
             Err(doubt) => return Ok(Step::Doubt(doubt)),
         };
         if let Some(receipts) = all_known(&decisions) {
             return Ok(Step::Known(receipts));
         }
-        let draft = self.draft(&intake, mem::take(events), decisions)?;
+        if offer.is_wide(are_new(&decisions)) {
+            return Ok(Step::Wide(decisions));
+        }
+        let draft = self.draft(intake.next_seq, offer, decisions)?;
         self.append(&mut intake, draft, purpose, now)
     }
 
-    /// Makes records of what is new in a batch.
+    /// Makes records of what is new in an offer, which is empty afterwards.
     fn draft(
         &self,
-        intake: &Intake,
-        events: Vec<NewEvent>,
+        next_seq: EventSeq,
+        offer: &mut Offer<'_>,
         decisions: Vec<Decision>,
     ) -> Result<Draft, AcceptError> {
-        self.name(&events)?;
-        let names = self.names.read();
-        let mut draft = Draft::new(intake.next_seq, events.len());
-        for (new, decision) in events.into_iter().zip(decisions) {
+        let mut draft = Draft::new(next_seq, decisions.len());
+        for decision in decisions {
             match decision {
-                Decision::New { hash } => {
-                    let key = self.key.order(&new.event.head);
-                    draft.add(&names, new, hash, key);
+                Decision::New { hash } => match offer.accept() {
+                    Ok(Some((event, counted))) => draft.add(event, counted, hash),
+                    Ok(None) => {}
+                    Err(error) => {
+                        undo(&self.names.read(), &draft.records);
+                        return Err(error);
+                    }
+                },
+                Decision::Duplicate(receipt) => {
+                    offer.decline();
+                    draft.receipts.push(receipt);
                 }
-                Decision::Duplicate(receipt) => draft.receipts.push(receipt),
             }
         }
         Ok(draft)
@@ -273,29 +285,6 @@ impl Inner {
         Ok(Step::Appended(receiver, watch))
     }
 
-    /// Names the subscriptions of a batch that the journal does not know. A batch of its own, which needs no room that
-    /// events would be refused for; it stands before theirs, so it is on the disk when theirs is.
-    fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
-        let unnamed = {
-            let names = self.names.read();
-            unnamed(&names, events)
-        };
-        if unnamed.is_empty() {
-            return Ok(());
-        }
-        let mut names = self.names.write();
-        for number in unnamed {
-            let Some(known) = names.get_mut(number) else {
-                continue;
-            };
-            self.journal
-                .append_now(&[known.naming()], Durability::Write, Token::Nobody)
-                .map_err(|error| AcceptError::of_append(&error))?;
-            known.named = true;
-        }
-        Ok(())
-    }
-
     /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
     /// be shown to be the same, so its given id counts as new: rather twice than never.
     async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
@@ -329,15 +318,15 @@ fn compare(event: &Event, earlier: &Event, deliveries: usize) -> Verdict {
 /// Decides on each event of a batch, or says what must be known first.
 fn decide(
     intake: &mut Intake,
-    events: &[NewEvent],
+    offer: &Offer<'_>,
     verdicts: &Verdicts,
     now: Timestamp,
 ) -> Result<Result<Vec<Decision>, Doubt>, AcceptError> {
-    let mut decisions = Vec::with_capacity(events.len());
+    let mut decisions = Vec::with_capacity(offer.len());
     // Positions of the new events of this batch by the hash of their given id.
     let mut own: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (position, new) in events.iter().enumerate() {
-        let Some(hash) = intake.key.hash(&new.event.head) else {
+    for (position, event) in offer.events().enumerate() {
+        let Some(hash) = intake.key.hash(&event.head) else {
             decisions.push(Decision::New { hash: None });
             continue;
         };
@@ -345,12 +334,13 @@ fn decide(
         for seq in intake.dedup.candidates(hash, now) {
             match verdicts.get(&(position, seq)) {
                 Some(verdict) => found.push(*verdict),
-                None => return Ok(Err(intake.doubt(position, &new.event, seq))),
+                None => return Ok(Err(intake.doubt(position, event, seq))),
             }
         }
         let twins = own.entry(hash).or_default();
-        for twin in twins.iter().filter_map(|twin| events.get(*twin)) {
-            found.push(compare(&new.event, &twin.event, twin.deliveries.len()));
+        for twin in twins.iter().copied() {
+            let earlier = offer.event(twin);
+            found.extend(earlier.map(|it| compare(event, it, offer.deliveries(twin))));
         }
         decisions.push(match receipt(&found, position)? {
             Some(receipt) => Decision::Duplicate(receipt),
@@ -361,6 +351,12 @@ fn decide(
         });
     }
     Ok(Ok(decisions))
+}
+
+/// Which events of a batch are new, in order.
+fn are_new(decisions: &[Decision]) -> impl Iterator<Item = bool> {
+    let is_new = |decision: &Decision| matches!(decision, Decision::New { .. });
+    decisions.iter().map(is_new)
 }
 
 /// The receipts of a batch of nothing but duplicates.
@@ -391,18 +387,6 @@ fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, Accept
     Ok(None)
 }
 
-/// The subscriptions of a batch which the journal has no name of.
-fn unnamed(names: &Names, events: &[NewEvent]) -> Vec<SubscriptionNumber> {
-    let deliveries = events.iter().flat_map(|new| &new.deliveries);
-    let mut unnamed: Vec<SubscriptionNumber> = deliveries
-        .map(|delivery| delivery.subscription)
-        .filter(|number| names.get(*number).is_some_and(|known| !known.named))
-        .collect();
-    unnamed.sort_unstable();
-    unnamed.dedup();
-    unnamed
-}
-
 /// Tells those who wait for an event whether it was committed.
 fn tell(waiting: Vec<oneshot::Sender<bool>>, committed: bool) {
     for sender in waiting {
@@ -430,35 +414,21 @@ impl Draft {
         }
     }
 
-    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>, key: u64) {
+    fn add(&mut self, event: Event, counted: Counted, hash: Option<u64>) {
         let seq = self.next_seq;
         self.next_seq = EventSeq(seq.0 + 1);
-        let event = Arc::new(new.event);
-        let count = new.deliveries.len();
-        let bytes = body_bytes(&event);
-        let keyed = if key == 0 {
-            Vec::new()
-        } else {
-            let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
-            let keyed = |number: &_| names.get(*number).is_some_and(|it| it.queue.is_keyed());
-            numbers.filter(keyed).collect()
-        };
-        let deliveries: Vec<_> = new
-            .deliveries
-            .into_iter()
-            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes, key)))
-            .collect();
+        let event = Arc::new(event);
+        let Counted { deliveries, keyed } = counted;
+        let dead = deliveries.iter().filter(|(_, dead)| dead.is_some());
         self.receipts.push(Receipt {
             id: event.head.id,
-            deliveries: count,
+            deliveries: deliveries.len(),
             duplicate: false,
-            overflowed: deliveries
-                .iter()
-                .filter_map(|(number, dead)| dead.map(|_| *number))
-                .collect(),
+            overflowed: dead.map(|(number, _)| *number).collect(),
         });
         if let Some(hash) = hash {
-            self.given.push((seq, hash, Arc::clone(&event), count));
+            self.given
+                .push((seq, hash, Arc::clone(&event), deliveries.len()));
         }
         self.records.push(Record::Accepted(Accepted {
             seq,
@@ -467,33 +437,4 @@ impl Draft {
             keyed,
         }));
     }
-}
-
-/// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
-fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option<Death> {
-    let queue = &names.get(delivery.subscription)?.queue;
-    let reason = queue.counters.reserve(bytes, delivery.max_pending)?;
-    Some(Death {
-        reason,
-        blocks: queue.blocks(key),
-    })
-}
-
-/// Takes back what [`reserve`] counted for a batch that was refused.
-pub(super) fn undo(names: &Names, records: &[Record]) {
-    for record in records {
-        let Record::Accepted(accepted) = record else {
-            continue;
-        };
-        for (number, dead) in &accepted.deliveries {
-            if let Some(known) = names.get(*number) {
-                let counters = &known.queue.counters;
-                counters.undo(body_bytes(&accepted.event), dead.is_some());
-            }
-        }
-    }
-}
-
-fn body_bytes(event: &Event) -> u64 {
-    u64::try_from(event.body.len()).unwrap_or(u64::MAX)
 }

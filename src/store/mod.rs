@@ -34,6 +34,7 @@ mod in_place;
 mod journal;
 mod lock;
 mod names;
+mod offer;
 mod open;
 mod pump;
 mod purpose;
@@ -232,6 +233,17 @@ struct Inner {
     instance: String,
 }
 
+impl Inner {
+    /// Everything that [`Store::run`] does but for removing what is old.
+    async fn hand_on(&self) -> Result<(), StoreError> {
+        tokio::select! {
+            ended = self.pump() => ended,
+            never = self.wake_journal() => match never {},
+            never = self.run_replays() => match never {},
+        }
+    }
+}
+
 impl Store {
     /// Opens or makes the store and recovers it. Blocks, for long only when the book must be written anew.
     ///
@@ -265,10 +277,8 @@ impl Store {
     /// When dropped, nobody is told of commits any more; nothing is lost.
     pub async fn run(&self) -> Result<(), StoreError> {
         tokio::select! {
-            ended = self.0.pump() => ended,
-            never = self.0.wake_journal() => match never {},
+            ended = self.0.hand_on() => ended,
             never = self.0.retain() => match never {},
-            never = self.0.run_replays() => match never {},
         }
     }
 

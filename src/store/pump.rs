@@ -3,7 +3,12 @@
 //! The journal's thread only lays down what it wrote and wakes one task, the pump: a wake from another thread costs a
 //! system call, so there is one per group and none per event. The pump runs as a task of the application and does
 //! the rest in its own thread, in the order of the journal.
+//!
+//! Who posted is answered as soon as a group is laid down; its deliveries are handed to the queues afterwards, in parts
+//! between which other tasks run and later groups are answered. So nobody waits for the millions of deliveries that one
+//! batch may lead to.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::mem;
 use std::sync::Arc;
@@ -11,15 +16,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
 
 use crate::domain::Next;
 use crate::metrics::StoreMetrics;
-use crate::store::accept::undo;
 use crate::store::budget::{Permit, StoredEvent};
 use crate::store::changes::Changes;
 use crate::store::hub::Hub;
 use crate::store::journal::{Committed, Group, JournalError, Place};
 use crate::store::names::Names;
+use crate::store::offer::undo;
 use crate::store::queue::{Entry, QueueShared};
 use crate::store::record::{Accepted, Record};
 use crate::store::watch::FirstAttempt;
@@ -27,6 +33,9 @@ use crate::store::{AcceptError, Inner, Receipt, StoreError};
 
 /// How long a state waits that could not be recorded.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Deliveries that are handed to queues at one go: some milliseconds.
+const PART: usize = 20_000;
 
 /// What the journal gives back with each batch it has written.
 #[derive(Debug)]
@@ -154,14 +163,36 @@ impl Committed<Token> for Sink {
     }
 }
 
+/// Events and changes that are committed and not yet handed to the queues, in the order of the journal.
+type Coming = VecDeque<Committing>;
+
+/// A batch of them.
+enum Committing {
+    /// Events, from `next` on, with the places of all.
+    Events {
+        records: Arc<Vec<Record>>,
+        places: Vec<Place>,
+        next: usize,
+    },
+    /// What a verb changed.
+    Changed(Box<Changes>, Vec<Place>),
+}
+
 impl Inner {
     /// Hands on what is committed until the store is closed or has failed.
     pub(super) async fn pump(&self) -> Result<(), StoreError> {
+        let mut coming = Coming::new();
         loop {
             let changed = self.hub.completions.changed.notified();
             let laid_down = self.hub.completions.take();
-            let idle = laid_down.fates.is_empty();
-            self.hand_over(laid_down.fates);
+            for fate in laid_down.fates {
+                match fate {
+                    Fate::Committed(group) => self.committed(group, &mut coming),
+                    Fate::Refused(tokens) => self.refused(tokens),
+                }
+            }
+            let idle = coming.is_empty();
+            self.hand_over(&mut coming);
             if let Some(error) = self.hub.failure.get() {
                 // Whoever still waits learns of it by what is dropped here and from now on.
                 self.hub.completions.close();
@@ -179,7 +210,8 @@ impl Inner {
                         () = tokio::time::sleep(STATE_PAUSE) => {}
                     }
                 }
-                (false, _) => {}
+                (false, _) if coming.is_empty() => {}
+                (false, _) => yield_now().await,
             }
         }
     }
@@ -195,36 +227,35 @@ impl Inner {
     pub(super) async fn wake_journal(&self) -> Infallible {
         loop {
             self.added.notified().await;
-            tokio::task::yield_now().await;
+            yield_now().await;
             self.journal.wake();
         }
     }
 
-    fn hand_over(&self, fates: Vec<Fate>) {
-        for fate in fates {
-            match fate {
-                Fate::Committed(group) => self.committed(group),
-                Fate::Refused(tokens) => self.refused(tokens),
-            }
-        }
-    }
-
-    fn committed(&self, group: Vec<(Token, Vec<Place>)>) {
-        let mut batches = Vec::new();
+    /// Answers who posted and who settled; the rest is coming to the queues.
+    fn committed(&self, group: Vec<(Token, Vec<Place>)>, coming: &mut Coming) {
         let mut last = None;
-        let names = self.names.read();
         for (token, places) in group {
             match token {
                 Token::Accepted(batch) => {
-                    for (record, place) in batch.records.iter().zip(places) {
-                        if let Record::Accepted(accepted) = record {
-                            self.commit_event(&names, accepted, place);
-                            last = Some(accepted.seq);
-                        }
+                    let Batch {
+                        records,
+                        receipts,
+                        reply,
+                    } = *batch;
+                    if let Some(Record::Accepted(accepted)) = records.last() {
+                        last = Some(accepted.seq);
                     }
-                    batches.push(batch);
+                    // Who asked may have gone; the events stay accepted.
+                    reply.send(Ok(receipts)).ok();
+                    coming.push_back(Committing::Events {
+                        records,
+                        places,
+                        next: 0,
+                    });
                 }
                 Token::Settled(settled) => {
+                    // Its queue has had the delivery, so it has not to wait for what is coming.
                     settled.queue.settle(settled.entry, settled.next);
                     if let Some(first) = settled.first {
                         self.hub.watchers.resolve(settled.entry.seq, *first);
@@ -232,18 +263,43 @@ impl Inner {
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
-                Token::Changed(changes) => changes.committed(&self.hub, &places),
+                Token::Changed(changes) => {
+                    coming.push_back(Committing::Changed(changes, places));
+                }
                 Token::Nobody => {}
             }
         }
-        // Never held together in this order: see [`Inner::names`].
-        drop(names);
         if let Some(last) = last {
             self.intake().committed(last);
         }
-        for batch in batches {
-            // Who asked may have gone; the events stay accepted.
-            batch.reply.send(Ok(batch.receipts)).ok();
+    }
+
+    /// Hands about so much of what is coming to the queues as one turn may take.
+    fn hand_over(&self, coming: &mut Coming) {
+        let mut left = PART;
+        let names = self.names.read();
+        while let Some(mut first) = coming.pop_front() {
+            match first {
+                Committing::Events {
+                    ref records,
+                    ref places,
+                    ref mut next,
+                } => {
+                    while let (Some(record), Some(place)) = (records.get(*next), places.get(*next))
+                    {
+                        *next += 1;
+                        if let Record::Accepted(accepted) = record {
+                            self.commit_event(&names, accepted, *place);
+                            left = left.saturating_sub(accepted.deliveries.len().max(1));
+                        }
+                        if left == 0 {
+                            coming.push_front(first);
+                            return;
+                        }
+                    }
+                }
+                Committing::Changed(changes, places) => changes.committed(&self.hub, &places),
+            }
         }
     }
 
