@@ -14,12 +14,12 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::delivery::attempt::attempt;
 use crate::delivery::known::Known;
 use crate::delivery::lanes::Tidings;
+use crate::delivery::orders::{Current, Orders};
 use crate::delivery::probe::Epoch;
 use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
@@ -38,15 +38,6 @@ use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
 /// How many deliveries a lane takes in one turn.
 const TAKE_MAX: usize = 64;
 
-/// What a lane is told from outside.
-#[derive(Debug, Default)]
-pub(super) struct Orders {
-    /// How to deliver from the next attempt on; none: not at all.
-    pub(super) settings: Option<Arc<Settings>>,
-    /// A number that the lane shows in [`Lane::beat`] when it has turned.
-    pub(super) beat: u64,
-}
-
 /// What belongs to one lane and is seen from outside too.
 pub(super) struct Lane {
     pub(super) name: SubscriptionName,
@@ -55,6 +46,7 @@ pub(super) struct Lane {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<SubscriptionMetrics>,
+    pub(super) orders: Orders,
     slots: Arc<Slots>,
     pub(super) feed: Feed,
     /// Whom to tell what operators are to know; none for sidehook's own, whose failures would only lead to more of them.
@@ -75,6 +67,7 @@ impl Lane {
         clock: Arc<dyn Clock>,
         metrics: Arc<SubscriptionMetrics>,
         slots: Arc<Slots>,
+        orders: Orders,
         Tidings { feed, notices }: Tidings,
     ) -> Self {
         let number = store.subscription(&name);
@@ -88,6 +81,7 @@ impl Lane {
             store,
             clock,
             metrics,
+            orders,
             slots,
             feed,
             standing: Mutex::new(standing),
@@ -151,33 +145,24 @@ impl Lane {
     }
 
     /// Delivers until it is told to end: after `stop_leasing` it takes nothing more and ends with its last attempt,
-    /// after `stop_now`, or when there is nobody to give orders any more, at once, and what was in flight is pending
-    /// again.
+    /// after `stop_now`, or when it is dismissed, at once, and what was in flight is pending again.
     ///
     /// # Errors
     /// The store's, when an outcome could not be written.
-    pub(super) async fn run(
-        &self,
-        mut orders: watch::Receiver<Orders>,
-        shutdown: Shutdown,
-    ) -> Result<(), StoreError> {
-        let ended = self.deliver(&mut orders, &shutdown).await;
+    pub(super) async fn run(&self, shutdown: Shutdown) -> Result<(), StoreError> {
+        let ended = self.deliver(&shutdown).await;
         let now = self.clock.steady();
         let mut standing = self.standing();
         self.record(standing.unwritten(now));
         ended
     }
 
-    async fn deliver(
-        &self,
-        orders: &mut watch::Receiver<Orders>,
-        shutdown: &Shutdown,
-    ) -> Result<(), StoreError> {
+    async fn deliver(&self, shutdown: &Shutdown) -> Result<(), StoreError> {
         let mut stop_now = pin!(shutdown.stop_now.cancelled());
         let mut stop_leasing = pin!(shutdown.stop_leasing.cancelled());
         let mut is_draining = false;
         let share = Share::new(Arc::clone(&self.slots));
-        let mut work = Work::new(self.follow(orders), share, self.clock.steady());
+        let mut work = Work::new(self.follow().settings, share, self.clock.steady());
         // None while there are none: even an empty one has room for an attempt, some KiB.
         let mut attempts: Option<FuturesUnordered<_>> = None;
         loop {
@@ -202,11 +187,13 @@ impl Lane {
                     is_draining = true;
                     work.settings = None;
                 }
-                changed = orders.changed(), if !is_draining => match changed {
-                    Ok(()) => work.settings = self.follow(orders),
-                    // It is dismissed, or its owner is gone and this task is about to be dropped.
-                    Err(_) => return Ok(()),
-                },
+                () = self.orders.changed(), if !is_draining => {
+                    let current = self.follow();
+                    if current.dismissed {
+                        return Ok(());
+                    }
+                    work.settings = current.settings;
+                }
                 Some(written) = next(&mut attempts) => {
                     written?;
                     // Outcomes are written in groups: one turn for all of a group.
@@ -220,11 +207,11 @@ impl Lane {
         }
     }
 
-    /// Reads the orders.
-    fn follow(&self, orders: &mut watch::Receiver<Orders>) -> Option<Arc<Settings>> {
-        let orders = orders.borrow_and_update();
-        self.beat.store(orders.beat, Ordering::Relaxed);
-        orders.settings.clone()
+    /// Reads the orders, and shows that it has.
+    fn follow(&self) -> Current {
+        let current = self.orders.current();
+        self.beat.store(current.beat, Ordering::Relaxed);
+        current
     }
 
     /// Records what is to be recorded, takes what may be attempted now, and says what to wait for.

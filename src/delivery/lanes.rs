@@ -7,18 +7,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::{Config, Subscription};
-use crate::delivery::lane::{Lane, Orders};
+use crate::delivery::lane::Lane;
+use crate::delivery::orders::Orders;
 use crate::delivery::own;
 use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::slots::Slots;
 use crate::delivery::standing::{Defined, Standing};
 use crate::delivery::trial;
+use crate::delivery::turns::Turns;
 use crate::domain::{
     Clock, DisabledReason, Outcome, Status, StatusError, SubscriptionName, Timestamp,
 };
@@ -65,8 +67,11 @@ pub struct Lanes {
     shutdown: Shutdown,
     policy: Arc<AddressPolicy>,
     slots: Arc<Slots>,
+    turns: Arc<Turns>,
     lanes: BTreeMap<SubscriptionName, Handle>,
     tasks: JoinSet<(SubscriptionName, Result<(), StoreError>)>,
+    /// Keeps `turns`; ends with the lanes.
+    _keeper: JoinSet<()>,
     beat: u64,
 }
 
@@ -76,7 +81,6 @@ type Prepared = (Arc<Subscription>, Option<Arc<Settings>>);
 /// What is kept of one lane to steer it.
 struct Handle {
     lane: Arc<Lane>,
-    orders: watch::Sender<Orders>,
     /// The definition that it follows; none once the subscription is gone from the file.
     definition: Option<Arc<Subscription>>,
 }
@@ -99,6 +103,9 @@ impl Lanes {
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, SettingsError> {
+        let turns = Arc::<Turns>::default();
+        let (mut keeper, kept) = (JoinSet::new(), Arc::clone(&turns));
+        keeper.spawn(async move { kept.keep().await });
         let mut lanes = Self {
             store,
             egress,
@@ -108,8 +115,10 @@ impl Lanes {
             shutdown,
             policy: Arc::new(config.network.clone()),
             slots: Arc::default(),
+            turns,
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
+            _keeper: keeper,
             beat: 0,
         };
         lanes.apply(config)?;
@@ -144,7 +153,7 @@ impl Lanes {
             queue.set_order(subscription.order, subscription.when_stuck);
             match self.lanes.get_mut(&subscription.name) {
                 Some(handle) => {
-                    handle.order(settings);
+                    handle.lane.orders.set(settings);
                     handle.lane.tell_failing_after(subscription.notify_after);
                     handle.definition = Some(subscription);
                     handle.follow_file();
@@ -213,7 +222,7 @@ impl Lanes {
         name: &SubscriptionName,
     ) -> Option<impl Future<Output = Outcome> + Send + 'static + use<>> {
         let (handle, definition) = self.configured(name)?;
-        let in_use = handle.orders.borrow().settings.clone();
+        let in_use = handle.lane.orders.current().settings;
         let settings = match in_use {
             Some(settings) => settings,
             None => Arc::new(Settings::new(definition, &self.egress, &self.policy, None).ok()?),
@@ -253,7 +262,7 @@ impl Lanes {
         let all_turned = self.lanes.values().all(has_turned);
         self.beat += 1;
         for handle in self.lanes.values() {
-            handle.orders.send_modify(|orders| orders.beat = self.beat);
+            handle.lane.orders.ask_for(self.beat);
         }
         all_turned || self.is_stopping()
     }
@@ -319,7 +328,7 @@ impl Lanes {
     /// The settings for e-mails; those it has already if nothing changed.
     fn prepare_mail(&self, subscription: &Subscription, mailer: &Mailer) -> Arc<Settings> {
         let handle = self.lanes.get(&subscription.name);
-        let previous = handle.and_then(|handle| handle.orders.borrow().settings.clone());
+        let previous = handle.and_then(|handle| handle.lane.orders.current().settings);
         let is_same = |previous: &Arc<Settings>| previous.is_mail_by(mailer);
         previous
             .filter(is_same)
@@ -336,7 +345,7 @@ impl Lanes {
             return Ok(None);
         }
         let handle = self.lanes.get(&subscription.name);
-        let previous = handle.and_then(|handle| handle.orders.borrow().settings.clone());
+        let previous = handle.and_then(|handle| handle.lane.orders.current().settings);
         let is_unchanged = Arc::ptr_eq(policy, &self.policy)
             && handle.is_some_and(|handle| handle.definition.as_ref() == Some(subscription));
         if is_unchanged {
@@ -359,7 +368,7 @@ impl Lanes {
             .retain(|name, handle| handle.is_needed() || !is_gone(name));
         for (name, handle) in &mut self.lanes {
             if is_gone(name) {
-                handle.order(None);
+                handle.lane.orders.set(None);
                 handle.definition = None;
                 handle.follow_file();
             }
@@ -374,6 +383,7 @@ impl Lanes {
             Arc::clone(&self.clock),
             self.metrics.subscription(name),
             Arc::clone(&self.slots),
+            Orders::new(settings, self.beat),
             self.tidings.clone(),
         ));
         // What was never seen before has nobody who knew it otherwise.
@@ -382,12 +392,9 @@ impl Lanes {
         if !is_new {
             lane.begin_telling(notify_after);
         }
-        let beat = self.beat;
-        let (orders, received) = watch::channel(Orders { settings, beat });
         let running = Arc::clone(&lane);
         let handle = Handle {
             lane,
-            orders,
             definition: Some(Arc::clone(subscription)),
         };
         handle.follow_file();
@@ -395,8 +402,9 @@ impl Lanes {
             handle.lane.begin_telling(notify_after);
         }
         let shutdown = self.shutdown.clone();
+        let turns = Arc::clone(&self.turns);
         self.tasks.spawn(async move {
-            let ended = running.run(received, shutdown).await;
+            let ended = turns.take(pin!(running.run(shutdown))).await;
             (running.name.clone(), ended)
         });
         self.lanes.insert(name.clone(), handle);
@@ -447,7 +455,7 @@ impl Handle {
 
     /// Gives the lane a turn.
     fn wake(&self) {
-        self.orders.send_modify(|_| {});
+        self.lane.orders.wake();
     }
 
     /// Refreshes the gauges; `wall` is the wall clock.
@@ -459,24 +467,16 @@ impl Handle {
         let ends = definition.previous_secrets.iter().map(|(_, until)| *until);
         let next_end = ends.filter(|until| *until > wall).min();
         self.lane.metrics.set_secret_expiry(next_end);
-        let settings = &self.orders.borrow().settings;
-        let seen = settings
-            .as_ref()
-            .and_then(|settings| settings.certificate_expires());
+        let settings = self.lane.orders.current().settings;
+        let seen = settings.and_then(|settings| settings.certificate_expires());
         self.lane.metrics.set_certificate_expiry(seen);
     }
+}
 
-    /// Tells the lane how to deliver from now on, none: not at all. Nothing new is not told.
-    fn order(&self, settings: Option<Arc<Settings>>) {
-        self.orders.send_if_modified(|orders| {
-            let is_new = match (&orders.settings, &settings) {
-                (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-            };
-            orders.settings = settings;
-            is_new
-        });
+/// A lane that nobody steers any more ends.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.lane.orders.dismiss();
     }
 }
 

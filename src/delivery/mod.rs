@@ -11,8 +11,8 @@
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
 //! Leaves to `store` what is ready, due and durable; to `request`, `signing` and `egress` what is sent and how.
-//! Invariants: at most one attempt of a delivery is in flight; no lane waits for another, for the book, or for
-//! anything but its endpoint, its outcome being written, and the time; what an attempt leads to is recorded in one
+//! Invariants: at most one attempt of a delivery is in flight; no lane waits for the book, for another lane beyond
+//! its turn (`turns`), or for anything but its endpoint, its outcome being written, and the time; what an attempt leads to is recorded in one
 //! step with its outcome; every task belongs to [`Lanes`].
 
 mod attempt;
@@ -20,6 +20,7 @@ mod disabling;
 mod known;
 mod lane;
 mod lanes;
+mod orders;
 mod outcome;
 mod own;
 mod probe;
@@ -30,6 +31,7 @@ mod slots;
 mod standing;
 mod stops;
 mod trial;
+mod turns;
 
 pub use lanes::{LaneError, Lanes, Tidings};
 pub use settings::{SettingsError, SettingsProblem, check};

@@ -23,6 +23,9 @@ use crate::ingest::{batch, guard, target};
 use crate::matching::Facts;
 use crate::store::NewEvent;
 
+/// Deliveries of a batch that are found at one go: some milliseconds.
+const PART: usize = 20_000;
+
 /// Makes events of requests.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -114,6 +117,7 @@ impl Intake {
         let mut addressed = Vec::with_capacity(posted.len());
         let is_batch = posted.len() > 1;
         let mut deadline = None;
+        let mut addressed_to = 0;
         let contents = std::iter::repeat_n(content, posted.len());
         for ((names, body), content) in posted.into_iter().zip(contents) {
             let random = self.random.take().map_err(Refusal::NoRandomness)?;
@@ -141,8 +145,10 @@ impl Intake {
                 }
             };
             addressed.push(to);
-            if routes.asks_expressions() && is_batch {
-                // Expressions of a thousand events must not keep the thread from everything else.
+            addressed_to += deliveries.len();
+            if is_batch && (routes.asks_expressions() || addressed_to >= PART) {
+                // A thousand events must not keep the thread from everything else.
+                addressed_to = 0;
                 yield_now().await;
             }
             events.push(NewEvent {

@@ -3,10 +3,10 @@
 //! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
 //! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
 //! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other is
-//! read from the disk; then the batch is decided anew.
+//! read from the disk; then the batch is decided anew. The deliveries of a wide batch are counted without holding it,
+//! too, in parts between which other tasks run ([`offer`](crate::store::offer)).
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +19,13 @@ use crate::store::completions::{Batch, Token};
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
 use crate::store::journal::AppendError;
-use crate::store::names::Names;
+use crate::store::offer::{Counted, Offer, undo};
 use crate::store::purpose::Purpose;
 use crate::store::reader::Inbox as Reader;
-use crate::store::record::{Accepted, Death, Record};
+use crate::store::record::{Accepted, Record};
 use crate::store::subscriptions::Subscriptions;
 use crate::store::watch::{Watch, Watchers};
-use crate::store::{NewDelivery, NewEvent, Receipt};
+use crate::store::{NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
 /// it is ready.
@@ -78,6 +78,8 @@ enum Step {
     Known(Vec<Receipt>),
     /// This must be known first.
     Doubt(Doubt),
+    /// What is new in it has too many deliveries to count them at one go.
+    Wide(Vec<Decision>),
 }
 
 /// What the decision on a batch waits for.
@@ -149,6 +151,8 @@ pub(super) struct Accepting {
     pub(super) reader: Arc<Reader>,
     pub(super) watchers: Arc<Watchers>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Hashes of given ids and of keys are keyed with it.
+    pub(super) key: DedupKey,
     /// Bytes of bodies that may be pending.
     pub(super) max_pending: u64,
     /// How often events were refused for want of room.
@@ -162,21 +166,23 @@ impl Accepting {
     /// [`Store::accept_watched`](crate::store::Store::accept_watched).
     pub(super) async fn accept(
         &self,
-        mut events: Vec<NewEvent>,
+        events: Vec<NewEvent>,
         purpose: Purpose,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
+        let mut offer = Offer::new(&self.subscriptions, self.key, events);
         let mut verdicts = Verdicts::new();
         let failed = || AcceptError::Failed(self.subscriptions.appender.failure.reason());
         loop {
-            match self.accept_step(&mut events, &verdicts, purpose)? {
+            match self.accept_step(&mut offer, &verdicts, purpose)? {
                 Step::Known(receipts) => return Ok((receipts, None)),
                 Step::Appended(reply, watch) => {
                     let receipts = reply.await.unwrap_or_else(|_| Err(failed()))?;
                     return Ok((receipts, watch));
                 }
+                Step::Wide(decisions) => offer.count_in_parts(are_new(&decisions)).await?,
                 Step::Doubt(Doubt::Committed(position, seq)) => {
-                    let verdict = match events.get(position) {
-                        Some(new) => self.verdict(&new.event, seq).await,
+                    let verdict = match offer.event(position) {
+                        Some(event) => self.verdict(event, seq).await,
                         None => Verdict::Other,
                     };
                     verdicts.insert((position, seq), verdict);
@@ -196,11 +202,11 @@ impl Accepting {
 
     fn accept_step(
         &self,
-        events: &mut Vec<NewEvent>,
+        offer: &mut Offer<'_>,
         verdicts: &Verdicts,
         purpose: Purpose,
     ) -> Result<Step, AcceptError> {
-        if events.is_empty() {
+        if offer.len() == 0 {
             return Ok(Step::Known(Vec::new()));
         }
         let now = self.clock.steady();
@@ -215,37 +221,42 @@ impl Accepting {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }
-        let decisions = match decide(&mut intake, events, verdicts, now)? {
+        let decisions = match decide(&mut intake, offer, verdicts, now)? {
             Ok(decisions) => decisions,
             Err(doubt) => return Ok(Step::Doubt(doubt)),
         };
         if let Some(receipts) = all_known(&decisions) {
             return Ok(Step::Known(receipts));
         }
-        let draft = self.draft(&intake, mem::take(events), decisions)?;
+        if offer.is_wide(are_new(&decisions)) {
+            return Ok(Step::Wide(decisions));
+        }
+        let draft = self.draft(intake.next_seq, offer, decisions)?;
         self.append(&mut intake, draft, purpose, now)
     }
 
-    /// Makes records of what is new in a batch.
+    /// Makes records of what is new in an offer, which is empty afterwards.
     fn draft(
         &self,
-        intake: &Intake,
-        events: Vec<NewEvent>,
+        next_seq: EventSeq,
+        offer: &mut Offer<'_>,
         decisions: Vec<Decision>,
     ) -> Result<Draft, AcceptError> {
-        let deliveries = events.iter().flat_map(|new| &new.deliveries);
-        self.subscriptions
-            .name(deliveries.map(|delivery| delivery.subscription))
-            .map_err(|error| AcceptError::of_append(&error))?;
-        let names = self.subscriptions.read();
-        let mut draft = Draft::new(intake.next_seq, events.len());
-        for (new, decision) in events.into_iter().zip(decisions) {
+        let mut draft = Draft::new(next_seq, decisions.len());
+        for decision in decisions {
             match decision {
-                Decision::New { hash } => {
-                    let key = intake.key.order(&new.event.head);
-                    draft.add(&names, new, hash, key);
+                Decision::New { hash } => match offer.accept() {
+                    Ok(Some((event, counted))) => draft.add(event, counted, hash),
+                    Ok(None) => {}
+                    Err(error) => {
+                        undo(&self.subscriptions.read(), &draft.records);
+                        return Err(error);
+                    }
+                },
+                Decision::Duplicate(receipt) => {
+                    offer.decline();
+                    draft.receipts.push(receipt);
                 }
-                Decision::Duplicate(receipt) => draft.receipts.push(receipt),
             }
         }
         Ok(draft)
@@ -272,11 +283,8 @@ impl Accepting {
             receipts: draft.receipts,
             reply,
         }));
-        if let Err(error) =
-            self.subscriptions
-                .appender
-                .append(&records, purpose.durability(), token)
-        {
+        let appender = &self.subscriptions.appender;
+        if let Err(error) = appender.append(&records, purpose.durability(), token) {
             if matches!(error, AppendError::Full) {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 self.space_wanted.notify_one();
@@ -328,15 +336,15 @@ fn compare(event: &Event, earlier: &Event, deliveries: usize) -> Verdict {
 /// Decides on each event of a batch, or says what must be known first.
 fn decide(
     intake: &mut Intake,
-    events: &[NewEvent],
+    offer: &Offer<'_>,
     verdicts: &Verdicts,
     now: Timestamp,
 ) -> Result<Result<Vec<Decision>, Doubt>, AcceptError> {
-    let mut decisions = Vec::with_capacity(events.len());
+    let mut decisions = Vec::with_capacity(offer.len());
     // Positions of the new events of this batch by the hash of their given id.
     let mut own: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (position, new) in events.iter().enumerate() {
-        let Some(hash) = intake.key.hash(&new.event.head) else {
+    for (position, event) in offer.events().enumerate() {
+        let Some(hash) = intake.key.hash(&event.head) else {
             decisions.push(Decision::New { hash: None });
             continue;
         };
@@ -344,12 +352,13 @@ fn decide(
         for seq in intake.dedup.candidates(hash, now) {
             match verdicts.get(&(position, seq)) {
                 Some(verdict) => found.push(*verdict),
-                None => return Ok(Err(intake.doubt(position, &new.event, seq))),
+                None => return Ok(Err(intake.doubt(position, event, seq))),
             }
         }
         let twins = own.entry(hash).or_default();
-        for twin in twins.iter().filter_map(|twin| events.get(*twin)) {
-            found.push(compare(&new.event, &twin.event, twin.deliveries.len()));
+        for twin in twins.iter().copied() {
+            let earlier = offer.event(twin);
+            found.extend(earlier.map(|it| compare(event, it, offer.deliveries(twin))));
         }
         decisions.push(match receipt(&found, position)? {
             Some(receipt) => Decision::Duplicate(receipt),
@@ -360,6 +369,12 @@ fn decide(
         });
     }
     Ok(Ok(decisions))
+}
+
+/// Which events of a batch are new, in order.
+fn are_new(decisions: &[Decision]) -> impl Iterator<Item = bool> {
+    let is_new = |decision: &Decision| matches!(decision, Decision::New { .. });
+    decisions.iter().map(is_new)
 }
 
 /// The receipts of a batch of nothing but duplicates.
@@ -417,35 +432,21 @@ impl Draft {
         }
     }
 
-    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>, key: u64) {
+    fn add(&mut self, event: Event, counted: Counted, hash: Option<u64>) {
         let seq = self.next_seq;
         self.next_seq = EventSeq(seq.0 + 1);
-        let event = Arc::new(new.event);
-        let count = new.deliveries.len();
-        let bytes = body_bytes(&event);
-        let keyed = if key == 0 {
-            Vec::new()
-        } else {
-            let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
-            let keyed = |number: &_| names.get(*number).is_some_and(|it| it.queue.is_keyed());
-            numbers.filter(keyed).collect()
-        };
-        let deliveries: Vec<_> = new
-            .deliveries
-            .into_iter()
-            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes, key)))
-            .collect();
+        let event = Arc::new(event);
+        let Counted { deliveries, keyed } = counted;
+        let dead = deliveries.iter().filter(|(_, dead)| dead.is_some());
         self.receipts.push(Receipt {
             id: event.head.id,
-            deliveries: count,
+            deliveries: deliveries.len(),
             duplicate: false,
-            overflowed: deliveries
-                .iter()
-                .filter_map(|(number, dead)| dead.map(|_| *number))
-                .collect(),
+            overflowed: dead.map(|(number, _)| *number).collect(),
         });
         if let Some(hash) = hash {
-            self.given.push((seq, hash, Arc::clone(&event), count));
+            self.given
+                .push((seq, hash, Arc::clone(&event), deliveries.len()));
         }
         self.records.push(Record::Accepted(Accepted {
             seq,
@@ -454,33 +455,4 @@ impl Draft {
             keyed,
         }));
     }
-}
-
-/// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
-fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option<Death> {
-    let queue = &names.get(delivery.subscription)?.queue;
-    let reason = queue.counters.reserve(bytes, delivery.max_pending)?;
-    Some(Death {
-        reason,
-        blocks: queue.blocks(key),
-    })
-}
-
-/// Takes back what [`reserve`] counted for a batch that was refused.
-pub(super) fn undo(names: &Names, records: &[Record]) {
-    for record in records {
-        let Record::Accepted(accepted) = record else {
-            continue;
-        };
-        for (number, dead) in &accepted.deliveries {
-            if let Some(known) = names.get(*number) {
-                let counters = &known.queue.counters;
-                counters.undo(body_bytes(&accepted.event), dead.is_some());
-            }
-        }
-    }
-}
-
-fn body_bytes(event: &Event) -> u64 {
-    u64::try_from(event.body.len()).unwrap_or(u64::MAX)
 }

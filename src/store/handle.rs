@@ -17,7 +17,7 @@ use crate::store::open::{self, Parts};
 use crate::store::options::StoreOptions;
 use crate::store::purpose::Purpose;
 use crate::store::queue::{Bounds, Lease, Queue};
-use crate::store::replays::{self, Replays};
+use crate::store::replays::Replays;
 use crate::store::state::SubscriptionState;
 use crate::store::watch::Watch;
 
@@ -59,10 +59,8 @@ impl Store {
     /// When dropped, nobody is told of commits any more; nothing is lost.
     pub async fn run(&self) -> Result<(), StoreError> {
         tokio::select! {
-            ended = self.0.pump.run() => ended,
-            never = self.0.appender.wake_journal() => match never {},
+            ended = self.0.hand_on() => ended,
             never = self.0.cleaner.retain() => match never {},
-            never = replays::run(&self.0.replays) => match never {},
         }
     }
 

@@ -136,12 +136,13 @@ impl Setup {
         Ok(Store(Arc::new(parts)))
     }
 
+    /// Opens the store and runs it. What is old is removed only when a test asks for it: nothing happens beside it then.
     pub(super) fn open(&self, path: &Path) -> Running {
         let store = self.try_open(path).unwrap();
         let pumped = store.clone();
         Running {
             store,
-            pump: tokio::spawn(async move { pumped.run().await }),
+            pump: tokio::spawn(async move { pumped.0.hand_on().await }),
         }
     }
 }

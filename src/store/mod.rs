@@ -41,6 +41,7 @@ mod in_place;
 mod journal;
 mod lock;
 mod names;
+mod offer;
 mod open;
 mod options;
 mod pump;

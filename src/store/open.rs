@@ -31,7 +31,7 @@ use crate::store::names::{Known, Names};
 use crate::store::options::StoreOptions;
 use crate::store::pump::Pump;
 use crate::store::queue::{Bounds, Counters, Dispatcher, Limits, QueueShared};
-use crate::store::replays::{Jobs, Replays};
+use crate::store::replays::{self, Jobs, Replays};
 use crate::store::reserve::{Reserve, Room};
 use crate::store::retention::{Cleaner, Memory};
 use crate::store::settle::Outcomes;
@@ -168,6 +168,7 @@ impl Opening {
             reader: Arc::clone(&around.reader),
             watchers: Arc::clone(&around.watchers),
             clock: Arc::clone(&around.clock),
+            key,
             max_pending: self.options.max_pending,
             refused: AtomicU64::new(0),
             space_wanted: Arc::default(),
@@ -176,7 +177,6 @@ impl Opening {
             completions: Arc::clone(&self.completions),
             accepting: Arc::clone(&accepting),
             budget: Arc::clone(&around.limits.budget),
-            key,
         };
         let outcomes = Arc::new(Outcomes {
             appender: Arc::clone(&appender),
@@ -281,6 +281,15 @@ impl Opening {
 }
 
 impl Parts {
+    /// Everything that [`Store::run`](crate::store::Store::run) does but for removing what is old.
+    pub(super) async fn hand_on(&self) -> Result<(), StoreError> {
+        tokio::select! {
+            ended = self.pump.run() => ended,
+            never = self.appender.wake_journal() => match never {},
+            never = replays::run(&self.replays) => match never {},
+        }
+    }
+
     /// Ends the threads, once the journal is closed; the book's applies what is left.
     fn end_threads(&self) {
         self.accepting.reader.stop();

@@ -3,40 +3,71 @@
 //! The journal's thread only lays down what it wrote and wakes one task, the pump: a wake from another thread costs a
 //! system call, so there is one per group and none per event. The pump runs as a task of the application and does
 //! the rest in its own thread, in the order of the journal.
+//!
+//! Who posted is answered as soon as a group is laid down; its deliveries are handed to the queues afterwards, in parts
+//! between which other tasks run and later groups are answered. So nobody waits for the millions of deliveries that one
+//! batch may lead to.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::accept::{Accepting, undo};
+use tokio::task::yield_now;
+
+use crate::store::accept::Accepting;
 use crate::store::budget::{Budget, Permit, StoredEvent};
-use crate::store::completions::{Completions, Fate, Token};
-use crate::store::dedup::DedupKey;
+use crate::store::changes::Changes;
+use crate::store::completions::{Batch, Completions, Fate, Token};
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 use crate::store::names::Names;
+use crate::store::offer::undo;
 use crate::store::record::{Accepted, Record};
 use crate::store::{AcceptError, StoreError};
 
 /// How long a state waits that could not be recorded.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Deliveries that are handed to queues at one go: some milliseconds.
+const PART: usize = 20_000;
+
+/// Events and changes that are committed and not yet handed to the queues, in the order of the journal.
+type Coming = VecDeque<Committing>;
+
+/// A batch of them.
+enum Committing {
+    /// Events, from `next` on, with the places of all.
+    Events {
+        records: Arc<Vec<Record>>,
+        places: Vec<Place>,
+        next: usize,
+    },
+    /// What a verb changed.
+    Changed(Box<Changes>, Vec<Place>),
+}
+
 /// Hands on what is committed.
 pub(super) struct Pump {
     pub(super) completions: Arc<Completions>,
     pub(super) accepting: Arc<Accepting>,
     pub(super) budget: Arc<Budget>,
-    /// Hashes of keys are keyed with it.
-    pub(super) key: DedupKey,
 }
 
 impl Pump {
     /// Hands on what is committed until the store is closed or has failed.
     pub(super) async fn run(&self) -> Result<(), StoreError> {
+        let mut coming = Coming::new();
         loop {
             let changed = self.completions.changed.notified();
             let laid_down = self.completions.take();
-            let idle = laid_down.fates.is_empty();
-            self.hand_over(laid_down.fates);
+            for fate in laid_down.fates {
+                match fate {
+                    Fate::Committed(group) => self.committed(group, &mut coming),
+                    Fate::Refused(tokens) => self.refused(tokens),
+                }
+            }
+            let idle = coming.is_empty();
+            self.hand_over(&mut coming);
             if let Some(error) = self.accepting.subscriptions.appender.failure.get() {
                 // Whoever still waits learns of it by what is dropped here and from now on.
                 self.completions.close();
@@ -60,36 +91,36 @@ impl Pump {
                         () = tokio::time::sleep(STATE_PAUSE) => {}
                     }
                 }
-                (false, _) => {}
+                (false, _) if coming.is_empty() => {}
+                (false, _) => yield_now().await,
             }
         }
     }
 
-    fn hand_over(&self, fates: Vec<Fate>) {
-        for fate in fates {
-            match fate {
-                Fate::Committed(group) => self.committed(group),
-                Fate::Refused(tokens) => self.refused(tokens),
-            }
-        }
-    }
-
-    fn committed(&self, group: Vec<(Token, Vec<Place>)>) {
-        let mut batches = Vec::new();
+    /// Answers who posted and who settled; the rest is coming to the queues.
+    fn committed(&self, group: Vec<(Token, Vec<Place>)>, coming: &mut Coming) {
         let mut last = None;
-        let names = self.accepting.subscriptions.read();
         for (token, places) in group {
             match token {
                 Token::Accepted(batch) => {
-                    for (record, place) in batch.records.iter().zip(places) {
-                        if let Record::Accepted(accepted) = record {
-                            self.commit_event(&names, accepted, place);
-                            last = Some(accepted.seq);
-                        }
+                    let Batch {
+                        records,
+                        receipts,
+                        reply,
+                    } = *batch;
+                    if let Some(Record::Accepted(accepted)) = records.last() {
+                        last = Some(accepted.seq);
                     }
-                    batches.push(batch);
+                    // Who asked may have gone; the events stay accepted.
+                    reply.send(Ok(receipts)).ok();
+                    coming.push_back(Committing::Events {
+                        records,
+                        places,
+                        next: 0,
+                    });
                 }
                 Token::Settled(settled) => {
+                    // Its queue has had the delivery, so it has not to wait for what is coming.
                     settled.queue.settle(settled.entry, settled.next);
                     if let Some(first) = settled.first {
                         self.accepting.watchers.resolve(settled.entry.seq, *first);
@@ -97,18 +128,45 @@ impl Pump {
                     // A lane that is gone does not wait for the outcome, which stays recorded.
                     settled.reply.send(()).ok();
                 }
-                Token::Changed(changes) => changes.committed(&self.accepting.book, &places),
+                Token::Changed(changes) => {
+                    coming.push_back(Committing::Changed(changes, places));
+                }
                 Token::Nobody => {}
             }
         }
-        // The intake is locked before the names by those who need both.
-        drop(names);
         if let Some(last) = last {
             self.accepting.intake().committed(last);
         }
-        for batch in batches {
-            // Who asked may have gone; the events stay accepted.
-            batch.reply.send(Ok(batch.receipts)).ok();
+    }
+
+    /// Hands about so much of what is coming to the queues as one turn may take.
+    fn hand_over(&self, coming: &mut Coming) {
+        let mut left = PART;
+        let names = self.accepting.subscriptions.read();
+        while let Some(mut first) = coming.pop_front() {
+            match first {
+                Committing::Events {
+                    ref records,
+                    ref places,
+                    ref mut next,
+                } => {
+                    while let (Some(record), Some(place)) = (records.get(*next), places.get(*next))
+                    {
+                        *next += 1;
+                        if let Record::Accepted(accepted) = record {
+                            self.commit_event(&names, accepted, *place);
+                            left = left.saturating_sub(accepted.deliveries.len().max(1));
+                        }
+                        if left == 0 {
+                            coming.push_front(first);
+                            return;
+                        }
+                    }
+                }
+                Committing::Changed(changes, places) => {
+                    changes.committed(&self.accepting.book, &places)
+                }
+            }
         }
     }
 
@@ -134,7 +192,7 @@ impl Pump {
 
     fn commit_event(&self, names: &Names, accepted: &Accepted, place: Place) {
         let event = &accepted.event;
-        let entry = Entry::accepted(accepted, place, self.key);
+        let entry = Entry::accepted(accepted, place, self.accepting.key);
         for (number, death) in &accepted.deliveries {
             let queue = names.get(*number).map(|known| &known.queue);
             if let Some(queue) = queue.filter(|_| death.is_some_and(|death| death.blocks)) {

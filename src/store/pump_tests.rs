@@ -56,7 +56,7 @@ async fn a_batch_refused_for_want_of_space_is_not_counted_and_its_given_id_is_fr
         let store = store.clone();
         tokio::spawn(async move { store.accept(vec![given("x", "1", &[number])]).await })
     };
-    tokio::task::yield_now().await;
+    yield_now().await;
     assert!(!second.is_finished());
     store.0.pump.completions.push(Fate::Refused(tokens));
     let pump = {
@@ -86,7 +86,7 @@ async fn when_the_journal_fails_everybody_who_waits_is_told_and_nothing_is_lease
         tokens = batches(laid_down(&store).await);
     }
     let duplicate = accepting(given("x", "1", &[number]));
-    tokio::task::yield_now().await;
+    yield_now().await;
     let mut sink = Sink {
         completions: Arc::clone(&store.0.pump.completions),
         book: Arc::clone(&store.0.accepting.book),

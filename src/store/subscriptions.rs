@@ -125,25 +125,12 @@ impl Subscriptions {
         }
     }
 
-    /// Names those that the journal does not know, of these. A batch of its own, which needs no room that events would be
-    /// refused for; it stands before theirs, so it is on the disk when theirs is.
-    pub(super) fn name(
-        &self,
-        numbers: impl Iterator<Item = SubscriptionNumber>,
-    ) -> Result<(), AppendError> {
-        let mut unnamed: Vec<_> = {
-            let names = self.read();
-            let is_unnamed = |number: &_| names.get(*number).is_some_and(|known| !known.named);
-            numbers.filter(is_unnamed).collect()
-        };
-        if unnamed.is_empty() {
-            return Ok(());
-        }
-        unnamed.sort_unstable();
-        unnamed.dedup();
+    /// Names subscriptions that the journal does not know. Batches of their own, which need no room that events would be
+    /// refused for; they stand before that of the events, so they are on the disk when it is.
+    pub(super) fn name(&self, numbers: &[SubscriptionNumber]) -> Result<(), AppendError> {
         let mut names = self.write();
-        for number in unnamed {
-            let Some(known) = names.get_mut(number) else {
+        for number in numbers {
+            let Some(known) = names.get_mut(*number).filter(|known| !known.named) else {
                 continue;
             };
             let records = [known.naming()];
