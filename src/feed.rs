@@ -1,7 +1,7 @@
-//! What happens, as it happens: told by those who deliver and decide, heard by those who show it.
+//! Live events of deliveries and subscriptions, for streams and the page.
 //!
-//! Nobody who tells waits, and nothing is put together when nobody listens. A listener that is too slow misses what it
-//! could not take and learns how much that was: nothing here is durable, the store is.
+//! Publishing never waits, and no event is built while nobody listens. A listener that is too slow skips events and learns
+//! how many: nothing here is durable, the store is.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::domain::{
     Timestamp,
 };
 
-/// What a listener may be behind before it misses something.
+/// Events that a listener may be behind before it skips some.
 const BEHIND_MAX: usize = 1024;
 
-/// Something that happened.
+/// One live event.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Happening {
+pub enum FeedEvent {
     /// An attempt ended, and its outcome is recorded.
     Attempt(AttemptEnded),
     /// A delivery is in another state, for another reason than an attempt: replayed, cancelled.
@@ -65,9 +65,9 @@ pub struct AttemptEnded {
     pub flow: Flow,
 }
 
-/// Both ends of it. Cheap to clone.
+/// Both ends of the feed. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Feed(broadcast::Sender<Happening>);
+pub struct Feed(broadcast::Sender<FeedEvent>);
 
 impl Default for Feed {
     fn default() -> Self {
@@ -76,23 +76,23 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Tells what happened to all who listen now; `happening` is not called when nobody does.
-    pub fn tell(&self, happening: impl FnOnce() -> Happening) {
-        if self.is_heard() {
+    /// Publishes an event to all current listeners; `event` is not called if there are none.
+    pub fn publish(&self, event: impl FnOnce() -> FeedEvent) {
+        if self.has_listeners() {
             // The last listener may have gone away just now.
-            drop(self.0.send(happening()));
+            drop(self.0.send(event()));
         }
     }
 
-    /// Whether anybody listens now: for what must be put together before it has happened.
+    /// Whether anybody listens now: for events that must be built before they have happened.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
         self.0.receiver_count() > 0
     }
 
-    /// Everything from now on.
+    /// Returns a receiver of all events from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Happening> {
+    pub fn listen(&self) -> broadcast::Receiver<FeedEvent> {
         self.0.subscribe()
     }
 }
@@ -101,8 +101,8 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn happening() -> Happening {
-        Happening::Delivery {
+    fn feed_event() -> FeedEvent {
+        FeedEvent::Delivery {
             id: DeliveryId {
                 event: crate::domain::EventId::new(Timestamp::from_millis(1), [0; 10]),
                 subscription: "a".parse().unwrap(),
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn nothing_is_put_together_when_nobody_listens() {
         let feed = Feed::default();
-        feed.tell(|| panic!("asked although nobody listens"));
+        feed.publish(|| panic!("asked although nobody listens"));
         let mut listener = feed.listen();
-        feed.tell(happening);
-        assert_eq!(listener.try_recv(), Ok(happening()));
+        feed.publish(feed_event);
+        assert_eq!(listener.try_recv(), Ok(feed_event()));
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let feed = Feed::default();
         let mut listener = feed.listen();
         for _ in 0..=BEHIND_MAX {
-            feed.tell(happening);
+            feed.publish(feed_event);
         }
         let missed = broadcast::error::TryRecvError::Lagged(1);
         assert_eq!(listener.try_recv(), Err(missed));

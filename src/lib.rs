@@ -1,6 +1,7 @@
 //! sidehook, the webhook sidecar, as a library: `main.rs` is thin, and tests start the relay in process.
 
 pub mod admin;
+pub mod alerts;
 mod api;
 pub mod app;
 pub mod cli;
@@ -16,7 +17,6 @@ mod logs;
 pub mod mail;
 pub mod matching;
 pub mod metrics;
-pub mod notices;
 pub mod notify;
 pub mod private;
 pub mod request;

@@ -8,7 +8,7 @@ use crate::admin::refusal::Refusal;
 use crate::admin::views::list;
 use crate::api;
 use crate::domain::{DeliveryId, DeliveryState};
-use crate::feed::Happening;
+use crate::feed::FeedEvent;
 use crate::store::{DeliveryFilter, DeliveryView};
 
 const NO_DELIVERY: &str = "there is no such delivery, or its event is no longer kept";
@@ -65,7 +65,7 @@ pub(super) async fn cancel(call: Call) -> Result<Answer, Refusal> {
 }
 
 fn tell(call: &Call, id: &DeliveryId, state: DeliveryState) {
-    call.admin.feed.tell(|| Happening::Delivery {
+    call.admin.feed.publish(|| FeedEvent::Delivery {
         id: id.clone(),
         state,
     });

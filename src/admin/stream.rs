@@ -29,7 +29,7 @@ use crate::admin::refusal::Refusal;
 use crate::api::{self, StreamedAttempt, StreamedDelivery, StreamedSubscription, Time};
 use crate::config::Config;
 use crate::domain::SubscriptionName;
-use crate::feed::{AttemptEnded, Happening};
+use crate::feed::{AttemptEnded, FeedEvent};
 
 /// Streams at the same time.
 const STREAMS_MAX: usize = 16;
@@ -55,7 +55,7 @@ pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
         return Err(Refusal::unavailable("too_many_streams", detail, 15));
     };
     let listener = Listener {
-        happenings: call.admin.feed.listen(),
+        feed_events: call.admin.feed.listen(),
         subscription,
         stop: call.admin.stop.clone(),
         admitted_by: call.admin.control.config(),
@@ -76,7 +76,7 @@ pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
 
 /// One who listens.
 struct Listener {
-    happenings: Receiver<Happening>,
+    feed_events: Receiver<FeedEvent>,
     /// Only what concerns this one.
     subscription: Option<SubscriptionName>,
     stop: CancellationToken,
@@ -112,8 +112,8 @@ impl Listener {
 
     async fn heard(&mut self) -> Option<Bytes> {
         loop {
-            match self.happenings.recv().await {
-                Ok(happening) if self.wants(&happening) => return Some(written(&happening)),
+            match self.feed_events.recv().await {
+                Ok(event) if self.wants(&event) => return Some(written(&event)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     return Some(piece("missed", &json!({"missed": missed})));
@@ -123,23 +123,23 @@ impl Listener {
         }
     }
 
-    fn wants(&self, happening: &Happening) -> bool {
+    fn wants(&self, event: &FeedEvent) -> bool {
         let Some(wanted) = &self.subscription else {
             return true;
         };
-        let concerned = match happening {
-            Happening::Attempt(attempt) => &attempt.delivery.subscription,
-            Happening::Delivery { id, .. } => &id.subscription,
-            Happening::Subscription { name, .. } => name,
+        let concerned = match event {
+            FeedEvent::Attempt(attempt) => &attempt.delivery.subscription,
+            FeedEvent::Delivery { id, .. } => &id.subscription,
+            FeedEvent::Subscription { name, .. } => name,
         };
         concerned == wanted
     }
 }
 
-fn written(happening: &Happening) -> Bytes {
-    match happening {
-        Happening::Attempt(attempt) => piece("attempt", &StreamedAttempt::new(attempt)),
-        Happening::Delivery { id, state } => {
+fn written(event: &FeedEvent) -> Bytes {
+    match event {
+        FeedEvent::Attempt(attempt) => piece("attempt", &StreamedAttempt::new(attempt)),
+        FeedEvent::Delivery { id, state } => {
             let told = StreamedDelivery {
                 id: id.to_string(),
                 event_id: id.event.to_string(),
@@ -148,7 +148,7 @@ fn written(happening: &Happening) -> Bytes {
             };
             piece("delivery", &told)
         }
-        Happening::Subscription { name, status } => {
+        FeedEvent::Subscription { name, status } => {
             let told = StreamedSubscription {
                 name: name.to_string(),
                 status: status.word().to_owned(),
@@ -187,8 +187,8 @@ mod tests {
     use crate::domain::{DeliveryId, DeliveryState, EventId, Secret, Timestamp};
     use crate::feed::Feed;
 
-    fn cancelled(subscription: &str) -> Happening {
-        Happening::Delivery {
+    fn cancelled(subscription: &str) -> FeedEvent {
+        FeedEvent::Delivery {
             id: DeliveryId {
                 event: EventId::new(Timestamp::from_millis(1), [0; 10]),
                 subscription: subscription.parse().unwrap(),
@@ -209,7 +209,7 @@ mod tests {
         let mut revoked = listener(&feed, None, &stop);
         let (in_force, control) = control(Config::default());
         revoked.control = control;
-        feed.tell(|| cancelled("a"));
+        feed.publish(|| cancelled("a"));
         assert!(heard(&mut revoked).await.contains("cancelled"));
         let mut changed = Config::default();
         changed.admin.tokens.push(AdminToken {
@@ -221,14 +221,14 @@ mod tests {
             },
         });
         in_force.send_replace(Arc::new(changed));
-        feed.tell(|| cancelled("a"));
+        feed.publish(|| cancelled("a"));
         assert_eq!(revoked.next().await, None);
     }
 
     fn listener(feed: &Feed, subscription: Option<&str>, stop: &CancellationToken) -> Listener {
         let places = Streams::default();
         Listener {
-            happenings: feed.listen(),
+            feed_events: feed.listen(),
             subscription: subscription.map(|name| name.parse().unwrap()),
             stop: stop.clone(),
             control: control(Config::default()).1,
@@ -248,8 +248,8 @@ mod tests {
         let (feed, stop) = (Feed::default(), CancellationToken::new());
         let mut all = listener(&feed, None, &stop);
         let mut some = listener(&feed, Some("b"), &stop);
-        feed.tell(|| cancelled("a"));
-        feed.tell(|| cancelled("b"));
+        feed.publish(|| cancelled("a"));
+        feed.publish(|| cancelled("b"));
         let first = heard(&mut all).await;
         assert!(
             first.starts_with("event: delivery\ndata: {\"id\":\"evt_"),
@@ -270,7 +270,7 @@ mod tests {
         let (feed, stop) = (Feed::default(), CancellationToken::new());
         let mut slow = listener(&feed, None, &stop);
         for _ in 0..1024 + 3 {
-            feed.tell(|| cancelled("a"));
+            feed.publish(|| cancelled("a"));
         }
         assert_eq!(
             heard(&mut slow).await,
@@ -283,7 +283,7 @@ mod tests {
     async fn a_stream_ends_with_the_relay() {
         let (feed, stop) = (Feed::default(), CancellationToken::new());
         let mut all = listener(&feed, None, &stop);
-        feed.tell(|| cancelled("a"));
+        feed.publish(|| cancelled("a"));
         stop.cancel();
         assert_eq!(all.next().await, None);
     }

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::Alerts;
 use crate::app::AppError;
 use crate::config::Config;
-use crate::delivery::Tidings;
+use crate::delivery::Reports;
 use crate::domain::Clock;
 use crate::feed::Feed;
-use crate::notices::Notices;
 use crate::notify::Announcer;
 use crate::store::Store;
 
@@ -24,7 +24,7 @@ const FINISH_LIMIT: Duration = Duration::from_secs(2);
 /// The task. Dropped, it ends.
 #[derive(Debug)]
 pub(super) struct Announcing {
-    notices: Notices,
+    alerts: Alerts,
     task: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -36,30 +36,26 @@ impl Announcing {
         clock: &Arc<dyn Clock>,
         config: watch::Receiver<Arc<Config>>,
     ) -> Self {
-        let notices = Notices::new(Arc::clone(clock));
-        let told = notices.clone();
+        let alerts = Alerts::new(Arc::clone(clock));
+        let told = alerts.clone();
         let announcer = Announcer::new(store.clone(), told, Arc::clone(clock), config);
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(announcer.run(stop.clone()));
-        Self {
-            notices,
-            task,
-            stop,
-        }
+        Self { alerts, task, stop }
     }
 
     /// Whom lanes tell what happens; `feed` is for those who look on.
-    pub(super) fn tidings(&self, feed: &Feed) -> Tidings {
-        Tidings {
+    pub(super) fn reports(&self, feed: &Feed) -> Reports {
+        Reports {
             feed: feed.clone(),
-            notices: self.notices.clone(),
+            alerts: self.alerts.clone(),
         }
     }
 
     /// Where is told what operators are to know.
-    pub(super) fn notices(&self) -> &Notices {
-        &self.notices
+    pub(super) fn alerts(&self) -> &Alerts {
+        &self.alerts
     }
 
     /// Waits until it has ended, which it does not before it is told to.

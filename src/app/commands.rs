@@ -16,7 +16,7 @@ const FROM_PIPE: &str = "the configuration came through a pipe: there is no file
 
 impl Running {
     /// Does what the API asks for. Who asked may have gone away; then nobody needs to know.
-    pub(super) fn obey(&mut self, command: Command) {
+    pub(super) fn handle_command(&mut self, command: Command) {
         let loads = matches!(command, Command::Reload(_) | Command::Edit(..));
         if loads && !self.loading.is_idle() {
             self.waiting.push_back(command);
@@ -114,7 +114,7 @@ impl Running {
         self.metrics
             .config_reloaded(result.is_ok(), self.options.clock.wall());
         if let Err(ConfigError(problems)) = &result {
-            self.announcer.notices().reload_failed(problems);
+            self.announcer.alerts().reload_failed(problems);
         }
         result.map_err(EditRefusal::NotInForce)?;
         match (&request.change, request.enable) {

@@ -157,7 +157,7 @@ impl Running {
         while self.loading.is_idle()
             && let Some(command) = self.waiting.pop_front()
         {
-            self.obey(command);
+            self.handle_command(command);
         }
     }
 
@@ -193,7 +193,7 @@ impl Running {
                 ended = self.loading.ended() => self.finish(ended),
                 () = tick(&mut watchdog) => self.feed_watchdog(),
                 Some(command) = self.commands.recv(), if self.waiting.len() < WAITING_MAX => {
-                    self.obey(command);
+                    self.handle_command(command);
                 }
             }
         }

@@ -62,7 +62,7 @@ impl Running {
             }
             Err(ConfigError(problems)) => {
                 log_problems(problems);
-                self.announcer.notices().reload_failed(problems);
+                self.announcer.alerts().reload_failed(problems);
             }
         }
         self.options.notifier.ready();

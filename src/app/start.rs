@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, Tokens};
+use crate::alerts::Alerts;
 use crate::api::Instance;
 use crate::app::announcing::Announcing;
 use crate::app::handle::Handle;
@@ -19,13 +20,12 @@ use crate::app::preflight::Judge;
 use crate::app::reload::{log_warnings, names};
 use crate::app::{AppError, Options, Running, signpost};
 use crate::config::{Config, Durability, Loaded, Snapshot, Watcher};
-use crate::delivery::{Lanes, SettingsError, Tidings};
+use crate::delivery::{Lanes, Reports, SettingsError};
 use crate::domain::Clock;
 use crate::egress::Egress;
 use crate::feed::Feed;
 use crate::ingest::{Ingest, Routes};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Retention, Store, StoreError, StoreOptions};
 
@@ -62,10 +62,10 @@ pub async fn start(loaded: Loaded, mut options: Options) -> Result<Running, AppE
         clock: &clock,
         shutdown: &shutdown,
     };
-    let lanes = parts.lanes(announcer.tidings(&feed))?;
+    let lanes = parts.lanes(announcer.reports(&feed))?;
     metrics.set_configured(&names(&config), config.metrics.histograms);
     metrics.config_loaded(clock.wall());
-    let ingest = parts.ingest(announcer.notices());
+    let ingest = parts.ingest(announcer.alerts());
     let judge = Judge::new(&options.config_path, &config, &seen, &addresses);
     let source = source(&options, &config, files, &judge);
     let (control, commands) = Control::new(seen);
@@ -199,25 +199,25 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     /// What takes events, until it is told to stop.
-    fn ingest(&self, notices: &Notices) -> Ingest {
+    fn ingest(&self, alerts: &Alerts) -> Ingest {
         Ingest::new(
             Routes::new(Arc::clone(self.config), self.store, self.metrics),
             self.store.clone(),
             Arc::clone(self.clock),
             self.metrics.ingest(),
-            notices.clone(),
+            alerts.clone(),
             self.shutdown.stop_accepting.clone(),
         )
     }
 
     /// What delivers them.
-    fn lanes(&self, tidings: Tidings) -> Result<Lanes, SettingsError> {
+    fn lanes(&self, reports: Reports) -> Result<Lanes, SettingsError> {
         Lanes::start(
             self.config,
             self.store.clone(),
             Egress::new(),
             self.metrics.clone(),
-            tidings,
+            reports,
             Arc::clone(self.clock),
             self.shutdown.clone(),
         )

@@ -91,12 +91,12 @@ async fn steer(running: Running, mut signals: Signals) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             ended = &mut ended => return Ok(ended?),
-            request = signals.next() => obey(&handle, request),
+            request = signals.next() => handle_request(&handle, request),
         }
     }
 }
 
-fn obey(handle: &Handle, request: Request) {
+fn handle_request(handle: &Handle, request: Request) {
     match request {
         Request::Reload => handle.request_reload(),
         Request::Stop if handle.is_stopping() => {

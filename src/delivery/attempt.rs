@@ -13,17 +13,17 @@ use tracing::{debug, error, info, warn};
 
 use crate::delivery::disabling::{self, Steering};
 use crate::delivery::lane::Lane;
+use crate::delivery::lane_status::{LaneStatus, StatusChange};
 use crate::delivery::outcome::{self, Span};
 use crate::delivery::probe::Epoch;
 use crate::delivery::retry::{self, Attempted};
 use crate::delivery::settings::{Settings, Transport};
-use crate::delivery::standing::{News, Standing};
 use crate::domain::{
     AttemptStatus, Clock, DeadReason, DeliveryId, DeliveryState, DisabledReason, Event,
     FailureReason, Flow, Next, Outcome, Timestamp,
 };
 use crate::egress::{Answer, SendError};
-use crate::feed::{AttemptEnded, Happening};
+use crate::feed::{AttemptEnded, FeedEvent};
 use crate::mail::{MailFailure, Mailed};
 use crate::store::{Lease, StoreError};
 
@@ -69,17 +69,17 @@ pub(super) async fn attempt(
         outcome: &outcome,
         asked,
     };
-    let (next, disabled, flow) = lane.change(now, |standing| {
-        let (next, disabled) = ended.decide(standing, now);
-        (next, disabled, standing.flow())
+    let (next, disabled, flow) = lane.change(now, |lane_status| {
+        let (next, disabled) = ended.decide(lane_status, now);
+        (next, disabled, lane_status.flow())
     });
     if let Some(reason) = disabled {
         lane.tell_disabled(reason);
     }
     tell(lane, &lease, &outcome, next, now);
     let counted = Counted::new(&lease, &outcome, next, now);
-    let is_heard = lane.feed.is_heard();
-    let happened = is_heard.then(|| happening(lane, &lease, &outcome, (next, flow)));
+    let is_heard = lane.feed.has_listeners();
+    let happened = is_heard.then(|| feed_event(lane, &lease, &outcome, (next, flow)));
     let event_id = lease.event().head.id;
     lane.store
         .settle(lease, outcome, next, lane.is_full())
@@ -89,7 +89,7 @@ pub(super) async fn attempt(
         lane.tell_dead(event_id, reason);
     }
     if let Some(happened) = happened {
-        lane.feed.tell(|| happened);
+        lane.feed.publish(|| happened);
     }
     Ok(())
 }
@@ -183,48 +183,55 @@ struct Ended<'a> {
 
 impl Ended<'_> {
     /// Counts the attempt for the subscription, does what its endpoint asked for, and says what follows.
-    fn decide(&self, standing: &mut Standing, now: Timestamp) -> (Next, Option<DisabledReason>) {
+    fn decide(
+        &self,
+        lane_status: &mut LaneStatus,
+        now: Timestamp,
+    ) -> (Next, Option<DisabledReason>) {
         // Of an endpoint that was replaced meanwhile, the outcome concerns the delivery only.
-        let is_current = standing.is_at(self.settings.endpoint);
+        let is_current = lane_status.is_at(self.settings.endpoint);
         if is_current {
-            self.count(standing, now);
+            self.count(lane_status, now);
         }
-        let next = retry::next(&self.attempted(standing, now), now, jitter_sample);
+        let next = retry::next(&self.attempted(lane_status, now), now, jitter_sample);
         if !is_current {
             return (next, None);
         }
         if matches!(next, Next::Dead(_)) && self.is_the_endpoints() {
-            standing.count_dead();
+            lane_status.count_dead();
         }
         let reason = disabling::reason(
             self.settings,
             self.outcome.reason,
             self.asked.steering,
-            standing.state(),
+            lane_status.state(),
             now,
         );
-        (next, reason.filter(|reason| standing.disable(*reason, now)))
+        (
+            next,
+            reason.filter(|reason| lane_status.disable(*reason, now)),
+        )
     }
 
-    fn count(&self, standing: &mut Standing, now: Timestamp) {
+    fn count(&self, lane_status: &mut LaneStatus, now: Timestamp) {
         let failure = self.outcome.reason;
-        standing.count(failure, now);
+        lane_status.count(failure, now);
         let event = self.lease.event().head.id;
         let concurrency = self.settings.concurrency;
-        standing
+        lane_status
             .probe()
             .ended(event, self.epoch, failure, concurrency, now);
         if let Some(pause) = self.asked.retry_after {
-            standing.pause(now, pause);
+            lane_status.pause(now, pause);
         }
     }
 
-    fn attempted(&self, standing: &Standing, now: Timestamp) -> Attempted<'_> {
+    fn attempted(&self, lane_status: &LaneStatus, now: Timestamp) -> Attempted<'_> {
         let is_gone = self.outcome.reason == Some(FailureReason::Http410);
         Attempted {
             status: self.outcome.status,
             schedule_attempt: self.lease.schedule_attempt(),
-            age: standing.age(self.lease.schedule_began(), now),
+            age: lane_status.age(self.lease.schedule_began(), now),
             retry_after: self.asked.retry_after,
             given_up: self.given_up(),
             is_gone: is_gone && !self.settings.locked,
@@ -257,17 +264,19 @@ fn jitter_sample() -> f64 {
 /// Logs a failure and what follows from it; that an endpoint begins to fail or works again, also where only the
 /// uncommon is logged.
 fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestamp) {
-    let news = lane.standing().news(outcome.reason.is_some(), now);
+    let status_change = lane
+        .lane_status()
+        .status_change(outcome.reason.is_some(), now);
     let (event_id, subscription) = (&lease.event().head.id, &lane.name);
     let attempt = lease.attempt();
-    if news == Some(News::Recovered) {
+    if status_change == Some(StatusChange::Recovered) {
         info!(%subscription, "the endpoint works again");
     }
     let Some(reason) = outcome.reason.map(FailureReason::as_str) else {
         return;
     };
     let (code, error) = (outcome.response_code, outcome.error_message.as_deref());
-    if news == Some(News::Failing) {
+    if status_change == Some(StatusChange::Failing) {
         warn!(%event_id, %subscription, attempt, reason, code, error, "attempts fail");
     } else {
         debug!(%event_id, %subscription, attempt, reason, code, error, "attempt failed");
@@ -279,14 +288,14 @@ fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestam
 }
 
 /// What those hear who listen.
-fn happening(
+fn feed_event(
     lane: &Lane,
     lease: &Lease,
     outcome: &Outcome,
     (next, flow): (Next, Flow),
-) -> Happening {
+) -> FeedEvent {
     let head = &lease.event().head;
-    Happening::Attempt(AttemptEnded {
+    FeedEvent::Attempt(AttemptEnded {
         delivery: DeliveryId {
             event: head.id,
             subscription: lane.name.clone(),

@@ -1,6 +1,6 @@
 //! When a subscription is disabled by itself, and what an endpoint asks for with the header `webhook-delivery`.
 //!
-//! Leaves to `standing` what being disabled means. Pure.
+//! Leaves to `lane_status` what being disabled means. Pure.
 
 use http::HeaderMap;
 

@@ -1,6 +1,6 @@
 //! One lane: the loop that turns ready deliveries of one subscription into attempts, within its `concurrency`.
 //!
-//! Leaves to `attempt` what an attempt is, to `standing` when nothing is attempted, to `lanes` who starts it.
+//! Leaves to `attempt` what an attempt is, to `lane_status` when nothing is attempted, to `lanes` who starts it.
 //! Invariants: one lane per queue, so that `concurrency` holds; a lane polls its own attempts, so that they cost no
 //! task each and end with it; it takes at most [`TAKE_MAX`] deliveries a turn, so that others get theirs; whatever
 //! could be attempted now is attempted in this turn, or wakes the next one.
@@ -16,22 +16,22 @@ use futures_util::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
+use crate::alerts::{Alerts, Failure};
 use crate::delivery::attempt::attempt;
-use crate::delivery::known::Known;
-use crate::delivery::lanes::Tidings;
+use crate::delivery::lane_status::LaneStatus;
+use crate::delivery::lanes::Reports;
+use crate::delivery::last_report::LastReport;
 use crate::delivery::orders::{Current, Orders};
 use crate::delivery::probe::Epoch;
 use crate::delivery::rate::Rate;
 use crate::delivery::settings::Settings;
 use crate::delivery::slots::{Share, Slots};
-use crate::delivery::standing::Standing;
 use crate::domain::{
     Clock, Condition, DeadReason, DisabledReason, EventId, FailureReason, Flow, Outcome,
     SubscriptionName, SubscriptionNumber, Timestamp,
 };
-use crate::feed::{Feed, Happening};
+use crate::feed::{Feed, FeedEvent};
 use crate::metrics::SubscriptionMetrics;
-use crate::notices::{Failure, Notices};
 use crate::shutdown::Shutdown;
 use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
 
@@ -50,10 +50,10 @@ pub(super) struct Lane {
     slots: Arc<Slots>,
     pub(super) feed: Feed,
     /// Whom to tell what operators are to know; none for sidehook's own, whose failures would only lead to more of them.
-    notices: Option<Notices>,
-    /// Locked after `standing` by those who need both.
-    known: Mutex<Known>,
-    standing: Mutex<Standing>,
+    alerts: Option<Alerts>,
+    /// Locked after `lane_status` by those who need both.
+    last_report: Mutex<LastReport>,
+    lane_status: Mutex<LaneStatus>,
     is_full: AtomicBool,
     is_idle: AtomicBool,
     beat: AtomicU64,
@@ -68,13 +68,13 @@ impl Lane {
         metrics: Arc<SubscriptionMetrics>,
         slots: Arc<Slots>,
         orders: Orders,
-        Tidings { feed, notices }: Tidings,
+        Reports { feed, alerts }: Reports,
     ) -> Self {
         let number = store.subscription(&name);
-        let standing = Standing::new(store.state(number), clock.steady());
+        let lane_status = LaneStatus::new(store.state(number), clock.steady());
         Self {
-            notices: (!name.is_internal()).then_some(notices),
-            known: Mutex::default(),
+            alerts: (!name.is_internal()).then_some(alerts),
+            last_report: Mutex::default(),
             number,
             name,
             queue: store.queue(number),
@@ -84,7 +84,7 @@ impl Lane {
             orders,
             slots,
             feed,
-            standing: Mutex::new(standing),
+            lane_status: Mutex::new(lane_status),
             is_full: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
             beat: AtomicU64::new(0),
@@ -92,8 +92,8 @@ impl Lane {
     }
 
     /// How the subscription stands; locked, never across an await.
-    pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock()
+    pub(super) fn lane_status(&self) -> MutexGuard<'_, LaneStatus> {
+        self.lane_status.lock()
     }
 
     /// Whether every slot is taken, so that the next delivery waits for an outcome to be written.
@@ -115,9 +115,9 @@ impl Lane {
     pub(super) fn publish(&self) {
         let counts = self.queue.counts();
         let (is_held, failures) = {
-            let standing = self.standing();
-            let failures = standing.state().consecutive_failures;
-            (standing.is_held(), failures)
+            let lane_status = self.lane_status();
+            let failures = lane_status.state().consecutive_failures;
+            (lane_status.is_held(), failures)
         };
         let (pending, held) = if is_held {
             (0, counts.pending)
@@ -152,8 +152,8 @@ impl Lane {
     pub(super) async fn run(&self, shutdown: Shutdown) -> Result<(), StoreError> {
         let ended = self.deliver(&shutdown).await;
         let now = self.clock.steady();
-        let mut standing = self.standing();
-        self.record(standing.unwritten(now));
+        let mut lane_status = self.lane_status();
+        self.record(lane_status.unwritten(now));
         ended
     }
 
@@ -218,10 +218,10 @@ impl Lane {
     fn turn(&self, work: &mut Work, in_flight: usize) -> Turn {
         let now = self.clock.steady();
         // Locked until they are taken: nothing is, once a subscription was disabled.
-        let mut standing = self.standing();
-        self.record(standing.tend(now));
+        let mut lane_status = self.lane_status();
+        self.record(lane_status.tend(now));
         let settings = work.settings.as_deref();
-        let slots = settings.map_or(0, |settings| standing.slots(settings.concurrency, now));
+        let slots = settings.map_or(0, |settings| lane_status.slots(settings.concurrency, now));
         if let Some(settings) = settings {
             work.rate.set(settings.rate_limit, now);
         }
@@ -240,38 +240,38 @@ impl Lane {
         let is_full = slots > 0 && !has_room;
         self.is_full.store(is_full, Ordering::Relaxed);
         let token_in = work.rate.next(now).filter(|_| has_room);
-        let flow = match (standing.flow(), token_in) {
+        let flow = match (lane_status.flow(), token_in) {
             (Flow::Open, Some(pause)) => Flow::RateLimited {
                 until: now.plus(pause),
             },
             (flow, _) => flow,
         };
         self.queue.set_flow(flow, slots == 0 || token_in.is_some());
-        let alarm_in = standing.alarm(now).map(|alarm| alarm.since(now));
+        let alarm_in = lane_status.alarm(now).map(|alarm| alarm.since(now));
         Turn {
-            epoch: standing.probe().epoch(),
+            epoch: lane_status.probe().epoch(),
             may_take: has_room && token_in.is_none(),
             wake_in: [token_in, alarm_in].into_iter().flatten().min(),
         }
     }
 
-    /// Changes the standing at `now`, records at once what is to be recorded at once, and tells those who listen when it
+    /// Changes the lane_status at `now`, records at once what is to be recorded at once, and tells those who listen when it
     /// was enabled or disabled by that.
-    pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut Standing) -> T) -> T {
-        let mut standing = self.standing();
-        let before = standing.state().status();
-        let changed = change(&mut standing);
-        self.record(standing.tend(now));
-        let status = standing.state().status();
+    pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut LaneStatus) -> T) -> T {
+        let mut lane_status = self.lane_status();
+        let before = lane_status.state().status();
+        let changed = change(&mut lane_status);
+        self.record(lane_status.tend(now));
+        let status = lane_status.state().status();
         // Told under the lock: of two changes the later one has to be heard last.
-        if let Some(notices) = &self.notices {
-            let turns = self.known().look(&status);
+        if let Some(alerts) = &self.alerts {
+            let turns = self.last_report().look(&status);
             for turn in turns.into_iter().flatten() {
-                notices.turn(&self.name, turn);
+                alerts.status(&self.name, turn);
             }
         }
         if status.disabled != before.disabled {
-            self.feed.tell(|| Happening::Subscription {
+            self.feed.publish(|| FeedEvent::Subscription {
                 name: self.name.clone(),
                 status,
             });
@@ -281,20 +281,20 @@ impl Lane {
 
     /// Begins to tell operators of turns from what is recorded now, after `notify_after` failures in a row.
     pub(super) fn begin_telling(&self, notify_after: u32) {
-        let status = self.standing().state().status();
-        let notify_after = self.notices.as_ref().map(|_| notify_after);
-        self.known().begin(notify_after, &status);
+        let status = self.lane_status().state().status();
+        let notify_after = self.alerts.as_ref().map(|_| notify_after);
+        self.last_report().begin(notify_after, &status);
     }
 
     /// Tells operators of failing after so many failures in a row from now on.
     pub(super) fn tell_failing_after(&self, notify_after: u32) {
-        self.known().set_notify_after(notify_after);
+        self.last_report().set_notify_after(notify_after);
     }
 
     /// Remembers why an attempt failed, for when that is told.
     pub(super) fn attempt_failed(&self, reason: FailureReason, outcome: &Outcome) {
-        if self.notices.is_some() {
-            self.known().failed(Failure {
+        if self.alerts.is_some() {
+            self.last_report().failed(Failure {
                 reason,
                 response_code: outcome.response_code,
                 error_message: outcome.error_message.clone(),
@@ -304,16 +304,16 @@ impl Lane {
 
     /// Tells operators that the delivery of this event is dead.
     pub(super) fn tell_dead(&self, event: EventId, reason: DeadReason) {
-        if let Some(notices) = &self.notices {
-            notices.dead(&self.name, event, reason);
+        if let Some(alerts) = &self.alerts {
+            alerts.dead(&self.name, event, reason);
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock()
+    fn last_report(&self) -> MutexGuard<'_, LastReport> {
+        self.last_report.lock()
     }
 
-    /// Records a state of the standing, which is locked meanwhile: of two states the later one has to be the last.
+    /// Records a state of the lane_status, which is locked meanwhile: of two states the later one has to be the last.
     fn record(&self, state: Option<SubscriptionState>) {
         if let Some(state) = state {
             self.store.set_state(self.number, state);

@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
+use crate::alerts::Alerts;
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::Lane;
+use crate::delivery::lane_status::{Defined, LaneStatus};
 use crate::delivery::orders::Orders;
 use crate::delivery::own;
 use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::slots::Slots;
-use crate::delivery::standing::{Defined, Standing};
 use crate::delivery::trial;
 use crate::delivery::turns::Turns;
 use crate::domain::{
@@ -28,7 +29,6 @@ use crate::egress::{AddressPolicy, Egress};
 use crate::feed::Feed;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, SubscriptionState};
 
@@ -50,11 +50,11 @@ pub enum LaneError {
 
 /// Who is told what happens.
 #[derive(Debug, Clone)]
-pub struct Tidings {
+pub struct Reports {
     /// Those who look on.
     pub feed: Feed,
     /// Operators.
-    pub notices: Notices,
+    pub alerts: Alerts,
 }
 
 /// The lanes of all subscriptions. Owns their tasks: dropping it ends them, and what was in flight is pending again.
@@ -62,7 +62,7 @@ pub struct Lanes {
     store: Store,
     egress: Egress,
     metrics: Metrics,
-    tidings: Tidings,
+    reports: Reports,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     policy: Arc<AddressPolicy>,
@@ -99,7 +99,7 @@ impl Lanes {
         store: Store,
         egress: Egress,
         metrics: Metrics,
-        tidings: Tidings,
+        reports: Reports,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Result<Self, SettingsError> {
@@ -110,7 +110,7 @@ impl Lanes {
             store,
             egress,
             metrics,
-            tidings,
+            reports,
             clock,
             shutdown,
             policy: Arc::new(config.network.clone()),
@@ -177,7 +177,7 @@ impl Lanes {
         let lane = &handle.lane;
         let reason = DisabledReason::Manual;
         let now = self.clock.steady();
-        if lane.change(now, |standing| standing.disable(reason, now)) {
+        if lane.change(now, |lane_status| lane_status.disable(reason, now)) {
             lane.tell_disabled(reason);
         }
         Ok(())
@@ -194,7 +194,10 @@ impl Lanes {
             return Err(StatusError::Inactive);
         }
         let now = self.clock.steady();
-        if handle.lane.change(now, |standing| standing.enable(now)) {
+        if handle
+            .lane
+            .change(now, |lane_status| lane_status.enable(now))
+        {
             handle.lane.tell_enabled();
             handle.wake();
         }
@@ -208,7 +211,9 @@ impl Lanes {
     pub fn hurry(&self, name: &SubscriptionName) -> Result<(), StatusError> {
         let (handle, _) = self.configured(name).ok_or(StatusError::Unknown)?;
         let now = self.clock.steady();
-        handle.lane.change(now, |standing| standing.hurry(now));
+        handle
+            .lane
+            .change(now, |lane_status| lane_status.hurry(now));
         handle.wake();
         Ok(())
     }
@@ -384,7 +389,7 @@ impl Lanes {
             self.metrics.subscription(name),
             Arc::clone(&self.slots),
             Orders::new(settings, self.beat),
-            self.tidings.clone(),
+            self.reports.clone(),
         ));
         // What was never seen before has nobody who knew it otherwise.
         let is_new = self.store.state(lane.number) == SubscriptionState::default();
@@ -417,9 +422,9 @@ impl Lanes {
             if self.lanes.contains_key(&name) {
                 continue;
             }
-            let mut standing = Standing::new(self.store.state(number), now);
-            standing.follow(None, now);
-            if let Some(state) = standing.unwritten(now) {
+            let mut lane_status = LaneStatus::new(self.store.state(number), now);
+            lane_status.follow(None, now);
+            if let Some(state) = lane_status.unwritten(now) {
                 self.store.set_state(number, state);
             }
         }
@@ -433,7 +438,7 @@ impl Handle {
     }
 
     fn status(&self) -> Status {
-        self.lane.standing().state().status()
+        self.lane.lane_status().state().status()
     }
 
     /// Holds or resumes by what the definition says, and records it.
@@ -446,7 +451,7 @@ impl Handle {
         let now = self.lane.clock.steady();
         if self
             .lane
-            .change(now, |standing| standing.follow(defined, now))
+            .change(now, |lane_status| lane_status.follow(defined, now))
         {
             self.lane.tell_enabled();
         }

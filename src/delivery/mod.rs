@@ -4,9 +4,9 @@
 //! - `lane`: the loop of one of them
 //! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` says what follows
 //! - `settings`: what a lane needs of its subscription's definition
-//! - `standing`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
+//! - `lane_status`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
 //! - `disabling`: when it is disabled by itself
-//! - `known`: what operators are told of a subscription; `own`: sidehook's own subscriptions, which tell them
+//! - `last_report`: alerts about a subscription; `own`: sidehook's own subscriptions, which deliver them
 //! - `trial`: a test on request
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
@@ -17,9 +17,10 @@
 
 mod attempt;
 mod disabling;
-mod known;
 mod lane;
+mod lane_status;
 mod lanes;
+mod last_report;
 mod orders;
 mod outcome;
 mod own;
@@ -28,10 +29,9 @@ mod rate;
 mod retry;
 mod settings;
 mod slots;
-mod standing;
 mod stops;
 mod trial;
 mod turns;
 
-pub use lanes::{LaneError, Lanes, Tidings};
+pub use lanes::{LaneError, Lanes, Reports};
 pub use settings::{SettingsError, SettingsProblem, check};

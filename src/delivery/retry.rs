@@ -1,6 +1,6 @@
 //! What follows an attempt: delivered, due again, or dead; and what an endpoint asks for with `Retry-After`.
 //!
-//! Leaves the arithmetic of pauses to [`Retry`], and pausing the lane to `standing`. Pure.
+//! Leaves the arithmetic of pauses to [`Retry`], and pausing the lane to `lane_status`. Pure.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,6 +1,6 @@
 //! The spans in which a subscription was stopped (held or paused), and how old a delivery is without them.
 //!
-//! Leaves to `standing` when a span begins and ends. Pure. Invariant: after [`add`] and [`cut`] the spans are in
+//! Leaves to `lane_status` when a span begins and ends. Pure. Invariant: after [`add`] and [`cut`] the spans are in
 //! order, neither overlap nor touch, and are at most [`MAX`].
 
 use std::time::Duration;

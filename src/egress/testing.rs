@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::resolver::Resolver;
 use super::{AddressPolicy, Answer, Client, ClientOptions, Egress, Roots, SendError, TlsVersion};
 
-/// Longer than any answer here takes, shorter than a person notices.
+/// Longer than any answer here takes, shorter than a person alerts.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Listens on loopback and treats each connection with `behaviour`, which also gets its number from 0.

@@ -43,6 +43,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::alerts::Alerts;
 use crate::domain::{Clock, DeadReason};
 use crate::http_server::{Peer, identify};
 use crate::ingest::answer::Accepted;
@@ -51,7 +52,6 @@ use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Addressed;
 use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
-use crate::notices::Notices;
 use crate::store::{Receipt, Store};
 
 pub use preview::preview;
@@ -68,18 +68,18 @@ struct Shared {
     intake: Intake,
     store: Store,
     metrics: IngestMetrics,
-    notices: Notices,
+    alerts: Alerts,
     waiting_room: WaitingRoom,
 }
 
 impl Ingest {
-    /// Makes the listener's side of the store; `notices` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
+    /// Makes the listener's side of the store; `alerts` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
     pub fn new(
         routes: Routes,
         store: Store,
         clock: Arc<dyn Clock>,
         metrics: IngestMetrics,
-        notices: Notices,
+        alerts: Alerts,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Ingest {
                 intake: Intake::new(clock),
                 store,
                 metrics,
-                notices,
+                alerts,
                 waiting_room: WaitingRoom::new(stop),
             }),
         }
@@ -214,7 +214,7 @@ impl Shared {
             }
             routes.count(addressed, receipt, now);
             for name in receipt.overflowed.iter().filter_map(|it| routes.name(*it)) {
-                self.notices.dead(name, receipt.id, DeadReason::Overflow);
+                self.alerts.dead(name, receipt.id, DeadReason::Overflow);
             }
         }
     }

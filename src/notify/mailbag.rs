@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
+use crate::alerts::StatusAlert;
 use crate::domain::{SubscriptionName, Timestamp};
-use crate::notices::Turn;
 
 /// How long is waited for a further turn before the first e-mail is sent.
 const LINGER: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ pub(super) struct Mail {
     /// The subscription.
     pub(super) about: SubscriptionName,
     /// What happened to it and when, in order; at least one.
-    pub(super) turns: Vec<(Timestamp, Turn)>,
+    pub(super) turns: Vec<(Timestamp, StatusAlert)>,
 }
 
 /// What e-mails are to tell, by subscription.
@@ -29,14 +29,19 @@ pub(super) struct Mailbag(BTreeMap<SubscriptionName, OfSubscription>);
 
 #[derive(Debug, Default)]
 struct OfSubscription {
-    turns: Vec<(Timestamp, Turn)>,
+    turns: Vec<(Timestamp, StatusAlert)>,
     due_at: Timestamp,
     taken_at: Option<Timestamp>,
 }
 
 impl Mailbag {
     /// Adds a turn at `now`.
-    pub(super) fn add(&mut self, about: SubscriptionName, turn: (Timestamp, Turn), now: Timestamp) {
+    pub(super) fn add(
+        &mut self,
+        about: SubscriptionName,
+        turn: (Timestamp, StatusAlert),
+        now: Timestamp,
+    ) {
         let gathered = self.0.entry(about).or_default();
         if gathered.turns.is_empty() {
             let soon = now.plus(LINGER);
@@ -94,7 +99,7 @@ mod tests {
     }
 
     fn add(mailbag: &mut Mailbag, name: &str, secs: i64) {
-        let turn = Turn::Recovered { disabled: None };
+        let turn = StatusAlert::Recovered { disabled: None };
         mailbag.add(name.parse().unwrap(), (at(secs), turn), at(secs));
     }
 

@@ -1,16 +1,16 @@
-//! Tells operators how it goes: makes events of notices, which are stored and delivered as all else is.
+//! Tells operators how it goes: makes events of alerts, which are stored and delivered as all else is.
 //!
 //! - `payload`: what `notifications.webhook` gets
 //! - `wording`: what an e-mail says
-//! - `mailbag`: which notices make one e-mail
+//! - `mailbag`: which alerts make one e-mail
 //! - `room`: when it is told that events are refused for want of room
 //!
-//! Leaves the gathering to [`Notices`], and to `delivery` the lanes that deliver: signing, retries, dead letters. Two
+//! Leaves the gathering to [`Alerts`], and to `delivery` the lanes that deliver: signing, retries, dead letters. Two
 //! destinations get events of their own, so that e-mails can be drawn together and a webhook need not wait for them.
 //!
-//! Invariants: nothing that delivers waits for this; a notice is kept here until the store has it, and meanwhile no other
+//! Invariants: nothing that delivers waits for this; a alert is kept here until the store has it, and meanwhile no other
 //! is taken; from then on it is as durable as any event. A crash loses what was not stored yet: that is milliseconds of
-//! notices, a second for dead deliveries and e-mails, up to a minute of those that are held back to be drawn together.
+//! alerts, a second for dead deliveries and e-mails, up to a minute of those that are held back to be drawn together.
 //! An orderly stop loses nothing.
 
 mod mailbag;
@@ -28,10 +28,10 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::{Alert, AlertKind, Alerts};
 use crate::config::Config;
 use crate::domain::{Clock, Event, EventHead, EventId, SubscriptionName, Timestamp};
 use crate::mail::{Letter, Recipient};
-use crate::notices::{News, Notice, Notices};
 use crate::store::{AcceptError, Health, NewDelivery, NewEvent, Store};
 
 use mailbag::Mailbag;
@@ -39,7 +39,7 @@ use room::Room;
 
 /// How often is looked whether events are refused.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
-/// How long is waited when the store did not take a notice.
+/// How long is waited when the store did not take a alert.
 const AGAIN_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of bodies that may be pending for one destination; beyond it they are dead, reason `overflow`.
 const PENDING_MAX: u64 = 64 << 20;
@@ -50,10 +50,10 @@ const FULL_DISK_MAX: usize = 64;
 /// Where such events come from.
 const SOURCE: &str = "sidehook";
 
-/// Makes events of notices.
+/// Makes events of alerts.
 pub struct Announcer {
     store: Store,
-    notices: Notices,
+    alerts: Alerts,
     clock: Arc<dyn Clock>,
     config: watch::Receiver<Arc<Config>>,
     mailbag: Mailbag,
@@ -69,14 +69,14 @@ impl Announcer {
     #[must_use]
     pub fn new(
         store: Store,
-        notices: Notices,
+        alerts: Alerts,
         clock: Arc<dyn Clock>,
         config: watch::Receiver<Arc<Config>>,
     ) -> Self {
         Self {
             room: Room::new(store.refused()),
             store,
-            notices,
+            alerts,
             clock,
             config,
             mailbag: Mailbag::default(),
@@ -102,7 +102,7 @@ impl Announcer {
             let is_told = async {
                 // What the store refuses is to be accepted first.
                 match self.waiting.is_empty() {
-                    true => self.notices.told().await,
+                    true => self.alerts.raised().await,
                     false => pending().await,
                 }
             };
@@ -121,9 +121,9 @@ impl Announcer {
         if !self.waiting.is_empty() {
             return None;
         }
-        let taken = self.notices.take();
-        for notice in taken.notices {
-            self.add(notice);
+        let taken = self.alerts.take();
+        for alert in taken.alerts {
+            self.add(alert);
         }
         let mails = self.mailbag.take(self.clock.steady());
         self.add_mails(mails);
@@ -135,8 +135,8 @@ impl Announcer {
 
     /// Makes events of everything that is left, and has them stored if the store takes them.
     async fn tell_all(&mut self) {
-        for notice in self.notices.take_all() {
-            self.add(notice);
+        for alert in self.alerts.take_all() {
+            self.add(alert);
         }
         let mails = self.mailbag.take_all();
         self.add_mails(mails);
@@ -149,23 +149,23 @@ impl Announcer {
         }
     }
 
-    fn add(&mut self, notice: Notice) {
+    fn add(&mut self, alert: Alert) {
         let config = Arc::clone(&self.config.borrow());
         if config.notifications.webhook.is_some() {
-            let body = payload::of(&notice);
+            let body = payload::of(&alert);
             let to = SubscriptionName::notifications();
-            let about = payload::about(&notice.news);
-            let event_type = payload::event_type(&notice.news);
+            let about = payload::about(&alert.kind);
+            let event_type = payload::event_type(&alert.kind);
             self.push(&to, event_type, about, body.to_string().into());
         }
         if config.notifications.smtp.is_none() {
             return;
         }
-        if let News::Turn(name, turn) = notice.news {
+        if let AlertKind::Status(name, turn) = alert.kind {
             let definition = config.subscriptions.get(&name);
             if definition.is_some_and(|definition| !definition.notify.is_empty()) {
                 let now = self.clock.steady();
-                self.mailbag.add(name, (notice.at, turn), now);
+                self.mailbag.add(name, (alert.at, turn), now);
             }
         }
     }
@@ -204,7 +204,7 @@ impl Announcer {
         body: Bytes,
     ) {
         let mut random = [0; 10];
-        // Without randomness two ids of one millisecond would be the same: better than no notice.
+        // Without randomness two ids of one millisecond would be the same: better than no alert.
         getrandom::fill(&mut random).unwrap_or_default();
         let Ok(event_type) = event_type.parse() else {
             return;
@@ -276,7 +276,7 @@ impl Announcer {
         let is_disk_full = self.store.health() == Health::Full;
         let now = self.clock.steady();
         if let Some(shortage) = self.room.look(self.store.refused(), is_disk_full, now) {
-            self.notices.store_full(shortage);
+            self.alerts.store_full(shortage);
         }
     }
 }

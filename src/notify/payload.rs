@@ -14,60 +14,60 @@
 
 use serde_json::{Value, json};
 
+use crate::alerts::{Alert, AlertKind, Deaths, FailedReloads, Failure, Shortage, StatusAlert};
 use crate::config::Problem;
 use crate::domain::{DisabledReason, FailureReason, SubscriptionName};
-use crate::notices::{Deaths, FailedReloads, Failure, News, Notice, Shortage, Turn};
 
 /// The body of the event that tells it.
-pub(super) fn of(notice: &Notice) -> Value {
+pub(super) fn of(alert: &Alert) -> Value {
     json!({
-        "type": event_type(&notice.news),
-        "timestamp": notice.at.to_string(),
-        "data": data(&notice.news),
+        "type": event_type(&alert.kind),
+        "timestamp": alert.at.to_string(),
+        "data": data(&alert.kind),
     })
 }
 
 /// The type of the event that tells it.
-pub(super) fn event_type(news: &News) -> &'static str {
-    match news {
-        News::Turn(_, turn) => turn_type(turn),
-        News::Dead(..) => "sidehook.delivery.dead",
-        News::ReloadFailed(_) => "sidehook.config.reload_failed",
-        News::StoreFull(_) => "sidehook.store.full",
+pub(super) fn event_type(kind: &AlertKind) -> &'static str {
+    match kind {
+        AlertKind::Status(_, turn) => turn_type(turn),
+        AlertKind::Dead(..) => "sidehook.delivery.dead",
+        AlertKind::ReloadFailed(_) => "sidehook.config.reload_failed",
+        AlertKind::StoreFull(_) => "sidehook.store.full",
     }
 }
 
 /// The type of the event that tells how a subscription stands.
-pub(super) fn turn_type(turn: &Turn) -> &'static str {
+pub(super) fn turn_type(turn: &StatusAlert) -> &'static str {
     match turn {
-        Turn::Failing { .. } => "sidehook.subscription.failing",
-        Turn::Disabled { .. } => "sidehook.subscription.disabled",
-        Turn::Recovered { .. } => "sidehook.subscription.recovered",
+        StatusAlert::Failing { .. } => "sidehook.subscription.failing",
+        StatusAlert::Disabled { .. } => "sidehook.subscription.disabled",
+        StatusAlert::Recovered { .. } => "sidehook.subscription.recovered",
     }
 }
 
 /// The subscription that it is about.
-pub(super) fn about(news: &News) -> Option<&SubscriptionName> {
-    match news {
-        News::Turn(name, _) | News::Dead(name, _) => Some(name),
-        News::ReloadFailed(_) | News::StoreFull(_) => None,
+pub(super) fn about(kind: &AlertKind) -> Option<&SubscriptionName> {
+    match kind {
+        AlertKind::Status(name, _) | AlertKind::Dead(name, _) => Some(name),
+        AlertKind::ReloadFailed(_) | AlertKind::StoreFull(_) => None,
     }
 }
 
-fn data(news: &News) -> Value {
-    match news {
-        News::Turn(name, turn) => of_turn(name, turn),
-        News::Dead(name, deaths) => of_deaths(name, deaths),
-        News::ReloadFailed(failed) => of_failed_reloads(failed),
-        News::StoreFull(Shortage::Disk) => json!({"reason": "disk"}),
-        News::StoreFull(Shortage::Pending) => json!({"reason": "max_pending"}),
+fn data(kind: &AlertKind) -> Value {
+    match kind {
+        AlertKind::Status(name, turn) => of_turn(name, turn),
+        AlertKind::Dead(name, deaths) => of_deaths(name, deaths),
+        AlertKind::ReloadFailed(failed) => of_failed_reloads(failed),
+        AlertKind::StoreFull(Shortage::Disk) => json!({"reason": "disk"}),
+        AlertKind::StoreFull(Shortage::Pending) => json!({"reason": "max_pending"}),
     }
 }
 
-fn of_turn(name: &SubscriptionName, turn: &Turn) -> Value {
+fn of_turn(name: &SubscriptionName, turn: &StatusAlert) -> Value {
     let subscription = name.as_str();
     match turn {
-        Turn::Failing {
+        StatusAlert::Failing {
             consecutive_failures,
             last,
         } => json!({
@@ -75,7 +75,7 @@ fn of_turn(name: &SubscriptionName, turn: &Turn) -> Value {
             "consecutive_failures": consecutive_failures,
             "last_failure": last.as_ref().map(of_failure),
         }),
-        Turn::Disabled {
+        StatusAlert::Disabled {
             reason,
             consecutive_failures,
             last,
@@ -85,7 +85,7 @@ fn of_turn(name: &SubscriptionName, turn: &Turn) -> Value {
             "consecutive_failures": consecutive_failures,
             "last_failure": last.as_ref().map(of_failure),
         }),
-        Turn::Recovered { disabled } => json!({
+        StatusAlert::Recovered { disabled } => json!({
             "subscription": subscription,
             "was": if disabled.is_some() { "disabled" } else { "failing" },
             "disabled_reason": disabled.map(DisabledReason::as_str),
@@ -139,12 +139,12 @@ mod tests {
 
     const AT: Timestamp = Timestamp::from_millis(1_700_000_000_007);
 
-    fn written(news: News) -> Value {
-        of(&Notice { at: AT, news })
+    fn written(kind: AlertKind) -> Value {
+        of(&Alert { at: AT, kind })
     }
 
-    fn billing(turn: Turn) -> Value {
-        written(News::Turn("billing".parse().unwrap(), turn))
+    fn billing(turn: StatusAlert) -> Value {
+        written(AlertKind::Status("billing".parse().unwrap(), turn))
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             response_code: Some(503),
             error_message: Some("Service Unavailable".into()),
         };
-        let told = billing(Turn::Disabled {
+        let told = billing(StatusAlert::Disabled {
             reason: DisabledReason::Failing,
             consecutive_failures: 10,
             last: Some(failure),
@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn recovery_says_from_what() {
-        let enabled = billing(Turn::Recovered {
+        let enabled = billing(StatusAlert::Recovered {
             disabled: Some(DisabledReason::Gone),
         });
         assert_eq!(enabled["data"]["was"], "disabled");
         assert_eq!(enabled["data"]["disabled_reason"], "gone");
-        let works = billing(Turn::Recovered { disabled: None });
+        let works = billing(StatusAlert::Recovered { disabled: None });
         assert_eq!(works["data"]["was"], "failing");
         assert_eq!(works["data"]["disabled_reason"], Value::Null);
     }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn deaths_are_told_with_their_reasons_and_ids() {
         let id = |number| EventId::new(AT, [number; 10]);
-        let told = written(News::Dead(
+        let told = written(AlertKind::Dead(
             "billing".parse().unwrap(),
             Deaths {
                 count: 7,
@@ -212,12 +212,12 @@ mod tests {
 
     #[test]
     fn every_type_is_a_label() {
-        let turn = Turn::Recovered { disabled: None };
+        let turn = StatusAlert::Recovered { disabled: None };
         assert!(turn_type(&turn).parse::<crate::domain::Label>().is_ok());
         for shortage in [Shortage::Disk, Shortage::Pending] {
-            let news = News::StoreFull(shortage);
-            assert!(event_type(&news).parse::<crate::domain::Label>().is_ok());
-            assert!(written(news)["data"]["reason"].is_string());
+            let kind = AlertKind::StoreFull(shortage);
+            assert!(event_type(&kind).parse::<crate::domain::Label>().is_ok());
+            assert!(written(kind)["data"]["reason"].is_string());
         }
     }
 }

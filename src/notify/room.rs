@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::alerts::Shortage;
 use crate::domain::Timestamp;
-use crate::notices::Shortage;
 
 /// So long no event must be refused before it is told again.
 const QUIET: Duration = Duration::from_secs(60);

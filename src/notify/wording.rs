@@ -1,8 +1,8 @@
 //! What an e-mail says. Plain text, one paragraph for each turn.
 
+use crate::alerts::{Failure, StatusAlert};
 use crate::domain::DisabledReason;
 use crate::mail::Letter;
-use crate::notices::{Failure, Turn};
 use crate::notify::mailbag::Mail;
 
 /// The letter about a subscription with this title.
@@ -25,18 +25,18 @@ pub(super) fn letter(mail: &Mail, title: Option<&str>) -> Letter {
     }
 }
 
-fn stands(turn: &Turn) -> &'static str {
+fn stands(turn: &StatusAlert) -> &'static str {
     match turn {
-        Turn::Failing { .. } => "is failing",
-        Turn::Disabled { .. } => "is disabled",
-        Turn::Recovered { disabled: None } => "works again",
-        Turn::Recovered { disabled: Some(_) } => "is enabled again",
+        StatusAlert::Failing { .. } => "is failing",
+        StatusAlert::Disabled { .. } => "is disabled",
+        StatusAlert::Recovered { disabled: None } => "works again",
+        StatusAlert::Recovered { disabled: Some(_) } => "is enabled again",
     }
 }
 
-fn told(name: &str, turn: &Turn) -> String {
+fn told(name: &str, turn: &StatusAlert) -> String {
     match turn {
-        Turn::Failing {
+        StatusAlert::Failing {
             consecutive_failures,
             last,
         } => format!(
@@ -44,7 +44,7 @@ fn told(name: &str, turn: &Turn) -> String {
             in_a_row(*consecutive_failures),
             last_failure(last.as_ref())
         ),
-        Turn::Disabled {
+        StatusAlert::Disabled {
             reason,
             consecutive_failures,
             last,
@@ -53,10 +53,10 @@ fn told(name: &str, turn: &Turn) -> String {
             disabled_because(*reason, *consecutive_failures),
             last_failure(last.as_ref())
         ),
-        Turn::Recovered { disabled: None } => {
+        StatusAlert::Recovered { disabled: None } => {
             format!("{name} works again: an attempt succeeded.")
         }
-        Turn::Recovered { disabled: Some(_) } => {
+        StatusAlert::Recovered { disabled: Some(_) } => {
             format!("{name} is enabled again. What was held is delivered.")
         }
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::domain::{FailureReason, Timestamp};
 
-    fn mail(turns: Vec<Turn>) -> Mail {
+    fn mail(turns: Vec<StatusAlert>) -> Mail {
         let at = Timestamp::from_millis(1_700_000_000_007);
         Mail {
             about: "billing".parse().unwrap(),
@@ -114,11 +114,11 @@ mod tests {
             response_code: Some(503),
             error_message: Some("Service Unavailable".into()),
         });
-        let failing = Turn::Failing {
+        let failing = StatusAlert::Failing {
             consecutive_failures: 10,
             last: last.clone(),
         };
-        let disabled = Turn::Disabled {
+        let disabled = StatusAlert::Disabled {
             reason: DisabledReason::Failing,
             consecutive_failures: 10,
             last,
@@ -140,13 +140,13 @@ mod tests {
     #[test]
     fn every_turn_has_words() {
         let reasons = DisabledReason::ALL.iter().copied();
-        let disabled = reasons.map(|reason| Turn::Disabled {
+        let disabled = reasons.map(|reason| StatusAlert::Disabled {
             reason,
             consecutive_failures: 1,
             last: None,
         });
         let recovered = [None, Some(DisabledReason::Gone)];
-        let recovered = recovered.map(|disabled| Turn::Recovered { disabled });
+        let recovered = recovered.map(|disabled| StatusAlert::Recovered { disabled });
         for turn in disabled.chain(recovered) {
             let letter = letter(&mail(vec![turn]), None);
             assert!(letter.subject.starts_with("[sidehook] billing "));

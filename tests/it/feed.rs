@@ -6,26 +6,26 @@ use sidehook::config::Subscription;
 use sidehook::domain::{
     AttemptStatus, AutoDisable, DeliveryState, DisabledReason, FailureReason, Retry,
 };
-use sidehook::feed::{AttemptEnded, Happening};
+use sidehook::feed::{AttemptEnded, FeedEvent};
 use tokio::sync::broadcast::Receiver as Listener;
 
 use crate::support::lanes::{Relay, accepting, inactive, subscription, within};
 use crate::support::receiver::{Receiver, Reply};
 
-async fn next(listener: &mut Listener<Happening>) -> Happening {
+async fn next(listener: &mut Listener<FeedEvent>) -> FeedEvent {
     within(listener.recv()).await.unwrap()
 }
 
-async fn attempt(listener: &mut Listener<Happening>) -> AttemptEnded {
+async fn attempt(listener: &mut Listener<FeedEvent>) -> AttemptEnded {
     match next(listener).await {
-        Happening::Attempt(ended) => ended,
+        FeedEvent::Attempt(ended) => ended,
         other => panic!("expected an attempt, heard {other:?}"),
     }
 }
 
-async fn standing(listener: &mut Listener<Happening>) -> Option<DisabledReason> {
+async fn status(listener: &mut Listener<FeedEvent>) -> Option<DisabledReason> {
     match next(listener).await {
-        Happening::Subscription { name, status } => {
+        FeedEvent::Subscription { name, status } => {
             assert_eq!(name.as_str(), "one");
             status.disabled.map(|(reason, _)| reason)
         }
@@ -69,17 +69,17 @@ async fn whatever_enables_or_disables_is_told() {
     let mut listener = relay.feed.listen();
     relay.lanes.disable(&name).unwrap();
     relay.lanes.disable(&name).unwrap();
-    let manual = standing(&mut listener).await;
+    let manual = status(&mut listener).await;
     assert_eq!(manual, Some(DisabledReason::Manual));
     relay.lanes.enable(&name).unwrap();
-    assert_eq!(standing(&mut listener).await, None);
+    assert_eq!(status(&mut listener).await, None);
     relay.apply(&[inactive(definition.clone())]);
-    let config = standing(&mut listener).await;
+    let config = status(&mut listener).await;
     assert_eq!(config, Some(DisabledReason::Config));
     relay.apply(std::slice::from_ref(&definition));
-    assert_eq!(standing(&mut listener).await, None);
+    assert_eq!(status(&mut listener).await, None);
     relay.post(&["one"], "event").await;
-    let gone = standing(&mut listener).await;
+    let gone = status(&mut listener).await;
     assert_eq!(gone, Some(DisabledReason::Gone));
     assert_eq!(attempt(&mut listener).await.response_code, Some(410));
 }

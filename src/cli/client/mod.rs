@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) use error::CallError;
 pub(crate) use find::{Need, SidecarArgs};
 pub(crate) use running::{Survey, instance};
-pub(crate) use stream::{Happening, Stream};
+pub(crate) use stream::{Stream, StreamEvent};
 pub(crate) use trust::{check_listener, is_ours};
 
 use crate::cli::client::error::Refusal;

@@ -15,7 +15,7 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Happening {
+pub(crate) struct StreamEvent {
     /// What kind of thing.
     pub(crate) kind: String,
     /// What is said of it.
@@ -55,10 +55,10 @@ impl Stream {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<Happening>, CallError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<StreamEvent>, CallError> {
         loop {
-            if let Some(happening) = self.parser.next()? {
-                return Ok(Some(happening));
+            if let Some(event) = self.parser.next()? {
+                return Ok(Some(event));
             }
             let Some(bytes) = self.body.next().await? else {
                 return Ok(None);
@@ -78,14 +78,14 @@ struct Parser {
 
 impl Parser {
     /// The next whole event.
-    fn next(&mut self) -> Result<Option<Happening>, CallError> {
+    fn next(&mut self) -> Result<Option<StreamEvent>, CallError> {
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             // Off the front at no cost: of short lines there may be many.
             let line = self.unread.split_to(end + 1);
             let line = String::from_utf8_lossy(&line);
             let line = line.trim_end_matches(['\r', '\n']);
-            if let Some(happening) = self.line(line)? {
-                return Ok(Some(happening));
+            if let Some(event) = self.line(line)? {
+                return Ok(Some(event));
             }
         }
         if self.unread.len() + self.data.len() > EVENT_BYTES_MAX {
@@ -94,7 +94,7 @@ impl Parser {
         Ok(None)
     }
 
-    fn line(&mut self, line: &str) -> Result<Option<Happening>, CallError> {
+    fn line(&mut self, line: &str) -> Result<Option<StreamEvent>, CallError> {
         if line.is_empty() {
             let kind = std::mem::take(&mut self.kind);
             let data = std::mem::take(&mut self.data);
@@ -103,7 +103,7 @@ impl Parser {
             }
             let data = serde_json::from_str(&data);
             let data = data.map_err(|error| CallError::Foreign(Some(error)))?;
-            return Ok(Some(Happening { kind, data }));
+            return Ok(Some(StreamEvent { kind, data }));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    fn all(parser: &mut Parser) -> Vec<Happening> {
+    fn all(parser: &mut Parser) -> Vec<StreamEvent> {
         std::iter::from_fn(|| parser.next().unwrap()).collect()
     }
 

@@ -126,7 +126,7 @@ pub(super) fn table(attempts: &[Attempt], now: Timestamp) -> Table {
     for attempt in attempts {
         table.row(vec![
             Cell::moment(attempt.created_at.0, now),
-            Cell::standing(attempt.status.as_str()),
+            Cell::status(attempt.status.as_str()),
             attempt.response_code.map(u64::from).into(),
             took(attempt.duration_ms).into(),
             u64::from(attempt.attempt).into(),
@@ -145,7 +145,7 @@ pub(crate) fn then(attempt: &Attempt) -> Cell {
     let is_pending = attempt.delivery_state.is(DeliveryState::Pending);
     let waits = attempt.waits_for.as_deref();
     match attempt.next_attempt_at.filter(|_| is_pending) {
-        _ if is_pending && waits == Some("enabling") => Cell::standing("held"),
+        _ if is_pending && waits == Some("enabling") => Cell::status("held"),
         Some(Time(next)) => {
             let pause = next.since(attempt.created_at.0);
             let took = Duration::from_millis(attempt.duration_ms);
@@ -155,7 +155,7 @@ pub(crate) fn then(attempt: &Attempt) -> Cell {
         }
         None => match &attempt.blocked_by {
             Some(first) => Cell::from(after(first)),
-            None => Cell::standing(attempt.delivery_state.as_str()),
+            None => Cell::status(attempt.delivery_state.as_str()),
         },
     }
 }

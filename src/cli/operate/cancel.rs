@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 screen.json(&delivery)?;
             } else {
                 let DeliveryWithAttempts { delivery, .. } = read(&delivery)?;
-                let state = Cell::standing(delivery.state.as_str());
+                let state = Cell::status(delivery.state.as_str());
                 let line = format!("{}: {}", plain(id), state.marked(screen.style));
                 screen.line(&line)?;
             }

@@ -123,7 +123,7 @@ fn attempt_table(found: &AttemptWithResponse, now: Timestamp) -> Table {
     if !why.is_empty() {
         rest.push_str(&format!(", {why}"));
     }
-    let status = Cell::standing(attempt.status.as_str()).and(&rest);
+    let status = Cell::status(attempt.status.as_str()).and(&rest);
     table.pair(&format!("attempt {}", attempt.attempt), status);
     let at = moment_and_age(attempt.created_at.0, now);
     table.pair("  at", format!("{at}, took {}", took(attempt.duration_ms)));
@@ -160,7 +160,7 @@ pub(crate) fn table(deliveries: &[Delivery], now: Timestamp) -> Table {
         table.row(vec![
             Cell::moment(delivery.created_at.0, now),
             delivery.id.as_str().into(),
-            standing(delivery),
+            state_cell(delivery),
             delivery.attempt_count.map(u64::from).into(),
             next(delivery, now).into(),
             delivery.event.as_str().into(),
@@ -170,8 +170,8 @@ pub(crate) fn table(deliveries: &[Delivery], now: Timestamp) -> Table {
 }
 
 /// `dead (exhausted)`, `pending (held)`, `pending (blocked)`
-pub(crate) fn standing(delivery: &Delivery) -> Cell {
-    let state = Cell::standing(delivery.state.as_str());
+pub(crate) fn state_cell(delivery: &Delivery) -> Cell {
+    let state = Cell::status(delivery.state.as_str());
     match &delivery.dead_reason {
         Some(reason) => state.and(&format!(" ({})", reason.as_str())),
         None if delivery.held => state.and(" (held)"),

@@ -37,7 +37,7 @@ fn shown(name: &str, value: &Value, now: Timestamp) -> Option<Cell> {
             let shown = time(text).map(|at| moment_and_age(at, now));
             Some(Cell::from(shown.unwrap_or_else(|| text.clone())))
         }
-        Value::String(text) if ["status", "state"].contains(&name) => Some(Cell::standing(text)),
+        Value::String(text) if ["status", "state"].contains(&name) => Some(Cell::status(text)),
         Value::String(text) => Some(Cell::from(text.as_str())),
         Value::Number(found) => Some(Cell::from(
             found

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::api::{Attempt, StreamedAttempt};
-use crate::cli::client::{CallError, Client, Happening, Query, Stream, read};
+use crate::cli::client::{CallError, Client, Query, Stream, StreamEvent, read};
 use crate::cli::operate::attempts::{Args, then, why_of};
 use crate::cli::operate::fields::took;
 use crate::cli::show::gate;
@@ -72,7 +72,7 @@ async fn watch(
 ) -> anyhow::Result<String> {
     loop {
         match stream.next().await {
-            Ok(Some(Happening { kind, data })) => {
+            Ok(Some(StreamEvent { kind, data })) => {
                 if kind != "attempt" {
                     continue;
                 }
@@ -173,7 +173,7 @@ fn line(attempt: &Attempt, subscription: Option<&str>, style: Style) -> String {
     let line = format!(
         "{}  {}{padding}  {code:>3}  {:>6}  {:<3}  {}{}  {}  {}  {}",
         moment(attempt.created_at.0),
-        Cell::standing(status).marked(style),
+        Cell::status(status).marked(style),
         took(attempt.duration_ms),
         format!("#{}", attempt.attempt),
         subscription.map_or_else(String::new, |name| format!("{}  ", plain(name))),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{Begun, DeliveryWithAttempts, List, Matched, NewReplay, Replay, Time};
 use crate::cli::client::{Client, Need, Query, read};
 use crate::cli::operate::ask::{can_ask, confirmed};
-use crate::cli::operate::deliveries::{self, standing};
+use crate::cli::operate::deliveries::{self, state_cell};
 use crate::cli::operate::progress::wait;
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, with_sidecar};
@@ -137,7 +137,7 @@ async fn one(
         screen.json(&delivery)?;
     } else {
         let DeliveryWithAttempts { delivery, .. } = read(&delivery)?;
-        let state = standing(&delivery).marked(screen.style);
+        let state = state_cell(&delivery).marked(screen.style);
         screen.line(&format!("{}: {state}, it is attempted now", plain(id)))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -233,7 +233,7 @@ fn table(replays: &[Replay], now: Timestamp) -> Table {
         table.row(vec![
             Cell::moment(replay.created_at.0, now),
             replay.id.as_str().into(),
-            Cell::standing(&replay.status),
+            Cell::status(&replay.status),
             replay.subscription.as_str().into(),
             replay.state.as_str().into(),
             replay.matched.into(),

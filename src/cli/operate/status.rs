@@ -193,7 +193,7 @@ pub(super) fn overview(subscriptions: &[Subscription], now: Timestamp) -> Table 
         let url = subscription.definition.get("url").and_then(Value::as_str);
         table.row(vec![
             subscription.name.as_str().into(),
-            standing(state, now),
+            state_cell(state, now),
             state.pending.into(),
             state.held.into(),
             Cell::alarming(state.dead),
@@ -258,7 +258,7 @@ fn last_failure(failure: &LastFailure, now: Timestamp) -> String {
 }
 
 /// The state, with what follows from it: `probing (next in 4m)`, `paused (for 30s)`, `disabled (gone)`.
-fn standing(state: &SubscriptionState, now: Timestamp) -> Cell {
+fn state_cell(state: &SubscriptionState, now: Timestamp) -> Cell {
     let left = |at: Option<Time>| at.map(|Time(at)| span(at.since(now)));
     let rest = match &state.state {
         Word::Known(Condition::Disabled) => {
@@ -277,7 +277,7 @@ fn standing(state: &SubscriptionState, now: Timestamp) -> Cell {
         }
     };
     let rest = rest.map_or_else(String::new, |rest| format!(" ({rest})"));
-    Cell::standing(state.state.as_str()).and(&rest)
+    Cell::status(state.state.as_str()).and(&rest)
 }
 
 /// `99.9%`: rounded down, so that 100% means all.

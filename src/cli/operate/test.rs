@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             screen.json(&sent)?;
             return Ok(code);
         }
-        let status = Cell::standing(attempt.status.as_str()).marked(screen.style);
+        let status = Cell::status(attempt.status.as_str()).marked(screen.style);
         let mut line = format!("{}: {status}", plain(&args.name));
         if let Some(code) = attempt.response_code {
             line.push_str(&format!(" {code}"));

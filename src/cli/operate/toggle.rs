@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, enable: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         let Subscription { state, .. } = read(&sent)?;
-        let status = Cell::standing(&state.status).marked(screen.style);
+        let status = Cell::status(&state.status).marked(screen.style);
         let (number, waiting) = match enable {
             true => (state.pending, "pending"),
             false => (state.held, "held"),

@@ -49,7 +49,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// A word that says how something stands, in its colour.
-    pub(crate) fn standing(word: &str) -> Self {
+    pub(crate) fn status(word: &str) -> Self {
         let tone = match word {
             "success" | "delivered" | "active" | "done" => Some(Tone::Good),
             "failed" | "timeout" | "dead" | "disabled" | "probing" | "blocked" => Some(Tone::Bad),
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(cut("billing", 5), "bill…");
         assert_eq!(cut("日本語", 4), "日…");
         assert_eq!(cut("日本語", 0), "");
-        let standing = Cell::standing("dead").and(" (exhausted)");
-        assert_eq!(standing.cut_to(9).marked(Style::default()), "dead (ex…");
+        let status = Cell::status("dead").and(" (exhausted)");
+        assert_eq!(status.cut_to(9).marked(Style::default()), "dead (ex…");
     }
 }

@@ -279,7 +279,7 @@ mod tests {
         table.row(vec![
             Cell::from("a"),
             Cell::from(1234),
-            Cell::standing("failed"),
+            Cell::status("failed"),
         ]);
         table.row(vec![
             Cell::from("long-name"),
@@ -336,10 +336,10 @@ mod tests {
         let expected = "a          1,234  \u{1b}[31mfailed\u{1b}[0m\n";
         assert!(shown.contains(expected), "{shown:?}");
         assert_eq!(
-            paint(&Cell::standing("dead").marked(colours)),
+            paint(&Cell::status("dead").marked(colours)),
             "\u{1b}[31mdead\u{1b}[0m"
         );
-        assert_eq!(Cell::standing("dead").marked(Style::default()), "dead");
+        assert_eq!(Cell::status("dead").marked(Style::default()), "dead");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Listening {
         }
     }
 
-    /// The next happening of this kind.
+    /// The next event of this kind.
     async fn heard(&mut self, kind: &str) -> serde_json::Value {
         self.line(&format!("event: {kind}")).await;
         let data = self.line("data: ").await;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sidehook::alerts::Alerts;
 use sidehook::config::{Config, Endpoint, Subscription};
-use sidehook::delivery::{LaneError, Lanes, SettingsError, Tidings};
+use sidehook::delivery::{LaneError, Lanes, Reports, SettingsError};
 use sidehook::domain::{
     Clock, DeliveryId, Event, EventHead, EventId, Patterns, Retry, SubscriptionName, SystemClock,
 };
 use sidehook::egress::{AddressPolicy, Egress};
 use sidehook::feed::Feed;
 use sidehook::metrics::{Histograms, Metrics};
-use sidehook::notices::Notices;
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
     NewDelivery, NewEvent, QueueCounts, Retention, Store, StoreError, StoreOptions,
@@ -74,9 +74,9 @@ impl Relay {
             store.clone(),
             Egress::new(),
             metrics.clone(),
-            Tidings {
+            Reports {
                 feed: feed.clone(),
-                notices: Notices::new(Arc::clone(&clock)),
+                alerts: Alerts::new(Arc::clone(&clock)),
             },
             Arc::clone(&clock),
             shutdown.clone(),

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("metrics", 1),
     ("http_server", 1),
     ("feed", 1),
-    ("notices", 1),
+    ("alerts", 1),
     ("mail", 1),
     ("shutdown", 1),
     ("private", 1),

@@ -22,14 +22,14 @@ const TELL_PAUSE: Duration = Duration::from_secs(60);
 
 /// What people are told when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum StatusChange {
     /// Attempts fail.
     Failing,
     /// An attempt succeeded after failing was told.
     Recovered,
 }
 
-/// What the file says of a subscription, as far as its standing depends on it.
+/// What the file says of a subscription, as far as its lane_status depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Defined {
     /// The field `active`.
@@ -50,7 +50,7 @@ struct Grounds {
 
 /// How one subscription stands.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct LaneStatus {
     state: SubscriptionState,
     probe: Probe,
     paused_until: Option<Timestamp>,
@@ -63,7 +63,7 @@ pub(super) struct Standing {
     told_at: Option<Timestamp>,
 }
 
-impl Standing {
+impl LaneStatus {
     /// Goes on from the recorded state. A pause that was asked for goes on too, unless the clock was set back.
     pub(super) fn new(state: SubscriptionState, now: Timestamp) -> Self {
         let paused_until = state
@@ -176,17 +176,21 @@ impl Standing {
 
     /// What is to be told of an attempt, whoever's fault its failure was: the first failure and the first success after
     /// it. An endpoint that works now and then is told of once in [`TELL_PAUSE`].
-    pub(super) fn news(&mut self, has_failed: bool, now: Timestamp) -> Option<News> {
+    pub(super) fn status_change(
+        &mut self,
+        has_failed: bool,
+        now: Timestamp,
+    ) -> Option<StatusChange> {
         let may_tell = self.told_at.is_none_or(|at| now.since(at) >= TELL_PAUSE);
         match (self.is_failing, has_failed) {
             (false, true) if may_tell => {
                 self.is_failing = true;
                 self.told_at = Some(now);
-                Some(News::Failing)
+                Some(StatusChange::Failing)
             }
             (true, false) => {
                 self.is_failing = false;
-                Some(News::Recovered)
+                Some(StatusChange::Recovered)
             }
             (false, _) | (true, true) => None,
         }
@@ -241,7 +245,7 @@ impl Standing {
         stops::age(since, now, &self.state.stops).saturating_sub(held)
     }
 
-    /// When there is something to do for [`Standing::tend`] or a slot to fill; none while all is quiet.
+    /// When there is something to do for [`LaneStatus::tend`] or a slot to fill; none while all is quiet.
     pub(super) fn alarm(&self, now: Timestamp) -> Option<Timestamp> {
         let probe = self.probe.alarm(now).filter(|_| !self.is_held());
         [self.paused_until, self.unwritten_from, probe]
@@ -370,5 +374,5 @@ impl Standing {
 }
 
 #[cfg(test)]
-#[path = "standing_tests.rs"]
+#[path = "lane_status_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
-//! What operators are to be told, gathered from those who see it until somebody takes it.
+//! Alerts to operators, gathered until `notify` takes them and makes durable events of them.
 //!
-//! Who tells never waits. Invariants: what is gathered is bounded by the number of subscriptions, because what was not
-//! taken yet is drawn together; of a subscription the last turn is never lost; dead deliveries are told at most once in
-//! [`DEATHS_PAUSE`] per subscription. Nothing here is durable: `notify` makes events of it.
+//! Raising an alert never waits. Invariants: memory is bounded by the number of subscriptions, because alerts not yet
+//! taken are merged; the last status alert of a subscription is never lost; dead deliveries are reported at most once
+//! per subscription and [`DEATHS_PAUSE`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -17,31 +17,31 @@ use crate::domain::{
     Clock, DeadReason, DisabledReason, EventId, FailureReason, SubscriptionName, Timestamp,
 };
 
-/// Turns of one subscription that are kept until they are taken; the oldest go first.
-const TURNS_MAX: usize = 8;
-/// How long is waited for further deaths before the first is told.
+/// Status alerts of one subscription that wait; beyond it the oldest are dropped.
+const STATUSES_MAX: usize = 8;
+/// How long dead deliveries wait for more before they are reported.
 const DEATHS_LINGER: Duration = Duration::from_secs(1);
-/// The least time between two times that deaths of one subscription are told.
+/// The least time between two reports of dead deliveries of one subscription.
 pub const DEATHS_PAUSE: Duration = Duration::from_secs(60);
-/// Ids that are told of the first dead deliveries, and as many of the last.
+/// Ids reported of the first dead deliveries, and as many of the last.
 const DEATH_IDS: usize = 5;
-/// Problems of a configuration that are told.
+/// Problems of a configuration that are reported.
 const PROBLEMS_MAX: usize = 20;
 
-/// Something that operators are to be told.
+/// One alert to operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct Alert {
     /// When it happened, by the wall clock.
     pub at: Timestamp,
-    /// What.
-    pub news: News,
+    /// Its content.
+    pub kind: AlertKind,
 }
 
-/// What operators are to be told.
+/// The content of an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// A subscription stands differently.
-    Turn(SubscriptionName, Turn),
+pub enum AlertKind {
+    /// The status of a subscription changed.
+    Status(SubscriptionName, StatusAlert),
     /// Deliveries of a subscription are dead.
     Dead(SubscriptionName, Deaths),
     /// A configuration was not put in force.
@@ -50,10 +50,10 @@ pub enum News {
     StoreFull(Shortage),
 }
 
-/// How a subscription stands now and did not before.
+/// A change of a subscription's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
-    /// So many attempts in a row failed as it says in `notify_after`.
+pub enum StatusAlert {
+    /// `notify_after` attempts in a row failed.
     Failing {
         /// Attempts that failed in a row.
         consecutive_failures: u32,
@@ -69,9 +69,9 @@ pub enum Turn {
         /// Why the last of them did, if one did.
         last: Option<Failure>,
     },
-    /// An attempt succeeded after failing was told, or it is enabled again.
+    /// An attempt succeeded after failing was reported, or it is enabled again.
     Recovered {
-        /// Why it was disabled; none: it was failing.
+        /// Why it was disabled; `None` if it was failing.
         disabled: Option<DisabledReason>,
     },
 }
@@ -105,7 +105,7 @@ pub struct Deaths {
 /// Configurations that were not put in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedReloads {
-    /// How often since it was told last.
+    /// How often since the last report.
     pub count: u64,
     /// What is wrong with the last one, the first 20 problems.
     pub problems: Vec<Problem>,
@@ -122,24 +122,24 @@ pub enum Shortage {
     Pending,
 }
 
-/// What was gathered, and when there is more.
+/// Alerts that were taken, and when to look again.
 #[derive(Debug, Default)]
 pub struct Taken {
     /// In the order of subscriptions, of each in the order of time.
-    pub notices: Vec<Notice>,
-    /// When something that waits is to be taken, by [`Clock::steady`]; none: nothing waits.
+    pub alerts: Vec<Alert>,
+    /// When waiting alerts are to be taken, by [`Clock::steady`]; `None` if none wait.
     pub next_at: Option<Timestamp>,
 }
 
-/// Both ends of it. Cheap to clone.
+/// Raises and takes alerts. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Notices(Arc<Inner>);
+pub struct Alerts(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     clock: Arc<dyn Clock>,
     gathered: Mutex<Gathered>,
-    told: Notify,
+    raised: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -151,51 +151,51 @@ struct Gathered {
 
 #[derive(Debug, Default)]
 struct OfSubscription {
-    turns: VecDeque<(Timestamp, Turn)>,
+    statuses: VecDeque<(Timestamp, StatusAlert)>,
     deaths: Option<Deaths>,
-    /// When the deaths that wait are to be taken, by the steady clock.
+    /// When the waiting deaths are due, by the steady clock.
     deaths_due_at: Timestamp,
     /// When deaths were taken last.
     deaths_taken_at: Option<Timestamp>,
 }
 
-impl Notices {
-    /// Nothing to tell yet.
+impl Alerts {
+    /// Makes an empty set of alerts.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(Inner {
             clock,
             gathered: Mutex::default(),
-            told: Notify::new(),
+            raised: Notify::new(),
         }))
     }
 
-    /// Tells how a subscription stands now.
-    pub fn turn(&self, name: &SubscriptionName, turn: Turn) {
+    /// Reports that the status of a subscription changed.
+    pub fn status(&self, name: &SubscriptionName, alert: StatusAlert) {
         let at = self.0.clock.wall();
         let mut gathered = self.gathered();
-        let turns = &mut gathered.of(name).turns;
-        if turns.len() >= TURNS_MAX {
-            turns.pop_front();
+        let waiting = &mut gathered.of(name).statuses;
+        if waiting.len() >= STATUSES_MAX {
+            waiting.pop_front();
         }
-        turns.push_back((at, turn));
+        waiting.push_back((at, alert));
         drop(gathered);
-        self.0.told.notify_one();
+        self.0.raised.notify_one();
     }
 
-    /// Tells that a delivery of this event is dead.
+    /// Reports that a delivery of this event is dead.
     pub fn dead(&self, name: &SubscriptionName, event: EventId, reason: DeadReason) {
         let (wall, now) = (self.0.clock.wall(), self.0.clock.steady());
         let mut gathered = self.gathered();
         let is_first = gathered.of(name).die(event, reason, wall, now);
         drop(gathered);
-        // Those that join others change no time that is waited for.
+        // Later ones do not change when they are due.
         if is_first {
-            self.0.told.notify_one();
+            self.0.raised.notify_one();
         }
     }
 
-    /// Tells that a configuration was not put in force, and why.
+    /// Reports that a configuration was not put in force, and why.
     pub fn reload_failed(&self, problems: &Problems) {
         let at = self.0.clock.wall();
         let mut gathered = self.gathered();
@@ -207,36 +207,36 @@ impl Notices {
         };
         gathered.failed_reloads = Some((at, failed));
         drop(gathered);
-        self.0.told.notify_one();
+        self.0.raised.notify_one();
     }
 
-    /// Tells that events are refused for want of room.
+    /// Reports that events are refused for want of room.
     pub fn store_full(&self, shortage: Shortage) {
         let at = self.0.clock.wall();
         self.gathered().shortage = Some((at, shortage));
-        self.0.told.notify_one();
+        self.0.raised.notify_one();
     }
 
-    /// Resolves when something was told since it resolved last.
+    /// Resolves when an alert was raised since it resolved last.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn told(&self) {
-        self.0.told.notified().await;
+    pub async fn raised(&self) {
+        self.0.raised.notified().await;
     }
 
-    /// Takes what is to be told now.
+    /// Takes the alerts that are due.
     #[must_use]
     pub fn take(&self) -> Taken {
         let now = self.0.clock.steady();
         self.gathered().take(self.0.clock.wall(), now, false)
     }
 
-    /// Takes everything, also what would wait for more: nobody will take it later.
+    /// Takes all alerts, also those that wait for more: for the end of the process.
     #[must_use]
-    pub fn take_all(&self) -> Vec<Notice> {
+    pub fn take_all(&self) -> Vec<Alert> {
         let now = self.0.clock.steady();
-        self.gathered().take(self.0.clock.wall(), now, true).notices
+        self.gathered().take(self.0.clock.wall(), now, true).alerts
     }
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
@@ -253,21 +253,21 @@ impl Gathered {
     fn take(&mut self, wall: Timestamp, now: Timestamp, all: bool) -> Taken {
         let mut taken = Taken::default();
         if let Some((at, shortage)) = self.shortage.take() {
-            taken.tell(at, News::StoreFull(shortage));
+            taken.push(at, AlertKind::StoreFull(shortage));
         }
         if let Some((at, failed)) = self.failed_reloads.take() {
-            taken.tell(at, News::ReloadFailed(failed));
+            taken.push(at, AlertKind::ReloadFailed(failed));
         }
         for (name, gathered) in &mut self.subscriptions {
-            for (at, turn) in mem::take(&mut gathered.turns) {
-                taken.tell(at, News::Turn(name.clone(), turn));
+            for (at, alert) in mem::take(&mut gathered.statuses) {
+                taken.push(at, AlertKind::Status(name.clone(), alert));
             }
             if let Some(deaths) = gathered
                 .deaths
                 .take_if(|_| all || gathered.deaths_due_at <= now)
             {
                 gathered.deaths_taken_at = Some(now);
-                taken.tell(wall, News::Dead(name.clone(), deaths));
+                taken.push(wall, AlertKind::Dead(name.clone(), deaths));
             }
         }
         self.subscriptions
@@ -280,7 +280,7 @@ impl Gathered {
 }
 
 impl OfSubscription {
-    /// Adds a death; whether it is the first that waits.
+    /// Adds a dead delivery; returns whether it is the first that waits.
     fn die(&mut self, event: EventId, reason: DeadReason, wall: Timestamp, now: Timestamp) -> bool {
         let is_first = self.deaths.is_none();
         if is_first {
@@ -308,18 +308,18 @@ impl OfSubscription {
         is_first
     }
 
-    /// Whether something waits, or what was taken may still hold back what comes.
+    /// Whether alerts wait, or the pause since the last report of dead deliveries has not ended.
     fn is_needed(&self, now: Timestamp) -> bool {
         let holds_back = |at: &Timestamp| now.since(*at) < DEATHS_PAUSE;
-        !self.turns.is_empty()
+        !self.statuses.is_empty()
             || self.deaths.is_some()
             || self.deaths_taken_at.as_ref().is_some_and(holds_back)
     }
 }
 
 impl Taken {
-    fn tell(&mut self, at: Timestamp, news: News) {
-        self.notices.push(Notice { at, news });
+    fn push(&mut self, at: Timestamp, kind: AlertKind) {
+        self.alerts.push(Alert { at, kind });
     }
 }
 
