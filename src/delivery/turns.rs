@@ -13,7 +13,7 @@ use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 
 /// Turns between which other tasks run. In each a lane begins 64 attempts at most.
-const TURNS: usize = 16;
+const TURNS: usize = 32;
 
 /// What all lanes share.
 #[derive(Debug)]
@@ -67,9 +67,11 @@ impl Turns {
             None => match Arc::clone(&self.permits).try_acquire_owned() {
                 Ok(permit) => Ok(permit),
                 Err(_) => {
-                    self.used_up.notify_one();
                     let new = Box::pin(Arc::clone(&self.permits).acquire_owned());
-                    ready!(waiting.insert(new).as_mut().poll(context))
+                    let polled = waiting.insert(new).as_mut().poll(context);
+                    // Not before it is in the queue: permits given earlier may all go to others.
+                    self.used_up.notify_one();
+                    ready!(polled)
                 }
             },
         };

@@ -3,33 +3,36 @@
 //! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
 //! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
 //! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other is
-//! read from the disk; then the batch is decided anew. The deliveries of a wide batch are counted without holding it,
-//! too, in parts between which other tasks run ([`offer`](crate::store::offer)).
+//! read from the disk; then the batch is decided anew.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
-use crate::domain::{Clock, Event, EventId, EventSeq, Timestamp};
+use crate::domain::{Clock, Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::book::{Inbox as BookInbox, find};
 use crate::store::completions::{Batch, Token};
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::error::AcceptError;
 use crate::store::journal::AppendError;
-use crate::store::offer::{Counted, Offer, undo};
+use crate::store::names::Names;
 use crate::store::purpose::Purpose;
 use crate::store::reader::Inbox as Reader;
-use crate::store::record::{Accepted, Record};
+use crate::store::record::{Accepted, Death, Record};
 use crate::store::subscriptions::Subscriptions;
 use crate::store::watch::{Watch, Watchers};
-use crate::store::{NewEvent, Receipt};
+use crate::store::{NewDelivery, NewEvent, Receipt};
 
 /// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
 /// it is ready.
 const LAG_BYTES_MAX: u64 = 32 << 20;
+
+/// Intake stops while more deliveries than this are on their way to the queues.
+const COMING_MAX: usize = 8_000_000;
 
 /// What the order of acceptance hangs on; under one mutex.
 #[derive(Debug)]
@@ -78,8 +81,6 @@ enum Step {
     Known(Vec<Receipt>),
     /// This must be known first.
     Doubt(Doubt),
-    /// What is new in it has too many deliveries to count them at one go.
-    Wide(Vec<Decision>),
 }
 
 /// What the decision on a batch waits for.
@@ -159,6 +160,8 @@ pub(super) struct Accepting {
     pub(super) refused: AtomicU64,
     /// An event was refused because the disk is full.
     pub(super) space_wanted: Arc<Notify>,
+    /// Deliveries that are committed and not yet handed to the queues.
+    pub(super) coming: AtomicUsize,
 }
 
 impl Accepting {
@@ -166,23 +169,21 @@ impl Accepting {
     /// [`Store::accept_watched`](crate::store::Store::accept_watched).
     pub(super) async fn accept(
         &self,
-        events: Vec<NewEvent>,
+        mut events: Vec<NewEvent>,
         purpose: Purpose,
     ) -> Result<(Vec<Receipt>, Option<Watch>), AcceptError> {
-        let mut offer = Offer::new(&self.subscriptions, self.key, events);
         let mut verdicts = Verdicts::new();
         let failed = || AcceptError::Failed(self.subscriptions.appender.failure.reason());
         loop {
-            match self.accept_step(&mut offer, &verdicts, purpose)? {
+            match self.accept_step(&mut events, &verdicts, purpose)? {
                 Step::Known(receipts) => return Ok((receipts, None)),
                 Step::Appended(reply, watch) => {
                     let receipts = reply.await.unwrap_or_else(|_| Err(failed()))?;
                     return Ok((receipts, watch));
                 }
-                Step::Wide(decisions) => offer.count_in_parts(are_new(&decisions)).await?,
                 Step::Doubt(Doubt::Committed(position, seq)) => {
-                    let verdict = match offer.event(position) {
-                        Some(event) => self.verdict(event, seq).await,
+                    let verdict = match events.get(position) {
+                        Some(new) => self.verdict(&new.event, seq).await,
                         None => Verdict::Other,
                     };
                     verdicts.insert((position, seq), verdict);
@@ -202,11 +203,11 @@ impl Accepting {
 
     fn accept_step(
         &self,
-        offer: &mut Offer<'_>,
+        events: &mut Vec<NewEvent>,
         verdicts: &Verdicts,
         purpose: Purpose,
     ) -> Result<Step, AcceptError> {
-        if offer.len() == 0 {
+        if events.is_empty() {
             return Ok(Step::Known(Vec::new()));
         }
         let now = self.clock.steady();
@@ -214,52 +215,58 @@ impl Accepting {
         if let Some(error) = self.subscriptions.appender.failure.get() {
             return Err(AcceptError::Failed(error));
         }
-        if self.book.lag_bytes() > LAG_BYTES_MAX {
+        let coming = self.coming.load(Ordering::Relaxed);
+        if self.book.lag_bytes() > LAG_BYTES_MAX || coming > COMING_MAX {
             return Err(AcceptError::Overloaded);
         }
         if purpose != Purpose::Notice && self.subscriptions.pending_bytes() >= self.max_pending {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }
-        let decisions = match decide(&mut intake, offer, verdicts, now)? {
+        let decisions = match decide(&mut intake, events, verdicts, now)? {
             Ok(decisions) => decisions,
             Err(doubt) => return Ok(Step::Doubt(doubt)),
         };
         if let Some(receipts) = all_known(&decisions) {
             return Ok(Step::Known(receipts));
         }
-        if offer.is_wide(are_new(&decisions)) {
-            return Ok(Step::Wide(decisions));
-        }
-        let draft = self.draft(intake.next_seq, offer, decisions)?;
+        let draft = self.draft(&intake, mem::take(events), decisions)?;
         self.append(&mut intake, draft, purpose, now)
     }
 
-    /// Makes records of what is new in an offer, which is empty afterwards.
+    /// Makes records of what is new in a batch.
     fn draft(
         &self,
-        next_seq: EventSeq,
-        offer: &mut Offer<'_>,
+        intake: &Intake,
+        events: Vec<NewEvent>,
         decisions: Vec<Decision>,
     ) -> Result<Draft, AcceptError> {
-        let mut draft = Draft::new(next_seq, decisions.len());
-        for decision in decisions {
+        self.name(&events)?;
+        let names = self.subscriptions.read();
+        let mut draft = Draft::new(intake.next_seq, events.len());
+        for (new, decision) in events.into_iter().zip(decisions) {
             match decision {
-                Decision::New { hash } => match offer.accept() {
-                    Ok(Some((event, counted))) => draft.add(event, counted, hash),
-                    Ok(None) => {}
-                    Err(error) => {
-                        undo(&self.subscriptions.read(), &draft.records);
-                        return Err(error);
-                    }
-                },
-                Decision::Duplicate(receipt) => {
-                    offer.decline();
-                    draft.receipts.push(receipt);
+                Decision::New { hash } => {
+                    let key = self.key.order(&new.event.head);
+                    draft.add(&names, new, hash, key);
                 }
+                Decision::Duplicate(receipt) => draft.receipts.push(receipt),
             }
         }
         Ok(draft)
+    }
+
+    /// Names the subscriptions of a batch that the journal does not know. Batches of their own, which need no room that
+    /// events would be refused for; they stand before that of the events, so they are on the disk when it is.
+    fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
+        for new in events {
+            let unnamed = unnamed(&self.subscriptions.read(), new);
+            if !unnamed.is_empty() {
+                let named = self.subscriptions.name(&unnamed);
+                named.map_err(|error| AcceptError::of_append(&error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends what is new of a batch and takes it into account.
@@ -336,15 +343,15 @@ fn compare(event: &Event, earlier: &Event, deliveries: usize) -> Verdict {
 /// Decides on each event of a batch, or says what must be known first.
 fn decide(
     intake: &mut Intake,
-    offer: &Offer<'_>,
+    events: &[NewEvent],
     verdicts: &Verdicts,
     now: Timestamp,
 ) -> Result<Result<Vec<Decision>, Doubt>, AcceptError> {
-    let mut decisions = Vec::with_capacity(offer.len());
+    let mut decisions = Vec::with_capacity(events.len());
     // Positions of the new events of this batch by the hash of their given id.
     let mut own: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (position, event) in offer.events().enumerate() {
-        let Some(hash) = intake.key.hash(&event.head) else {
+    for (position, new) in events.iter().enumerate() {
+        let Some(hash) = intake.key.hash(&new.event.head) else {
             decisions.push(Decision::New { hash: None });
             continue;
         };
@@ -352,13 +359,12 @@ fn decide(
         for seq in intake.dedup.candidates(hash, now) {
             match verdicts.get(&(position, seq)) {
                 Some(verdict) => found.push(*verdict),
-                None => return Ok(Err(intake.doubt(position, event, seq))),
+                None => return Ok(Err(intake.doubt(position, &new.event, seq))),
             }
         }
         let twins = own.entry(hash).or_default();
-        for twin in twins.iter().copied() {
-            let earlier = offer.event(twin);
-            found.extend(earlier.map(|it| compare(event, it, offer.deliveries(twin))));
+        for twin in twins.iter().filter_map(|twin| events.get(*twin)) {
+            found.push(compare(&new.event, &twin.event, twin.deliveries.len()));
         }
         decisions.push(match receipt(&found, position)? {
             Some(receipt) => Decision::Duplicate(receipt),
@@ -369,12 +375,6 @@ fn decide(
         });
     }
     Ok(Ok(decisions))
-}
-
-/// Which events of a batch are new, in order.
-fn are_new(decisions: &[Decision]) -> impl Iterator<Item = bool> {
-    let is_new = |decision: &Decision| matches!(decision, Decision::New { .. });
-    decisions.iter().map(is_new)
 }
 
 /// The receipts of a batch of nothing but duplicates.
@@ -405,6 +405,14 @@ fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, Accept
     Ok(None)
 }
 
+/// The subscriptions of an event which the journal has no name of.
+fn unnamed(names: &Names, new: &NewEvent) -> Vec<SubscriptionNumber> {
+    let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
+    numbers
+        .filter(|number| names.get(*number).is_some_and(|known| !known.named))
+        .collect()
+}
+
 /// Tells those who wait for an event whether it was committed.
 fn tell(waiting: Vec<oneshot::Sender<bool>>, committed: bool) {
     for sender in waiting {
@@ -432,21 +440,35 @@ impl Draft {
         }
     }
 
-    fn add(&mut self, event: Event, counted: Counted, hash: Option<u64>) {
+    fn add(&mut self, names: &Names, new: NewEvent, hash: Option<u64>, key: u64) {
         let seq = self.next_seq;
         self.next_seq = EventSeq(seq.0 + 1);
-        let event = Arc::new(event);
-        let Counted { deliveries, keyed } = counted;
-        let dead = deliveries.iter().filter(|(_, dead)| dead.is_some());
+        let event = Arc::new(new.event);
+        let count = new.deliveries.len();
+        let bytes = body_bytes(&event);
+        let keyed = if key == 0 {
+            Vec::new()
+        } else {
+            let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
+            let keyed = |number: &_| names.get(*number).is_some_and(|it| it.queue.is_keyed());
+            numbers.filter(keyed).collect()
+        };
+        let deliveries: Vec<_> = new
+            .deliveries
+            .into_iter()
+            .map(|delivery| (delivery.subscription, reserve(names, delivery, bytes, key)))
+            .collect();
         self.receipts.push(Receipt {
             id: event.head.id,
-            deliveries: deliveries.len(),
+            deliveries: count,
             duplicate: false,
-            overflowed: dead.map(|(number, _)| *number).collect(),
+            overflowed: deliveries
+                .iter()
+                .filter_map(|(number, dead)| dead.map(|_| *number))
+                .collect(),
         });
         if let Some(hash) = hash {
-            self.given
-                .push((seq, hash, Arc::clone(&event), deliveries.len()));
+            self.given.push((seq, hash, Arc::clone(&event), count));
         }
         self.records.push(Record::Accepted(Accepted {
             seq,
@@ -455,4 +477,33 @@ impl Draft {
             keyed,
         }));
     }
+}
+
+/// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
+fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option<Death> {
+    let queue = &names.get(delivery.subscription)?.queue;
+    let reason = queue.counters.reserve(bytes, delivery.max_pending)?;
+    Some(Death {
+        reason,
+        blocks: queue.blocks(key),
+    })
+}
+
+/// Takes back what [`reserve`] counted for a batch that was refused.
+pub(super) fn undo(names: &Names, records: &[Record]) {
+    for record in records {
+        let Record::Accepted(accepted) = record else {
+            continue;
+        };
+        for (number, dead) in &accepted.deliveries {
+            if let Some(known) = names.get(*number) {
+                let counters = &known.queue.counters;
+                counters.undo(body_bytes(&accepted.event), dead.is_some());
+            }
+        }
+    }
+}
+
+fn body_bytes(event: &Event) -> u64 {
+    u64::try_from(event.body.len()).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,8 @@ pub(super) enum Change {
         entry: Entry,
         /// When it was due.
         due: Timestamp,
+        /// Since when it is due now, as the book has it.
+        at: Timestamp,
     },
     /// One that had ended is pending again; `was_dead`: it was a dead letter.
     Requeued {
@@ -165,7 +167,7 @@ impl Changes {
                 Change::Cancelled(entry) => state.cancelled(&entry),
                 Change::Died(entry, _) => state.died(&entry),
                 Change::Buried(entry) => state.revived(entry.key, entry.seq, now),
-                Change::Hastened { entry, due } => state.hastened(entry, due),
+                Change::Hastened { entry, due, at } => state.hastened(entry, due, at),
                 Change::Requeued { entry, at, .. } => state.requeued(entry, at),
                 Change::AllCancelled { .. } => state.all_cancelled(),
                 Change::Relocated(places) => state.relocated(&places),

@@ -41,7 +41,6 @@ mod in_place;
 mod journal;
 mod lock;
 mod names;
-mod offer;
 mod open;
 mod options;
 mod pump;
@@ -85,3 +84,5 @@ mod in_place_tests;
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide_tests;

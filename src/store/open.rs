@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
@@ -172,6 +172,7 @@ impl Opening {
             max_pending: self.options.max_pending,
             refused: AtomicU64::new(0),
             space_wanted: Arc::default(),
+            coming: AtomicUsize::new(0),
         });
         let pump = Pump {
             completions: Arc::clone(&self.completions),

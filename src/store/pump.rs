@@ -10,26 +10,28 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use crate::store::accept::Accepting;
+use crate::store::accept::{Accepting, undo};
 use crate::store::budget::{Budget, Permit, StoredEvent};
 use crate::store::changes::Changes;
 use crate::store::completions::{Batch, Completions, Fate, Token};
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 use crate::store::names::Names;
-use crate::store::offer::undo;
 use crate::store::record::{Accepted, Record};
 use crate::store::{AcceptError, StoreError};
 
 /// How long a state waits that could not be recorded.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Deliveries that are handed to queues at one go: some milliseconds.
+/// Deliveries that are handed to queues at one go: some milliseconds …
 const PART: usize = 20_000;
+/// … or this part of what is coming, so that it cannot come faster than it goes.
+const PART_OF: usize = 64;
 
 /// Events and changes that are committed and not yet handed to the queues, in the order of the journal.
 type Coming = VecDeque<Committing>;
@@ -108,11 +110,20 @@ impl Pump {
                         receipts,
                         reply,
                     } = *batch;
-                    if let Some(Record::Accepted(accepted)) = records.last() {
-                        last = Some(accepted.seq);
+                    last = records.last().and_then(accepted).map(|it| it.seq).or(last);
+                    if receipts
+                        .iter()
+                        .any(|receipt| !receipt.overflowed.is_empty())
+                    {
+                        self.died_at_once(&records, &places);
                     }
                     // Who asked may have gone; the events stay accepted.
                     reply.send(Ok(receipts)).ok();
+                    let events = records.iter().filter_map(accepted);
+                    let deliveries = events.map(weight).sum();
+                    self.accepting
+                        .coming
+                        .fetch_add(deliveries, Ordering::Relaxed);
                     coming.push_back(Committing::Events {
                         records,
                         places,
@@ -139,35 +150,61 @@ impl Pump {
         }
     }
 
+    /// Tells queues of deliveries that were dead from the start and block: at once, because those behind them may already
+    /// be read from the book.
+    fn died_at_once(&self, records: &[Record], places: &[Place]) {
+        let names = self.accepting.subscriptions.read();
+        for (accepted, place) in records.iter().filter_map(accepted).zip(places) {
+            let entry = Entry::accepted(accepted, *place, self.accepting.key);
+            for (number, death) in &accepted.deliveries {
+                let known = names.get(*number);
+                if let Some(known) = known.filter(|_| death.is_some_and(|death| death.blocks)) {
+                    let entry = entry.of(accepted, *number);
+                    known.queue.step(|state| state.died_at_once(&entry));
+                }
+            }
+        }
+    }
+
     /// Hands about so much of what is coming to the queues as one turn may take.
     fn hand_over(&self, coming: &mut Coming) {
-        let mut left = PART;
+        if coming.is_empty() {
+            return;
+        }
+        let in_all = &self.accepting.coming;
+        let part = PART.max(in_all.load(Ordering::Relaxed) / PART_OF);
+        let mut done = 0;
         let names = self.accepting.subscriptions.read();
-        while let Some(mut first) = coming.pop_front() {
+        while done < part
+            && let Some(mut first) = coming.pop_front()
+        {
             match first {
                 Committing::Events {
                     ref records,
                     ref places,
                     ref mut next,
                 } => {
-                    while let (Some(record), Some(place)) = (records.get(*next), places.get(*next))
-                    {
+                    let left = records.iter().zip(places).skip(*next);
+                    for (record, place) in left {
+                        if done >= part {
+                            break;
+                        }
                         *next += 1;
-                        if let Record::Accepted(accepted) = record {
+                        if let Some(accepted) = accepted(record) {
                             self.commit_event(&names, accepted, *place);
-                            left = left.saturating_sub(accepted.deliveries.len().max(1));
+                            done += weight(accepted);
                         }
-                        if left == 0 {
-                            coming.push_front(first);
-                            return;
-                        }
+                    }
+                    if *next < records.len() {
+                        coming.push_front(first);
                     }
                 }
                 Committing::Changed(changes, places) => {
-                    changes.committed(&self.accepting.book, &places)
+                    changes.committed(&self.accepting.book, &places);
                 }
             }
         }
+        in_all.fetch_sub(done, Ordering::Relaxed);
     }
 
     fn refused(&self, tokens: Vec<Token>) {
@@ -193,13 +230,6 @@ impl Pump {
     fn commit_event(&self, names: &Names, accepted: &Accepted, place: Place) {
         let event = &accepted.event;
         let entry = Entry::accepted(accepted, place, self.accepting.key);
-        for (number, death) in &accepted.deliveries {
-            let queue = names.get(*number).map(|known| &known.queue);
-            if let Some(queue) = queue.filter(|_| death.is_some_and(|death| death.blocks)) {
-                let entry = entry.of(accepted, *number);
-                queue.step(|state| state.died_at_once(&entry));
-            }
-        }
         let mut shared: Option<Arc<StoredEvent>> = None;
         let pending = accepted
             .deliveries
@@ -222,6 +252,18 @@ impl Pump {
             }
         }
     }
+}
+
+fn accepted(record: &Record) -> Option<&Accepted> {
+    match record {
+        Record::Accepted(accepted) => Some(accepted),
+        _ => None,
+    }
+}
+
+/// What handing over an event costs, in deliveries.
+fn weight(accepted: &Accepted) -> usize {
+    accepted.deliveries.len().max(1)
 }
 
 #[cfg(test)]

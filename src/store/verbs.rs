@@ -29,7 +29,12 @@ pub(super) fn hastened(
     now: Timestamp,
 ) -> (Record, Change) {
     let record = requeued_record(subscription, &entry, false, now);
-    (record, Change::Hastened { entry, due })
+    let change = Change::Hastened {
+        entry,
+        due,
+        at: now,
+    };
+    (record, change)
 }
 
 /// The record and the change that make a delivery pending again, with a fresh schedule.

@@ -136,8 +136,14 @@ impl Dues {
         self.ready.retain(|key, _| key.1 != seq);
     }
 
+    /// Takes a delivery out that was due at `due` and is due at `at` now, which the book may have said already.
+    pub(super) fn remove_hastened(&mut self, seq: EventSeq, due: Timestamp, at: Timestamp) {
+        self.waiting.remove(&(at, seq));
+        self.remove_at((due, seq));
+    }
+
     /// Takes a delivery out that is or was due at this key, wherever it is.
-    pub(super) fn remove_at(&mut self, key: DueKey) {
+    fn remove_at(&mut self, key: DueKey) {
         let is_beyond = self.horizon.is_some_and(|horizon| key > horizon);
         if self.waiting.remove(&key).is_some() {
             return;

@@ -148,3 +148,14 @@ fn what_is_due_now_counts_towards_the_bound_but_where_there_is_an_order() {
     }
     assert_eq!((ordered.len(), ordered.is_partial()), (9, false));
 }
+
+#[test]
+fn one_that_is_hastened_is_there_once_also_if_the_book_has_said_so_before() {
+    let mut dues = Dues::unknown();
+    dues.begin_refill(4).unwrap();
+    // Of more than fit the first: seq 7, due at 90 before, was hastened at 5, which the book has already.
+    dues.refilled(answer(&[(5, 7), (6, 8)], false), std::iter::empty(), 4);
+    dues.remove_hastened(EventSeq(7), at(90), at(5));
+    dues.make_ready(entry(7));
+    assert_eq!(all(&mut dues), [7, 8]);
+}

@@ -158,14 +158,14 @@ impl QueueState {
         self.account();
     }
 
-    /// A claimed pending delivery that was attempted before, and due at `due`, is due now.
-    pub(in crate::store) fn hastened(&mut self, entry: Entry, due: Timestamp) {
+    /// A claimed pending delivery that was attempted before, and due at `due`, is due at `at`: now.
+    pub(in crate::store) fn hastened(&mut self, entry: Entry, due: Timestamp, at: Timestamp) {
         let seq = entry.seq;
         if self.is_coming(seq) {
             return;
         }
         self.unreadable.retain(|(_, entry)| entry.seq != seq);
-        self.dues.remove_at((due, seq));
+        self.dues.remove_hastened(seq, due, at);
         self.dues.make_ready(entry);
         self.lines.due_later(&entry);
         self.account();

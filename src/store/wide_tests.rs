@@ -1,11 +1,9 @@
-//! Tests of wide batches: their deliveries are counted and handed over in parts, and always whole.
+//! Tests of wide batches: their deliveries are handed over in parts, after the answer, and always whole.
 
-use std::pin::pin;
-
-use futures_util::FutureExt;
 use tempfile::tempdir;
 
 use super::*;
+use crate::domain::{Order, SubscriptionNumber, WhenStuck};
 use crate::store::harness::*;
 
 const SUBSCRIPTIONS: usize = 200;
@@ -16,7 +14,7 @@ fn named(running: &Running) -> Vec<SubscriptionNumber> {
     names.map(|name| running.named(&name)).collect()
 }
 
-/// A batch that takes three parts.
+/// A batch that is handed over in three parts.
 fn wide(numbers: &[SubscriptionNumber]) -> Vec<NewEvent> {
     let one = |number| given(&format!("id-{number}"), &format!("{number}"), numbers);
     (0..EVENTS).map(one).collect()
@@ -29,29 +27,6 @@ fn pending(running: &Running, numbers: &[SubscriptionNumber]) -> Vec<u64> {
 
 fn bytes(running: &Running) -> u64 {
     running.store.0.subscriptions.pending_bytes()
-}
-
-#[tokio::test]
-async fn a_wide_batch_that_nobody_waits_for_while_it_is_counted_was_never_there() {
-    let folder = tempdir().unwrap();
-    let running = Setup::default().open(folder.path());
-    let numbers = named(&running);
-    {
-        let mut accepted = pin!(running.store.accept(wide(&numbers)));
-        assert!((&mut accepted).now_or_never().is_none());
-        let part: u64 = pending(&running, &numbers).iter().sum();
-        assert_eq!(
-            usize::try_from(part).unwrap(),
-            PART,
-            "others run after one part"
-        );
-    }
-    assert_eq!(pending(&running, &numbers), vec![0; SUBSCRIPTIONS]);
-    assert_eq!(bytes(&running), 0);
-    // Neither are the given ids remembered.
-    let receipts = running.accept(wide(&numbers)).await;
-    assert!(receipts.iter().all(|receipt| !receipt.duplicate));
-    running.close().await;
 }
 
 #[tokio::test]
@@ -136,4 +111,37 @@ async fn a_wide_batch_that_is_refused_is_not_counted() {
     assert_eq!(pending(&small, &numbers), vec![0; SUBSCRIPTIONS]);
     running.close().await;
     small.close().await;
+}
+
+#[tokio::test]
+async fn a_batch_of_more_than_may_be_pending_is_taken_while_little_is() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        max_pending: 1000,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let numbers = named(&running);
+    running.accept(wide(&numbers)).await;
+    assert!(bytes(&running) > 1000);
+    let refused = running.store.accept(vec![event("more", &numbers)]).await;
+    assert!(matches!(refused, Err(AcceptError::Pending)));
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_dead_from_the_start_blocks_before_what_came_first_is_handed_over() {
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let numbers = named(&running);
+    let ordered = running.named("ordered");
+    let queue = running.store.queue(ordered);
+    queue.set_order(Order::Strict, WhenStuck::Block);
+    let mut dead = event("more than may be pending", &[ordered]);
+    dead.deliveries[0].max_pending = 1;
+    let (_, receipts) = tokio::join!(running.accept(wide(&numbers)), running.accept(vec![dead]));
+    assert_eq!(receipts[0].overflowed, [ordered]);
+    let next = running.store.0.accepting.intake().next_seq;
+    assert!(queue.0.step(|state| state.is_behind(0, next)));
+    running.close().await;
 }
