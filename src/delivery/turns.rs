@@ -13,7 +13,7 @@ use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 
 /// Turns between which other tasks run. In each a lane begins 64 attempts at most.
-const TURNS: usize = 32;
+const TURNS: usize = 16;
 
 /// What all lanes share.
 #[derive(Debug)]
