@@ -15,7 +15,9 @@ use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
 use crate::store::book::{find, refill};
 use crate::store::harness::{NOW, due_in, given, outcome};
-use crate::store::journal::{Committed, Durability, Group, JournalError, Options, Place};
+use crate::store::journal::{
+    Committed, Durability, Group, Journal, JournalError, Options, Place, ReadJournal, WriteJournal,
+};
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);

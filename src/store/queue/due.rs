@@ -6,7 +6,7 @@
 //! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
 //! state that memory has already left behind.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use crate::domain::{EventSeq, Timestamp};
@@ -26,7 +26,7 @@ pub(super) struct Dues {
     /// What is due later than this may be only in the book; none: everything is here.
     horizon: Option<DueKey>,
     /// A question to the book is open: what was settled since.
-    settled: Option<HashSet<EventSeq>>,
+    settled: Option<BTreeSet<EventSeq>>,
 }
 
 impl Dues {
@@ -215,7 +215,7 @@ impl Dues {
             return None;
         }
         let horizon = self.horizon?;
-        self.settled = Some(HashSet::new());
+        self.settled = Some(BTreeSet::new());
         Some((horizon, bound.saturating_sub(kept).max(1)))
     }
 

@@ -9,7 +9,8 @@
 //! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
 //! without anything of these does not exist, so that memory follows what is stuck and not how many keys there are.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::mem;
 
 use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
@@ -31,8 +32,8 @@ pub(super) struct Lines {
     waiting: usize,
     /// The highest sequence that was passed over.
     passed: EventSeq,
-    /// Lines that want to know what follows.
-    curious: HashSet<u64>,
+    /// Lines of which the book is to be asked what follows.
+    to_refill: BTreeSet<u64>,
     blockers: BlockersKnown,
 }
 
@@ -258,11 +259,11 @@ impl Lines {
             self.freed.push_back(entry);
         }
         if line.wants_followers() {
-            self.curious.insert(key);
+            self.to_refill.insert(key);
         }
         if line.is_empty() {
             self.lines.remove(&key);
-            self.curious.remove(&key);
+            self.to_refill.remove(&key);
         }
     }
 
@@ -279,8 +280,8 @@ impl Lines {
     pub(super) fn begin_followers(&mut self) -> Vec<FollowersWanted> {
         let passed = self.passed;
         let lines = &mut self.lines;
-        let curious = self.curious.drain();
-        let ask = curious.filter_map(|key| {
+        let to_refill = mem::take(&mut self.to_refill).into_iter();
+        let ask = to_refill.filter_map(|key| {
             let spill = lines.get_mut(&key)?.spill.as_mut()?;
             spill.asked = Some(passed);
             Some(FollowersWanted {

@@ -8,7 +8,7 @@
 //!
 //! A verb *claims* a delivery before it changes it: what is claimed is not taken until it is released.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(in crate::store) struct QueueState {
     /// Another order is to be applied once nothing is on its way.
     pub(super) new_order: Option<(Order, WhenStuck)>,
     /// What verbs are changing.
-    pub(super) claimed: HashSet<EventSeq>,
+    pub(super) claimed: BTreeSet<EventSeq>,
     /// A verb changes everything.
     pub(super) all_claimed: bool,
     /// Leases that were dropped.
@@ -88,7 +88,7 @@ impl QueueState {
             lines: Lines::default(),
             dues_known: in_book.is_none(),
             new_order: None,
-            claimed: HashSet::new(),
+            claimed: BTreeSet::new(),
             all_claimed: false,
             returned: VecDeque::new(),
             stage: VecDeque::new(),

@@ -235,3 +235,10 @@ fn what_is_due_waits_until_it_is_known_what_blocks_it() {
     state.revived(0, EventSeq(1), NOW);
     assert_eq!(state.wants().loads.len(), 1);
 }
+
+/// Thousands of subscriptions are idle.
+#[test]
+fn an_idle_queue_takes_little_memory() {
+    let bytes = size_of::<super::super::QueueShared>();
+    assert!(bytes <= 712, "{bytes}");
+}
