@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use crate::domain::{EventSeq, Timestamp};
-use crate::store::book::refill::{DueKey, DueRefilled};
+use crate::store::book::refill::{DueKey, Page};
 use crate::store::entry::Entry;
 
 /// Before every key.
@@ -222,7 +222,7 @@ impl Dues {
     /// Takes the book's answer; `elsewhere` are the deliveries that the queue has in memory but not here.
     pub(super) fn refilled(
         &mut self,
-        answer: DueRefilled,
+        answer: Page<(DueKey, Entry)>,
         elsewhere: impl Iterator<Item = EventSeq>,
         bound: usize,
     ) {

@@ -14,7 +14,7 @@ use std::mem;
 
 use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{Blockers, Followers, FollowersWanted};
+use crate::store::book::refill::{FollowersWanted, Page};
 use crate::store::entry::Entry;
 
 /// The line of deliveries that are all in one order.
@@ -294,8 +294,7 @@ impl Lines {
     }
 
     /// Takes the book's answer.
-    pub(super) fn followers(&mut self, answer: Followers) {
-        let key = answer.line;
+    pub(super) fn followers(&mut self, key: u64, answer: Page) {
         let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
@@ -330,16 +329,16 @@ impl Lines {
     }
 
     /// Takes the dead deliveries that block.
-    pub(super) fn blockers(&mut self, answer: &Blockers) {
+    pub(super) fn blockers(&mut self, answer: &Page) {
         if self.blockers != BlockersKnown::Asked {
             return;
         }
-        for (seq, key) in &answer.dead {
-            if let Some(key) = self.line_of(*key) {
-                self.lines.entry(key).or_default().dead.insert(*seq);
+        for dead in &answer.entries {
+            if let Some(key) = self.line_of(dead.key) {
+                self.lines.entry(key).or_default().dead.insert(dead.seq);
             }
         }
-        let last = answer.dead.last().map(|(seq, _)| *seq);
+        let last = answer.entries.last().map(|dead| dead.seq);
         self.blockers = BlockersKnown::Known(last.filter(|_| !answer.complete));
     }
 

@@ -19,7 +19,7 @@ use super::order::Lines;
 use super::slot::Slot;
 use super::window::Window;
 use crate::domain::{EventSeq, Next, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{Answer, DueRefilled, Wanted};
+use crate::store::book::refill::{Answer, DueKey, Page, Wanted};
 use crate::store::budget::{Body, Permit};
 use crate::store::entry::Entry;
 use crate::store::reader::Load;
@@ -368,15 +368,15 @@ impl QueueState {
     /// Takes an answer of the book.
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Fresh(answer) => self.window.refilled(answer),
+            Answer::Fresh(page, upto) => self.window.refilled((page, upto)),
             Answer::Due(answer) => self.due_refilled(answer),
-            Answer::Followers(answer) => self.lines.followers(answer),
+            Answer::Followers(line, page) => self.lines.followers(line, page),
             Answer::Blockers(answer) => self.lines.blockers(&answer),
         }
         self.account();
     }
 
-    fn due_refilled(&mut self, answer: DueRefilled) {
+    fn due_refilled(&mut self, answer: Page<(DueKey, Entry)>) {
         let bound = self.due_bound();
         let staged = self.stage.iter().chain(&self.returned);
         let elsewhere = staged
