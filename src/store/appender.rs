@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::store::completions::Token;
 use crate::store::failure::Failure;
-use crate::store::journal::{AppendError, Durability, Journal};
+use crate::store::journal::{AppendError, Durability, WriteJournal};
 use crate::store::record::Record;
 
 /// Whether writes work: `store_healthy`, `/readyz`.
@@ -24,14 +24,14 @@ pub enum Health {
 /// The journal, for those who append from tasks.
 #[derive(Debug)]
 pub(super) struct Appender {
-    pub(super) journal: Arc<Journal<Token>>,
+    pub(super) journal: Arc<dyn WriteJournal<Token>>,
     pub(super) failure: Arc<Failure>,
     /// The journal's thread sleeps, and something was added.
     added: Notify,
 }
 
 impl Appender {
-    pub(super) fn new(journal: Arc<Journal<Token>>, failure: Arc<Failure>) -> Arc<Self> {
+    pub(super) fn new(journal: Arc<dyn WriteJournal<Token>>, failure: Arc<Failure>) -> Arc<Self> {
         Arc::new(Self {
             journal,
             failure,
@@ -53,7 +53,7 @@ impl Appender {
     /// Appends a batch; its token comes back when it is committed.
     ///
     /// # Errors
-    /// Those of [`Journal::append`].
+    /// Those of [`WriteJournal::append`].
     pub(super) fn append(
         &self,
         records: &[Record],

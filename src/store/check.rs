@@ -17,7 +17,7 @@ use crate::store::book::{self, BookState, Examined};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{
     Bounds, Committed, Damage, Damaged, Group, Journal, JournalError, Options, Place, Position,
-    Recovery,
+    ReadJournal, Recovery, WriteJournal,
 };
 use crate::store::lock::FolderLock;
 use crate::store::record::Record;
@@ -115,7 +115,7 @@ pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key)
         .map_err(|error| StoreError::System(Arc::new(io::Error::from(error))))?;
-    let opened = (&journal, recovery.last_seq);
+    let opened: (&dyn ReadJournal, _) = (&journal, recovery.last_seq);
     let examined = book::examine(&path.join("book.sqlite3"), DedupKey(key), opened, now);
     let examined = examined.map_err(|error| StoreError::Book(Arc::new(error)))?;
     journal.close().map_err(failed)?;
@@ -124,7 +124,10 @@ pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
 }
 
 /// Reads every record of the journal.
-fn read_journal(journal: &Journal<()>, recovery: &Recovery) -> Result<StoreReport, JournalError> {
+fn read_journal(
+    journal: &dyn ReadJournal,
+    recovery: &Recovery,
+) -> Result<StoreReport, JournalError> {
     let mut report = StoreReport {
         records: 0,
         events: 0,

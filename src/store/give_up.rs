@@ -13,9 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::error;
 
-use crate::domain::{AttemptStatus, DeadReason, EventSeq, Next, Outcome, SubscriptionNumber};
+use crate::domain::{
+    AttemptStatus, DeadReason, DeliveryState, EventSeq, Next, Outcome, SubscriptionNumber,
+};
 use crate::store::VerbError;
-use crate::store::book::{Found, Standing, find};
+use crate::store::book::find;
 use crate::store::changes::{Change, Claim};
 use crate::store::damaged::Damaged;
 use crate::store::journal::{Damage, Place};
@@ -68,16 +70,13 @@ impl Unreadable {
                 event.map(|event| event.id),
             ))
         };
-        let (
-            Some(Found {
-                entry,
-                standing: Standing::Pending { .. },
-            }),
-            Some(event),
-        ) = self.verbs.ask(look).await?
-        else {
+        let (Some(found), Some(event)) = self.verbs.ask(look).await? else {
             return Ok(());
         };
+        let entry = found.entry;
+        if found.state != DeliveryState::Pending {
+            return Ok(());
+        }
         if !self.is_damaged(entry.place, damages).await {
             return Ok(());
         }

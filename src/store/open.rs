@@ -25,7 +25,7 @@ use crate::store::gauges::Gauges;
 use crate::store::give_up::Unreadable;
 use crate::store::history::{self, History};
 use crate::store::in_place::InPlace;
-use crate::store::journal::{self, Journal, Recovery};
+use crate::store::journal::{self, Journal, ReadJournal, Recovery, WriteJournal};
 use crate::store::lock::{self, FolderLock};
 use crate::store::names::{Known, Names};
 use crate::store::options::StoreOptions;
@@ -87,7 +87,7 @@ pub(super) fn open(
     let opened = Journal::open_sized(&options.path.join("journal"), sizes, how, sink);
     let (journal, recovery) = opened.map_err(|error| StoreError::of_journal(&error))?;
     tell(&recovery);
-    let journal = Arc::new(journal);
+    let journal: Arc<dyn WriteJournal<Token>> = Arc::new(journal);
 
     let now = dispatcher.clock.steady();
     let book_path = options.path.join("book.sqlite3");
@@ -95,7 +95,7 @@ pub(super) fn open(
     let read = || {
         let mut book = Book::open(&book_path, key)?;
         let remembered = remembered(&options, now);
-        let start = book.recover(&journal, recovery.last_seq, now, remembered)?;
+        let start = book.recover(&*journal, recovery.last_seq, now, remembered)?;
         Ok((book, start))
     };
     let (book, start) = match read() {
@@ -129,7 +129,7 @@ struct Opening {
     metrics: StoreMetrics,
     reserve: Arc<dyn Room>,
     in_place: Arc<InPlace>,
-    journal: Arc<Journal<Token>>,
+    journal: Arc<dyn WriteJournal<Token>>,
     book_path: PathBuf,
     instance: String,
 }
@@ -233,7 +233,11 @@ impl Opening {
         }
     }
 
-    fn follower(&self, book: Book, subscriptions: &Arc<Subscriptions>) -> Follower<Token> {
+    fn reading(&self) -> Arc<dyn ReadJournal> {
+        Arc::<dyn WriteJournal<Token>>::clone(&self.journal)
+    }
+
+    fn follower(&self, book: Book, subscriptions: &Arc<Subscriptions>) -> Follower {
         let subscriptions = Arc::clone(subscriptions);
         let around = Surroundings {
             inbox: Arc::clone(&self.dispatcher.book),
@@ -242,20 +246,17 @@ impl Opening {
             failure: Arc::clone(&self.dispatcher.failure),
             written_anew: Box::new(move || subscriptions.reread()),
         };
-        Follower::new(book, Arc::clone(&self.journal), around)
+        Follower::new(book, self.reading(), around)
     }
 
     fn start_threads(
         &self,
-        follower: Follower<Token>,
+        follower: Follower,
         history: &History,
     ) -> io::Result<Vec<JoinHandle<()>>> {
-        let reading = (
-            Arc::clone(&self.journal),
-            Arc::clone(&self.dispatcher.reader),
-        );
+        let reading = (self.reading(), Arc::clone(&self.dispatcher.reader));
         let asking = history::Thread::new(
-            Arc::clone(&self.journal),
+            self.reading(),
             Arc::clone(&history.inbox),
             Arc::clone(&history.clock),
             &self.book_path,
@@ -270,7 +271,7 @@ impl Opening {
                 })?,
             thread::Builder::new()
                 .name("store-reader".to_owned())
-                .spawn(move || reader::run(&reading.0, &reading.1))?,
+                .spawn(move || reader::run(&*reading.0, &reading.1))?,
             thread::Builder::new()
                 .name("store-history".to_owned())
                 .spawn(move || {

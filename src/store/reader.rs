@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::domain::EventSeq;
 use crate::store::budget::{Body, Permit, StoredEvent};
-use crate::store::journal::{Damage, Journal, JournalError, Place};
+use crate::store::journal::{Damage, JournalError, Place, ReadJournal};
 use crate::store::record::Accepted;
 
 /// An event to be read back for a delivery that is about to be attempted.
@@ -136,7 +136,7 @@ impl Inbox {
 }
 
 /// The reader's thread: until [`Inbox::stop`].
-pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, inbox: &Inbox) {
+pub(super) fn run(journal: &dyn ReadJournal, inbox: &Inbox) {
     while let Some(mut jobs) = inbox.next() {
         jobs.sort_by_key(ReadJob::place);
         let mut last: Option<(Place, Body)> = None;
@@ -173,7 +173,7 @@ pub(super) fn run<T: Send + 'static>(journal: &Journal<T>, inbox: &Inbox) {
     }
 }
 
-fn read<T: Send + 'static>(journal: &Journal<T>, place: Place) -> Result<Accepted, JournalError> {
+fn read(journal: &dyn ReadJournal, place: Place) -> Result<Accepted, JournalError> {
     journal.read(place).inspect_err(|error| {
         error!(
             %error,

@@ -33,7 +33,7 @@ use crate::store::book::segments::{self, Live, Needed, SegmentState};
 use crate::store::changes::{Change, Claim};
 use crate::store::completions::Token;
 use crate::store::give_up::Unreadable;
-use crate::store::journal::{Journal, SegmentInfo};
+use crate::store::journal::{SegmentInfo, WriteJournal};
 use crate::store::options::Retention;
 use crate::store::record::{Moved, Record};
 use crate::store::replays::Replays;
@@ -93,7 +93,7 @@ pub(super) struct Memory {
 }
 
 impl Cleaner {
-    fn journal(&self) -> &Arc<Journal<Token>> {
+    fn journal(&self) -> &Arc<dyn WriteJournal<Token>> {
         &self.verbs.subscriptions.appender.journal
     }
 

@@ -9,10 +9,12 @@ use rusqlite::Connection;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use crate::domain::{
-    Clock, DeliveryId, EventId, EventSeq, SubscriptionName, SubscriptionNumber, Timestamp,
+    Clock, DeliveryId, DeliveryState, EventId, EventSeq, SubscriptionName, SubscriptionNumber,
+    Timestamp,
 };
 use crate::store::VerbError;
-use crate::store::book::{Found, Inbox as BookInbox, Standing, find};
+use crate::store::book::rows::DeliveryRow;
+use crate::store::book::{Inbox as BookInbox, find};
 use crate::store::changes::{Change, Changes, Claim};
 use crate::store::completions::Token;
 use crate::store::entry::Entry;
@@ -89,18 +91,19 @@ impl Verbs {
     /// See [`Store::replay`](crate::store::Store::replay).
     pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
         let now = self.clock.steady();
-        self.change(id, |subscription, entry, standing| {
+        self.change(id, |subscription, found| {
             if self.subscriptions.is_held(&id.subscription) {
                 return Err(VerbError::Disabled);
             }
-            Ok(match standing {
+            let entry = found.entry;
+            Ok(match (found.state, found.due_at) {
                 // Nothing but its turn keeps it from being attempted.
-                Standing::Pending { due: None } => None,
-                Standing::Pending { due: Some(due) } => {
+                (DeliveryState::Pending, None) => None,
+                (DeliveryState::Pending, Some(due)) => {
                     Some(hastened(subscription, entry, due, now))
                 }
-                Standing::Delivered | Standing::Dead | Standing::Cancelled => {
-                    let was_dead = standing == Standing::Dead;
+                (state, _) => {
+                    let was_dead = state == DeliveryState::Dead;
                     Some(requeued(subscription, entry, was_dead, now))
                 }
             })
@@ -111,17 +114,18 @@ impl Verbs {
     /// See [`Store::cancel`](crate::store::Store::cancel).
     pub(super) async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
         let at = self.clock.steady();
-        self.change(id, |subscription, entry, standing| {
+        self.change(id, |subscription, found| {
+            let entry = found.entry;
             let record = Record::Cancelled {
                 seq: entry.seq,
                 subscription,
                 at,
             };
-            match standing {
-                Standing::Pending { .. } => Ok(Some((record, Change::Cancelled(entry)))),
-                Standing::Dead => Ok(Some((record, Change::Buried(entry)))),
-                Standing::Cancelled => Ok(None),
-                Standing::Delivered => Err(VerbError::Delivered),
+            match found.state {
+                DeliveryState::Pending => Ok(Some((record, Change::Cancelled(entry)))),
+                DeliveryState::Dead => Ok(Some((record, Change::Buried(entry)))),
+                DeliveryState::Cancelled => Ok(None),
+                DeliveryState::Delivered => Err(VerbError::Delivered),
             }
         })
         .await
@@ -158,7 +162,7 @@ impl Verbs {
     async fn change(
         &self,
         id: &DeliveryId,
-        decide: impl FnOnce(SubscriptionNumber, Entry, Standing) -> Result<Decision, VerbError>,
+        decide: impl FnOnce(SubscriptionNumber, DeliveryRow) -> Result<Decision, VerbError>,
     ) -> Result<(), VerbError> {
         let turn = self.turn().await;
         let queue = self.queue_of(&id.subscription)?;
@@ -168,8 +172,8 @@ impl Verbs {
         let found = self
             .ask(move |book| find::delivery(book, number, seq))
             .await?;
-        let Found { entry, standing } = found.ok_or(VerbError::Unknown)?;
-        let Some((record, change)) = decide(number, entry, standing)? else {
+        let found = found.ok_or(VerbError::Unknown)?;
+        let Some((record, change)) = decide(number, found)? else {
             return Ok(());
         };
         self.carry_out(turn, vec![record], vec![(queue, change)], vec![claim])

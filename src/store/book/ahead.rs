@@ -15,7 +15,7 @@ use super::start::{Remembered, Start};
 use crate::domain::{EventSeq, Next, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::SubscriptionState;
 use crate::store::dedup::DedupKey;
-use crate::store::journal::{Journal, Place, Position};
+use crate::store::journal::{Place, Position, ReadJournal};
 use crate::store::record::{Accepted, Attempted, Record};
 
 /// Of more bytes of records than these the book is written first. Few in tests, so that both happen.
@@ -54,10 +54,10 @@ struct Changed {
 
 impl<'a> Ahead<'a> {
     /// Reads everything behind the cursor of the book, or says up to where the book has to be written before.
-    pub(super) fn read<T: Send + 'static>(
+    pub(super) fn read(
         book: &'a Connection,
         (key, mut cursor): (DedupKey, Position),
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
     ) -> Result<std::result::Result<Self, Position>, BookError> {
         let mut ahead = Self {
             book,

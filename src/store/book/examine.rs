@@ -20,7 +20,7 @@ use super::query::Subscription;
 use super::start::{Remembered, Start};
 use crate::domain::{EventSeq, Timestamp};
 use crate::store::dedup::DedupKey;
-use crate::store::journal::Journal;
+use crate::store::journal::ReadJournal;
 
 /// What SQLite says of a damaged book at most, in sentences.
 const FAULTS_MAX: usize = 20;
@@ -60,10 +60,10 @@ pub(in crate::store) struct Differences {
 }
 
 /// Checks the book at `path` against a journal whose last event is `last_seq`. A new book hashes given ids with `key`.
-pub(in crate::store) fn examine<T: Send + 'static>(
+pub(in crate::store) fn examine(
     path: &Path,
     key: DedupKey,
-    (journal, last_seq): (&Journal<T>, EventSeq),
+    (journal, last_seq): (&dyn ReadJournal, EventSeq),
     now: Timestamp,
 ) -> Result<Examined, BookError> {
     let mut name = path.as_os_str().to_owned();
@@ -82,15 +82,15 @@ pub(in crate::store) fn examine<T: Send + 'static>(
     examined
 }
 
-struct Examination<'a, T> {
+struct Examination<'a> {
     path: &'a Path,
     fresh_path: PathBuf,
-    journal: &'a Journal<T>,
+    journal: &'a dyn ReadJournal,
     last_seq: EventSeq,
     now: Timestamp,
 }
 
-impl<T: Send + 'static> Examination<'_, T> {
+impl Examination<'_> {
     fn run(&self, key: DedupKey) -> Result<Examined, BookError> {
         if !self.path.try_exists()? {
             return self.write_anew(key, BookState::Absent);

@@ -14,7 +14,7 @@ use super::{audit, query, schema};
 use crate::domain::{EventSeq, Timestamp};
 use crate::private;
 use crate::store::dedup::DedupKey;
-use crate::store::journal::{Journal, Position};
+use crate::store::journal::{Position, ReadJournal};
 
 /// What SQLite has beside the book.
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
@@ -79,19 +79,19 @@ impl Book {
     }
 
     /// Applies everything the journal has; calls `applied` with the place and length of each record.
-    pub(in crate::store) fn catch_up<T: Send + 'static>(
+    pub(in crate::store) fn catch_up(
         &mut self,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         applied: &mut dyn FnMut(Position, u32),
     ) -> Result<(), BookError> {
         self.catch_up_to(journal.end(), journal, applied)
     }
 
     /// The same of what stands before `end`, and perhaps some more.
-    fn catch_up_to<T: Send + 'static>(
+    fn catch_up_to(
         &mut self,
         end: Position,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         applied: &mut dyn FnMut(Position, u32),
     ) -> Result<(), BookError> {
         while self.cursor < end {
@@ -115,9 +115,9 @@ impl Book {
     ///
     /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it is
     /// much, and made to count at the end.
-    fn apply_round<T: Send + 'static>(
+    fn apply_round(
         &mut self,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         end: Position,
         read: &mut dyn FnMut(Position, u32),
     ) -> Result<Position, BookError> {
@@ -159,9 +159,9 @@ impl Book {
     /// it is not needed before. A book that turns out to be damaged is written anew.
     ///
     /// `last_seq` is the last event of the journal.
-    pub(in crate::store) fn recover<T: Send + 'static>(
+    pub(in crate::store) fn recover(
         &mut self,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         last_seq: EventSeq,
         now: Timestamp,
         remembered: Remembered,
@@ -201,9 +201,9 @@ impl Book {
         }
     }
 
-    fn try_recover<T: Send + 'static>(
+    fn try_recover(
         &mut self,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         last_seq: EventSeq,
         now: Timestamp,
         remembered: Remembered,
@@ -225,9 +225,9 @@ impl Book {
     }
 
     /// Makes sure that the cursor lies in this journal.
-    pub(super) fn join<T: Send + 'static>(
+    pub(super) fn join(
         &mut self,
-        journal: &Journal<T>,
+        journal: &dyn ReadJournal,
         last_seq: EventSeq,
     ) -> Result<(), BookError> {
         let before = query::head(&self.connection)?;

@@ -5,67 +5,22 @@ use std::collections::{BTreeSet, HashMap};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::numbers::{int, nat};
-use super::query::{ENTRY, entry, head};
-use super::rows::{self, EventRow, coded, segments};
-use crate::domain::{
-    DeliveryState, EventId, EventIdRange, EventSeq, SubscriptionNumber, Timestamp,
-};
+use super::query::{entry, head};
+use super::rows::{self, DeliveryRow, EventRow, segments};
+use crate::domain::{DeliveryState, EventId, EventIdRange, EventSeq, SubscriptionNumber};
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
-
-/// Where a delivery stands, as the book has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Standing {
-    /// To be attempted, first, or again when it is due.
-    Pending {
-        /// When; none if it was never attempted.
-        due: Option<Timestamp>,
-    },
-    /// It arrived.
-    Delivered,
-    /// Given up.
-    Dead,
-    /// Taken back.
-    Cancelled,
-}
-
-/// A delivery as the book has it.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Found {
-    pub(in crate::store) entry: Entry,
-    pub(in crate::store) standing: Standing,
-}
 
 /// What a delivery is; none if the event is not kept, or not for this subscription.
 pub(in crate::store) fn delivery(
     connection: &Connection,
     number: SubscriptionNumber,
     seq: EventSeq,
-) -> Result<Option<Found>> {
-    let found = connection
-        .prepare_cached(&format!(
-            "SELECT {ENTRY}, due_at, state FROM deliveries
-             WHERE state IN (0, 2, 3) AND subscription = ?1 AND seq = ?2 ORDER BY state LIMIT 1"
-        ))?
-        .query_row(params![number.0, int(seq.0)], |row| {
-            let due = row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis);
-            let standing = match coded(row, 11, DeliveryState::from_code)? {
-                Some(DeliveryState::Dead) => Standing::Dead,
-                Some(DeliveryState::Cancelled) => Standing::Cancelled,
-                Some(DeliveryState::Pending | DeliveryState::Delivered) | None => {
-                    Standing::Pending { due }
-                }
-            };
-            Ok(Found {
-                entry: entry(row)?,
-                standing,
-            })
-        })
-        .optional()?;
-    if found.is_some() {
-        return Ok(found);
+) -> Result<Option<DeliveryRow>> {
+    match rows::delivery_row(connection, number, seq)? {
+        None => delivered(connection, number, seq),
+        found => Ok(found),
     }
-    delivered(connection, number, seq)
 }
 
 /// A delivery that has no row of its own: it was delivered, if its event was for this subscription.
@@ -73,32 +28,22 @@ fn delivered(
     connection: &Connection,
     number: SubscriptionNumber,
     seq: EventSeq,
-) -> Result<Option<Found>> {
+) -> Result<Option<DeliveryRow>> {
+    let row = event_row(connection, seq)?;
+    if !row.is_some_and(|row| row.subscriptions().contains(&number)) {
+        return Ok(None);
+    }
     let Some(mut entry) = event(connection, seq)? else {
         return Ok(None);
     };
-    let segment = entry.place.segment;
-    let subscriptions: Option<Vec<u8>> = connection
-        .prepare_cached(&format!(
-            "SELECT subscriptions FROM events_{segment} WHERE seq = ?1
-             UNION ALL SELECT subscriptions FROM moved WHERE seq = ?1 LIMIT 1"
-        ))?
-        .query_row([int(seq.0)], |row| row.get(0))
-        .optional()?;
-    if !subscriptions.is_some_and(|list| has_number(&list, number)) {
-        return Ok(None);
-    }
-    entry.attempts = attempts_made(connection, number, seq, segment)?;
-    Ok(Some(Found {
+    entry.attempts = attempts_made(connection, number, seq, entry.place.segment)?;
+    Ok(Some(DeliveryRow {
         entry,
-        standing: Standing::Delivered,
+        state: DeliveryState::Delivered,
+        due_at: None,
+        reason: None,
+        ended_at: None,
     }))
-}
-
-/// Whether a list of 4-byte little-endian numbers has this one.
-fn has_number(list: &[u8], number: SubscriptionNumber) -> bool {
-    let (numbers, _) = list.as_chunks::<4>();
-    numbers.contains(&number.0.to_le_bytes())
 }
 
 /// The number of the last attempt of a delivery; they stand in its event's segment and those behind it.

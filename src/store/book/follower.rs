@@ -15,7 +15,7 @@ use super::inbox::{Inbox, Question};
 use crate::store::StoreError;
 use crate::store::failure::Failure;
 use crate::store::in_place::InPlace;
-use crate::store::journal::{Journal, Position};
+use crate::store::journal::{Position, ReadJournal};
 use crate::store::reserve::Room;
 
 /// What the book takes of the reserve at a time when the disk is full, bytes.
@@ -37,9 +37,9 @@ pub(in crate::store) struct Surroundings {
 }
 
 /// The thread's own things.
-pub(in crate::store) struct Follower<T> {
+pub(in crate::store) struct Follower {
     book: Book,
-    journal: Arc<Journal<T>>,
+    journal: Arc<dyn ReadJournal>,
     around: Surroundings,
     questions: VecDeque<Question>,
     /// What stands before it was applied before: it does not count when the book is written anew.
@@ -47,11 +47,11 @@ pub(in crate::store) struct Follower<T> {
     errors: u32,
 }
 
-impl<T: Send + 'static> Follower<T> {
+impl Follower {
     /// Takes a book that memory began with: what the journal has by now is known.
     pub(in crate::store) fn new(
         book: Book,
-        journal: Arc<Journal<T>>,
+        journal: Arc<dyn ReadJournal>,
         around: Surroundings,
     ) -> Self {
         Self {
@@ -98,11 +98,12 @@ impl<T: Send + 'static> Follower<T> {
 
     fn apply(&mut self) -> Result<(), BookError> {
         let (counted_upto, inbox) = (self.counted_upto, &self.around.inbox);
-        self.book.catch_up(&self.journal, &mut |position, length| {
-            if position >= counted_upto {
-                inbox.applied(length.into());
-            }
-        })?;
+        self.book
+            .catch_up(&*self.journal, &mut |position, length| {
+                if position >= counted_upto {
+                    inbox.applied(length.into());
+                }
+            })?;
         self.counted_upto = self.counted_upto.max(self.book.cursor);
         Ok(())
     }

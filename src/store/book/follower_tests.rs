@@ -41,13 +41,17 @@ impl Room for OneStep {
     }
 }
 
-fn follower(folder: &TempDir) -> Follower<()> {
+fn follower(folder: &TempDir) -> Follower {
     follower_with(folder, Arc::new(NoRoom))
 }
 
-fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower<()> {
-    let (journal, _) =
-        Journal::open(&folder.path().join("journal"), Options::default(), Deaf).unwrap();
+fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower {
+    let (journal, _) = crate::store::journal::Journal::open(
+        &folder.path().join("journal"),
+        Options::default(),
+        Deaf,
+    )
+    .unwrap();
     let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
     let around = Surroundings {
         inbox: Arc::default(),

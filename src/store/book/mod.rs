@@ -40,7 +40,6 @@ pub(super) use error::BookError;
 pub use examine::BookState;
 pub(super) use examine::{Examined, examine};
 pub(super) use file::Book;
-pub(super) use find::{Found, Standing};
 pub(super) use follower::{Follower, Surroundings};
 pub(super) use inbox::Inbox;
 pub(super) use query::Subscription;

@@ -3,9 +3,9 @@
 //! The book applies everything the journal has before it answers, so an answer misses nothing that was committed
 //! when it was asked for.
 
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result, Row, params_from_iter};
 
-use super::numbers::{int, millis, nat, size};
+use super::numbers::{int, millis, size};
 use super::query::{ENTRY, entry, head};
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::entry::Entry;
@@ -29,26 +29,20 @@ pub(in crate::store) enum Wanted {
 /// The answer.
 #[derive(Debug)]
 pub(in crate::store) enum Answer {
-    Fresh(Refilled),
-    Due(DueRefilled),
-    Followers(Followers),
-    Blockers(Blockers),
+    /// In order of acceptance, with the highest sequence that the book knew when it answered.
+    Fresh(Page, EventSeq),
+    /// In the order of their due times.
+    Due(Page<(DueKey, Entry)>),
+    /// Of this line, in order of acceptance.
+    Followers(u64, Page),
+    /// Dead ones, in order of acceptance.
+    Blockers(Page),
 }
 
-/// Deliveries never attempted, in order of acceptance.
+/// Deliveries that were found.
 #[derive(Debug)]
-pub(in crate::store) struct Refilled {
-    pub(in crate::store) entries: Vec<Entry>,
-    /// There was nothing more in the book.
-    pub(in crate::store) complete: bool,
-    /// The highest sequence that the book knew when it answered.
-    pub(in crate::store) upto: EventSeq,
-}
-
-/// Deliveries to be attempted again, in the order of their due times.
-#[derive(Debug)]
-pub(in crate::store) struct DueRefilled {
-    pub(in crate::store) entries: Vec<(DueKey, Entry)>,
+pub(in crate::store) struct Page<T = Entry> {
+    pub(in crate::store) entries: Vec<T>,
     /// There was nothing more in the book.
     pub(in crate::store) complete: bool,
 }
@@ -62,24 +56,6 @@ pub(in crate::store) struct FollowersWanted {
     pub(in crate::store) upto: EventSeq,
 }
 
-/// What follows in a line.
-#[derive(Debug)]
-pub(in crate::store) struct Followers {
-    pub(in crate::store) line: u64,
-    pub(in crate::store) entries: Vec<Entry>,
-    /// There was nothing more up to where was asked.
-    pub(in crate::store) complete: bool,
-}
-
-/// The first dead deliveries that block.
-#[derive(Debug)]
-pub(in crate::store) struct Blockers {
-    /// In order of acceptance, with the hashes of their keys.
-    pub(in crate::store) dead: Vec<(EventSeq, u64)>,
-    /// There were no more.
-    pub(in crate::store) complete: bool,
-}
-
 /// Answers a queue; with `most` refilled deliveries at most, however many it asked for.
 pub(in crate::store) fn answer(
     connection: &Connection,
@@ -89,62 +65,66 @@ pub(in crate::store) fn answer(
 ) -> Result<Answer> {
     Ok(match wanted {
         Wanted::Fresh(after, limit) => {
-            Answer::Fresh(fresh(connection, number, after, limit.min(most))?)
+            let page = fresh(connection, number, after, limit.min(most))?;
+            Answer::Fresh(page, head(connection)?.last_seq)
         }
         Wanted::Due(after, limit) => Answer::Due(due(connection, number, after, limit.min(most))?),
         Wanted::Followers(wanted, limit) => {
-            Answer::Followers(followers(connection, number, wanted, limit)?)
+            let page = followers(connection, number, wanted, limit)?;
+            Answer::Followers(wanted.line, page)
         }
-        Wanted::Blockers(limit) => {
-            let dead = blockers(connection, number, limit)?;
-            let complete = dead.len() < limit;
-            Answer::Blockers(Blockers { dead, complete })
-        }
+        Wanted::Blockers(limit) => Answer::Blockers(blockers(connection, number, limit)?),
+    })
+}
+
+/// The rows that `sql` finds, whose last parameter is `limit`.
+fn page<T>(
+    connection: &Connection,
+    sql: &str,
+    (parameters, limit): (&[i64], usize),
+    read: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Page<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let parameters = parameters.iter().copied().chain([size(limit)]);
+    let rows = statement.query_map(params_from_iter(parameters), read)?;
+    let entries = rows.collect::<Result<Vec<_>>>()?;
+    Ok(Page {
+        complete: entries.len() < limit,
+        entries,
     })
 }
 
 /// Deliveries of a subscription that were never attempted and follow `after`.
-pub(super) fn fresh(
+fn fresh(
     connection: &Connection,
     number: SubscriptionNumber,
     after: EventSeq,
     limit: usize,
-) -> Result<Refilled> {
-    let mut statement = connection.prepare_cached(&format!(
+) -> Result<Page> {
+    let sql = format!(
         "SELECT {ENTRY} FROM pending
          WHERE subscription = ?1 AND seq > ?2 AND due_at IS NULL ORDER BY seq LIMIT ?3"
-    ))?;
-    let rows = statement.query_map(params![number.0, int(after.0), size(limit)], entry)?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(Refilled {
-        complete: entries.len() < limit,
-        upto: head(connection)?.last_seq,
-        entries,
-    })
+    );
+    let parameters = [number.0.into(), int(after.0)];
+    page(connection, &sql, (&parameters, limit), entry)
 }
 
 /// Deliveries of a subscription that wait for another attempt and are due after `after`.
-pub(super) fn due(
+fn due(
     connection: &Connection,
     number: SubscriptionNumber,
-    after: DueKey,
+    (at, seq): DueKey,
     limit: usize,
-) -> Result<DueRefilled> {
-    let mut statement = connection.prepare_cached(&format!(
+) -> Result<Page<(DueKey, Entry)>> {
+    let sql = format!(
         "SELECT {ENTRY}, due_at FROM deliveries INDEXED BY deliveries_due
          WHERE subscription = ?1 AND due_at IS NOT NULL AND (due_at, seq) > (?2, ?3)
          ORDER BY due_at, seq LIMIT ?4"
-    ))?;
-    let (at, seq) = after;
-    let parameters = params![number.0, millis(at), int(seq.0), size(limit)];
-    let rows = statement.query_map(parameters, |row| {
+    );
+    let parameters = [number.0.into(), millis(at), int(seq.0)];
+    page(connection, &sql, (&parameters, limit), |row| {
         let entry = entry(row)?;
         Ok(((Timestamp::from_millis(row.get(10)?), entry.seq), entry))
-    })?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(DueRefilled {
-        complete: entries.len() < limit,
-        entries,
     })
 }
 
@@ -154,37 +134,26 @@ fn followers(
     number: SubscriptionNumber,
     wanted: FollowersWanted,
     limit: usize,
-) -> Result<Followers> {
-    let mut statement = connection.prepare_cached(&format!(
+) -> Result<Page> {
+    let sql = format!(
         "SELECT {ENTRY} FROM deliveries INDEXED BY deliveries_key
-         WHERE state = 0 AND subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4 AND due_at IS NULL
-         ORDER BY seq LIMIT ?5"
-    ))?;
+         WHERE state = 0 AND subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4
+         AND due_at IS NULL ORDER BY seq LIMIT ?5"
+    );
     let (after, upto) = (int(wanted.after.0), int(wanted.upto.0));
-    let key = wanted.line.cast_signed();
-    let parameters = params![number.0, key, after, upto, size(limit)];
-    let rows = statement.query_map(parameters, entry)?;
-    let entries = rows.collect::<Result<Vec<_>>>()?;
-    Ok(Followers {
-        line: wanted.line,
-        complete: entries.len() < limit,
-        entries,
-    })
+    let parameters = [number.0.into(), wanted.line.cast_signed(), after, upto];
+    page(connection, &sql, (&parameters, limit), entry)
 }
 
-/// The first dead deliveries of a subscription that block, with their keys.
+/// The first dead deliveries of a subscription that block.
 pub(in crate::store) fn blockers(
     connection: &Connection,
     number: SubscriptionNumber,
     limit: usize,
-) -> Result<Vec<(EventSeq, u64)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, key FROM deliveries INDEXED BY deliveries_blocking
-         WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![number.0, size(limit)], |row| {
-        let key: i64 = row.get(1)?;
-        Ok((EventSeq(nat(row.get(0)?)), key.cast_unsigned()))
-    })?;
-    rows.collect()
+) -> Result<Page> {
+    let sql = format!(
+        "SELECT {ENTRY} FROM deliveries INDEXED BY deliveries_blocking
+         WHERE subscription = ?1 AND blocks ORDER BY seq LIMIT ?2"
+    );
+    page(connection, &sql, (&[number.0.into()], limit), entry)
 }

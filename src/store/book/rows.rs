@@ -9,11 +9,12 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::numbers::{int, millis, nat};
-use super::query;
+use super::query::{self, ENTRY};
 use crate::domain::{
     AttemptStatus, DeadReason, DeliveryState, EventId, EventSeq, FailureReason, Label, Outcome,
     SubscriptionName, SubscriptionNumber, Timestamp,
 };
+use crate::store::entry::Entry;
 use crate::store::journal::Place;
 
 /// What a search in an index counts for, in rows looked at.
@@ -170,14 +171,11 @@ pub(super) fn event_row(row: &Row<'_>) -> Result<EventRow> {
     })
 }
 
-/// A delivery that has a row: it is pending, dead or cancelled.
+/// Where a delivery stands; one that has a row is pending, dead or cancelled.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct DeliveryRow {
-    pub(in crate::store) seq: EventSeq,
+    pub(in crate::store) entry: Entry,
     pub(in crate::store) state: DeliveryState,
-    pub(in crate::store) accepted_at: Timestamp,
-    /// Attempts made.
-    pub(in crate::store) attempts: u32,
     /// When it is due again, if it is pending and was attempted.
     pub(in crate::store) due_at: Option<Timestamp>,
     /// Why it is dead.
@@ -231,21 +229,19 @@ fn one_delivery(
     };
     connection
         .prepare_cached(&format!(
-            "SELECT seq, accepted_at, attempts, due_at, reason, ended_at, state FROM deliveries
+            "SELECT {ENTRY}, due_at, reason, ended_at, state FROM deliveries
              WHERE {states} AND subscription = ?1 AND {condition}"
         ))?
         .query_row(
             params![number.0, int(seq.0), state.map(DeliveryState::code)],
             |row| {
                 Ok(DeliveryRow {
-                    seq: EventSeq(nat(row.get(0)?)),
-                    state: coded(row, 6, DeliveryState::from_code)?
+                    entry: query::entry(row)?,
+                    state: coded(row, 13, DeliveryState::from_code)?
                         .unwrap_or(DeliveryState::Pending),
-                    accepted_at: Timestamp::from_millis(row.get(1)?),
-                    attempts: row.get(2)?,
-                    due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-                    reason: coded(row, 4, DeadReason::from_code)?,
-                    ended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
+                    due_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis),
+                    reason: coded(row, 11, DeadReason::from_code)?,
+                    ended_at: row.get::<_, Option<i64>>(12)?.map(Timestamp::from_millis),
                 })
             },
         )

@@ -13,9 +13,12 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
+use crate::store::book::refill::{Answer, Wanted};
 use crate::store::book::{find, refill};
 use crate::store::harness::{NOW, due_in, given, outcome};
-use crate::store::journal::{Committed, Durability, Group, JournalError, Options, Place};
+use crate::store::journal::{
+    Committed, Durability, Group, Journal, JournalError, Options, Place, ReadJournal, WriteJournal,
+};
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
 const KEY: DedupKey = DedupKey([7; 16]);
@@ -219,21 +222,23 @@ fn refills_answer_what_is_pending_and_say_whether_there_is_more() {
     }
     let book = caught_up(&folder.path().join("book"), &written);
     let number = SubscriptionNumber(1);
+    let answer = |wanted| refill::answer(&book.connection, number, wanted, 2).unwrap();
     let refill = |after, limit| {
-        let answer = refill::fresh(&book.connection, number, EventSeq(after), limit).unwrap();
-        let seqs: Vec<_> = answer.entries.iter().map(|entry| entry.seq.0).collect();
-        (seqs, answer.complete, answer.upto.0)
+        let Answer::Fresh(page, upto) = answer(Wanted::Fresh(EventSeq(after), limit)) else {
+            panic!("the answer of another question")
+        };
+        let seqs: Vec<_> = page.entries.iter().map(|entry| entry.seq.0).collect();
+        (seqs, page.complete, upto.0)
     };
     assert_eq!(refill(0, 2), (vec![1, 5], false, 6));
     assert_eq!(refill(5, 2), (vec![6], true, 6));
     let due = |after, limit| {
-        let answer = refill::due(&book.connection, number, after, limit).unwrap();
-        let seqs: Vec<_> = answer
-            .entries
-            .iter()
-            .map(|(_, entry)| entry.seq.0)
-            .collect();
-        (seqs, answer.complete)
+        let Answer::Due(page) = answer(Wanted::Due(after, limit)) else {
+            panic!("the answer of another question")
+        };
+        let entries = page.entries.iter();
+        let seqs: Vec<_> = entries.map(|(_, entry)| entry.seq.0).collect();
+        (seqs, page.complete)
     };
     let beginning = (Timestamp::from_millis(0), EventSeq(0));
     assert_eq!(due(beginning, 2), (vec![3, 2], false));

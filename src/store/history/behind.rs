@@ -73,9 +73,10 @@ impl<'r> Behind<'r> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let mut first = HashMap::new();
-                for (seq, key) in refill::blockers(self.reading.book, number, BLOCKERS_MAX)? {
-                    first.entry(0).or_insert(seq);
-                    first.entry(key).or_insert(seq);
+                let dead = refill::blockers(self.reading.book, number, BLOCKERS_MAX)?;
+                for dead in dead.entries {
+                    first.entry(0).or_insert(dead.seq);
+                    first.entry(dead.key).or_insert(dead.seq);
                 }
                 unknown.insert(first)
             }

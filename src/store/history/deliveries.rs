@@ -120,12 +120,12 @@ impl List {
                 seq.0
             };
             let head = rows::delivery_before(reading.book, state, *number, EventSeq(bound))?;
-            let head = head.filter(|row| row.seq >= reach.start);
-            heads.extend(head.map(|row| (row.seq, *number)));
+            let head = head.filter(|row| row.entry.seq >= reach.start);
+            heads.extend(head.map(|row| (row.entry.seq, *number)));
         }
         while let Some((seq, number)) = heads.pop() {
             let row = rows::delivery_in(reading.book, state, number, seq)?;
-            if let Some(row) = row.filter(|row| span.has(row.accepted_at)) {
+            if let Some(row) = row.filter(|row| span.has(row.entry.accepted_at)) {
                 if found.is_full() {
                     let next = found.last;
                     return Ok(found.listing(next));
@@ -143,8 +143,8 @@ impl List {
                 }
             }
             let next = rows::delivery_before(reading.book, state, number, seq)?;
-            let next = next.filter(|row| row.seq >= reach.start);
-            heads.extend(next.map(|row| (row.seq, number)));
+            let next = next.filter(|row| row.entry.seq >= reach.start);
+            heads.extend(next.map(|row| (row.entry.seq, number)));
             budget = budget.saturating_sub(1);
             if (budget == 0 || reading.is_late()) && !heads.is_empty() {
                 return Ok(found.listing(Some((seq, number))));

@@ -75,7 +75,7 @@ pub(super) fn with_row(
     behind: &mut Behind<'_>,
 ) -> rusqlite::Result<DeliverySummary> {
     let behind = match row.state {
-        DeliveryState::Pending => behind.of(number, row.seq)?,
+        DeliveryState::Pending => behind.of(number, row.entry.seq)?,
         DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled => None,
     };
     Ok(DeliverySummary {
@@ -83,7 +83,7 @@ pub(super) fn with_row(
         dead_reason: row.reason,
         due_at: row.due_at,
         ended_at: row.ended_at,
-        attempts: Some(row.attempts),
+        attempts: Some(row.entry.attempts),
         behind,
         ..plain
     })

@@ -57,10 +57,10 @@ pub(super) fn tally(
     wall: Timestamp,
 ) -> rusqlite::Result<Tally> {
     let tally = tallies::tally(reading.book, number)?.unwrap_or_default();
-    let blocker = refill::blockers(reading.book, number, 1)?
-        .into_iter()
-        .next();
-    let blocker = blocker.map(|(seq, _)| find::event_row(reading.book, seq));
+    let blockers = refill::blockers(reading.book, number, 1)?.entries;
+    let blocker = blockers
+        .first()
+        .map(|dead| find::event_row(reading.book, dead.seq));
     let blocker = blocker.transpose()?.flatten();
     Ok(Tally {
         success_rate: SuccessRate {

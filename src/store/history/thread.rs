@@ -18,8 +18,7 @@ use tracing::warn;
 
 use super::types::QueryError;
 use crate::domain::{Clock, Event};
-use crate::store::completions::Token;
-use crate::store::journal::{Journal, Place};
+use crate::store::journal::{Place, ReadJournal};
 
 /// Rows that one call looks at, at most.
 const ROWS_MAX: u64 = 50_000;
@@ -212,7 +211,7 @@ impl Inbox {
 
 /// The thread's own things, but for its connection.
 pub(in crate::store) struct Thread {
-    journal: Arc<Journal<Token>>,
+    journal: Arc<dyn ReadJournal>,
     inbox: Arc<Inbox>,
     clock: Arc<dyn Clock>,
     /// Of the book.
@@ -221,7 +220,7 @@ pub(in crate::store) struct Thread {
 
 impl Thread {
     pub(in crate::store) fn new(
-        journal: Arc<Journal<Token>>,
+        journal: Arc<dyn ReadJournal>,
         inbox: Arc<Inbox>,
         clock: Arc<dyn Clock>,
         path: &Path,

@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// See [`Journal::scan_telling`](super::Journal::scan_telling); up to `end`.
+/// See [`ReadJournal::scan_telling`](super::ReadJournal::scan_telling); up to `end`.
 pub(super) fn scan(
     segments: &Segments,
     (from, end): (Position, Position),
@@ -139,7 +139,7 @@ fn scan_segment(
     Ok(offset)
 }
 
-/// See [`Journal::read`](super::Journal::read).
+/// See [`ReadJournal::read`](super::ReadJournal::read).
 pub(super) fn read(segments: &Segments, place: Place) -> Result<Accepted, JournalError> {
     let file = segments.file(place.segment)?;
     let mut bytes = vec![0; usize::try_from(place.length).unwrap_or_default()];
@@ -159,7 +159,7 @@ pub(super) fn read(segments: &Segments, place: Place) -> Result<Accepted, Journa
     }
 }
 
-/// See [`Journal::damages`](super::Journal::damages).
+/// See [`ReadJournal::damages`](super::ReadJournal::damages).
 pub(super) fn damages(
     segments: &Segments,
     segment: u32,

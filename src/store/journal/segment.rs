@@ -136,11 +136,6 @@ impl Segments {
         length.unwrap_or_default()
     }
 
-    /// Bytes of all segment files.
-    pub(super) fn size_bytes(&self) -> u64 {
-        self.list().iter().map(|segment| segment.bytes).sum()
-    }
-
     /// To be held while a file is made or removed, until that is durable.
     pub(super) fn change_folder(&self) -> MutexGuard<'_, ()> {
         self.folder.lock()

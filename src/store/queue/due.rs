@@ -6,11 +6,11 @@
 //! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
 //! state that memory has already left behind.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use crate::domain::{EventSeq, Timestamp};
-use crate::store::book::refill::{DueKey, DueRefilled};
+use crate::store::book::refill::{DueKey, Page};
 use crate::store::entry::Entry;
 
 /// Before every key.
@@ -26,7 +26,7 @@ pub(super) struct Dues {
     /// What is due later than this may be only in the book; none: everything is here.
     horizon: Option<DueKey>,
     /// A question to the book is open: what was settled since.
-    settled: Option<HashSet<EventSeq>>,
+    settled: Option<BTreeSet<EventSeq>>,
 }
 
 impl Dues {
@@ -221,14 +221,14 @@ impl Dues {
             return None;
         }
         let horizon = self.horizon?;
-        self.settled = Some(HashSet::new());
+        self.settled = Some(BTreeSet::new());
         Some((horizon, bound.saturating_sub(kept).max(1)))
     }
 
     /// Takes the book's answer; `elsewhere` are the deliveries that the queue has in memory but not here.
     pub(super) fn refilled(
         &mut self,
-        answer: DueRefilled,
+        answer: Page<(DueKey, Entry)>,
         elsewhere: impl Iterator<Item = EventSeq>,
         bound: usize,
     ) {

@@ -29,9 +29,9 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-fn answer(due: &[(i64, u64)], complete: bool) -> DueRefilled {
+fn answer(due: &[(i64, u64)], complete: bool) -> Page<(DueKey, Entry)> {
     let keyed = |(millis, seq): &(i64, u64)| ((at(*millis), EventSeq(*seq)), entry(*seq));
-    DueRefilled {
+    Page {
         entries: due.iter().map(keyed).collect(),
         complete,
     }

@@ -9,11 +9,12 @@
 //! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
 //! without anything of these does not exist, so that memory follows what is stuck and not how many keys there are.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::mem;
 
 use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{Blockers, Followers, FollowersWanted};
+use crate::store::book::refill::{FollowersWanted, Page};
 use crate::store::entry::Entry;
 
 /// The line of deliveries that are all in one order.
@@ -31,8 +32,8 @@ pub(super) struct Lines {
     waiting: usize,
     /// The highest sequence that was passed over.
     passed: EventSeq,
-    /// Lines that want to know what follows.
-    curious: HashSet<u64>,
+    /// Lines of which the book is to be asked what follows.
+    to_refill: BTreeSet<u64>,
     blockers: BlockersKnown,
 }
 
@@ -258,11 +259,11 @@ impl Lines {
             self.freed.push_back(entry);
         }
         if line.wants_followers() {
-            self.curious.insert(key);
+            self.to_refill.insert(key);
         }
         if line.is_empty() {
             self.lines.remove(&key);
-            self.curious.remove(&key);
+            self.to_refill.remove(&key);
         }
     }
 
@@ -279,8 +280,8 @@ impl Lines {
     pub(super) fn begin_followers(&mut self) -> Vec<FollowersWanted> {
         let passed = self.passed;
         let lines = &mut self.lines;
-        let curious = self.curious.drain();
-        let ask = curious.filter_map(|key| {
+        let to_refill = mem::take(&mut self.to_refill).into_iter();
+        let ask = to_refill.filter_map(|key| {
             let spill = lines.get_mut(&key)?.spill.as_mut()?;
             spill.asked = Some(passed);
             Some(FollowersWanted {
@@ -293,8 +294,7 @@ impl Lines {
     }
 
     /// Takes the book's answer.
-    pub(super) fn followers(&mut self, answer: Followers) {
-        let key = answer.line;
+    pub(super) fn followers(&mut self, key: u64, answer: Page) {
         let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
@@ -329,16 +329,16 @@ impl Lines {
     }
 
     /// Takes the dead deliveries that block.
-    pub(super) fn blockers(&mut self, answer: &Blockers) {
+    pub(super) fn blockers(&mut self, answer: &Page) {
         if self.blockers != BlockersKnown::Asked {
             return;
         }
-        for (seq, key) in &answer.dead {
-            if let Some(key) = self.line_of(*key) {
-                self.lines.entry(key).or_default().dead.insert(*seq);
+        for dead in &answer.entries {
+            if let Some(key) = self.line_of(dead.key) {
+                self.lines.entry(key).or_default().dead.insert(dead.seq);
             }
         }
-        let last = answer.dead.last().map(|(seq, _)| *seq);
+        let last = answer.entries.last().map(|dead| dead.seq);
         self.blockers = BlockersKnown::Known(last.filter(|_| !answer.complete));
     }
 

@@ -26,8 +26,8 @@ fn entry(seq: u64, key: u64) -> Entry {
 fn lines(order: Order, when_stuck: WhenStuck) -> Lines {
     let mut lines = Lines::new(order, when_stuck);
     if lines.begin_blockers() {
-        lines.blockers(&Blockers {
-            dead: Vec::new(),
+        lines.blockers(&Page {
+            entries: Vec::new(),
             complete: true,
         });
     }
@@ -115,11 +115,11 @@ fn what_does_not_fit_is_asked_of_the_book_when_its_turn_comes() {
         !come(&mut lines, entry(9, 7)),
         "it comes behind what is asked for"
     );
-    lines.followers(Followers {
-        line: 7,
+    let page = Page {
         entries: vec![entry(5, 7)],
         complete: false,
-    });
+    };
+    lines.followers(7, page);
     assert_eq!(freed(&mut lines), [5]);
     lines.ended(&entry(5, 7), false);
     let wanted = lines.begin_followers();
@@ -127,11 +127,11 @@ fn what_does_not_fit_is_asked_of_the_book_when_its_turn_comes() {
         (wanted[0].after, wanted[0].upto),
         (EventSeq(5), EventSeq(9))
     );
-    lines.followers(Followers {
-        line: 7,
+    let page = Page {
         entries: vec![entry(6, 7), entry(9, 7)],
         complete: true,
-    });
+    };
+    lines.followers(7, page);
     assert_eq!(freed(&mut lines), [6]);
     lines.ended(&entry(6, 7), false);
     assert_eq!(freed(&mut lines), [9]);
@@ -144,8 +144,8 @@ fn nothing_is_looked_at_before_what_blocks_is_known() {
     let mut lines = Lines::new(Order::Key, WhenStuck::Block);
     assert!(!lines.may_pass(EventSeq(1), 10));
     assert!(lines.begin_blockers() && !lines.begin_blockers());
-    lines.blockers(&Blockers {
-        dead: vec![(EventSeq(3), 7), (EventSeq(5), 8)],
+    lines.blockers(&Page {
+        entries: vec![entry(3, 7), entry(5, 8)],
         complete: false,
     });
     assert!(lines.may_pass(EventSeq(5), 10) && !lines.may_pass(EventSeq(6), 10));
@@ -187,11 +187,11 @@ fn what_is_due_and_comes_later_does_not_hide_what_is_left_to_the_book() {
     lines.ended(&entry(3, 7), false);
     assert_eq!(freed(&mut lines), [0; 0], "4 comes before 20");
     assert_eq!(lines.begin_followers()[0].after, EventSeq(3));
-    lines.followers(Followers {
-        line: 7,
+    let page = Page {
         entries: vec![entry(4, 7)],
         complete: true,
-    });
+    };
+    lines.followers(7, page);
     assert_eq!(freed(&mut lines), [4]);
     lines.ended(&entry(4, 7), false);
     assert_eq!(freed(&mut lines), [20]);

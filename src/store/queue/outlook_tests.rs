@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::super::{Bounds, Limits};
 use super::*;
 use crate::domain::{Next, Order, WhenStuck};
-use crate::store::book::refill::{Answer, Blockers, Followers, Refilled, Wanted};
+use crate::store::book::refill::{Answer, Page, Wanted};
 use crate::store::budget::{Body, Budget, Permit, StoredEvent};
 use crate::store::harness::{NOW, event};
 use crate::store::journal::Place;
@@ -171,23 +171,13 @@ impl Driven {
         }
         for wanted in wants.questions {
             let (entries, complete) = (Vec::new(), true);
+            let page = Page { entries, complete };
             self.state.answered(match wanted {
-                Wanted::Fresh(..) => Answer::Fresh(Refilled {
-                    entries,
-                    complete,
-                    upto: EventSeq(self.next_seq - 1),
-                }),
+                Wanted::Fresh(..) => Answer::Fresh(page, EventSeq(self.next_seq - 1)),
                 // Of what is due nothing is evicted here.
                 Wanted::Due(..) => continue,
-                Wanted::Followers(wanted, _) => Answer::Followers(Followers {
-                    line: wanted.line,
-                    entries,
-                    complete,
-                }),
-                Wanted::Blockers(_) => Answer::Blockers(Blockers {
-                    dead: Vec::new(),
-                    complete,
-                }),
+                Wanted::Followers(wanted, _) => Answer::Followers(wanted.line, page),
+                Wanted::Blockers(_) => Answer::Blockers(page),
             });
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! A verb *claims* a delivery before it changes it: what is claimed is not taken until it is released.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::order::Lines;
 use super::slot::Slot;
 use super::window::Window;
 use crate::domain::{EventSeq, Next, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{Answer, DueRefilled, Wanted};
+use crate::store::book::refill::{Answer, DueKey, Page, Wanted};
 use crate::store::budget::{Body, Permit};
 use crate::store::entry::Entry;
 use crate::store::reader::Load;
@@ -56,7 +56,7 @@ pub(in crate::store) struct QueueState {
     /// Another order is to be applied once nothing is on its way.
     pub(super) new_order: Option<(Order, WhenStuck)>,
     /// What verbs are changing.
-    pub(super) claimed: HashSet<EventSeq>,
+    pub(super) claimed: BTreeSet<EventSeq>,
     /// A verb changes everything.
     pub(super) all_claimed: bool,
     /// Leases that were dropped.
@@ -88,7 +88,7 @@ impl QueueState {
             lines: Lines::default(),
             dues_known: in_book.is_none(),
             new_order: None,
-            claimed: HashSet::new(),
+            claimed: BTreeSet::new(),
             all_claimed: false,
             returned: VecDeque::new(),
             stage: VecDeque::new(),
@@ -368,15 +368,15 @@ impl QueueState {
     /// Takes an answer of the book.
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Fresh(answer) => self.window.refilled(answer),
+            Answer::Fresh(page, upto) => self.window.refilled((page, upto)),
             Answer::Due(answer) => self.due_refilled(answer),
-            Answer::Followers(answer) => self.lines.followers(answer),
+            Answer::Followers(line, page) => self.lines.followers(line, page),
             Answer::Blockers(answer) => self.lines.blockers(&answer),
         }
         self.account();
     }
 
-    fn due_refilled(&mut self, answer: DueRefilled) {
+    fn due_refilled(&mut self, answer: Page<(DueKey, Entry)>) {
         let bound = self.due_bound();
         let staged = self.stage.iter().chain(&self.returned);
         let elsewhere = staged

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::Bounds;
 use super::*;
-use crate::store::book::refill::{Blockers, Refilled};
+use crate::store::book::refill::Page;
 use crate::store::budget::{Budget, StoredEvent};
 use crate::store::harness::{NOW, TINY, event};
 use crate::store::journal::Place;
@@ -109,11 +109,11 @@ fn no_more_is_read_back_at_once_than_twice_the_credit() {
     let limit = Bounds::default().refill;
     let wanted = [Wanted::Fresh(EventSeq(0), limit)];
     assert_eq!(state.wants().questions, wanted);
-    state.answered(Answer::Fresh(Refilled {
+    let page = Page {
         entries: (1..=20).map(entry).collect(),
         complete: true,
-        upto: EventSeq(20),
-    }));
+    };
+    state.answered(Answer::Fresh(page, EventSeq(20)));
     assert_eq!(state.wants().loads.len(), 6);
     assert!(state.wants().loads.is_empty(), "nothing is asked for twice");
 }
@@ -143,11 +143,11 @@ fn with_memory_used_up_one_delivery_at_a_time_is_still_read_back() {
     take(&mut state, NOW, 4);
     let questions = state.wants().questions;
     assert!(questions.contains(&Wanted::Fresh(EventSeq(0), TINY.granted)));
-    state.answered(Answer::Fresh(Refilled {
+    let page = Page {
         entries: vec![entry(1), entry(2)],
         complete: false,
-        upto: EventSeq(9),
-    }));
+    };
+    state.answered(Answer::Fresh(page, EventSeq(9)));
     assert_eq!(state.wants().loads.len(), 1);
     let budget = Arc::clone(&state.limits.budget);
     state.loaded(EventSeq(1), Some(body(&budget)), NOW);
@@ -175,11 +175,11 @@ fn every_entry_and_body_is_given_back_to_the_budget() {
         let wants = state.wants();
         for wanted in wants.questions {
             if matches!(wanted, Wanted::Fresh(..)) {
-                state.answered(Answer::Fresh(Refilled {
+                let page = Page {
                     entries: Vec::new(),
                     complete: true,
-                    upto: EventSeq(9),
-                }));
+                };
+                state.answered(Answer::Fresh(page, EventSeq(9)));
             }
         }
         for load in wants.loads {
@@ -227,11 +227,18 @@ fn what_is_due_waits_until_it_is_known_what_blocks_it() {
     let blockers = Wanted::Blockers(Bounds::default().lines);
     assert_eq!(wants.loads.len(), 0);
     assert!(wants.questions.contains(&blockers));
-    state.answered(Answer::Blockers(Blockers {
-        dead: vec![(EventSeq(1), 0)],
+    state.answered(Answer::Blockers(Page {
+        entries: vec![entry(1)],
         complete: true,
     }));
     assert_eq!(state.wants().loads.len(), 0, "1 is dead and blocks it");
     state.revived(0, EventSeq(1), NOW);
     assert_eq!(state.wants().loads.len(), 1);
+}
+
+/// Thousands of subscriptions are idle.
+#[test]
+fn an_idle_queue_takes_little_memory() {
+    let bytes = size_of::<super::super::QueueShared>();
+    assert!(bytes <= 712, "{bytes}");
 }

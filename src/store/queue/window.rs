@@ -12,7 +12,7 @@ use std::mem;
 use super::limits::Bounds;
 use super::slot::Slot;
 use crate::domain::EventSeq;
-use crate::store::book::refill::Refilled;
+use crate::store::book::refill::Page;
 use crate::store::entry::Entry;
 
 #[derive(Debug)]
@@ -200,8 +200,8 @@ impl Window {
         Some(admitted)
     }
 
-    /// Takes the book's answer.
-    pub(super) fn refilled(&mut self, answer: Refilled) {
+    /// Takes the book's answer, and up to which sequence it knew everything.
+    pub(super) fn refilled(&mut self, (answer, upto): (Page, EventSeq)) {
         let reach = mem::replace(&mut self.reach, Reach::Attached);
         let Reach::Refilling {
             admitted,
@@ -219,11 +219,11 @@ impl Window {
         if !answer.complete {
             self.reach = Reach::Spilled { admitted: last };
         } else if overflowed {
-            let admitted = answer.upto.max(admitted);
+            let admitted = upto.max(admitted);
             self.reach = Reach::Spilled { admitted };
         } else {
-            self.covered = answer.upto;
-            for entry in tail.into_iter().filter(|entry| entry.seq > answer.upto) {
+            self.covered = upto;
+            for entry in tail.into_iter().filter(|entry| entry.seq > upto) {
                 self.push(Slot::unloaded(entry));
             }
         }

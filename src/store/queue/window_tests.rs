@@ -37,12 +37,9 @@ fn admit(window: &mut Window, seqs: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn answer(seqs: &[u64], complete: bool, upto: u64) -> Refilled {
-    Refilled {
-        entries: seqs.iter().map(|seq| entry(*seq)).collect(),
-        complete,
-        upto: EventSeq(upto),
-    }
+fn answer(seqs: &[u64], complete: bool, upto: u64) -> (Page, EventSeq) {
+    let entries = seqs.iter().map(|seq| entry(*seq)).collect();
+    (Page { entries, complete }, EventSeq(upto))
 }
 
 fn emptied(window: &mut Window) -> Vec<u64> {

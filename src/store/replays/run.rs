@@ -14,7 +14,7 @@ use super::job::{Job, ReplaysState};
 use crate::domain::{DeliveryState, RateLimit, Timestamp};
 use crate::store::VerbError;
 use crate::store::book::ended::{Ended, count_attempts, ended};
-use crate::store::book::{Standing, find};
+use crate::store::book::find;
 use crate::store::changes::{Change, Claim};
 use crate::store::entry::Entry;
 use crate::store::queue::QueueShared;
@@ -194,7 +194,8 @@ pub(super) async fn still_waiting(
             let mut waiting = Vec::new();
             for seq in &seqs {
                 if let Some(found) = find::delivery(book, number, *seq)?
-                    && let Standing::Pending { due: Some(due) } = found.standing
+                    && found.state == DeliveryState::Pending
+                    && let Some(due) = found.due_at
                     && due > now
                 {
                     waiting.push((found.entry, Some(due)));
