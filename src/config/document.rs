@@ -78,6 +78,41 @@ impl Node {
         }
     }
 
+    /// Returns the value of a key of a mapping; of a duplicate key the first.
+    pub(super) fn child(&self, key: &str) -> Option<&Self> {
+        let Value::Mapping(entries) = &self.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.name() == key)?;
+        Some(&entry.value)
+    }
+
+    /// Returns the items of a list.
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::Sequence(items) => items,
+            Value::Scalar(_) | Value::Mapping(_) => &[],
+        }
+    }
+
+    /// Returns the text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(&scalar.text),
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    }
+
+    /// Whether it stands for no value, or is an empty text or list.
+    pub(super) fn is_blank(&self) -> bool {
+        let is_empty = match &self.value {
+            Value::Sequence(items) => items.is_empty(),
+            Value::Scalar(scalar) => scalar.text.is_empty(),
+            Value::Mapping(_) => false,
+        };
+        self.is_null() || is_empty
+    }
+
     /// What it is, for messages; nothing of its content.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {

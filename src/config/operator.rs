@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::address::ListenAddress;
+use crate::config::admin::Scopes;
 use crate::config::document::{Document, Node, Value};
 use crate::config::environment::Environment;
-use crate::config::load::{SECTIONS, given_document, intake, root};
-use crate::config::model::{ListenAddress, Scopes};
+use crate::config::load::{given_document, intake, root};
+use crate::config::model::sections;
 use crate::config::problem::ConfigError;
 use crate::config::reader::Context;
 use crate::config::secrets;
@@ -47,7 +49,7 @@ pub(crate) fn load_operator(
 ) -> Result<Operator, ConfigError> {
     let mut context = Context::new(environment);
     let main = given_document(path, &mut context)?;
-    let operator = root(0, &main, &SECTIONS, &mut context).map(|fields| {
+    let operator = root(0, &main, &sections(), &mut context).map(|fields| {
         let admin = fields.node("admin");
         let tokens = admin.map(|admin| tokens(admin, &main, &mut context));
         Operator {
@@ -65,7 +67,7 @@ pub(crate) fn load_operator(
 
 /// The tokens of the section; those whose form is wrong are passed over, which is for `check` to say.
 fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<OperatorToken> {
-    let Some(Value::Sequence(items)) = field(admin, "tokens").map(|node| &node.value) else {
+    let Some(Value::Sequence(items)) = admin.child("tokens").map(|node| &node.value) else {
         return Vec::new();
     };
     let read = |item| token(item, main, context);
@@ -73,10 +75,10 @@ fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<Opera
 }
 
 fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<OperatorToken> {
-    let Value::Scalar(name) = &field(item, "name")?.value else {
+    let Value::Scalar(name) = &item.child("name")?.value else {
         return None;
     };
-    let written = field(item, "token")?;
+    let written = item.child("token")?;
     // What is said of this secret is said of the token alone.
     let others = std::mem::take(&mut context.report);
     let secret = secrets::secret(written, context);
@@ -89,7 +91,7 @@ fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<Oper
     Some(OperatorToken {
         name: name.text.to_string(),
         token,
-        scopes: scopes(field(item, "scopes")),
+        scopes: scopes(item.child("scopes")),
     })
 }
 
@@ -104,14 +106,6 @@ fn scopes(written: Option<&Node>) -> Scopes {
         read: has("read"),
         manage: has("manage"),
     }
-}
-
-fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Mapping(entries) = &node.value else {
-        return None;
-    };
-    let entry = entries.iter().find(|entry| entry.name() == key)?;
-    Some(&entry.value)
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::config::definition::READ_ONLY;
 use crate::config::document::{Entry, Node, Value};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};
-use crate::config::settings::{OWN, SHARED};
+use crate::config::subscription::{Place, READ_ONLY, names};
 use crate::domain::similar;
 
 pub(super) const ONLY_IN_FILE: &str = "can be set only in the file";
@@ -35,23 +34,12 @@ pub(super) struct Before<'n> {
 impl<'n> Before<'n> {
     /// The node of a field, nulls included.
     pub(super) fn field(self, key: &str) -> Option<&'n Node> {
-        field(&self.entry?.value, key)
+        self.entry?.value.child(key)
     }
 
     fn has_default(self, key: &str) -> bool {
-        let default = self.defaults.and_then(|defaults| field(defaults, key));
+        let default = self.defaults.and_then(|defaults| defaults.child(key));
         default.is_some_and(|node| !node.is_null())
-    }
-}
-
-/// The value of a key of a mapping.
-pub(super) fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    match &node.value {
-        Value::Mapping(entries) => entries
-            .iter()
-            .find(|entry| entry.name() == key)
-            .map(|entry| &entry.value),
-        Value::Scalar(_) | Value::Sequence(_) => None,
     }
 }
 
@@ -108,8 +96,9 @@ fn one(
         };
         return if is_same { Ok(None) } else { Err(wrong()) };
     }
-    if !OWN.contains(&key) && !SHARED.contains(&key) {
-        return Err((key.to_owned(), unknown(key)));
+    let known = names(Place::Route);
+    if !known.contains(&key) {
+        return Err((key.to_owned(), unknown(key, &known)));
     }
     if json.is_null() && !is_whole {
         return Ok(Some(Alter::Remove));
@@ -137,8 +126,7 @@ fn one(
     Ok(Some(Alter::Set(want)))
 }
 
-fn unknown(key: &str) -> String {
-    let known: Vec<&str> = [OWN.as_slice(), &SHARED].concat();
+fn unknown(key: &str, known: &[&str]) -> String {
     match similar(key, known.iter().copied()) {
         Some(meant) => format!("unknown key, did you mean {meant}?"),
         None => format!("unknown key, expected one of {}", known.join(", ")),
@@ -175,7 +163,7 @@ fn headers(json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     }
     let mut wants = Vec::with_capacity(fields.len());
     for (name, value) in fields {
-        let old = node.and_then(|node| field(node, name));
+        let old = node.and_then(|node| node.child(name));
         let want = secret_or_text(&format!("headers.{}", shown(name)), value, old)?;
         wants.push((name.clone(), want));
     }
@@ -219,7 +207,7 @@ fn tls(json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     let json = without_nulls(json);
     for key in ["ca_file", "cert_file", "key_file"] {
         let Some(path) = json.get(key) else { continue };
-        let in_place = node.and_then(|node| field(node, key));
+        let in_place = node.and_then(|node| node.child(key));
         let is_same = |node: &Node| Want::from_json(path).is_said_by(node, Reading::Texts);
         if !in_place.is_some_and(is_same) {
             return Err((format!("tls.{key}"), ONLY_IN_FILE.to_owned()));

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::config::document::{Node, Value};
 use crate::config::edit::EditError;
-use crate::config::edit::plan::{Before, ONLY_IN_FILE, field, is_redacted};
+use crate::config::edit::plan::{Before, ONLY_IN_FILE, is_redacted};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};
 use crate::domain::{Secret, Timestamp};
@@ -187,7 +187,7 @@ impl<'e> Vault<'e> {
     /// Refuses to replace a secret that is not kept in a file of ours, and says how people do it.
     fn refuse_managed(&self, node: Option<&Node>, grace: Duration) -> Result<(), EditError> {
         let named = |key: &'static str| {
-            let node = field(node?, key)?;
+            let node = node?.child(key)?;
             match &node.value {
                 Value::Scalar(name) => Some((key, &*name.text)),
                 Value::Mapping(_) | Value::Sequence(_) => None,
@@ -297,7 +297,7 @@ fn previous(json: &Json, before: Before<'_>) -> Result<Option<Alter>, EditError>
 }
 
 fn is_over(previous: &Node, now: Timestamp) -> bool {
-    let until = field(previous, "until").map(|node| &node.value);
+    let until = previous.child("until").map(|node| &node.value);
     let Some(Value::Scalar(until)) = until else {
         return false;
     };
