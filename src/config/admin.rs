@@ -34,7 +34,7 @@ keys! {
         write_to: Option<PathBuf> = None => Optional(INCLUDED_FILE);
         "Where secrets made or set by the API are kept, 0600; null: secrets in the folder of the store."
         secrets_dir: PathBuf = StoreConfig::default().path.join("secrets") => ResolvedPath;
-        "Host names besides localhost, 127.0.0.1 and [::1] on the events and admin listeners, without port."
+        "Host names besides `localhost`, `127.0.0.1` and `[::1]` on the events and admin listeners, without port."
         allowed_hosts: Vec<String> = Vec::new() => List { what: "a list of host names", item: HOST_NAME };
     }
 }
@@ -43,7 +43,7 @@ keys! {
     /// One of `admin.tokens`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     record pub struct AdminToken {
-        "What it is called in logs and messages; each once."
+        "Its name in logs and messages; unique."
         name: String => TOKEN_NAME;
         "A secret of at least 32 visible ASCII characters."
         token: Secret => SecretText(long_token);

@@ -28,11 +28,11 @@ keys! {
         max_body: u64 = 1 << 20 => MAX_BODY;
         "Secrets: one of them is required as `Authorization: Bearer`, if there are any."
         tokens: Vec<Secret> = Vec::new() => List { what: "a list of secrets", item: TOKEN };
-        "JSON pointer (RFC 6901) of an event's type in its body, for when no header says it; null: not looked for."
+        "JSON pointer (RFC 6901) of an event's type in its body, where neither path nor header has it; null: not looked for."
         type_pointer: Option<String> = Some("/type".to_owned()) => Optional(POINTER);
-        "JSON pointer (RFC 6901) of an event's id in its body, for when no header says it; null: not looked for."
+        "JSON pointer (RFC 6901) of an event's id in its body, such as /event_id, where no header has it; null: not looked for."
         id_pointer: Option<String> = None => Optional(POINTER);
-        "JSON pointer (RFC 6901) of an event's key in its body, for when no header says it; null: not looked for."
+        "JSON pointer (RFC 6901) of an event's key in its body, where no header has it; null: not looked for."
         key_pointer: Option<String> = None => Optional(POINTER);
         "How long a given id is remembered."
         dedup_window: Duration = Duration::from_secs(3600) => POSITIVE, restart;

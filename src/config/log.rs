@@ -10,7 +10,7 @@ keys! {
     section pub struct Log {
         "auto: pretty on a terminal, json otherwise."
         format: LogFormat = LogFormat::Auto => FORMATS;
-        "What is worth a line."
+        "The least severe level that is logged."
         level: LogLevel = LogLevel::Info => LEVELS;
     }
 }
@@ -19,7 +19,7 @@ keys! {
     /// `metrics`
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     section pub struct MetricsConfig {
-        "attempt_duration_seconds and delivery_delay_seconds: per_subscription has the label subscription, shared has not, none: they are left out; auto: per_subscription up to 1,000 subscriptions, shared above."
+        "attempt_duration_seconds and delivery_delay_seconds: per_subscription adds the label subscription, 38 series each; shared is for all subscriptions together; none leaves them out; auto is per_subscription up to 1,000 subscriptions, else shared."
         histograms: Histograms = Histograms::Auto => HISTOGRAMS;
     }
 }

@@ -26,21 +26,21 @@ keys! {
     section pub struct Config {
         "Where sidehook listens."
         listen: Listen = Listen::default() => Mapping::<Listen>::NEW, restart;
-        "What is accepted on the events listener."
+        "Limits, tokens and JSON pointers of the events listener."
         ingest: Ingest = Ingest::default() => Mapping::<Ingest>::NEW;
-        "The types that may be posted; another is answered 422, and a pattern that matches none of them is an error. null: all."
+        "The types that may be posted, at most 10,000; another is answered 422, and a pattern in events that matches none of them is an error. null: all."
         event_types: Option<Arc<HashSet<Label>>> = None => Optional(TYPES);
-        "Where events are kept, how durably, how many and for how long."
+        "Where and how durably events are stored, how many and for how long."
         store: StoreConfig = StoreConfig::default() => Mapping::<StoreConfig>::NEW, restart;
         "Which addresses may be dialled."
         network: AddressPolicy = built_in_network() => Mapping::<AddressPolicy>::NEW;
         "Who may use the API, and what it may change."
         admin: AdminConfig = AdminConfig::default() => Mapping::<AdminConfig>::NEW;
-        "Who is told when subscriptions fail, are disabled, recover."
+        "Where alerts go when subscriptions fail, are disabled or recover."
         notifications: Notifications = Notifications::default() => Mapping::<Notifications>::NEW;
-        "What is logged."
+        "The log."
         log: Log = Log::default() => Mapping::<Log>::NEW, restart;
-        "What /metrics has."
+        "The metrics at /metrics."
         metrics: MetricsConfig = MetricsConfig::default() => Mapping::<MetricsConfig>::NEW;
     } also {
         /// `subscriptions`, those of included files and inactive ones among them.

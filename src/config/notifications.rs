@@ -34,7 +34,7 @@ keys! {
     /// `notifications`: where operational events go.
     #[derive(Debug, Clone, PartialEq, Eq)]
     section pub struct Notifications {
-        "How e-mails to the addresses in notify are sent; null: they are not."
+        "The mail server for alerts to the addresses in notify; null: no e-mails."
         smtp: Option<Smtp> = None => Optional(Mapping::<Smtp>::NEW);
         "Where operational events are posted."
         webhook: Option<NotificationWebhook> = None => Optional(Mapping::<NotificationWebhook>::NEW);
@@ -49,7 +49,7 @@ keys! {
         host: String => MAIL_SERVER;
         "Its port; 587 by default, 465 with implicit, 25 with none."
         port: u16 = 587 => ByOthers(Whole::<u16>::of(1..=65_535));
-        "starttls: TLS is begun in the open connection, and required; implicit: from the first byte; none: for servers on this machine."
+        "starttls: TLS is started in the open connection, and required; implicit: TLS from the first byte; none: for servers on this machine."
         tls: SmtpTls = SmtpTls::StartTls => SMTP_TLS;
         "With password; null: no authentication."
         username: Option<String> = None => Optional(TEXT);

@@ -41,7 +41,7 @@ keys! {
     record struct Growing {
         "The first pause."
         initial: Duration = Duration::from_secs(1) => POSITIVE;
-        "What each pause is multiplied with to give the next."
+        "The factor by which each pause grows."
         factor: f64 = 2.0 => Number(1.0..=100.0);
         "The longest pause."
         max_interval: Duration = Duration::from_secs(3600) => POSITIVE;

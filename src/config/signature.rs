@@ -33,7 +33,7 @@ const KNOWN: [&str; 10] = [
 keys! {
     #[derive(Debug)]
     record struct StandardOptions {
-        "What the header names begin with."
+        "The prefix of the header names."
         prefix: String = "webhook".to_owned() => PREFIX;
         "whsec: the secret is whsec_ and base64; text: its bytes as written."
         key: KeyForm = KeyForm::Whsec => KEY_FORMS;

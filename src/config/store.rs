@@ -29,7 +29,7 @@ keys! {
         durability: Durability = Durability::Fsync => DURABILITY;
         "Bodies pending, all subscriptions together; above it new events get 503, nothing is dropped."
         max_pending: u64 = 10 * GIB => SIZE;
-        "What is kept after the final state, with its attempts."
+        "How long deliveries and their attempts are kept after the final state."
         retention: Retention = Retention::default() => Mapping::<Retention>::NEW;
         "Deliveries of a subscription that is gone from the file are held this long, then cancelled."
         removed_after: Duration = 7 * DAY => POSITIVE;
@@ -44,7 +44,7 @@ keys! {
         delivered: Duration = 3 * DAY => POSITIVE;
         "How long dead letters are kept."
         dead: Duration = 30 * DAY => POSITIVE;
-        "What all that may take beside pending events; beyond it delivered and cancelled ones go before their time, then dead ones."
+        "Disk space for all of that, besides pending events; beyond it delivered and cancelled deliveries are removed early, then dead ones."
         max_size: u64 = 4 * GIB => SIZE;
     }
 }

@@ -149,15 +149,15 @@ subscription! {
         title: Option<String> = None => Optional(Text { most: Some(64) });
         own "For people."
         description: Option<String> = None => Optional(TEXT);
-        route "Where deliveries go; needed while active. https; http for localhost, loopback and allowed private addresses. No userinfo, no fragment."
+        route "Where deliveries go; required while active. https; http for localhost, loopback and allowed private addresses. No userinfo, no fragment."
         (url): Option<WrittenUrl> = None => SubscriptionUrl;
-        route "Which types, needed while active: patterns such as invoice.*, *, and !invoice.draft to exclude."
+        route "Types of events, required while active: patterns such as invoice.*, *, and !invoice.draft to exclude."
         (events): WrittenPatterns = WrittenPatterns::default() => EVENTS;
-        route "What an event must be equal to, all of it: JSON pointers into the body (/tenant_id) or header: and a header's name, to texts. At most 16."
+        route "Values that an event must have, all of them: JSON pointers into the body (/tenant_id), or header: and a header's name, each with a text. At most 16."
         matches ["match"]: Vec<Condition> = Vec::new() => CONDITIONS;
-        route "What else must be true of an event: a CEL expression over type, id, source, subject, key, headers and data (the JSON body, else null)."
+        route "What else must be true of an event, in CEL: data.amount > 100. An expression over type, id, source, subject, key, headers and data (the JSON body, else null)."
         when: Option<Expression> = None => Optional(EXPRESSION);
-        shared "What an error while when is evaluated means; it is logged and counted either way."
+        shared "skip or deliver an event for which when cannot be evaluated; the error is logged and counted either way."
         when_error: WhenError = WhenError::Skip => WHEN_ERROR;
         shared "false: disabled, nothing is delivered."
         active: bool = true => Flag;
@@ -172,7 +172,7 @@ subscription! {
         (previous_secrets): Vec<Previous> = Vec::new() => PREVIOUS_SECRETS;
         shared "Signature schemes: one or a list, each its name or name: {options}; standard if a secret is set, else none."
         (signature): Given<Vec<Scheme>> = Given::Absent => Signature;
-        shared "Static headers, at most 32."
+        shared "Static headers, at most 32: names with texts or secrets, or a list of Name: value."
         (headers): Vec<Header> = Vec::new() => HEADERS;
         shared "Names of headers of the application's request that are passed on."
         (forward_headers): Vec<Named> = Vec::new() => FORWARDED;
@@ -184,7 +184,7 @@ subscription! {
             Lasting { may_be_zero: false, most: Some(Duration::from_secs(3600)) };
         shared "When failed deliveries are attempted again. standard: pauses of 5s 5m 30m 2h 5h 10h 14h 20h 24h."
         retry: Retry = Retry::standard() => RETRY;
-        shared "Statuses that make a delivery dead at once."
+        shared "Statuses that make a delivery dead at once, such as [400, 404]."
         give_up_on: Vec<u16> = Vec::new() => GIVE_UP_ON;
         shared "none; key: in order per event key, a failing one holds back only its own key; strict: in order, one at a time."
         order: Order = Order::None =>
@@ -194,16 +194,16 @@ subscription! {
             Choice(&[("block", WhenStuck::Block), ("skip", WhenStuck::Skip)]);
         shared "Attempts in flight."
         concurrency: usize = 16 => Whole::<usize>::of(1..=10_000);
-        shared "Attempts in a period, bursts of one second's worth; null: no limit."
+        shared "Attempts in a period, such as 100/s, 5000/m or 20000/h, bursts of one second's worth; null: no limit."
         rate_limit: Option<RateLimit> = None => Optional(RATE_LIMIT);
         shared "Bodies pending; beyond it new deliveries are dead, reason overflow."
         max_pending: u64 = 1 << 30 => SIZE;
         shared "When it is disabled for failing."
         auto_disable: AutoDisable = AutoDisable::Failures { failures: 10, lasting: Duration::from_secs(5 * 86_400) } =>
             AUTO_DISABLE;
-        shared "E-mail addresses told when it fails, is disabled and recovers; needs notifications.smtp."
+        shared "E-mail addresses that get an alert when it fails, is disabled or recovers, at most 32; needs notifications.smtp."
         (notify): Notify = Notify::default() => ADDRESSES;
-        shared "So many attempts in a row must have failed before they are told."
+        shared "Failed attempts in a row before the first alert."
         notify_after: u32 = 5 => Whole::<u32>::of(1..=1000);
         shared "Whose certificates are trusted, and the lowest version."
         (tls): Tls = Tls::default() => TLS;
@@ -229,7 +229,7 @@ subscription! {
         roots: Option<Roots> = None;
         /// `tls.min_version`
         min_tls_version: TlsVersion = TlsVersion::Tls12;
-        /// E-mail addresses that are told when it fails, is disabled and recovers.
+        /// E-mail addresses that get alerts.
         notify: Vec<String> = Vec::new();
         /// All keys as they would stand in the file, defaults filled in, without secrets; for the API and `diff`.
         definition: Definition = Definition::default();
