@@ -255,6 +255,14 @@ impl Document {
         (line, before.chars().count() + 1)
     }
 
+    /// The bytes where a line begins, and where its character in this column does, both counted from 1.
+    pub(super) fn offsets(&self, line: usize, column: usize) -> Option<(usize, usize)> {
+        let begin = *self.line_starts.get(line.checked_sub(1)?)?;
+        let rest = self.text.get(begin..)?;
+        let before = rest.chars().take(column.checked_sub(1)?);
+        Some((begin, begin + before.map(char::len_utf8).sum::<usize>()))
+    }
+
     /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where that cannot be told.
     pub(super) fn offset_inside(&self, start: usize, before: &str) -> usize {
         let written = self.text.get(start..).unwrap_or_default();

@@ -158,7 +158,7 @@ impl Keys {
         });
         if !is_wrong {
             let mark = fields.node("secret").map_or(name, |node| node.mark);
-            check_secret(secret.as_ref(), mark, &schemes, name, context);
+            check_secret(secret.as_ref(), mark, &schemes, (fields, name), context);
             check_previous(&self.previous, &schemes, context);
         }
         let previous = self.previous.into_iter();
@@ -199,10 +199,11 @@ fn check_secret(
     secret: Option<&Secret>,
     mark: Mark,
     schemes: &[Scheme],
-    name: Mark,
+    (fields, name): (Fields<'_>, Mark),
     context: &mut Context<'_>,
 ) {
-    for scheme in schemes {
+    let signature = fields.node("signature");
+    for (index, scheme) in schemes.iter().enumerate() {
         match secret.map(|secret| scheme.check_secret(secret)) {
             Some(Ok(())) => {}
             Some(Err(error)) => {
@@ -211,7 +212,10 @@ fn check_secret(
             }
             None => {
                 let message = SigningError::NoSecret(scheme.name()).to_string();
-                context.report.error_at_field(name, "secret", message);
+                match signature.map(|node| node.items().get(index).unwrap_or(node)) {
+                    Some(node) => context.error(node, message),
+                    None => context.report.error_at_field(name, "secret", message),
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::config::admin::AdminConfig;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::entry;
 use crate::config::environment::Environment;
+use crate::config::excerpt;
 use crate::config::file::FileError;
 use crate::config::filter::TYPES;
 use crate::config::form::Optional;
@@ -57,7 +58,12 @@ pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, Conf
     let mut context = Context::new(environment);
     let is_from_pipe = pipe::is_pipe(path);
     let main = given_document(path, &mut context)?;
-    let loaded = read_with(main, context).outcome?;
+    let Read { documents, outcome } = read_with(main, context);
+    let mut loaded = outcome.map_err(|ConfigError(mut errors)| {
+        excerpt::add(&mut errors, &documents);
+        ConfigError(errors)
+    })?;
+    excerpt::add(&mut loaded.warnings, &documents);
     Ok(Loaded {
         is_from_pipe,
         ..loaded
@@ -160,6 +166,7 @@ fn unreadable(path: &Path, error: &FileError) -> ConfigError {
         column: 1,
         path: String::new(),
         message: format!("the file {error}"),
+        excerpt: None,
     };
     ConfigError(vec![problem].into())
 }

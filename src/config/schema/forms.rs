@@ -71,6 +71,11 @@ pub(in crate::config) fn secret() -> Value {
     json!({"anyOf": [text(), reference()]})
 }
 
+/// Whether a schema is that of a reference to a secret.
+pub(in crate::config) fn is_reference(schema: &Value) -> bool {
+    schema.get("minProperties").is_some()
+}
+
 /// Where a secret is found.
 pub(in crate::config) fn reference() -> Value {
     let sources = [
