@@ -190,6 +190,14 @@ impl Document {
         document
     }
 
+    /// Returns the outermost node, if the file can be read and is not empty.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match &self.root {
+            Root::Node(root) => Some(root),
+            Root::Broken | Root::Empty => None,
+        }
+    }
+
     fn parse_text(&self, file: usize, report: &mut Report) -> Root {
         let layout = layout::of(&self.text, file, report);
         let Some(mut root) = layout.root else {

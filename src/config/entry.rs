@@ -22,7 +22,7 @@ pub(super) fn defaults(node: &Node, draft: &mut Draft, context: &mut Context<'_>
             let message = "not allowed in defaults: every subscription has its own";
             context.error(&entry.key, message);
         } else {
-            check_key(entry, &known, context);
+            check_key(entry, known, context);
         }
     }
     draft.read(fields, Place::Shared, context);
@@ -36,7 +36,7 @@ pub(super) fn subscription(
     defaults: &Draft,
     context: &mut Context<'_>,
 ) -> Option<Subscription> {
-    let fields = mapping(&entry.value, &names(Place::Route), context)?;
+    let fields = mapping(&entry.value, names(Place::Route), context)?;
     let mut draft = defaults.clone();
     draft.subscription.name = name;
     draft.read(fields, Place::Route, context);

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde_json::Value as Json;
 
-use crate::config::document::{Document, Entry, Node, Root, Value};
+use crate::config::document::{Document, Entry, Node, Value};
 use crate::config::problem::{Excerpt, Problems};
 use crate::config::schema::forms::is_reference;
 use crate::config::schema::schema;
@@ -30,9 +30,7 @@ pub(super) fn add(problems: &mut Problems, documents: &[Document]) {
 }
 
 fn excerpt(document: &Document, line: usize, column: usize, schema: &Json) -> Option<Excerpt> {
-    let Root::Node(root) = &document.root else {
-        return None;
-    };
+    let root = document.node()?;
     let (begin, at) = document.offsets(line, column)?;
     let mut path = Vec::new();
     let place = find(root, at, &mut path)?;
@@ -93,7 +91,7 @@ impl Place<'_> {
                 let rest = document.text.get(at..).unwrap_or_default();
                 let is_word = |it: &char| it.is_alphanumeric() || *it == '_';
                 let word: usize = rest.chars().take_while(is_word).map(char::len_utf8).sum();
-                at..at + word.max(1)
+                at..at + word.max(rest.chars().next().map_or(0, char::len_utf8))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::document::{Document, Node, Root};
+use crate::config::document::{Document, Node};
 use crate::config::edit::TEMPORARY;
 use crate::config::identity::Identity;
 use crate::config::load::MAX_BYTES;
@@ -39,10 +39,9 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
 
 /// What stands at a path of keys, unless it is null.
 fn value<'n>(main: &'n Document, path: &[&str]) -> Option<&'n Node> {
-    let Root::Node(root) = &main.root else {
-        return None;
-    };
-    let found = path.iter().try_fold(root, |node, key| node.child(key));
+    let found = path
+        .iter()
+        .try_fold(main.node()?, |node, key| node.child(key));
     found.filter(|node| !node.is_null())
 }
 

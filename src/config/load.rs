@@ -243,11 +243,8 @@ fn is_too_much_by_default(
     let Some(node) = fields.node("defaults") else {
         return false;
     };
-    let names = documents.iter().map(|document| match &document.root {
-        Root::Node(root) => names_in(root),
-        Root::Broken | Root::Empty => 0,
-    });
-    let count: usize = names.sum();
+    let roots = documents.iter().filter_map(Document::node);
+    let count: usize = roots.map(names_in).sum();
     let bytes = node.end.saturating_sub(node.mark.start);
     let is_too_much = bytes.saturating_mul(count) > MAX_BY_DEFAULT;
     if is_too_much {

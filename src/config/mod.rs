@@ -1,8 +1,12 @@
 //! From files to a validated [`Config`]: reading, checking, completing, and noticing changes.
 //!
-//! A file is parsed into nodes with places (`document`), readers turn nodes into values and report what is wrong
-//! (`reader` and a file for each section or field), `load` puts the sections of all files together. Nothing is checked
-//! again later: what is in a `Config` is right, as far as a file tells. Applying a configuration is for `app`.
+//! Each key is declared once: those of sections with `keyed::keys!`, those of subscriptions in `subscription`. A declaration
+//! names a form (`form`), which reads a value, shows it and describes it; reader, defaults, what the API shows, schema,
+//! example and documentation come from there.
+//!
+//! A file is parsed into nodes with places (`document`), forms turn nodes into values and report what is wrong, `load`
+//! puts the sections of all files together. Nothing is checked again later: what is in a `Config` is right, as far as a
+//! file tells. Applying a configuration is for `app`.
 //!
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.

@@ -67,17 +67,13 @@ pub(crate) fn load_operator(
 
 /// The tokens of the section; those whose form is wrong are passed over, which is for `check` to say.
 fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<OperatorToken> {
-    let Some(Value::Sequence(items)) = admin.child("tokens").map(|node| &node.value) else {
-        return Vec::new();
-    };
+    let items = admin.child("tokens").map(Node::items).unwrap_or_default();
     let read = |item| token(item, main, context);
     items.iter().filter_map(read).collect()
 }
 
 fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<OperatorToken> {
-    let Value::Scalar(name) = &item.child("name")?.value else {
-        return None;
-    };
+    let name = item.child("name")?.text()?;
     let written = item.child("token")?;
     // What is said of this secret is said of the token alone.
     let others = std::mem::take(&mut context.report);
@@ -89,7 +85,7 @@ fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<Oper
         messages.join("; ")
     });
     Some(OperatorToken {
-        name: name.text.to_string(),
+        name: name.to_owned(),
         token,
         scopes: scopes(item.child("scopes")),
     })
@@ -97,9 +93,7 @@ fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<Oper
 
 fn scopes(written: Option<&Node>) -> Scopes {
     let has = |scope: &str| match written.map(|node| &node.value) {
-        Some(Value::Sequence(items)) => items
-            .iter()
-            .any(|item| matches!(&item.value, Value::Scalar(scalar) if &*scalar.text == scope)),
+        Some(Value::Sequence(items)) => items.iter().any(|item| item.text() == Some(scope)),
         Some(Value::Scalar(_) | Value::Mapping(_)) | None => true,
     };
     Scopes {

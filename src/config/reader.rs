@@ -234,12 +234,17 @@ pub(super) fn check_key(entry: &Entry, known: &[&str], context: &mut Context<'_>
     if is_judged || known.contains(&name) {
         return;
     }
+    context.error(&entry.key, unknown_key(name, known));
+}
+
+/// Says of a key that it is none of those that are known.
+pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     let hint = match similar(name, known.iter().copied()) {
         Some(meant) => format!("did you mean {meant}?"),
         None if known.is_empty() => "none is expected here".to_owned(),
         None => format!("expected one of {}", known.join(", ")),
     };
-    context.error(&entry.key, format!("unknown key, {hint}"));
+    format!("unknown key, {hint}")
 }
 
 /// A mapping whose keys are names that the user chooses.

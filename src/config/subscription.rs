@@ -285,10 +285,14 @@ impl Draft {
 }
 
 /// The names of the keys that may stand in a mapping, in the order of messages.
-pub(super) fn names(from: Place) -> Vec<&'static str> {
-    let mut keys: Vec<_> = KEYS.iter().filter(|key| key.place >= from).collect();
-    keys.sort_by_key(|key| key.place);
-    keys.into_iter().map(|key| key.name).collect()
+pub(super) fn names(from: Place) -> &'static [&'static str] {
+    static BY_PLACE: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let mut keys: Vec<_> = KEYS.iter().collect();
+        keys.sort_by_key(|key| key.place);
+        keys.into_iter().map(|key| key.name).collect()
+    });
+    let first = KEYS.iter().filter(|key| key.place < from).count();
+    BY_PLACE.get(first..).unwrap_or_default()
 }
 
 /// The schemas of the keys: first those of subscriptions only, then those that `defaults` has as well.

@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn a_place_inside_a_text_is_marked_by_whole_characters() {
+        let text = "subscriptions:\n  a: {active: false, when: \"type == 'é' && €\"}\n";
+        let (code, out) = checked(text, false);
+        assert_eq!(code, 2);
+        let picture = "\
+2 | … when: \"type == 'é' && €\"
+  |                         ^
+";
+        assert!(out.contains(picture), "{out}");
+    }
+
+    #[test]
     fn every_error_is_a_line_and_the_code_is_2() {
         let (code, out) = checked("lsten: {}\nlog: {level: loud}\n", false);
         assert_eq!(code, 2);
