@@ -157,6 +157,7 @@ fn failed_reloads_are_drawn_together_with_the_problems_of_the_last() {
         column: 1,
         path: "listen".to_owned(),
         message: "is wrong".to_owned(),
+        excerpt: None,
     };
     alerts.reload_failed(&vec![problem(1)].into());
     let many: Vec<_> = (1..=30).map(problem).collect();

@@ -104,6 +104,7 @@ impl Running {
             column: 1,
             path: path.to_owned(),
             message: message.to_owned(),
+            excerpt: None,
         };
         ConfigError(vec![problem].into())
     }
@@ -124,6 +125,7 @@ pub(super) fn log_warnings(warnings: &Problems) {
         column,
         path,
         message,
+        ..
     } in shown
     {
         let file = file.display();
@@ -144,6 +146,7 @@ fn log_problems(problems: &Problems) {
         column,
         path,
         message,
+        ..
     } in problems.iter()
     {
         let file = file.display();

@@ -2,28 +2,19 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use serde_json::{Value as Json, json};
 use url::Host;
 
 use crate::config::document::{Node, Value};
-use crate::config::include::would_include;
-use crate::config::ingest::token;
-use crate::config::model::{AdminConfig, AdminToken, Scopes};
-use crate::config::reader::{Context, Fields, boolean, choice, items, mapping, text};
+use crate::config::form::{By, Flag, Form, List, Optional};
+use crate::config::ingest::TOKEN;
+use crate::config::keyed::{Mapping, keys};
+use crate::config::reader::{Context, choice, items, text};
+use crate::config::secrets::SecretText;
+use crate::config::store::{ResolvedPath, StoreConfig};
 use crate::domain::Secret;
-
-/// The keys of the section.
-pub(super) const KNOWN: [&str; 5] = [
-    "tokens",
-    "edit_config",
-    "write_to",
-    "secrets_dir",
-    "allowed_hosts",
-];
-
-/// The keys of one of `tokens`.
-pub(super) const TOKEN: [&str; 3] = ["name", "token", "scopes"];
 
 /// The fewest characters of a token: one that cannot be guessed.
 const MIN_TOKEN: usize = 32;
@@ -31,87 +22,80 @@ const MIN_TOKEN: usize = 32;
 /// The most characters of a token's name.
 const MAX_NAME: usize = 64;
 
-/// Reads the section of the main file, whose outermost mapping is `root`. `store`: the store's folder.
-pub(super) fn admin(root: Fields<'_>, store: &Path, context: &mut Context<'_>) -> AdminConfig {
-    let mut admin = AdminConfig {
-        secrets_dir: store.join("secrets"),
-        ..AdminConfig::default()
-    };
-    root.read("admin", context, |node, context| {
-        read_into(&mut admin, node, root.node("include"), context)
-    });
-    admin
+keys! {
+    /// `admin`: who may use the API, and what it may change.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    section pub struct AdminConfig {
+        "Who may use the API. None: a token with both scopes is made at the first start, in admin.token in the folder of the store."
+        tokens: Vec<AdminToken> = Vec::new() => TOKENS;
+        "false: the API never writes the configuration files."
+        edit_config: bool = true => Flag;
+        "The included file that receives subscriptions created by the API; null: the main file."
+        write_to: Option<PathBuf> = None => Optional(INCLUDED_FILE);
+        "Where secrets made or set by the API are kept, 0600; null: secrets in the folder of the store."
+        secrets_dir: PathBuf = StoreConfig::default().path.join("secrets") => ResolvedPath;
+        "Host names besides `localhost`, `127.0.0.1` and `[::1]` on the events and admin listeners, without port."
+        allowed_hosts: Vec<String> = Vec::new() => List { what: "a list of host names", item: HOST_NAME };
+    }
 }
 
-fn read_into(
-    admin: &mut AdminConfig,
-    node: &Node,
-    include: Option<&Node>,
-    context: &mut Context<'_>,
-) -> Option<()> {
-    let fields = mapping(node, &KNOWN, context)?;
-    if let Some(tokens) = fields.read("tokens", context, tokens) {
-        admin.tokens = tokens;
+keys! {
+    /// One of `admin.tokens`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    record pub struct AdminToken {
+        "Its name in logs and messages; unique."
+        name: String => TOKEN_NAME;
+        "A secret of at least 32 visible ASCII characters."
+        token: Secret => SecretText(long_token);
+        "read: to look; manage: to change, and to see bodies and headers of events."
+        scopes: Scopes => SCOPES;
     }
-    if let Some(may_edit) = fields.read("edit_config", context, boolean) {
-        admin.edit_config = may_edit;
-    }
-    admin.write_to = fields.read("write_to", context, |node, context| {
-        write_to(node, include, context)
-    });
-    if let Some(folder) = fields.read("secrets_dir", context, |node, context| {
-        let path = text(node, context)?;
-        Some(context.resolve(node.mark, path))
-    }) {
-        admin.secrets_dir = folder;
-    }
-    if let Some(hosts) = fields.read("allowed_hosts", context, |node, context| {
-        items(node, "a list of host names", context, allowed_host)
-    }) {
-        admin.allowed_hosts = hosts;
-    }
-    Some(())
 }
+
+/// What a token allows; at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scopes {
+    /// `read`: to look, without bodies and headers of events.
+    pub read: bool,
+    /// `manage`: to change, and to see bodies and headers of events.
+    pub manage: bool,
+}
+
+const ANY_TOKENS: List<Mapping<AdminToken>> = List {
+    what: "a list of {name, token, scopes}",
+    item: Mapping::NEW,
+};
+
+/// Tokens of different names and contents.
+const TOKENS: By<Vec<AdminToken>> = By {
+    read: tokens,
+    show: |value| ANY_TOKENS.show(value),
+    schema: |writer| ANY_TOKENS.schema(writer),
+};
 
 fn tokens(node: &Node, context: &mut Context<'_>) -> Option<Vec<AdminToken>> {
     let mut names = HashSet::new();
     let mut seen: Vec<Secret> = Vec::new();
-    items(
-        node,
-        "a list of {name, token, scopes}",
-        context,
-        |node, context| {
-            let token = one_token(node, context)?;
-            if !names.insert(token.name.clone()) {
-                context.error(node, "another token has this name already");
-            }
-            if seen.contains(&token.token) {
-                context.error(node, "another name has the same token");
-            }
-            seen.push(token.token.clone());
-            Some(token)
-        },
-    )
-}
-
-fn one_token(node: &Node, context: &mut Context<'_>) -> Option<AdminToken> {
-    let fields = mapping(node, &TOKEN, context)?;
-    for field in TOKEN {
-        if fields.node(field).is_none() {
-            context.report.error_at_field(fields.mark, field, "missing");
+    items(node, ANY_TOKENS.what, context, |node, context| {
+        let token = ANY_TOKENS.item.read(node, context)?;
+        if !names.insert(token.name.clone()) {
+            context.error(node, "another token has this name already");
         }
-    }
-    let name = fields.read("name", context, name);
-    let token = fields.read("token", context, long_token);
-    let scopes = fields.read("scopes", context, scopes);
-    Some(AdminToken {
-        name: name?,
-        token: token?,
-        scopes: scopes?,
+        if seen.contains(&token.token) {
+            context.error(node, "another name has the same token");
+        }
+        seen.push(token.token.clone());
+        Some(token)
     })
 }
 
 /// A name that logs and messages can carry.
+const TOKEN_NAME: By<String> = By {
+    read: name,
+    show: |value| json!(value),
+    schema: |_| json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME}),
+};
+
 fn name(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let name = text(node, context)?;
     let fits = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
@@ -123,7 +107,7 @@ fn name(node: &Node, context: &mut Context<'_>) -> Option<String> {
 }
 
 fn long_token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
-    let token = token(node, context)?;
+    let token = (TOKEN.read)(node, context)?;
     let is_long = token.expose().len() >= MIN_TOKEN;
     if !is_long {
         let message = format!("expected a token of at least {MIN_TOKEN} characters");
@@ -132,36 +116,43 @@ fn long_token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     is_long.then_some(token)
 }
 
+/// What a token allows.
+const SCOPES: By<Scopes> = By {
+    read: scopes,
+    show: |value| {
+        let scopes = [("read", value.read), ("manage", value.manage)];
+        let scopes = scopes.iter().filter(|(_, has)| *has);
+        Json::Array(scopes.map(|(scope, _)| json!(scope)).collect())
+    },
+    schema: |_| {
+        let words = json!({"type": "string", "enum": ["read", "manage"]});
+        json!({"type": "array", "minItems": 1, "items": words})
+    },
+};
+
 fn scopes(node: &Node, context: &mut Context<'_>) -> Option<Scopes> {
-    let mut scopes = Scopes {
-        read: false,
-        manage: false,
-    };
-    let words = items(
-        node,
-        "a list of read, manage",
-        context,
-        choice(&[("read", false), ("manage", true)]),
-    )?;
+    let words = choice(&[("read", false), ("manage", true)]);
+    let words = items(node, "a list of read, manage", context, words)?;
     if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
         context.error(node, "expected at least one of read, manage");
         return None;
     }
-    for is_manage in words {
-        if is_manage {
-            scopes.manage = true;
-        } else {
-            scopes.read = true;
-        }
-    }
-    Some(scopes)
+    Some(Scopes {
+        read: words.contains(&false),
+        manage: words.contains(&true),
+    })
 }
 
-/// The file for new subscriptions has to be one that is read.
-fn write_to(node: &Node, include: Option<&Node>, context: &mut Context<'_>) -> Option<PathBuf> {
-    let path = text(node, context)?;
-    let path = context.resolve(node.mark, path);
-    if !would_include(include, &path, context) {
+/// A file that is read because `include` matches it.
+const INCLUDED_FILE: By<PathBuf> = By {
+    read: included_file,
+    show: |value| ResolvedPath.show(value),
+    schema: |writer| ResolvedPath.schema(writer),
+};
+
+fn included_file(node: &Node, context: &mut Context<'_>) -> Option<PathBuf> {
+    let path = ResolvedPath.read(node, context)?;
+    if !context.includes(&path) {
         context.error(
             node,
             "expected a file that include matches: what is written there would not be read",
@@ -172,9 +163,14 @@ fn write_to(node: &Node, include: Option<&Node>, context: &mut Context<'_>) -> O
 }
 
 /// A host name or address as `Host` carries it, without port, in lower case.
+const HOST_NAME: By<String> = By {
+    read: allowed_host,
+    show: |value| json!(value),
+    schema: |_| json!({"type": "string", "pattern": "^([A-Za-z0-9._-]+|\\[[0-9a-fA-F:.]+\\])$"}),
+};
+
 fn allowed_host(node: &Node, context: &mut Context<'_>) -> Option<String> {
-    let written = text(node, context)?;
-    let host = host_name(written);
+    let host = host_name(text(node, context)?);
     if host.is_none() {
         context.error(
             node,

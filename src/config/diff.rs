@@ -5,22 +5,24 @@
 //! the change is marked as hidden.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::config::definition::{Written, definition};
-use crate::config::model::{Config, Subscription};
-use crate::domain::SubscriptionName;
+use crate::config::etag::hidden;
+use crate::config::keyed::Keyed as _;
+use crate::config::model::Config;
+use crate::config::subscription::{Draft, Subscription};
+use crate::domain::{Secret, SubscriptionName};
 
-/// The sections and keys that take effect at the next start.
-const AT_START: [&str; 5] = [
-    "listen",
-    "store",
-    "log",
-    "ingest.dedup_window",
-    "ingest.dedup_max",
-];
+/// The sections and keys that take effect at the next start, sections first.
+static AT_START: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut found = Vec::new();
+    Config::at_start("", &mut found);
+    found.sort_by_key(|key| key.contains('.'));
+    found
+});
 
 /// What a reload changes, in numbers of subscriptions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -140,10 +142,8 @@ impl Diff {
 pub fn at_next_start(old: &Config, new: &Config) -> Vec<&'static str> {
     let settings = settings(old, new);
     let differs = |known: &&str| settings.iter().any(|changed| is_under(&changed.key, known));
-    AT_START
-        .into_iter()
-        .filter(|known| differs(known))
-        .collect()
+    let at_start = AT_START.iter().map(String::as_str);
+    at_start.filter(differs).collect()
 }
 
 fn is_under(key: &str, known: &str) -> bool {
@@ -185,30 +185,28 @@ fn subscriptions<'c>(old: &'c Config, new: &'c Config) -> Vec<Differing<'c>> {
 
 /// A subscription of which nothing is said.
 fn built_in(name: &SubscriptionName) -> Subscription {
-    let mut subscription = Subscription::named(name.clone());
-    let shown = definition(&subscription, &Written::default());
-    subscription.definition = shown.into();
-    subscription
+    let draft = Draft::named(name.clone());
+    Subscription {
+        definition: draft.definition(),
+        ..draft.subscription
+    }
 }
 
 fn fields(old: &Subscription, new: &Subscription) -> Vec<FieldDiff> {
     let mut found = Vec::new();
     let before = old.definition.fields();
+    let (hidden_before, hidden_after) = (hidden(old), hidden(new));
     for (key, to) in &new.definition.fields() {
         let from = before.get(key).unwrap_or(&Value::Null);
-        let (field, is_hidden) = match key.as_str() {
-            // Told by the fields they belong to.
+        let field = match key.as_str() {
+            // Shown by the keys they belong to.
             "url_is_secret" | "secret_set" => continue,
-            "secret_fingerprint" => ("secret", old.secret != new.secret),
-            "url" => ("url", old.url != new.url),
-            "headers" => ("headers", old.headers != new.headers),
-            "previous_secrets" => (
-                "previous_secrets",
-                old.previous_secrets != new.previous_secrets,
-            ),
-            "tls" => ("tls", old.roots != new.roots),
-            other => (other, false),
+            "secret_fingerprint" => "secret",
+            other => other,
         };
+        let of_field = |(_, of, _): &&(u8, &str, Secret)| *of == field;
+        let before = hidden_before.iter().filter(of_field);
+        let is_hidden = !before.eq(hidden_after.iter().filter(of_field));
         if from != to || is_hidden {
             found.push(FieldDiff {
                 field: field.to_owned(),
@@ -223,7 +221,7 @@ fn fields(old: &Subscription, new: &Subscription) -> Vec<FieldDiff> {
 
 fn settings(old: &Config, new: &Config) -> Vec<SettingDiff> {
     let mut found = Vec::new();
-    compare("", &old.sections(), &new.sections(), &mut found);
+    compare("", &old.show(), &new.show(), &mut found);
     let url = |config: &Config| {
         let webhook = config.notifications.webhook.as_ref();
         webhook.map(|webhook| webhook.url.clone())

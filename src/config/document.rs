@@ -78,6 +78,41 @@ impl Node {
         }
     }
 
+    /// Returns the value of a key of a mapping; of a duplicate key the first.
+    pub(super) fn child(&self, key: &str) -> Option<&Self> {
+        let Value::Mapping(entries) = &self.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.name() == key)?;
+        Some(&entry.value)
+    }
+
+    /// Returns the items of a list.
+    pub(super) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::Sequence(items) => items,
+            Value::Scalar(_) | Value::Mapping(_) => &[],
+        }
+    }
+
+    /// Returns the text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(&scalar.text),
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    }
+
+    /// Whether it stands for no value, or is an empty text or list.
+    pub(super) fn is_blank(&self) -> bool {
+        let is_empty = match &self.value {
+            Value::Sequence(items) => items.is_empty(),
+            Value::Scalar(scalar) => scalar.text.is_empty(),
+            Value::Mapping(_) => false,
+        };
+        self.is_null() || is_empty
+    }
+
     /// What it is, for messages; nothing of its content.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
@@ -155,6 +190,14 @@ impl Document {
         document
     }
 
+    /// Returns the outermost node, if the file can be read and is not empty.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match &self.root {
+            Root::Node(root) => Some(root),
+            Root::Broken | Root::Empty => None,
+        }
+    }
+
     fn parse_text(&self, file: usize, report: &mut Report) -> Root {
         let layout = layout::of(&self.text, file, report);
         let Some(mut root) = layout.root else {
@@ -218,6 +261,14 @@ impl Document {
             .get(begin.copied().unwrap_or(0)..start)
             .unwrap_or_default();
         (line, before.chars().count() + 1)
+    }
+
+    /// The bytes where a line begins, and where its character in this column does, both counted from 1.
+    pub(super) fn offsets(&self, line: usize, column: usize) -> Option<(usize, usize)> {
+        let begin = *self.line_starts.get(line.checked_sub(1)?)?;
+        let rest = self.text.get(begin..)?;
+        let before = rest.chars().take(column.checked_sub(1)?);
+        Some((begin, begin + before.map(char::len_utf8).sum::<usize>()))
     }
 
     /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where that cannot be told.

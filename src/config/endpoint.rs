@@ -1,4 +1,4 @@
-//! The field `url`: where a subscription delivers to.
+//! The key `url`: where a subscription delivers to.
 //!
 //! Checked here is what the text alone tells. Whether the address behind a name may be dialled is decided when it is dialled,
 //! in `egress`.
@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use url::{Host, Url};
 
 use crate::config::document::Node;
-use crate::config::model::Endpoint;
 use crate::config::reader::{Context, text};
 use crate::config::secrets;
 use crate::domain::{is_format, is_localhost};
@@ -59,12 +58,31 @@ enum EndpointError {
 /// Said of a URL that is secret.
 const SECRET_READ_AS: &str = "the host is read as another than what is written: write an address as four numbers, and a name in letters that stand for themselves";
 
+/// An endpoint's URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The URL as dialled: http or https, with a host, without userinfo and fragment.
+    pub url: Url,
+    /// It came from a secret reference: shown as scheme and host only.
+    pub is_secret: bool,
+}
+
+impl Endpoint {
+    /// Returns what may be shown: of a secret one scheme and host.
+    pub(super) fn shown(&self) -> String {
+        let url = &self.url;
+        if self.is_secret {
+            format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default())
+        } else {
+            url.as_str().to_owned()
+        }
+    }
+}
+
 /// Reads a URL, or a secret reference to one.
-pub(super) fn endpoint(
-    node: &Node,
-    policy: &AddressPolicy,
-    context: &mut Context<'_>,
-) -> Option<Endpoint> {
+pub(super) fn endpoint(node: &Node, context: &mut Context<'_>) -> Option<Endpoint> {
+    let policy = context.network.clone();
+    let policy = &policy;
     let is_secret = secrets::is_reference(node);
     let checked = if is_secret {
         let bytes = secrets::referred(node, context)?;
@@ -227,10 +245,9 @@ fn is_inside(ip: IpAddr, policy: &AddressPolicy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::defaults;
 
     fn public() -> AddressPolicy {
-        defaults::network()
+        AddressPolicy::built_in()
     }
 
     fn private() -> AddressPolicy {

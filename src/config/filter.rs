@@ -1,26 +1,66 @@
-//! What decides for which events a subscription is: `match`, `when`, `when_error`, and the section `event_types`.
+//! What decides for which events a subscription is: `events`, `match`, `when`, `when_error`, and the section `event_types`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::document::{Entry, Node};
-use crate::config::reader::{Context, any_mapping, list, text};
-use crate::domain::{Label, Pattern, Patterns};
-use crate::matching::{Condition, Expression, Selector, WhenError};
+use serde_json::{Value as Json, json};
 
-/// The words of `when_error`.
-pub(super) const WHEN_ERROR: [(&str, WhenError); 2] =
-    [("skip", WhenError::Skip), ("deliver", WhenError::Deliver)];
+use crate::config::document::{Entry, Node};
+use crate::config::form::{By, Choice};
+use crate::config::reader::{Context, any_mapping, list, text};
+use crate::domain::{Label, Pattern, PatternError, Patterns};
+use crate::matching::{Condition, EXPRESSION_BYTES_MAX, Expression, Selector, WhenError};
+
+/// `when_error`
+pub(super) const WHEN_ERROR: Choice<WhenError> =
+    Choice(&[("skip", WhenError::Skip), ("deliver", WhenError::Deliver)]);
+
+/// `match`
+pub(super) const CONDITIONS: By<Vec<Condition>> = By {
+    read: conditions,
+    show: |conditions| {
+        let pair = |it: &Condition| (it.selector.to_string(), json!(it.value));
+        Json::Object(conditions.iter().map(pair).collect())
+    },
+    schema: |_| {
+        let values = json!({"type": ["string", "number", "boolean"], "minLength": 1});
+        json!({"type": "object", "propertyNames": {"pattern": "^(/|header:.)"}, "additionalProperties": values, "maxProperties": MAX_CONDITIONS})
+    },
+};
+
+/// `when`
+pub(super) const EXPRESSION: By<Expression> = By {
+    read: expression,
+    show: |expression| json!(expression.text()),
+    schema: |_| json!({"type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX}),
+};
+
+/// `event_types`
+pub(super) const TYPES: By<Arc<HashSet<Label>>> = By {
+    read: event_types,
+    show: |types| {
+        let mut types: Vec<&str> = types.iter().map(Label::as_str).collect();
+        types.sort_unstable();
+        json!(types)
+    },
+    schema: |_| {
+        let label = json!({"type": "string", "pattern": "^[!-~]{1,256}$"});
+        json!({"type": "array", "items": label, "minItems": 1, "maxItems": MAX_TYPES, "uniqueItems": true})
+    },
+};
 
 /// The most entries of `match`.
-pub(super) const MAX_CONDITIONS: usize = 16;
+const MAX_CONDITIONS: usize = 16;
+
+/// The most patterns of one subscription.
+const MAX_PATTERNS: usize = 1000;
 
 /// The most entries of `event_types`.
-pub(super) const MAX_TYPES: usize = 10_000;
+const MAX_TYPES: usize = 10_000;
 
 /// Reads `match`: selectors to texts. A null is an error and not as if the entry were left out: the subscription would
 /// get more than it says.
-pub(super) fn conditions(node: &Node, context: &mut Context<'_>) -> Option<Vec<Condition>> {
+fn conditions(node: &Node, context: &mut Context<'_>) -> Option<Vec<Condition>> {
     let fields = any_mapping(node, context)?;
     let count = fields.entries.len();
     if count > MAX_CONDITIONS {
@@ -66,7 +106,7 @@ fn selector(entry: &Entry, context: &mut Context<'_>) -> Option<Selector> {
 }
 
 /// Reads `when`. An error is at its place inside the expression.
-pub(super) fn expression(node: &Node, context: &mut Context<'_>) -> Option<Expression> {
+fn expression(node: &Node, context: &mut Context<'_>) -> Option<Expression> {
     let written = text(node, context)?;
     let known = context.expressions.get(written).cloned();
     let compiled = known.unwrap_or_else(|| {
@@ -94,7 +134,7 @@ pub(super) fn expression(node: &Node, context: &mut Context<'_>) -> Option<Expre
 }
 
 /// Reads `event_types`.
-pub(super) fn event_types(node: &Node, context: &mut Context<'_>) -> Option<Arc<HashSet<Label>>> {
+fn event_types(node: &Node, context: &mut Context<'_>) -> Option<Arc<HashSet<Label>>> {
     let items = list(node, "a list of types such as [invoice.paid]", context)?;
     if items.is_empty() {
         context.error(node, "expected at least one type (null for all)");
@@ -149,5 +189,72 @@ pub(super) fn check_posted(node: &Node, pattern: &Patterns, context: &mut Contex
     };
     if patterns.any(matches_none) {
         context.error(node, "matches none of event_types");
+    }
+}
+
+/// The patterns of a subscription, with their texts in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WrittenPatterns {
+    pub(super) patterns: Patterns,
+    written: Vec<String>,
+}
+
+/// `events`
+pub(super) const EVENTS: By<WrittenPatterns> = By {
+    read: |node, context| {
+        let patterns = events(node, context)?;
+        let items = node.items().iter().filter_map(Node::text);
+        let written = items.map(str::to_owned).collect();
+        Some(WrittenPatterns { patterns, written })
+    },
+    show: |events| json!(events.written),
+    schema: |_| {
+        let pattern = json!({"type": "string", "minLength": 1, "maxLength": 257});
+        json!({"type": "array", "items": pattern})
+    },
+};
+
+fn events(node: &Node, context: &mut Context<'_>) -> Option<Patterns> {
+    let nodes = list(node, "a list of patterns such as [\"invoice.*\"]", context)?;
+    if nodes.len() > MAX_PATTERNS {
+        let found = nodes.len();
+        context.error(
+            node,
+            format!("expected at most {MAX_PATTERNS} patterns, found {found}"),
+        );
+        return None;
+    }
+    let mut patterns = Patterns::default();
+    for node in nodes {
+        let Some(written) = text(node, context) else {
+            continue;
+        };
+        match one_pattern(written) {
+            Ok(mut pattern) => {
+                check_posted(node, &pattern, context);
+                patterns.included.append(&mut pattern.included);
+                patterns.excluded.append(&mut pattern.excluded);
+            }
+            Err(error) => context.error(node, error.to_string()),
+        }
+    }
+    let is_all_excluded = nodes.len() == patterns.excluded.len();
+    if is_all_excluded && !nodes.is_empty() {
+        context.error(node, PatternError::OnlyExclusions.to_string());
+    }
+    Some(patterns)
+}
+
+/// One item of the list, which alone may be an exclusion.
+fn one_pattern(written: &str) -> Result<Patterns, PatternError> {
+    match written.strip_prefix('!') {
+        Some(rest) => Ok(Patterns {
+            included: Vec::new(),
+            excluded: vec![rest.parse()?],
+        }),
+        None => Ok(Patterns {
+            included: vec![written.parse()?],
+            excluded: Vec::new(),
+        }),
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value as Json, json};
 
 use crate::config::document::{Mark, Node, Value};
+use crate::config::form::By;
 use crate::config::reader::{Context, Fields, any_mapping, items, text};
+use crate::config::schema::forms::{self, For};
 use crate::config::secrets;
 use crate::request::{check_header_name, check_header_value};
 use crate::signing::Scheme;
@@ -34,8 +37,62 @@ pub(super) struct Header {
     pub(super) value: HeaderValue,
 }
 
+/// A header's name. Source: RFC 9110, section 5.6.2.
+pub(super) const NAME_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+
+/// `headers`
+pub(super) const HEADERS: By<Vec<Header>> = By {
+    read: static_headers,
+    show: |headers| Json::Object(headers.iter().map(Header::shown).collect()),
+    schema: headers_schema,
+};
+
+/// `forward_headers`
+pub(super) const FORWARDED: By<Vec<Named>> = By {
+    read: forward_headers,
+    show: |names| names.iter().map(|named| json!(named.written)).collect(),
+    schema: |_| json!({"type": "array", "items": {"type": "string", "pattern": NAME_PATTERN}}),
+};
+
+impl Header {
+    fn shown(&self) -> (String, Json) {
+        let value = if self.value.is_sensitive() {
+            json!({"redacted": true})
+        } else {
+            json!(String::from_utf8_lossy(self.value.as_bytes()))
+        };
+        (self.named.written.clone(), value)
+    }
+}
+
+fn headers_schema(writer: For) -> Json {
+    let value = json!({"type": "string", "minLength": 1, "maxLength": 1024});
+    let hidden = match writer {
+        For::File => forms::reference(),
+        For::Api => {
+            let about = "A value that is secret: given back, it stays.";
+            let redacted = forms::described(about, json!({"const": true}));
+            let mut properties = Map::new();
+            properties.insert("redacted".to_owned(), redacted);
+            forms::require(forms::object(properties), &["redacted"])
+        }
+    };
+    let mapping = json!({
+        "type": "object",
+        "maxProperties": MAX_HEADERS,
+        "propertyNames": {"pattern": NAME_PATTERN},
+        "additionalProperties": {"anyOf": [value, hidden]},
+    });
+    let pairs = json!({
+        "type": "array",
+        "maxItems": MAX_HEADERS,
+        "items": {"type": "string", "description": "Name: Value", "pattern": "^[^:]*[^:\\s][^:]*:\\s*\\S"},
+    });
+    json!({"anyOf": [mapping, pairs]})
+}
+
 /// Reads a mapping of names to values or a list of `Name: Value` texts.
-pub(super) fn static_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Header>> {
+fn static_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Header>> {
     let headers = match &node.value {
         Value::Sequence(_) => items(node, "headers", context, pair)?,
         Value::Mapping(_) | Value::Scalar(_) => mapped(node, context)?,
@@ -54,7 +111,7 @@ pub(super) fn static_headers(node: &Node, context: &mut Context<'_>) -> Option<V
 }
 
 /// Reads a list of names.
-pub(super) fn forward_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Named>> {
+fn forward_headers(node: &Node, context: &mut Context<'_>) -> Option<Vec<Named>> {
     let names = items(node, "a list of header names", context, |item, context| {
         let written = text(item, context)?;
         named(item, written, context)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::document::{Document, Node, Root, Value};
+use crate::config::document::{Document, Node};
 use crate::config::edit::TEMPORARY;
 use crate::config::identity::Identity;
 use crate::config::load::MAX_BYTES;
@@ -12,19 +12,15 @@ use crate::config::walk::{Walk, is_match};
 
 /// Reads all files that the globs of the main file match, in the order of the globs and of their names, each once.
 pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Document> {
-    let Some(node) = include_node(main) else {
+    let Some(node) = value(main, &["include"]) else {
         return Vec::new();
     };
     let Some(globs) = list(node, "a list of globs", context) else {
         return Vec::new();
     };
     // Made by the first edit, so that there is nothing to warn of before.
-    let write_to = written_by_edits(main).and_then(|node| {
-        let Value::Scalar(path) = &node.value else {
-            return None;
-        };
-        Some(context.resolve(node.mark, &path.text))
-    });
+    let write_to = value(main, &["admin", "write_to"])
+        .and_then(|node| Some(context.resolve(node.mark, node.text()?)));
     let mut seen = BTreeSet::from([real(&main.path)]);
     let mut documents = Vec::new();
     let mut walk = Walk::default();
@@ -41,41 +37,12 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
     documents
 }
 
-/// Whether a file is, or once it is there would be, among those that the globs of `include` match.
-pub(super) fn would_include(include: Option<&Node>, path: &Path, context: &Context<'_>) -> bool {
-    let Some(Value::Sequence(globs)) = include.map(|node| &node.value) else {
-        return false;
-    };
-    globs.iter().any(|node| {
-        let Value::Scalar(written) = &node.value else {
-            return false;
-        };
-        is_match(&context.resolve(node.mark, &written.text), path)
-    })
-}
-
-fn include_node(main: &Document) -> Option<&Node> {
-    let Root::Node(root) = &main.root else {
-        return None;
-    };
-    value(root, "include")
-}
-
-/// What `admin.write_to` says.
-fn written_by_edits(main: &Document) -> Option<&Node> {
-    let Root::Node(root) = &main.root else {
-        return None;
-    };
-    value(value(root, "admin")?, "write_to")
-}
-
-/// The value of a key of a mapping, unless it is null.
-fn value<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Mapping(entries) = &node.value else {
-        return None;
-    };
-    let entry = entries.iter().find(|entry| entry.name() == key)?;
-    Some(&entry.value).filter(|node| !node.is_null())
+/// What stands at a path of keys, unless it is null.
+fn value<'n>(main: &'n Document, path: &[&str]) -> Option<&'n Node> {
+    let found = path
+        .iter()
+        .try_fold(main.node()?, |node, key| node.child(key));
+    found.filter(|node| !node.is_null())
 }
 
 fn matches(

@@ -4,32 +4,30 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::admin::admin;
-use crate::config::defaults;
+use crate::config::admin::AdminConfig;
 use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
+use crate::config::entry;
 use crate::config::environment::Environment;
+use crate::config::excerpt;
 use crate::config::file::FileError;
-use crate::config::filter::event_types;
+use crate::config::filter::TYPES;
+use crate::config::form::Optional;
 use crate::config::identity::Snapshot;
 use crate::config::include::included;
-use crate::config::ingest::{has_tokens, ingest};
-use crate::config::listen::{Guarded, listen};
+use crate::config::ingest::{Ingest, has_tokens};
+use crate::config::keyed::{Keyed, Mapping, read_key};
+use crate::config::listen::{Guarded, Listen, listen};
 use crate::config::loaded::Loaded;
-use crate::config::model::{
-    Config, Ingest, Listen, Log, LogFormat, LogLevel, MetricsConfig, Subscription,
-};
-use crate::config::network::network;
-use crate::config::notifications::notifications;
+use crate::config::model::{Config, sections};
+use crate::config::notifications::Notifications;
 use crate::config::pipe;
 use crate::config::problem::{ConfigError, Problem};
-use crate::config::reader::{Context, Fields, Overlay, any_mapping, choice, mapping};
+use crate::config::reader::{Context, Fields, Overlay, any_mapping, mapping};
 use crate::config::report::place;
-use crate::config::settings::Settings;
 use crate::config::store::store;
-use crate::config::subscription::{Around, subscription};
+use crate::config::subscription::{Draft, Subscription};
 use crate::config::unexpanded;
 use crate::domain::{SubscriptionName, with_commas};
-use crate::metrics::Histograms;
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -42,52 +40,6 @@ const UNIT_MIB: usize = 512;
 
 /// The most bytes that all subscriptions together take from `defaults`: 32 MiB.
 const MAX_BY_DEFAULT: usize = 32 * 1024 * 1024;
-
-/// The keys of the main file.
-pub(super) const SECTIONS: [&str; 12] = [
-    "listen",
-    "ingest",
-    "event_types",
-    "store",
-    "network",
-    "admin",
-    "notifications",
-    "log",
-    "metrics",
-    "defaults",
-    "include",
-    "subscriptions",
-];
-
-/// The keys of the section `log`.
-pub(super) const LOG: [&str; 2] = ["format", "level"];
-
-/// The words of `log.format`.
-pub(super) const LOG_FORMATS: [(&str, LogFormat); 3] = [
-    ("auto", LogFormat::Auto),
-    ("pretty", LogFormat::Pretty),
-    ("json", LogFormat::Json),
-];
-
-/// The words of `log.level`.
-pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
-
-/// The keys of the section `metrics`.
-pub(super) const METRICS: [&str; 1] = ["histograms"];
-
-/// The words of `metrics.histograms`.
-pub(super) const HISTOGRAMS: [(&str, Histograms); 4] = [
-    ("auto", Histograms::Auto),
-    ("per_subscription", Histograms::PerSubscription),
-    ("shared", Histograms::Shared),
-    ("none", Histograms::None),
-];
 
 /// Reads, validates and completes the configuration in `path`.
 ///
@@ -106,7 +58,12 @@ pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, Conf
     let mut context = Context::new(environment);
     let is_from_pipe = pipe::is_pipe(path);
     let main = given_document(path, &mut context)?;
-    let loaded = read_with(main, context).outcome?;
+    let Read { documents, outcome } = read_with(main, context);
+    let mut loaded = outcome.map_err(|ConfigError(mut errors)| {
+        excerpt::add(&mut errors, &documents);
+        ConfigError(errors)
+    })?;
+    excerpt::add(&mut loaded.warnings, &documents);
     Ok(Loaded {
         is_from_pipe,
         ..loaded
@@ -170,7 +127,8 @@ pub(crate) fn load_intake(
 ) -> Result<(Listen, Ingest), ConfigError> {
     let mut context = Context::new(environment);
     let main = given_document(path, &mut context)?;
-    let intake = root(0, &main, &SECTIONS, &mut context).map(|fields| intake(fields, &mut context));
+    let intake =
+        root(0, &main, &sections(), &mut context).map(|fields| intake(fields, &mut context));
     let (errors, _) = context.report.into_problems(&[main]);
     if errors.is_empty() {
         Ok(intake.unwrap_or_default())
@@ -208,34 +166,33 @@ fn unreadable(path: &Path, error: &FileError) -> ConfigError {
         column: 1,
         path: String::new(),
         message: format!("the file {error}"),
+        excerpt: None,
     };
     ConfigError(vec![problem].into())
 }
 
 fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
     let mut config = Config::default();
-    let mut settings = Settings::default();
+    let built_in = Draft::named(SubscriptionName::unnamed());
+    let mut defaults = built_in.clone();
     let mut named = Named::default();
     for (file, document) in documents.iter().enumerate() {
-        let known: &[&str] = if file == 0 {
-            &SECTIONS
+        let known = if file == 0 {
+            sections()
         } else {
-            &["subscriptions"]
+            vec!["subscriptions"]
         };
-        let Some(fields) = root(file, document, known, context) else {
+        let Some(fields) = root(file, document, &known, context) else {
             continue;
         };
         if file == 0 {
-            (config, settings) = sections(fields, context);
+            config = read_sections(fields, context);
+            let section = fields.node("defaults");
+            section.map(|node| entry::defaults(node, &mut defaults, context));
             if is_too_much_by_default(fields, documents, context) {
-                settings = Settings::default();
+                defaults = built_in.clone();
             }
         }
-        let around = Around {
-            defaults: &settings,
-            policy: &config.network,
-            sends_mail: config.notifications.smtp.is_some(),
-        };
         let entries = fields.read("subscriptions", context, any_mapping);
         for entry in entries.iter().flat_map(|fields| fields.entries) {
             if entry.key.refused || entry.is_merge() || entry.name().is_empty() {
@@ -243,8 +200,8 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
             }
             let name = named.name(entry, documents, context);
             // What else is wrong is said of one with a wrong name, too.
-            let read_as = name.clone().or_else(|| "unnamed".parse().ok());
-            let read = read_as.and_then(|read_as| subscription(read_as, entry, around, context));
+            let read_as = name.clone().unwrap_or_else(SubscriptionName::unnamed);
+            let read = entry::subscription(read_as, entry, &defaults, context);
             if let Some(subscription) = read.filter(|_| name.is_some()) {
                 named.add(subscription, entry);
             }
@@ -286,11 +243,8 @@ fn is_too_much_by_default(
     let Some(node) = fields.node("defaults") else {
         return false;
     };
-    let names = documents.iter().map(|document| match &document.root {
-        Root::Node(root) => names_in(root),
-        Root::Broken | Root::Empty => 0,
-    });
-    let count: usize = names.sum();
+    let roots = documents.iter().filter_map(Document::node);
+    let count: usize = roots.map(names_in).sum();
     let bytes = node.end.saturating_sub(node.mark.start);
     let is_too_much = bytes.saturating_mul(count) > MAX_BY_DEFAULT;
     if is_too_much {
@@ -303,17 +257,9 @@ fn is_too_much_by_default(
 
 /// How many subscriptions a file has.
 fn names_in(root: &Node) -> usize {
-    let entries = |node: &Node| match &node.value {
-        Value::Mapping(entries) => entries.len(),
-        Value::Scalar(_) | Value::Sequence(_) => 0,
-    };
-    match &root.value {
-        Value::Mapping(sections) => {
-            let mut sections = sections.iter();
-            let subscriptions = sections.find(|entry| entry.name() == "subscriptions");
-            subscriptions.map_or(0, |entry| entries(&entry.value))
-        }
-        Value::Scalar(_) | Value::Sequence(_) => 0,
+    match root.child("subscriptions").map(|node| &node.value) {
+        Some(Value::Mapping(entries)) => entries.len(),
+        Some(Value::Scalar(_) | Value::Sequence(_)) | None => 0,
     }
 }
 
@@ -347,33 +293,40 @@ pub(super) fn root<'d>(
     Some(fields)
 }
 
-fn sections(fields: Fields<'_>, context: &mut Context<'_>) -> (Config, Settings) {
+fn read_sections(fields: Fields<'_>, context: &mut Context<'_>) -> Config {
     let (listen, ingest) = intake(fields, context);
-    context.event_types = fields.read("event_types", context, event_types);
-    let network = fields.read("network", context, network);
-    let log = fields.read("log", context, log);
-    let metrics = fields.read("metrics", context, metrics);
-    let settings = fields.read("defaults", context, Settings::read_defaults);
+    context.event_types = read_key(&Optional(TYPES), "event_types", fields, context).flatten();
+    if let Some(network) = section(fields, "network", context) {
+        context.network = network;
+    }
+    context.network.own_ports = listen.ports();
     let store = store(fields, context);
-    let admin = admin(fields, &store.path, context);
-    let mut network = network.unwrap_or_else(defaults::network);
-    network.own_ports = listen.ports();
-    let notifications = fields.read("notifications", context, |node, context| {
-        notifications(node, &network, context)
-    });
-    let config = Config {
+    let mut admin: AdminConfig = section(fields, "admin", context).unwrap_or_default();
+    let own_admin = fields.node("admin");
+    let folder = own_admin.and_then(|admin| admin.child("secrets_dir"));
+    if folder.is_none_or(Node::is_null) {
+        admin.secrets_dir = store.path.join("secrets");
+    }
+    let notifications: Notifications =
+        section(fields, "notifications", context).unwrap_or_default();
+    context.sends_mail = notifications.smtp.is_some();
+    Config {
         listen,
         ingest,
         store,
         admin,
-        notifications: notifications.unwrap_or_default(),
-        network,
-        log: log.unwrap_or_default(),
-        metrics: metrics.unwrap_or_default(),
+        notifications,
+        network: context.network.clone(),
+        log: section(fields, "log", context).unwrap_or_default(),
+        metrics: section(fields, "metrics", context).unwrap_or_default(),
         event_types: context.event_types.clone(),
         subscriptions: BTreeMap::new(),
-    };
-    (config, settings.unwrap_or_default())
+    }
+}
+
+/// Reads a section; `None` if it is left out.
+fn section<T: Keyed>(fields: Fields<'_>, name: &str, context: &mut Context<'_>) -> Option<T> {
+    read_key(&Mapping::<T>::NEW, name, fields, context)
 }
 
 pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, Ingest) {
@@ -384,29 +337,8 @@ pub(super) fn intake(fields: Fields<'_>, context: &mut Context<'_>) -> (Listen, 
     let listen = fields.read("listen", context, |node, context| {
         listen(node, guarded, context)
     });
-    let ingest = fields.read("ingest", context, ingest);
+    let ingest = section(fields, "ingest", context);
     (listen.unwrap_or_default(), ingest.unwrap_or_default())
-}
-
-fn log(node: &Node, context: &mut Context<'_>) -> Option<Log> {
-    let fields = mapping(node, &LOG, context)?;
-    let built_in = Log::default();
-    Some(Log {
-        format: fields
-            .read("format", context, choice(&LOG_FORMATS))
-            .unwrap_or(built_in.format),
-        level: fields
-            .read("level", context, choice(&LOG_LEVELS))
-            .unwrap_or(built_in.level),
-    })
-}
-
-fn metrics(node: &Node, context: &mut Context<'_>) -> Option<MetricsConfig> {
-    let fields = mapping(node, &METRICS, context)?;
-    let histograms = fields.read("histograms", context, choice(&HISTOGRAMS));
-    Some(MetricsConfig {
-        histograms: histograms.unwrap_or_default(),
-    })
 }
 
 /// The subscriptions of all files by name.

@@ -45,6 +45,7 @@ impl Loaded {
                 column: 1,
                 path: name.split('[').next().unwrap_or(name).to_owned(),
                 message,
+                excerpt: None,
             },
         }
     }

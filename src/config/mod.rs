@@ -1,33 +1,43 @@
 //! From files to a validated [`Config`]: reading, checking, completing, and noticing changes.
 //!
-//! A file is parsed into nodes with places (`document`), readers turn nodes into values and report what is wrong
-//! (`reader` and a file for each section or field), `load` puts the sections of all files together. Nothing is checked
-//! again later: what is in a `Config` is right, as far as a file tells. Applying a configuration is for `app`.
+//! Each key is declared once: those of sections with `keyed::keys!`, those of subscriptions in `subscription`. A declaration
+//! names a form (`form`), which reads a value, shows it and describes it; reader, defaults, what the API shows, schema,
+//! example and documentation come from there.
+//!
+//! A file is parsed into nodes with places (`document`), forms turn nodes into values and report what is wrong, `load`
+//! puts the sections of all files together. Nothing is checked again later: what is in a `Config` is right, as far as a
+//! file tells. Applying a configuration is for `app`.
 //!
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.
 
+mod address;
 mod admin;
-mod defaults;
-mod definition;
 mod diff;
 mod document;
 mod edit;
 mod endpoint;
+mod entry;
 mod environment;
 mod escapes;
+mod etag;
+mod excerpt;
 mod file;
 mod filter;
+mod form;
+mod given;
 mod headers;
 mod identity;
 mod include;
 mod ingest;
 mod inside;
+mod keyed;
 mod keys;
 mod layout;
 mod listen;
 mod load;
 mod loaded;
+mod log;
 mod model;
 mod network;
 mod notifications;
@@ -37,12 +47,10 @@ mod pipe;
 mod policy;
 mod problem;
 mod reader;
-mod redacted;
 mod report;
 mod retry;
 mod schema;
 mod secrets;
-mod settings;
 mod signals;
 mod signature;
 mod store;
@@ -51,35 +59,40 @@ mod survey;
 mod tls;
 mod unexpanded;
 mod units;
+mod url;
 mod values;
 mod walk;
 mod watch;
 
-pub(crate) use definition::rate_limit as written_rate;
-pub use definition::{Definition, READ_ONLY, etag};
+pub use address::ListenAddress;
+pub use admin::{AdminConfig, AdminToken, Scopes};
 pub use diff::{Diff, DiffKind, FieldDiff, Reloaded, SettingDiff, SubscriptionDiff, at_next_start};
 pub use edit::{Change, Edit, EditError, Edited, prepare};
+pub use endpoint::Endpoint;
 pub(crate) use environment::places;
 pub use environment::{Environment, locate};
+pub use etag::etag;
 pub use identity::Snapshot;
+pub use ingest::Ingest;
+pub use listen::Listen;
 pub(crate) use listen::taken_by;
 pub(crate) use load::load_intake;
 pub use load::{load, load_given};
 pub use loaded::Loaded;
-pub use model::{
-    AdminConfig, AdminToken, Config, Durability, Endpoint, Ingest, Listen, ListenAddress, Log,
-    LogFormat, LogLevel, MetricsConfig, NotificationWebhook, Notifications, Retention, Scopes,
-    Smtp, SmtpTls, StoreConfig, Subscription, WhenDisabled,
-};
+pub use log::{Log, LogFormat, LogLevel, MetricsConfig};
+pub use model::Config;
+pub use notifications::{NotificationWebhook, Notifications, Smtp, SmtpTls};
 pub(crate) use operator::{Operator, OperatorToken, load_operator};
 pub(crate) use overlap::overlap;
 pub(crate) use pipe::is_pipe;
 pub use pipe::read_once;
-pub(crate) use policy::{RATE as RATE_EXPECTED, rate as parse_rate};
-pub use problem::{ConfigError, MAX_PROBLEMS, Problem, Problems};
+pub(crate) use policy::{RATE as RATE_EXPECTED, rate as parse_rate, written_rate};
+pub use problem::{ConfigError, Excerpt, MAX_PROBLEMS, Problem, Problems};
 pub use schema::{schema, subscription_properties, wrong_types};
 pub(crate) use secrets::refused as refused_secret;
 pub use signals::WatchHealth;
+pub use store::{Durability, Retention, StoreConfig};
+pub use subscription::{Definition, READ_ONLY, Subscription, WhenDisabled};
 pub use survey::Survey;
 pub(crate) use units::duration as parse_duration;
 pub use watch::{Looker, Watcher};

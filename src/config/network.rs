@@ -3,36 +3,35 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::json;
 
-use crate::config::defaults;
 use crate::config::document::Node;
-use crate::config::reader::{Context, boolean, items, mapping, text, whole};
+use crate::config::form::{By, Flag, List, Whole};
+use crate::config::keyed::keys;
+use crate::config::reader::{Context, text};
 use crate::egress::AddressPolicy;
 
-/// The keys of the section.
-pub(super) const KNOWN: [&str; 3] = ["allow_private", "allow_metadata", "ports"];
-
-/// Reads the section.
-pub(super) fn network(node: &Node, context: &mut Context<'_>) -> Option<AddressPolicy> {
-    let fields = mapping(node, &KNOWN, context)?;
-    let mut policy = defaults::network();
-    if let Some(networks) = fields.read("allow_private", context, |node, context| {
-        items(node, "a list of networks", context, one_network)
-    }) {
-        policy.allow_private = networks;
+keys! {
+    built_in of AddressPolicy {
+        "Networks such as 10.0.0.0/8 that may be dialled although they are not public; loopback too has to be named."
+        allow_private: Vec<IpNet> = Vec::new() => List { what: "a list of networks", item: NETWORK };
+        "Cloud metadata addresses (169.254.169.254 and its kind) need this as well."
+        allow_metadata: bool = false => Flag;
+        "Ports that may be dialled, besides any port of addresses inside allow_private."
+        ports: Vec<u16> = vec![443, 8443] => List { what: "a list of ports", item: Whole::<u16>::of(1..=65_535) };
+    } also {
+        own_ports = Vec::new();
     }
-    if let Some(allowed) = fields.read("allow_metadata", context, boolean) {
-        policy.allow_metadata = allowed;
-    }
-    if let Some(ports) = fields.read("ports", context, |node, context| {
-        items(node, "a list of ports", context, port)
-    }) {
-        policy.ports = ports;
-    }
-    Some(policy)
 }
 
-fn one_network(node: &Node, context: &mut Context<'_>) -> Option<IpNet> {
+/// A network of addresses.
+const NETWORK: By<IpNet> = By {
+    read: network,
+    show: |value| json!(value.to_string()),
+    schema: |_| json!({"type": "string", "pattern": "^[0-9a-fA-F:.]+/[0-9]{1,3}$"}),
+};
+
+fn network(node: &Node, context: &mut Context<'_>) -> Option<IpNet> {
     let written = text(node, context)?;
     if let Ok(network) = written.parse::<IpNet>() {
         return Some(network.trunc());
@@ -43,9 +42,4 @@ fn one_network(node: &Node, context: &mut Context<'_>) -> Option<IpNet> {
     };
     context.error(node, format!("expected a network such as {example}"));
     None
-}
-
-fn port(node: &Node, context: &mut Context<'_>) -> Option<u16> {
-    let number = whole(1..=65_535)(node, context)?;
-    u16::try_from(number).ok()
 }

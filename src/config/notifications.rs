@@ -1,42 +1,25 @@
-//! The section `notifications` and the fields `notify`, `notify_after`: who is told how deliveries go.
+//! The section `notifications` and the forms of `notify`: where operational events go, and to whom.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use serde_json::json;
 use url::Host;
 
 use crate::config::document::{Mark, Node};
-use crate::config::endpoint::{endpoint, read_as as read_as_another};
-use crate::config::model::{NotificationWebhook, Notifications, Smtp, SmtpTls, name_and_address};
-use crate::config::reader::{Context, Fields, choice, items, mapping, text, whole};
-use crate::config::secrets;
+use crate::config::endpoint::{Endpoint, read_as as read_as_another};
+use crate::config::form::{By, ByOthers, Choice, Optional, TEXT, Whole};
+use crate::config::keyed::{Mapping, keys};
+use crate::config::reader::{Context, Fields, items, text};
+use crate::config::secrets::{self, SecretText};
+use crate::config::url::WebhookUrl;
 use crate::domain::{Secret, is_localhost};
-use crate::egress::AddressPolicy;
 use crate::signing::{Scheme, SigningError};
 
 const NOT_WHSEC: &str = "expected whsec_ followed by base64 (`sidehook secret` makes one)";
 
-/// The keys of the section.
-pub(super) const KNOWN: [&str; 2] = ["smtp", "webhook"];
-
-/// The keys of `smtp`.
-pub(super) const SMTP: [&str; 6] = ["host", "port", "tls", "username", "password", "from"];
-
-/// The keys of `webhook`.
-pub(super) const WEBHOOK: [&str; 2] = ["url", "secret"];
-
-/// How connections to a mail server are protected.
-pub(super) const SMTP_TLS: [(&str, SmtpTls); 3] = [
-    ("starttls", SmtpTls::StartTls),
-    ("implicit", SmtpTls::Implicit),
-    ("none", SmtpTls::None),
-];
-
 /// The most addresses of `notify`.
-pub(super) const MAX_ADDRESSES: usize = 32;
-
-/// The largest `notify_after`.
-pub(super) const MAX_NOTIFY_AFTER: u64 = 1000;
+const MAX_ADDRESSES: usize = 32;
 
 /// The longest address. Source: RFC 5321, section 4.5.3.1.3, without the brackets of a path.
 const MAX_ADDRESS: usize = 254;
@@ -44,70 +27,125 @@ const MAX_ADDRESS: usize = 254;
 /// The longest part before the `@`. Source: RFC 5321, section 4.5.3.1.1.
 const MAX_LOCAL: usize = 64;
 
-/// Reads the section.
-pub(super) fn notifications(
-    node: &Node,
-    policy: &AddressPolicy,
-    context: &mut Context<'_>,
-) -> Option<Notifications> {
-    let fields = mapping(node, &KNOWN, context)?;
-    Some(Notifications {
-        smtp: fields.read("smtp", context, smtp),
-        webhook: fields.read("webhook", context, |node, context| {
-            webhook(node, policy, context)
-        }),
-    })
+/// The longest name of a sender, bytes.
+const MAX_NAME: usize = 128;
+
+keys! {
+    /// `notifications`: where operational events go.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    section pub struct Notifications {
+        "The mail server for alerts to the addresses in notify; null: no e-mails."
+        smtp: Option<Smtp> = None => Optional(Mapping::<Smtp>::NEW);
+        "Where operational events are posted."
+        webhook: Option<NotificationWebhook> = None => Optional(Mapping::<NotificationWebhook>::NEW);
+    }
 }
 
-fn smtp(node: &Node, context: &mut Context<'_>) -> Option<Smtp> {
-    let fields = mapping(node, &SMTP, context)?;
-    report_missing(fields, &["host", "from"], context);
-    let host = fields.read("host", context, host);
-    let tls = fields.read("tls", context, choice(&SMTP_TLS));
-    let port = fields.read("port", context, |node, context| {
-        u16::try_from(whole(1..=65_535)(node, context)?).ok()
-    });
-    let username = fields.read("username", context, text).map(str::to_owned);
-    let password = fields.read("password", context, secrets::secret);
-    let from = fields.read("from", context, sender);
-    let (names_user, has_password) = (
-        fields.node("username").is_some(),
-        fields.node("password").is_some(),
-    );
-    if names_user != has_password {
-        context.error(node, "expected both username and password, or neither");
+keys! {
+    /// `notifications.smtp`
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    record pub struct Smtp then judged {
+        "Name or address of the mail server."
+        host: String => MAIL_SERVER;
+        "Its port; 587 by default, 465 with implicit, 25 with none."
+        port: u16 = 587 => ByOthers(Whole::<u16>::of(1..=65_535));
+        "starttls: TLS is started in the open connection, and required; implicit: TLS from the first byte; none: for servers on this machine."
+        tls: SmtpTls = SmtpTls::StartTls => SMTP_TLS;
+        "With password; null: no authentication."
+        username: Option<String> = None => Optional(TEXT);
+        "With username."
+        password: Option<Secret> = None => ByOthers(Optional(SecretText(secrets::secret)));
+        "The sender: an address, or a name and an address in angle brackets."
+        from: String => SENDER;
     }
-    let host = host?;
-    let tls = tls.unwrap_or(SmtpTls::StartTls);
-    if tls == SmtpTls::None && has_password && !is_this_machine(&host) {
+}
+
+keys! {
+    /// `notifications.webhook`
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    record pub struct NotificationWebhook {
+        "The endpoint, https."
+        url: Endpoint => WebhookUrl;
+        "Signs as scheme standard: whsec_ and the base64 of 24 to 64 bytes."
+        secret: Secret => SecretText(standard_secret);
+    }
+}
+
+const SMTP_TLS: Choice<SmtpTls> = Choice(&[
+    ("starttls", SmtpTls::StartTls),
+    ("implicit", SmtpTls::Implicit),
+    ("none", SmtpTls::None),
+]);
+
+/// `notifications.smtp.tls`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// TLS is begun in the open connection, and required.
+    StartTls,
+    /// TLS from the first byte.
+    Implicit,
+    /// No TLS: for servers on this machine.
+    None,
+}
+
+impl Smtp {
+    /// The sender's name, if it has one, and address.
+    pub(crate) fn sender(&self) -> (Option<&str>, &str) {
+        name_and_address(&self.from)
+    }
+}
+
+/// The parts of `Name <address>`, of `"Name" <address>`, and of an address alone. Source: RFC 5322, section 3.4.
+fn name_and_address(text: &str) -> (Option<&str>, &str) {
+    let bracketed = text.trim_end().strip_suffix('>');
+    let Some((name, address)) = bracketed.and_then(|text| text.rsplit_once('<')) else {
+        return (None, text);
+    };
+    let name = name.trim();
+    let unquoted = name.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    let name = unquoted.unwrap_or(name);
+    (Some(name).filter(|name| !name.is_empty()), address)
+}
+
+/// Judges the keys of `smtp` together, and completes the port.
+fn judged(read: Option<Smtp>, fields: Fields<'_>, context: &mut Context<'_>) -> Option<Smtp> {
+    let is_given = |key| fields.node(key).is_some();
+    let has_password = is_given("password");
+    if is_given("username") != has_password {
+        let message = "expected both username and password, or neither";
+        context.report.error(fields.mark, message);
+    }
+    let mut smtp = read?;
+    if smtp.tls == SmtpTls::None && has_password && !is_this_machine(&smtp.host) {
         let message =
             "the password would go over the network unencrypted: expected tls starttls or implicit";
-        context.error(node, message);
+        context.report.error(fields.mark, message);
     }
-    let port = port.unwrap_or(match tls {
-        SmtpTls::StartTls => 587,
-        SmtpTls::Implicit => 465,
-        SmtpTls::None => 25,
-    });
-    Some(Smtp {
-        host,
-        port,
-        tls,
-        username,
-        password,
-        from: from?,
-    })
+    if !is_given("port") {
+        smtp.port = match smtp.tls {
+            SmtpTls::StartTls => 587,
+            SmtpTls::Implicit => 465,
+            SmtpTls::None => 25,
+        };
+    }
+    Some(smtp)
 }
 
-fn report_missing(fields: Fields<'_>, needed: &[&'static str], context: &mut Context<'_>) {
-    for field in needed {
-        if fields.node(field).is_none() {
-            context.report.error_at_field(fields.mark, field, "missing");
-        }
+fn is_this_machine(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => is_localhost(host),
     }
 }
 
-fn host(node: &Node, context: &mut Context<'_>) -> Option<String> {
+/// A mail server.
+const MAIL_SERVER: By<String> = By {
+    read: mail_server,
+    show: |value| json!(value),
+    schema: |_| json!({"type": "string", "minLength": 1, "maxLength": 253}),
+};
+
+fn mail_server(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let host = text(node, context)?;
     let is_host = host.parse::<IpAddr>().is_ok() || is_domain(host);
     // A resolver takes a shorthand such as 127.1 for an address.
@@ -122,30 +160,6 @@ fn host(node: &Node, context: &mut Context<'_>) -> Option<String> {
         context.error(node, message);
     }
     is_host.then(|| host.to_owned())
-}
-
-fn is_this_machine(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => is_localhost(host),
-    }
-}
-
-fn webhook(
-    node: &Node,
-    policy: &AddressPolicy,
-    context: &mut Context<'_>,
-) -> Option<NotificationWebhook> {
-    let fields = mapping(node, &WEBHOOK, context)?;
-    report_missing(fields, &WEBHOOK, context);
-    let url = fields.read("url", context, |node, context| {
-        endpoint(node, policy, context)
-    });
-    let secret = fields.read("secret", context, standard_secret);
-    Some(NotificationWebhook {
-        url: url?,
-        secret: secret?,
-    })
 }
 
 /// A secret with which the scheme `standard` can sign.
@@ -165,15 +179,24 @@ fn standard_secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     }
 }
 
-/// The field `notify`, with its place.
-#[derive(Debug, Clone)]
+/// The addresses of `notify`, with the place where they are written.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Notify {
-    pub(super) mark: Mark,
+    pub(super) mark: Option<Mark>,
     pub(super) addresses: Vec<String>,
 }
 
-/// Reads a list of e-mail addresses.
-pub(super) fn notify(node: &Node, context: &mut Context<'_>) -> Option<Notify> {
+/// A list of e-mail addresses.
+pub(super) const ADDRESSES: By<Notify> = By {
+    read: addresses,
+    show: |value| json!(value.addresses),
+    schema: |_| {
+        let address = json!({"type": "string", "format": "idn-email", "maxLength": MAX_ADDRESS, "pattern": "^[^@\\s]+@[^@\\s]+$"});
+        json!({"type": "array", "items": address, "maxItems": MAX_ADDRESSES, "uniqueItems": true})
+    },
+};
+
+fn addresses(node: &Node, context: &mut Context<'_>) -> Option<Notify> {
     let mut seen = HashSet::new();
     let addresses = items(
         node,
@@ -192,13 +215,8 @@ pub(super) fn notify(node: &Node, context: &mut Context<'_>) -> Option<Notify> {
         let message = format!("expected at most {MAX_ADDRESSES} addresses, found {found}");
         context.error(node, message);
     }
-    let mark = node.mark;
+    let mark = Some(node.mark);
     Some(Notify { mark, addresses })
-}
-
-/// Reads a number of failed attempts.
-pub(super) fn notify_after(node: &Node, context: &mut Context<'_>) -> Option<u32> {
-    u32::try_from(whole(1..=MAX_NOTIFY_AFTER)(node, context)?).ok()
 }
 
 fn address(node: &Node, context: &mut Context<'_>) -> Option<String> {
@@ -210,10 +228,13 @@ fn address(node: &Node, context: &mut Context<'_>) -> Option<String> {
     fits.then(|| address.to_owned())
 }
 
-/// The longest name of a sender, bytes.
-const MAX_NAME: usize = 128;
+/// An e-mail address that may have a name.
+const SENDER: By<String> = By {
+    read: sender,
+    show: |value| json!(value),
+    schema: |_| json!({"type": "string", "pattern": "^[^@\\s]+@[^@\\s]+$|^[^\\r\\n]*<[^@\\s]+@[^@\\s]+>\\s*$"}),
+};
 
-/// Reads an address that may have a name.
 fn sender(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let text = text(node, context)?;
     let (name, address) = name_and_address(text);

@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::address::ListenAddress;
+use crate::config::admin::Scopes;
 use crate::config::document::{Document, Node, Value};
 use crate::config::environment::Environment;
-use crate::config::load::{SECTIONS, given_document, intake, root};
-use crate::config::model::{ListenAddress, Scopes};
+use crate::config::load::{given_document, intake, root};
+use crate::config::model::sections;
 use crate::config::problem::ConfigError;
 use crate::config::reader::Context;
 use crate::config::secrets;
@@ -47,7 +49,7 @@ pub(crate) fn load_operator(
 ) -> Result<Operator, ConfigError> {
     let mut context = Context::new(environment);
     let main = given_document(path, &mut context)?;
-    let operator = root(0, &main, &SECTIONS, &mut context).map(|fields| {
+    let operator = root(0, &main, &sections(), &mut context).map(|fields| {
         let admin = fields.node("admin");
         let tokens = admin.map(|admin| tokens(admin, &main, &mut context));
         Operator {
@@ -65,18 +67,14 @@ pub(crate) fn load_operator(
 
 /// The tokens of the section; those whose form is wrong are passed over, which is for `check` to say.
 fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<OperatorToken> {
-    let Some(Value::Sequence(items)) = field(admin, "tokens").map(|node| &node.value) else {
-        return Vec::new();
-    };
+    let items = admin.child("tokens").map(Node::items).unwrap_or_default();
     let read = |item| token(item, main, context);
     items.iter().filter_map(read).collect()
 }
 
 fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<OperatorToken> {
-    let Value::Scalar(name) = &field(item, "name")?.value else {
-        return None;
-    };
-    let written = field(item, "token")?;
+    let name = item.child("name")?.text()?;
+    let written = item.child("token")?;
     // What is said of this secret is said of the token alone.
     let others = std::mem::take(&mut context.report);
     let secret = secrets::secret(written, context);
@@ -87,31 +85,21 @@ fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<Oper
         messages.join("; ")
     });
     Some(OperatorToken {
-        name: name.text.to_string(),
+        name: name.to_owned(),
         token,
-        scopes: scopes(field(item, "scopes")),
+        scopes: scopes(item.child("scopes")),
     })
 }
 
 fn scopes(written: Option<&Node>) -> Scopes {
     let has = |scope: &str| match written.map(|node| &node.value) {
-        Some(Value::Sequence(items)) => items
-            .iter()
-            .any(|item| matches!(&item.value, Value::Scalar(scalar) if &*scalar.text == scope)),
+        Some(Value::Sequence(items)) => items.iter().any(|item| item.text() == Some(scope)),
         Some(Value::Scalar(_) | Value::Mapping(_)) | None => true,
     };
     Scopes {
         read: has("read"),
         manage: has("manage"),
     }
-}
-
-fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Mapping(entries) = &node.value else {
-        return None;
-    };
-    let entry = entries.iter().find(|entry| entry.name() == key)?;
-    Some(&entry.value)
 }
 
 #[cfg(test)]

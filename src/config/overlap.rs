@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::config::model::ListenAddress;
+use crate::config::address::ListenAddress;
 use crate::domain::is_localhost;
 
 /// Whether two sockets that listen at these addresses would be in each other's way. Port 0 is never.

@@ -108,6 +108,7 @@ pub fn read_once(path: &Path) -> ConfigError {
         column: 1,
         path: String::new(),
         message: ONCE.to_owned(),
+        excerpt: None,
     };
     ConfigError(vec![problem].into())
 }

@@ -1,34 +1,101 @@
 //! The fields that say how far a subscription goes: `rate_limit`, `give_up_on`, `auto_disable`. What they mean for its
 //! deliveries is in `domain` and `delivery`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use crate::config::document::{Node, Value};
-use crate::config::reader::{Context, items, mapping, parsed, text, whole};
-use crate::config::units;
+use crate::config::form::{By, Form as _, Lasting, Whole};
+use crate::config::keyed::{Keyed as _, Mapping, keys, read_key};
+use crate::config::reader::{Context, items, mapping, text};
 use crate::domain::{AutoDisable, RateLimit};
 
 /// The largest count that is of any use here.
 const MAX_COUNT: u64 = 1_000_000;
 
-/// The keys of `auto_disable`.
-pub(super) const AUTO_DISABLE: [&str; 3] = ["failures", "for", "dead"];
+/// The statuses of `give_up_on`.
+const STATUSES: RangeInclusive<u16> = 300..=599;
 
 pub(crate) const RATE: &str =
     "expected a whole number from 1 to 1000000 and one of /s, /m, /h, such as 100/s";
 
 const STATUS: &str = "expected a status from 300 to 599, such as 404 (2xx is a success)";
 
-/// `100/s`, `5000/m`, `20000/h`.
-pub(super) fn rate_limit(node: &Node, context: &mut Context<'_>) -> Option<RateLimit> {
-    let limit = rate(text(node, context)?);
-    if limit.is_none() {
-        context.error(node, RATE);
+/// `rate_limit`: `100/s`, `5000/m`, `20000/h`.
+pub(super) const RATE_LIMIT: By<RateLimit> = By {
+    read: |node, context| {
+        let limit = rate(text(node, context)?);
+        if limit.is_none() {
+            context.error(node, RATE);
+        }
+        limit
+    },
+    show: |limit| json!(written_rate(*limit)),
+    schema: |_| json!({"type": "string", "pattern": "^0*[1-9][0-9]{0,6}/[smh]$"}),
+};
+
+/// `give_up_on`: statuses that are no successes, in order and each once.
+pub(super) const GIVE_UP_ON: By<Vec<u16>> = By {
+    read: |node, context| {
+        let what = "a list of statuses such as [400, 404]";
+        let mut statuses = items(node, what, context, status)?;
+        statuses.sort_unstable();
+        statuses.dedup();
+        Some(statuses)
+    },
+    show: |statuses| json!(statuses),
+    schema: |_| {
+        let status =
+            json!({"type": "integer", "minimum": STATUSES.start(), "maximum": STATUSES.end()});
+        json!({"type": "array", "items": status})
+    },
+};
+
+/// `auto_disable`: `never`, `{failures: 10, for: 5d}` or `{dead: 10}`.
+pub(super) const AUTO_DISABLE: By<AutoDisable> = By {
+    read: auto_disable,
+    show: |when| match *when {
+        AutoDisable::Never => json!("never"),
+        AutoDisable::Failures { failures, lasting } => {
+            Json::Object(Failing { failures, lasting }.show())
+        }
+        AutoDisable::Dead(dead) => Json::Object(Dying { dead }.show()),
+    },
+    schema: |writer| {
+        let failing = Mapping::<Failing>::NEW.schema(writer);
+        let dying = Mapping::<Dying>::NEW.schema(writer);
+        json!({"anyOf": [{"type": "string", "enum": ["never"]}, failing, dying]})
+    },
+};
+
+const COUNT: Whole<u32> = Whole::of(1..=MAX_COUNT);
+
+const SINCE: Lasting = Lasting {
+    may_be_zero: true,
+    most: None,
+};
+
+keys! {
+    #[derive(Debug)]
+    record struct Failing {
+        "This many attempts in a row must have failed."
+        failures: u32 => COUNT;
+        "The first of them must be at least this long ago; 0s: at once."
+        lasting ["for"]: Duration => SINCE;
     }
-    limit
 }
 
-/// Reads a rate; none if it is none.
+keys! {
+    #[derive(Debug)]
+    record struct Dying {
+        "This many deliveries in a row must have died since the last success."
+        dead: u32 => COUNT;
+    }
+}
+
+/// Parses a rate.
 pub(crate) fn rate(text: &str) -> Option<RateLimit> {
     let (attempts, unit) = text.split_once('/')?;
     let seconds = match unit {
@@ -46,30 +113,16 @@ pub(crate) fn rate(text: &str) -> Option<RateLimit> {
     })
 }
 
-/// A list of statuses that are no successes, in order and each once.
-pub(super) fn give_up_on(node: &Node, context: &mut Context<'_>) -> Option<Vec<u16>> {
-    let mut statuses = items(
-        node,
-        "a list of statuses such as [400, 404]",
-        context,
-        status,
-    )?;
-    statuses.sort_unstable();
-    statuses.dedup();
-    Some(statuses)
-}
-
 fn status(node: &Node, context: &mut Context<'_>) -> Option<u16> {
     let status = text(node, context)?.parse().ok();
-    let status = status.filter(|status| (300..=599).contains(status));
+    let status = status.filter(|status| STATUSES.contains(status));
     if status.is_none() {
         context.error(node, STATUS);
     }
     status
 }
 
-/// `never`, `{failures: 10, for: 5d}` or `{dead: 10}`.
-pub(super) fn auto_disable(node: &Node, context: &mut Context<'_>) -> Option<AutoDisable> {
+fn auto_disable(node: &Node, context: &mut Context<'_>) -> Option<AutoDisable> {
     match &node.value {
         Value::Mapping(_) => return in_numbers(node, context),
         Value::Scalar(scalar) if scalar.text == "never" => return Some(AutoDisable::Never),
@@ -83,10 +136,10 @@ pub(super) fn auto_disable(node: &Node, context: &mut Context<'_>) -> Option<Aut
 }
 
 fn in_numbers(node: &Node, context: &mut Context<'_>) -> Option<AutoDisable> {
-    let fields = mapping(node, &AUTO_DISABLE, context)?;
-    let failures = fields.read("failures", context, count);
-    let lasting = fields.read("for", context, parsed(units::duration));
-    let dead = fields.read("dead", context, count);
+    let fields = mapping(node, &[Failing::NAMES, Dying::NAMES].concat(), context)?;
+    let failures = read_key(&COUNT, "failures", fields, context);
+    let lasting = read_key(&SINCE, "for", fields, context);
+    let dead = read_key(&COUNT, "dead", fields, context);
     let is_given = |key| fields.node(key).is_some();
     match (is_given("failures") && is_given("for"), is_given("dead")) {
         (true, false) => Some(AutoDisable::Failures {
@@ -101,8 +154,14 @@ fn in_numbers(node: &Node, context: &mut Context<'_>) -> Option<AutoDisable> {
     }
 }
 
-fn count(node: &Node, context: &mut Context<'_>) -> Option<u32> {
-    u32::try_from(whole(1..=MAX_COUNT)(node, context)?).ok()
+/// Returns a rate in the notation of the file.
+pub(crate) fn written_rate(limit: RateLimit) -> String {
+    let unit = match limit.per.as_secs() {
+        3600 => "h",
+        60 => "m",
+        _ => "s",
+    };
+    format!("{}/{unit}", limit.attempts)
 }
 
 #[cfg(test)]

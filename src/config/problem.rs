@@ -1,7 +1,7 @@
 //! What is wrong in a configuration, as people and programs see it.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 
 use crate::domain::with_commas;
@@ -20,6 +20,17 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
+    /// What of the line may be shown; only where an operator named the file.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// The part of a line that a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The key, the value or both, behind the indentation of their line.
+    pub text: String,
+    /// The bytes of the text that are meant.
+    pub marked: Range<usize>,
 }
 
 impl fmt::Display for Problem {
@@ -30,6 +41,7 @@ impl fmt::Display for Problem {
             column,
             path,
             message,
+            ..
         } = self;
         write!(f, "{}:{line}:{column}: ", file.display())?;
         if !path.is_empty() {
@@ -124,6 +136,7 @@ mod tests {
             column: 7,
             path: path.to_owned(),
             message: "wrong".to_owned(),
+            excerpt: None,
         };
         let error = ConfigError(vec![problem("log.level"), problem("")].into());
         assert_eq!(

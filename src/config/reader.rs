@@ -16,9 +16,9 @@ use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::identity::{Identity, identity};
 use crate::config::report::{Report, quoted};
-
+use crate::config::walk::is_match;
 use crate::domain::{Label, Secret, similar};
-use crate::egress::Roots;
+use crate::egress::{AddressPolicy, Roots};
 use crate::matching::{Expression, ExpressionError};
 
 /// What all readers share while one configuration is read.
@@ -26,6 +26,10 @@ use crate::matching::{Expression, ExpressionError};
 pub(super) struct Context<'e> {
     pub(super) report: Report,
     pub(super) environment: &'e Environment,
+    /// `network`, once it is read.
+    pub(super) network: AddressPolicy,
+    /// `notifications.smtp` is set.
+    pub(super) sends_mail: bool,
     /// `event_types`, once it is read.
     pub(super) event_types: Option<Arc<HashSet<Label>>>,
     /// The expressions read so far, as many subscriptions often share one; or why one is none.
@@ -62,6 +66,8 @@ impl<'e> Context<'e> {
         Self {
             report: Report::default(),
             environment,
+            network: AddressPolicy::built_in(),
+            sends_mail: false,
             event_types: None,
             expressions: HashMap::new(),
             files: BTreeMap::new(),
@@ -136,6 +142,11 @@ impl<'e> Context<'e> {
             }),
             None => file::read(path, limit),
         }
+    }
+
+    /// Whether a file is, or once it is there would be, among those that the globs of `include` match.
+    pub(super) fn includes(&self, path: &Path) -> bool {
+        self.globs.keys().any(|glob| is_match(glob, path))
     }
 
     /// Remembers where a value stands.
@@ -223,12 +234,17 @@ pub(super) fn check_key(entry: &Entry, known: &[&str], context: &mut Context<'_>
     if is_judged || known.contains(&name) {
         return;
     }
+    context.error(&entry.key, unknown_key(name, known));
+}
+
+/// Says of a key that it is none of those that are known.
+pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     let hint = match similar(name, known.iter().copied()) {
         Some(meant) => format!("did you mean {meant}?"),
         None if known.is_empty() => "none is expected here".to_owned(),
         None => format!("expected one of {}", known.join(", ")),
     };
-    context.error(&entry.key, format!("unknown key, {hint}"));
+    format!("unknown key, {hint}")
 }
 
 /// A mapping whose keys are names that the user chooses.
@@ -355,7 +371,7 @@ fn unquoted<T>(
 }
 
 /// One of some words.
-pub(super) fn choice<T: Copy>(
+pub(super) fn choice<T: Clone>(
     words: &[(&str, T)],
 ) -> impl Fn(&Node, &mut Context<'_>) -> Option<T> {
     move |node, context| {
@@ -363,7 +379,7 @@ pub(super) fn choice<T: Copy>(
         let value = words
             .iter()
             .find(|(word, _)| *word == found)
-            .map(|(_, value)| *value);
+            .map(|(_, value)| value.clone());
         if value.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let hint = meant(found, &known)

@@ -182,6 +182,7 @@ fn located(finding: Finding, documents: &[Document]) -> Option<Problem> {
         column,
         path,
         message: finding.message,
+        excerpt: None,
     })
 }
 

@@ -1,37 +1,100 @@
-//! The field `retry`: `standard`, `none`, `{schedule: […]}` or `{initial, factor, max_interval, max_attempts, max_age}`,
+//! The key `retry`: `standard`, `none`, `{schedule: […]}` or `{initial, factor, max_interval, max_attempts, max_age}`,
 //! the mappings with `jitter`. The arithmetic is in `domain`.
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use crate::config::document::{Node, Value};
-use crate::config::reader::{Context, Fields, choice, items, mapping, number, parsed, whole};
-use crate::config::units::{self, UnitError};
-use crate::domain::Retry;
+use crate::config::form::{By, Form as _, Number, POSITIVE, Whole};
+use crate::config::keyed::{Keyed as _, Mapping, keys, read_key};
+use crate::config::reader::{Context, Fields, choice, items, mapping};
+use crate::config::schema::forms::For;
+use crate::domain::{Retry, RetryForm};
 
 /// The most pauses of a schedule, and the most attempts.
 const MAX_ATTEMPTS: u64 = 1000;
 
-/// The keys of the field.
-pub(super) const KNOWN: [&str; 7] = [
-    "schedule",
-    "initial",
-    "factor",
-    "max_interval",
-    "max_attempts",
-    "max_age",
-    "jitter",
-];
+const JITTER: Number = Number(0.0..=1.0);
 
-const GROWING: [&str; 5] = [
-    "initial",
-    "factor",
-    "max_interval",
-    "max_attempts",
-    "max_age",
-];
+const PAUSES: By<Vec<Duration>> = By {
+    read: pauses,
+    show: |pauses| pauses.iter().map(|pause| POSITIVE.show(pause)).collect(),
+    schema: |writer| {
+        let items = POSITIVE.schema(writer);
+        json!({"type": "array", "minItems": 1, "maxItems": MAX_ATTEMPTS, "items": items})
+    },
+};
 
-/// Reads any form of `retry`.
-pub(super) fn retry(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
+keys! {
+    #[derive(Debug)]
+    record struct Scheduled {
+        "The pauses between attempts."
+        schedule: Vec<Duration> => PAUSES;
+        "The part of each pause that is added to it at most."
+        jitter: f64 = Retry::DEFAULT_JITTER => JITTER;
+    }
+}
+
+keys! {
+    #[derive(Debug)]
+    record struct Growing {
+        "The first pause."
+        initial: Duration = Duration::from_secs(1) => POSITIVE;
+        "The factor by which each pause grows."
+        factor: f64 = 2.0 => Number(1.0..=100.0);
+        "The longest pause."
+        max_interval: Duration = Duration::from_secs(3600) => POSITIVE;
+        "Attempts at most."
+        max_attempts: u32 = 20 => Whole::<u32>::of(1..=MAX_ATTEMPTS);
+        "How old a delivery may become."
+        max_age: Duration = Duration::from_secs(3 * 86_400) => POSITIVE;
+        "The part of each pause that is added to it at most."
+        jitter: f64 = Retry::DEFAULT_JITTER => JITTER;
+    }
+}
+
+/// `retry`
+pub(super) const RETRY: By<Retry> = By {
+    read: retry,
+    show,
+    schema: |writer: For| {
+        let scheduled = Mapping::<Scheduled>::NEW.schema(writer);
+        let growing = Mapping::<Growing>::NEW.schema(writer);
+        json!({"anyOf": [{"type": "string", "enum": ["standard", "none"]}, scheduled, growing]})
+    },
+};
+
+fn show(retry: &Retry) -> Json {
+    let jitter = retry.jitter();
+    match retry.form() {
+        _ if *retry == Retry::standard() => json!("standard"),
+        RetryForm::Schedule(pauses) if pauses.is_empty() => json!("none"),
+        RetryForm::Schedule(pauses) => {
+            let schedule = pauses.to_vec();
+            Json::Object(Scheduled { schedule, jitter }.show())
+        }
+        RetryForm::Exponential {
+            initial,
+            factor,
+            max_interval,
+            max_attempts,
+            max_age,
+        } => {
+            let growing = Growing {
+                initial: *initial,
+                factor: *factor,
+                max_interval: *max_interval,
+                max_attempts: *max_attempts,
+                max_age: *max_age,
+                jitter,
+            };
+            Json::Object(growing.show())
+        }
+    }
+}
+
+fn retry(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
     match &node.value {
         Value::Mapping(_) => in_numbers(node, context),
         Value::Sequence(_) => {
@@ -53,34 +116,53 @@ pub(super) fn retry(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
 }
 
 fn in_numbers(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
-    let fields = mapping(node, &KNOWN, context)?;
-    let jitter = fields.read("jitter", context, number(0.0..=1.0));
-    let grows = GROWING.iter().any(|key| fields.node(key).is_some());
-    let retry = match (fields.node("schedule"), grows) {
-        (Some(schedule), false) => scheduled(schedule, context),
-        (None, true) => growing(fields, context),
-        (Some(_), true) => {
-            context.error(
-                node,
-                "expected either schedule or initial, factor and so on, found both",
-            );
-            None
+    let known = [&["schedule"], Growing::NAMES].concat();
+    let fields = mapping(node, &known, context)?;
+    let is_given = |key: &&str| fields.node(key).is_some();
+    let grows = Growing::NAMES
+        .iter()
+        .any(|key| *key != "jitter" && is_given(key));
+    let message = match (is_given(&"schedule"), grows) {
+        (true, false) => {
+            let read = Scheduled::read(fields, context)?;
+            return Some(Retry::schedule(read.schedule).with_jitter(read.jitter));
         }
-        (None, false) => {
-            context.error(
-                node,
-                "expected schedule, or initial, factor, max_interval, max_attempts, max_age",
-            );
-            None
+        (false, true) => return growing(fields, context),
+        (true, true) => "expected either schedule or initial, factor and so on, found both",
+        (false, false) => {
+            "expected schedule, or initial, factor, max_interval, max_attempts, max_age"
         }
     };
-    Some(retry?.with_jitter(jitter.unwrap_or(Retry::DEFAULT_JITTER)))
+    read_key(&JITTER, "jitter", fields, context);
+    context.error(node, message);
+    None
 }
 
-fn scheduled(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
-    let pauses = items(node, "a list of durations", context, positive)?;
+fn growing(fields: Fields<'_>, context: &mut Context<'_>) -> Option<Retry> {
+    let read = Growing::read(fields, context)?;
+    if read.initial > read.max_interval {
+        context.report.error_at_field(
+            fields.mark,
+            "initial",
+            "expected at most max_interval (1h unless given)",
+        );
+    }
+    let retry = Retry::exponential(
+        read.initial,
+        read.factor,
+        read.max_interval,
+        read.max_attempts,
+        read.max_age,
+    );
+    Some(retry.with_jitter(read.jitter))
+}
+
+fn pauses(node: &Node, context: &mut Context<'_>) -> Option<Vec<Duration>> {
+    let pauses = items(node, "a list of durations", context, |node, context| {
+        POSITIVE.read(node, context)
+    })?;
     let count = u64::try_from(pauses.len()).unwrap_or(u64::MAX);
-    if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
+    if node.is_blank() {
         context.error(node, "expected at least one pause, or retry: none");
     }
     if count > MAX_ATTEMPTS {
@@ -89,48 +171,5 @@ fn scheduled(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
             format!("expected at most {MAX_ATTEMPTS} pauses, found {count}"),
         );
     }
-    Some(Retry::schedule(pauses))
-}
-
-fn growing(fields: Fields<'_>, context: &mut Context<'_>) -> Option<Retry> {
-    let initial = fields
-        .read("initial", context, positive)
-        .unwrap_or(Duration::from_secs(1));
-    let factor = fields
-        .read("factor", context, number(1.0..=100.0))
-        .unwrap_or(2.0);
-    let max_interval = fields
-        .read("max_interval", context, positive)
-        .unwrap_or(Duration::from_secs(3600));
-    let max_attempts = fields
-        .read("max_attempts", context, whole(1..=MAX_ATTEMPTS))
-        .unwrap_or(20);
-    let max_age = fields
-        .read("max_age", context, positive)
-        .unwrap_or(Duration::from_secs(3 * 86_400));
-    if initial > max_interval {
-        context.report.error_at_field(
-            fields.mark,
-            "initial",
-            "expected at most max_interval (1h unless given)",
-        );
-    }
-    let max_attempts = u32::try_from(max_attempts).unwrap_or(u32::MAX);
-    Some(Retry::exponential(
-        initial,
-        factor,
-        max_interval,
-        max_attempts,
-        max_age,
-    ))
-}
-
-/// A duration longer than nothing, for other fields too.
-pub(super) fn positive(node: &Node, context: &mut Context<'_>) -> Option<Duration> {
-    let duration = parsed::<Duration, UnitError>(units::duration)(node, context)?;
-    if duration.is_zero() {
-        context.error(node, "expected a duration longer than 0");
-        return None;
-    }
-    Some(duration)
+    Some(pauses)
 }

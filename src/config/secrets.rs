@@ -6,8 +6,12 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use serde_json::{Value as Json, json};
+
 use crate::config::document::{Node, Value};
+use crate::config::form::Form;
 use crate::config::reader::{Context, mapping, text};
+use crate::config::schema::forms::{self, For};
 use crate::domain::{Secret, is_format, looks_secret};
 
 /// Where a secret may be found.
@@ -15,6 +19,30 @@ pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
 
 /// The most bytes of a secret's file: 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// A secret, shown by its fingerprint.
+#[derive(Debug)]
+pub(super) struct SecretText(pub(super) fn(&Node, &mut Context<'_>) -> Option<Secret>);
+
+impl Form for SecretText {
+    type Value = Secret;
+
+    fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<Secret> {
+        (self.0)(node, context)
+    }
+
+    fn show(&self, value: &Secret) -> Json {
+        json!(value.fingerprint())
+    }
+
+    fn schema(&self, _: For) -> Json {
+        forms::secret()
+    }
+
+    fn shown_name(&self, key: &str) -> String {
+        format!("{key}_fingerprint")
+    }
+}
 
 /// Reads a secret that must be there. A literal one is warned of, and one that has at its ends what nobody sees.
 pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {

@@ -1,18 +1,23 @@
-//! The field `signature`: one scheme or a list, each its name or `name: {options}`. What a scheme does is in `signing`.
+//! The key `signature`: one scheme or a list, each its name or `name: {options}`. What a scheme does is in `signing`.
 
 use http::HeaderName;
+use serde_json::{Map, Value as Json, json};
 
 use crate::config::document::{Entry, Node, Value};
-use crate::config::reader::{Context, Fields, choice, items, mapping, text};
+use crate::config::form::{By, Choice, Form, Optional, TEXT};
+use crate::config::given::Given;
+use crate::config::headers::NAME_PATTERN;
+use crate::config::keyed::{Keyed as _, Mapping, keys};
+use crate::config::reader::{Context, items, mapping, text};
 use crate::config::report::quoted;
+use crate::config::schema::forms::{For, object, or_null, require};
 use crate::domain::similar;
-
 use crate::signing::{
     Algorithm, CustomHmac, CustomHmacOptions, Encoding, KeyForm, Scheme, SigningError,
 };
 
 /// The names of the schemes, and of none.
-pub(super) const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 10] = [
     "standard",
     "github",
     "stripe",
@@ -25,36 +30,173 @@ pub(super) const KNOWN: [&str; 10] = [
     "none",
 ];
 
-/// The options of `standard`.
-pub(super) const STANDARD: [&str; 2] = ["prefix", "key"];
+keys! {
+    #[derive(Debug)]
+    record struct StandardOptions {
+        "The prefix of the header names."
+        prefix: String = "webhook".to_owned() => PREFIX;
+        "whsec: the secret is whsec_ and base64; text: its bytes as written."
+        key: KeyForm = KeyForm::Whsec => KEY_FORMS;
+    }
+}
 
-/// The options of `hookshot`.
-pub(super) const HOOKSHOT: [&str; 1] = ["algorithm"];
+keys! {
+    #[derive(Debug)]
+    record struct HookshotOptions {
+        "The digest."
+        algorithm: Algorithm = Algorithm::Sha256 => ALGORITHMS;
+    }
+}
 
-/// The options of `hmac`.
-pub(super) const HMAC: [&str; 6] = [
-    "header",
-    "algorithm",
-    "encoding",
-    "signed",
-    "value",
-    "timestamp_header",
-];
+keys! {
+    record of CustomHmacOptions {
+        "The header that carries value."
+        header: String => Header;
+        "The digest."
+        algorithm: Algorithm = Algorithm::Sha256 => ALGORITHMS;
+        "How the signature is written."
+        encoding: Encoding = Encoding::Hex => ENCODINGS;
+        "The signed content, of {id}, {timestamp}, {body}, {url}."
+        signed: String = "{body}".to_owned() => TEXT;
+        "The header's value, of {id}, {timestamp}, {signature}."
+        value: String = "{signature}".to_owned() => TEXT;
+        "A header of its own for the timestamp."
+        timestamp_header: Option<String> = None => Optional(Header);
+    }
+}
 
-pub(super) const ALGORITHMS: [(&str, Algorithm); 3] = [
+const PREFIX: By<String> = By {
+    read: |node, context| TEXT.read(node, context),
+    show: |prefix| json!(prefix),
+    schema: |_| json!({"type": "string", "pattern": "^[a-z0-9-]{1,32}$"}),
+};
+
+const ALGORITHMS: Choice<Algorithm> = Choice(&[
     ("sha1", Algorithm::Sha1),
     ("sha256", Algorithm::Sha256),
     ("sha512", Algorithm::Sha512),
-];
+]);
 
-pub(super) const ENCODINGS: [(&str, Encoding); 2] =
-    [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
+const ENCODINGS: Choice<Encoding> = Choice(&[("hex", Encoding::Hex), ("base64", Encoding::Base64)]);
 
-pub(super) const KEY_FORMS: [(&str, KeyForm); 2] =
-    [("whsec", KeyForm::Whsec), ("text", KeyForm::Text)];
+const KEY_FORMS: Choice<KeyForm> = Choice(&[("whsec", KeyForm::Whsec), ("text", KeyForm::Text)]);
 
-/// Reads the schemes; none of them for `none`.
-pub(super) fn signature(node: &Node, context: &mut Context<'_>) -> Option<Vec<Scheme>> {
+/// A header's name.
+#[derive(Debug)]
+struct Header;
+
+impl Form for Header {
+    type Value = String;
+
+    fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<String> {
+        TEXT.read(node, context)
+    }
+
+    fn show(&self, value: &String) -> Json {
+        json!(value)
+    }
+
+    fn schema(&self, _: For) -> Json {
+        json!({"type": "string", "pattern": NAME_PATTERN})
+    }
+
+    fn missing(&self) -> &'static str {
+        "missing, expected the name of the header, such as X-Signature"
+    }
+}
+
+/// `signature`. What is signed with by default depends on the secret.
+#[derive(Debug)]
+pub(super) struct Signature;
+
+impl Form for Signature {
+    type Value = Given<Vec<Scheme>>;
+
+    fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<Given<Vec<Scheme>>> {
+        Some(signature(node, context).map_or(Given::Wrong, Given::Value))
+    }
+
+    /// `none`, one scheme, or a list of them.
+    fn show(&self, schemes: &Given<Vec<Scheme>>) -> Json {
+        match schemes {
+            Given::Value(schemes) if schemes.len() > 1 => schemes.iter().map(one_shown).collect(),
+            Given::Value(schemes) => schemes.first().map_or_else(|| json!("none"), one_shown),
+            Given::Absent | Given::Null | Given::Wrong => json!("none"),
+        }
+    }
+
+    fn schema(&self, writer: For) -> Json {
+        schema(writer)
+    }
+
+    fn documented(&self, _: &Given<Vec<Scheme>>) -> Option<Json> {
+        None
+    }
+}
+
+/// Its name, with options where they are not all at their defaults.
+fn one_shown(scheme: &Scheme) -> Json {
+    let name = scheme.name();
+    let options = match scheme {
+        _ if Scheme::by_name(name).as_ref() == Some(scheme) => return json!(name),
+        Scheme::Standard { prefix, key } => {
+            let (prefix, key) = (prefix.clone(), *key);
+            StandardOptions { prefix, key }.show()
+        }
+        Scheme::Hookshot { algorithm } => {
+            let algorithm = *algorithm;
+            HookshotOptions { algorithm }.show()
+        }
+        Scheme::Hmac(custom) => {
+            let mut options = custom.options().show();
+            options.retain(|_, value| !value.is_null());
+            options
+        }
+        Scheme::Github
+        | Scheme::Stripe
+        | Scheme::Slack
+        | Scheme::Shopify
+        | Scheme::Opnform
+        | Scheme::Opentrain => return json!(name),
+    };
+    json!({name: options})
+}
+
+fn schema(writer: For) -> Json {
+    let with_options = ["standard", "hookshot", "hmac", "none"];
+    let plain = KNOWN.iter().filter(|name| !with_options.contains(name));
+    let names: Vec<_> = ["standard", "hookshot"]
+        .iter()
+        .chain(plain.clone())
+        .collect();
+    let mut schemes = vec![
+        json!({"type": "string", "enum": names}),
+        one_of(
+            "standard",
+            or_null(Mapping::<StandardOptions>::NEW.schema(writer)),
+        ),
+        one_of(
+            "hookshot",
+            or_null(Mapping::<HookshotOptions>::NEW.schema(writer)),
+        ),
+        one_of("hmac", Mapping::<CustomHmacOptions>::NEW.schema(writer)),
+    ];
+    schemes.extend(plain.map(|name| one_of(name, or_null(object(Map::new())))));
+    let several = json!({"type": "array", "minItems": 1, "items": {"anyOf": schemes.clone()}});
+    let mut forms = vec![json!({"type": "string", "enum": ["none"]})];
+    forms.extend(schemes);
+    forms.push(several);
+    json!({"anyOf": forms})
+}
+
+/// A mapping of a scheme's name to its options.
+fn one_of(name: &str, options: Json) -> Json {
+    let properties = Map::from_iter([(name.to_owned(), options)]);
+    require(object(properties), &[name])
+}
+
+/// Reads the schemes; an empty list for `none`.
+fn signature(node: &Node, context: &mut Context<'_>) -> Option<Vec<Scheme>> {
     match &node.value {
         Value::Scalar(scalar) if scalar.text == "none" => Some(Vec::new()),
         Value::Scalar(_) | Value::Mapping(_) => scheme(node, context).map(|scheme| vec![scheme]),
@@ -103,9 +245,8 @@ fn with_options(entry: &Entry, context: &mut Context<'_>) -> Option<Scheme> {
         _ if entry.key.refused => None,
         "standard" => standard(options, context),
         "hookshot" => {
-            let fields = mapping(options, &HOOKSHOT, context)?;
-            let algorithm = fields.read("algorithm", context, choice(&ALGORITHMS));
-            let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+            let read = Mapping::<HookshotOptions>::NEW.read(options, context)?;
+            let algorithm = read.algorithm;
             Some(Scheme::Hookshot { algorithm })
         }
         "hmac" => hmac(options, context),
@@ -140,17 +281,12 @@ fn refuse_name(node: &Node, name: &str, context: &mut Context<'_>) {
 }
 
 fn standard(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
-    let fields = mapping(options, &STANDARD, context)?;
-    let prefix = fields.read("prefix", context, text);
-    let key = fields.read("key", context, choice(&KEY_FORMS));
-    let scheme = Scheme::Standard {
-        prefix: prefix.unwrap_or("webhook").to_owned(),
-        key: key.unwrap_or(KeyForm::Whsec),
-    };
+    let StandardOptions { prefix, key } = Mapping::NEW.read(options, context)?;
+    let scheme = Scheme::Standard { prefix, key };
     // Header names it cannot make are none.
-    match (fields.node("prefix"), prefix) {
-        (Some(node), Some(prefix)) if scheme.headers().is_empty() => {
-            context.error(node, SigningError::Prefix(prefix.to_owned()).to_string());
+    match (options.child("prefix"), &scheme) {
+        (Some(node), Scheme::Standard { prefix, .. }) if scheme.headers().is_empty() => {
+            context.error(node, SigningError::Prefix(prefix.clone()).to_string());
             None
         }
         _ => Some(scheme),
@@ -158,37 +294,11 @@ fn standard(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
 }
 
 fn hmac(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
-    let fields = mapping(options, &HMAC, context)?;
-    let owned = |key: &str, context: &mut Context<'_>| owned_text(fields, key, context);
-    let header = owned("header", context);
-    let algorithm = fields.read("algorithm", context, choice(&ALGORITHMS));
-    let encoding = fields.read("encoding", context, choice(&ENCODINGS));
-    let signed = owned("signed", context);
-    let value = owned("value", context);
-    let timestamp_header = owned("timestamp_header", context);
-    if fields.node("header").is_none() {
-        context.report.error_at_field(
-            fields.mark,
-            "header",
-            "missing, expected the name of the header, such as X-Signature",
-        );
-    }
-    let custom = CustomHmac::new(CustomHmacOptions {
-        header: header?,
-        algorithm: algorithm.unwrap_or(Algorithm::Sha256),
-        encoding: encoding.unwrap_or(Encoding::Hex),
-        signed: signed.unwrap_or_else(|| "{body}".to_owned()),
-        value: value.unwrap_or_else(|| "{signature}".to_owned()),
-        timestamp_header,
-    });
+    let custom = CustomHmac::new(Mapping::NEW.read(options, context)?);
     custom
         .map(Scheme::Hmac)
         .map_err(|error| context.error(options, error.to_string()))
         .ok()
-}
-
-fn owned_text(fields: Fields<'_>, key: &str, context: &mut Context<'_>) -> Option<String> {
-    fields.read(key, context, text).map(str::to_owned)
 }
 
 /// Two schemes that write the same header would overwrite each other.

@@ -1,91 +1,101 @@
 //! The section `store`: where events are kept, how durably, how many and for how long.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::config::document::Node;
-use crate::config::model::{Durability, Retention, StoreConfig};
-use crate::config::reader::{Context, Fields, choice, mapping, parsed, text};
-use crate::config::retry::positive;
-use crate::config::units;
+use crate::config::form::{Choice, Form, POSITIVE, SIZE};
+use crate::config::keyed::{Mapping, keys};
+use crate::config::reader::{Context, Fields, text};
+use crate::config::schema::forms::{self, For};
 
-/// The keys of the section.
-pub(super) const KNOWN: [&str; 5] = [
-    "path",
-    "durability",
-    "max_pending",
-    "retention",
-    "removed_after",
-];
+const GIB: u64 = 1 << 30;
+const DAY: Duration = Duration::from_secs(86_400);
 
-/// The keys of `retention`.
-pub(super) const RETENTION: [&str; 3] = ["delivered", "dead", "max_size"];
+const DURABILITY: Choice<Durability> = Choice(&[
+    ("fsync", Durability::Fsync),
+    ("relaxed", Durability::Relaxed),
+]);
+
+keys! {
+    /// `store`. Changes need a restart.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    section pub struct StoreConfig {
+        "The folder of the store; null: $STATE_DIRECTORY, else sidehook-data in the working folder."
+        path: PathBuf = PathBuf::from("sidehook-data") => ResolvedPath;
+        "fsync: 202 only after the event is on the disk; relaxed: once it is written, on the disk within a second."
+        durability: Durability = Durability::Fsync => DURABILITY;
+        "Bodies pending, all subscriptions together; above it new events get 503, nothing is dropped."
+        max_pending: u64 = 10 * GIB => SIZE;
+        "How long deliveries and their attempts are kept after the final state."
+        retention: Retention = Retention::default() => Mapping::<Retention>::NEW;
+        "Deliveries of a subscription that is gone from the file are held this long, then cancelled."
+        removed_after: Duration = 7 * DAY => POSITIVE;
+    }
+}
+
+keys! {
+    /// `store.retention`: when events whose deliveries are all in a final state are removed, with their attempts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    section pub struct Retention {
+        "How long delivered and cancelled deliveries are kept."
+        delivered: Duration = 3 * DAY => POSITIVE;
+        "How long dead letters are kept."
+        dead: Duration = 30 * DAY => POSITIVE;
+        "Disk space for all of that, besides pending events; beyond it delivered and cancelled deliveries are removed early, then dead ones."
+        max_size: u64 = 4 * GIB => SIZE;
+    }
+}
+
+/// `store.durability`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disk.
+    Fsync,
+    /// When it is written; it is on the disk within a second.
+    Relaxed,
+}
 
 /// Reads the section; its folder is `path`, else `$STATE_DIRECTORY`, else a folder in the working folder.
-pub(super) fn store(fields: Fields<'_>, context: &mut Context<'_>) -> StoreConfig {
-    let mut store = StoreConfig::default();
-    if let Some(folder) = context.environment.state_directory() {
-        store.path = folder;
+pub(super) fn store(root: Fields<'_>, context: &mut Context<'_>) -> StoreConfig {
+    let section = root.node("store");
+    let store = section.and_then(|node| Mapping::<StoreConfig>::NEW.read(node, context));
+    let mut store = store.unwrap_or_default();
+    let path = section.and_then(|node| node.child("path"));
+    match (
+        path.filter(|node| !node.is_null()),
+        context.environment.state_directory(),
+    ) {
+        (Some(node), _) => context.note("store.path", node),
+        (None, Some(folder)) => store.path = folder,
+        (None, None) => {}
     }
-    fields.read("store", context, |node, context| {
-        read_into(&mut store, node, context)
-    });
     store
 }
 
-fn read_into(store: &mut StoreConfig, node: &Node, context: &mut Context<'_>) -> Option<()> {
-    let fields = mapping(node, &KNOWN, context)?;
-    let path = fields.read("path", context, |node, context| {
+/// A path relative to the folder of its file. What it is by default depends on the environment or on other keys.
+#[derive(Debug)]
+pub(super) struct ResolvedPath;
+
+impl Form for ResolvedPath {
+    type Value = PathBuf;
+
+    fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<PathBuf> {
         let path = text(node, context)?;
-        context.note("store.path", node);
         Some(context.resolve(node.mark, path))
-    });
-    put(&mut store.path, path);
-    let words = [
-        ("fsync", Durability::Fsync),
-        ("relaxed", Durability::Relaxed),
-    ];
-    put(
-        &mut store.durability,
-        fields.read("durability", context, choice(&words)),
-    );
-    put(
-        &mut store.max_pending,
-        fields.read("max_pending", context, positive_size),
-    );
-    put(
-        &mut store.removed_after,
-        fields.read("removed_after", context, positive),
-    );
-    fields.read("retention", context, |node, context| {
-        retention_into(&mut store.retention, node, context)
-    })
-}
-
-fn retention_into(retention: &mut Retention, node: &Node, context: &mut Context<'_>) -> Option<()> {
-    let fields = mapping(node, &RETENTION, context)?;
-    let mut duration = |key| -> Option<Duration> { fields.read(key, context, positive) };
-    let (delivered, dead) = (duration("delivered"), duration("dead"));
-    put(&mut retention.delivered, delivered);
-    put(&mut retention.dead, dead);
-    put(
-        &mut retention.max_size,
-        fields.read("max_size", context, positive_size),
-    );
-    Some(())
-}
-
-fn put<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
     }
-}
 
-/// A size larger than nothing, for other fields too.
-pub(super) fn positive_size(node: &Node, context: &mut Context<'_>) -> Option<u64> {
-    let bytes = parsed(units::size)(node, context)?;
-    if bytes == 0 {
-        context.error(node, "expected a size larger than 0");
-        return None;
+    fn show(&self, value: &PathBuf) -> Value {
+        json!(value.to_string_lossy())
     }
-    Some(bytes)
+
+    fn schema(&self, _: For) -> Value {
+        forms::text()
+    }
+
+    fn documented(&self, _: &PathBuf) -> Option<Value> {
+        Some(Value::Null)
+    }
 }

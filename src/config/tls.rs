@@ -1,45 +1,56 @@
-//! The field `tls` of a subscription: whose certificates are trusted, and the lowest version.
+//! The key `tls` of a subscription: whose certificates are trusted, and the lowest version.
 
 use std::path::Path;
 
-use crate::config::document::Node;
-use crate::config::reader::{Context, choice, mapping, text};
-use crate::egress::{Roots, RootsError, TlsVersion};
+use serde_json::{Value as Json, json};
 
-/// The keys of the field.
-pub(super) const KNOWN: [&str; 2] = ["ca_file", "min_version"];
+use crate::config::document::Node;
+use crate::config::form::{By, Choice, Form as _, Optional};
+use crate::config::keyed::{Keyed as _, Mapping, keys};
+use crate::config::reader::{Context, text};
+use crate::egress::{Roots, RootsError, TlsVersion};
 
 /// The most bytes of a CA file: 4 MiB, as the largest system bundles have a quarter of it.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-pub(super) const VERSIONS: [(&str, TlsVersion); 2] =
-    [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
-
-/// What `tls` says.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tls {
-    /// The path as written.
-    pub(super) ca_file: Option<String>,
-    pub(super) roots: Option<Roots>,
-    pub(super) min_version: TlsVersion,
+keys! {
+    /// `tls`
+    #[derive(Debug, Clone)]
+    section pub(super) struct Tls {
+        "PEM of the only roots to trust; null: the system's."
+        ca_file: Option<CaFile> = None => Optional(CA_FILE);
+        "The lowest version."
+        min_version: TlsVersion = TlsVersion::Tls12 => VERSIONS;
+    }
 }
 
-/// Reads the mapping and the file it names.
-pub(super) fn tls(node: &Node, context: &mut Context<'_>) -> Option<Tls> {
-    let fields = mapping(node, &KNOWN, context)?;
-    let path = fields.node("ca_file");
-    Some(Tls {
-        ca_file: path.and_then(|node| text(node, context)).map(str::to_owned),
-        roots: fields.read("ca_file", context, ca_file),
-        min_version: fields
-            .read("min_version", context, choice(&VERSIONS))
-            .unwrap_or_default(),
-    })
+/// `tls`, whose default is documented as a whole.
+pub(super) const TLS: By<Tls> = By {
+    read: |node, context| Mapping::<Tls>::NEW.read(node, context),
+    show: |tls| Json::Object(tls.show()),
+    schema: |writer| Mapping::<Tls>::NEW.schema(writer),
+};
+
+/// A CA file.
+#[derive(Debug, Clone)]
+pub(super) struct CaFile {
+    /// Its path as it is written.
+    written: String,
+    pub(super) roots: Roots,
 }
 
-fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Roots> {
-    let path = text(node, context)?;
-    let path = context.resolve(node.mark, path);
+const CA_FILE: By<CaFile> = By {
+    read: ca_file,
+    show: |file| json!(file.written),
+    schema: |_| json!({"type": "string", "minLength": 1}),
+};
+
+const VERSIONS: Choice<TlsVersion> =
+    Choice(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
+
+fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<CaFile> {
+    let written = text(node, context)?;
+    let path = context.resolve(node.mark, written);
     let read = match context.ca_files.get(&path) {
         Some(known) => known.clone(),
         None => {
@@ -49,7 +60,9 @@ fn ca_file(node: &Node, context: &mut Context<'_>) -> Option<Roots> {
             read
         }
     };
-    read.map_err(|message| context.error(node, message)).ok()
+    let roots = read.map_err(|message| context.error(node, message)).ok()?;
+    let written = written.to_owned();
+    Some(CaFile { written, roots })
 }
 
 fn roots(path: &Path, context: &mut Context<'_>) -> Result<Roots, String> {

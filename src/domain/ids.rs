@@ -153,6 +153,11 @@ impl SubscriptionName {
         }
     }
 
+    /// The name of a subscription that has none yet.
+    pub(crate) fn unnamed() -> Self {
+        Self(Arc::from("unnamed"))
+    }
+
     /// Whether it is one of sidehook's own: hidden where subscriptions of the file are shown.
     #[must_use]
     pub fn is_internal(&self) -> bool {

@@ -5,9 +5,11 @@ mod store;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
 use crate::app::{self, Preflight};
 use crate::cli::{ConfigArg, owner};
-use crate::config::{Config, Environment, Problems, load_given, load_operator};
+use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_given, load_operator};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -49,8 +51,8 @@ const VALID: u8 = 0;
 /// The exit code of usage and configuration errors.
 const INVALID: u8 = 2;
 
-/// Checks the configuration in `path`, and with `--store` its store if it is valid. Writes one line per problem, and what
-/// sums up. Returns the exit code. `now` is of the steady clock.
+/// Checks the configuration in `path`, and with `--store` its store if it is valid. Writes one line per problem, with a
+/// picture of the place where it may be shown, and what sums up. Returns the exit code. `now` is of the steady clock.
 ///
 /// # Errors
 /// `out` cannot be written.
@@ -129,11 +131,33 @@ fn check(
 fn write_problems(label: &str, problems: &Problems, out: &mut dyn Write) -> io::Result<()> {
     for problem in problems.iter() {
         writeln!(out, "{label}: {problem}")?;
+        if let Some(excerpt) = &problem.excerpt {
+            writeln!(out, "{}", picture(problem, excerpt))?;
+        }
     }
     if let Some(rest) = problems.rest() {
         writeln!(out, "{label}: {rest}")?;
     }
     Ok(())
+}
+
+/// The line of a problem with what is meant marked, and what would be right, as rustc shows it.
+fn picture(problem: &Problem, excerpt: &Excerpt) -> String {
+    let message = problem.message.as_str();
+    let hint = message.find("did you mean");
+    let hint = hint.and_then(|at| message.get(at..)?.split("? ").next());
+    let expected = || {
+        message
+            .split(", found")
+            .next()
+            .filter(|it| it.starts_with("expected"))
+    };
+    let marked = AnnotationKind::Primary.span(excerpt.marked.clone());
+    let marked = marked.label(hint.or_else(expected));
+    let snippet = Snippet::source(excerpt.text.as_str());
+    let snippet = snippet.line_start(problem.line).annotation(marked);
+    let group = Group::with_level(Level::ERROR).element(snippet);
+    Renderer::plain().render(&[group])
 }
 
 fn counted<N: TryInto<u64>>(count: N, what: &str) -> String {
@@ -196,10 +220,34 @@ mod tests {
     }
 
     #[test]
+    fn a_place_inside_a_text_is_marked_by_whole_characters() {
+        let text = "subscriptions:\n  a: {active: false, when: \"type == 'é' && €\"}\n";
+        let (code, out) = checked(text, false);
+        assert_eq!(code, 2);
+        let picture = "\
+2 | … when: \"type == 'é' && €\"
+  |                         ^
+";
+        assert!(out.contains(picture), "{out}");
+    }
+
+    #[test]
     fn every_error_is_a_line_and_the_code_is_2() {
         let (code, out) = checked("lsten: {}\nlog: {level: loud}\n", false);
         assert_eq!(code, 2);
-        assert_eq!(out.lines().count(), 4, "{out}");
+        let errors = out.lines().filter(|line| line.starts_with("error: "));
+        assert_eq!(errors.count(), 3, "{out}");
+        let pictures = "\
+error: c.yaml:1:1: lsten: unknown key, did you mean listen?
+  |
+1 | lsten
+  | ^^^^^ did you mean listen?
+error: c.yaml:2:14: log.level: expected one of error, warn, info, debug, trace, found \"loud\"
+  |
+2 | … level: loud
+  |          ^^^^ expected one of error, warn, info, debug, trace
+";
+        assert!(out.contains(pictures), "{out}");
         assert!(
             out.contains("error: c.yaml:1:1: lsten: unknown key, did you mean listen?\n"),
             "{out}"

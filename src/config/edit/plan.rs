@@ -7,12 +7,12 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::config::definition::READ_ONLY;
 use crate::config::document::{Entry, Node, Value};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};
-use crate::config::settings::{OWN, SHARED};
-use crate::domain::similar;
+use crate::config::reader::unknown_key;
+use crate::config::report::push_key;
+use crate::config::subscription::{Place, READ_ONLY, names};
 
 pub(super) const ONLY_IN_FILE: &str = "can be set only in the file";
 
@@ -35,23 +35,12 @@ pub(super) struct Before<'n> {
 impl<'n> Before<'n> {
     /// The node of a field, nulls included.
     pub(super) fn field(self, key: &str) -> Option<&'n Node> {
-        field(&self.entry?.value, key)
+        self.entry?.value.child(key)
     }
 
     fn has_default(self, key: &str) -> bool {
-        let default = self.defaults.and_then(|defaults| field(defaults, key));
+        let default = self.defaults.and_then(|defaults| defaults.child(key));
         default.is_some_and(|node| !node.is_null())
-    }
-}
-
-/// The value of a key of a mapping.
-pub(super) fn field<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    match &node.value {
-        Value::Mapping(entries) => entries
-            .iter()
-            .find(|entry| entry.name() == key)
-            .map(|entry| &entry.value),
-        Value::Scalar(_) | Value::Sequence(_) => None,
     }
 }
 
@@ -108,8 +97,9 @@ fn one(
         };
         return if is_same { Ok(None) } else { Err(wrong()) };
     }
-    if !OWN.contains(&key) && !SHARED.contains(&key) {
-        return Err((key.to_owned(), unknown(key)));
+    let known = names(Place::Route);
+    if !known.contains(&key) {
+        return Err((key.to_owned(), unknown_key(key, known)));
     }
     if json.is_null() && !is_whole {
         return Ok(Some(Alter::Remove));
@@ -135,14 +125,6 @@ fn one(
         _ => Want::from_json(json),
     };
     Ok(Some(Alter::Set(want)))
-}
-
-fn unknown(key: &str) -> String {
-    let known: Vec<&str> = [OWN.as_slice(), &SHARED].concat();
-    match similar(key, known.iter().copied()) {
-        Some(meant) => format!("unknown key, did you mean {meant}?"),
-        None => format!("unknown key, expected one of {}", known.join(", ")),
-    }
 }
 
 /// A text, or what stands in this place of the file.
@@ -175,8 +157,10 @@ fn headers(json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     }
     let mut wants = Vec::with_capacity(fields.len());
     for (name, value) in fields {
-        let old = node.and_then(|node| field(node, name));
-        let want = secret_or_text(&format!("headers.{}", shown(name)), value, old)?;
+        let old = node.and_then(|node| node.child(name));
+        let mut path = "headers".to_owned();
+        push_key(&mut path, name);
+        let want = secret_or_text(&path, value, old)?;
         wants.push((name.clone(), want));
     }
     Ok(Want::Map(wants))
@@ -188,13 +172,11 @@ fn pairs(fields: &Map<String, Json>, node: &Node) -> Option<Want> {
         return None;
     };
     let written = |name: &str, value: &str| {
-        items.iter().find_map(|item| match &item.value {
-            Value::Scalar(scalar) => {
-                let (old_name, old_value) = scalar.text.split_once(':')?;
-                let is_same = old_name.trim() == name && old_value.trim() == value;
-                is_same.then(|| scalar.text.clone())
-            }
-            Value::Sequence(_) | Value::Mapping(_) => None,
+        items.iter().find_map(|item| {
+            let text = item.text()?;
+            let (old_name, old_value) = text.split_once(':')?;
+            let is_same = old_name.trim() == name && old_value.trim() == value;
+            is_same.then(|| text.to_owned())
         })
     };
     let pairs = fields.iter().map(|(name, value)| {
@@ -205,24 +187,13 @@ fn pairs(fields: &Map<String, Json>, node: &Node) -> Option<Want> {
     pairs.collect::<Option<_>>().map(Want::List)
 }
 
-/// A key in a path: in quotes where it is no plain word.
-fn shown(key: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    if !key.is_empty() && key.bytes().all(is_plain) {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    }
-}
-
 fn tls(json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     let json = without_nulls(json);
-    for key in ["ca_file", "cert_file", "key_file"] {
-        let Some(path) = json.get(key) else { continue };
-        let in_place = node.and_then(|node| field(node, key));
+    if let Some(path) = json.get("ca_file") {
+        let in_place = node.and_then(|node| node.child("ca_file"));
         let is_same = |node: &Node| Want::from_json(path).is_said_by(node, Reading::Texts);
         if !in_place.is_some_and(is_same) {
-            return Err((format!("tls.{key}"), ONLY_IN_FILE.to_owned()));
+            return Err(("tls.ca_file".to_owned(), ONLY_IN_FILE.to_owned()));
         }
     }
     Ok(Want::from_json(&json))

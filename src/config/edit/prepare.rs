@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
-use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Root, Value};
+use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Value};
 use crate::config::edit::check::is_as_asked;
 use crate::config::edit::commit::Write;
 use crate::config::edit::json;
-use crate::config::edit::plan::{Before, field, fields};
+use crate::config::edit::plan::{Before, fields};
 use crate::config::edit::render::Quotes;
 use crate::config::edit::secrets::{Vault, wrong};
 use crate::config::edit::steps::Alter;
@@ -257,7 +257,7 @@ impl Target {
         let before = Before {
             entry: entry(&self.document, name),
             definition: definition.as_ref(),
-            defaults: root(main).and_then(|root| field(root, "defaults")),
+            defaults: main.node().and_then(|root| root.child("defaults")),
             insisted,
         };
         let current = subscription.and_then(|subscription| subscription.secret.as_ref());
@@ -341,24 +341,15 @@ fn new_entry(alters: Vec<(String, Alter)>) -> Alter {
 fn wants_secret(given: &Map<String, Json>, defaults: Option<&Node>) -> bool {
     match given.get("signature") {
         Some(Json::Null) | None => {
-            let default = defaults.and_then(|defaults| field(defaults, "signature"));
-            !default.is_some_and(
-                |node| matches!(&node.value, Value::Scalar(scalar) if scalar.text == "none"),
-            )
+            let default = defaults.and_then(|defaults| defaults.child("signature"));
+            default.and_then(Node::text) != Some("none")
         }
         Some(scheme) => scheme.as_str() != Some("none"),
     }
 }
 
-fn root(document: &Document) -> Option<&Node> {
-    match &document.root {
-        Root::Node(root) => Some(root),
-        Root::Broken | Root::Empty => None,
-    }
-}
-
 fn entry<'d>(document: &'d Document, name: &str) -> Option<&'d Entry> {
-    let subscriptions = field(root(document)?, "subscriptions")?;
+    let subscriptions = document.node()?.child("subscriptions")?;
     match &subscriptions.value {
         Value::Mapping(entries) => entries.iter().find(|entry| entry.name() == name),
         Value::Scalar(_) | Value::Sequence(_) => None,

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
-use crate::config::document::{Node, Value};
+use crate::config::document::Node;
 use crate::config::edit::EditError;
-use crate::config::edit::plan::{Before, ONLY_IN_FILE, field, is_redacted};
+use crate::config::edit::plan::{Before, ONLY_IN_FILE, is_redacted};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};
 use crate::domain::{Secret, Timestamp};
@@ -142,15 +142,10 @@ impl<'e> Vault<'e> {
             Some(node) if until > now => Some(self.old(node)?),
             Some(_) | None => None,
         };
-        let mut previous: Vec<Want> = match before.field("previous_secrets").map(|node| &node.value)
-        {
-            Some(Value::Sequence(items)) => items
-                .iter()
-                .filter(|item| !is_over(item, now))
-                .map(Want::from_node)
-                .collect(),
-            Some(Value::Scalar(_) | Value::Mapping(_)) | None => Vec::new(),
-        };
+        let previous = before.field("previous_secrets").map(Node::items);
+        let previous = previous.unwrap_or_default().iter();
+        let previous = previous.filter(|item| !is_over(item, now));
+        let mut previous: Vec<Want> = previous.map(Want::from_node).collect();
         if old.is_some() && previous.len() >= PREVIOUS_MAX {
             let message = format!(
                 "{PREVIOUS_MAX} previous secrets sign along already: wait until one is over, or cut previous_secrets down"
@@ -178,21 +173,15 @@ impl<'e> Vault<'e> {
 
     /// The reference of a secret that goes on for a while; a literal one gets a file, too.
     fn old(&mut self, node: &Node) -> Result<Want, EditError> {
-        match &node.value {
-            Value::Scalar(scalar) => self.keep(Secret::new(scalar.text.as_bytes().to_vec())),
-            Value::Mapping(_) | Value::Sequence(_) => Ok(Want::from_node(node)),
+        match node.text() {
+            Some(text) => self.keep(Secret::new(text.as_bytes().to_vec())),
+            None => Ok(Want::from_node(node)),
         }
     }
 
     /// Refuses to replace a secret that is not kept in a file of ours, and says how people do it.
     fn refuse_managed(&self, node: Option<&Node>, grace: Duration) -> Result<(), EditError> {
-        let named = |key: &'static str| {
-            let node = field(node?, key)?;
-            match &node.value {
-                Value::Scalar(name) => Some((key, &*name.text)),
-                Value::Mapping(_) | Value::Sequence(_) => None,
-            }
-        };
+        let named = |key: &'static str| Some((key, node?.child(key)?.text()?));
         let Some((key, name)) = ["env", "credential"].into_iter().find_map(named) else {
             return Ok(());
         };
@@ -258,8 +247,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 fn is_none(node: &Node) -> bool {
-    let is_empty = matches!(&node.value, Value::Scalar(scalar) if scalar.text.is_empty());
-    node.is_null() || is_empty
+    node.is_null() || node.text() == Some("")
 }
 
 /// A list of previous secrets can be cut down to some of those that are shown; others come by rotation.
@@ -277,10 +265,8 @@ fn previous(json: &Json, before: Before<'_>) -> Result<Option<Alter>, EditError>
             return Err(wrong("previous_secrets", message));
         }
     };
-    let nodes = match before.field("previous_secrets").map(|node| &node.value) {
-        Some(Value::Sequence(nodes)) => nodes.as_slice(),
-        Some(Value::Scalar(_) | Value::Mapping(_)) | None => &[],
-    };
+    let nodes = before.field("previous_secrets").map(Node::items);
+    let nodes = nodes.unwrap_or_default();
     let shown = shown
         .and_then(Json::as_array)
         .map_or(&[][..], Vec::as_slice);
@@ -297,12 +283,9 @@ fn previous(json: &Json, before: Before<'_>) -> Result<Option<Alter>, EditError>
 }
 
 fn is_over(previous: &Node, now: Timestamp) -> bool {
-    let until = field(previous, "until").map(|node| &node.value);
-    let Some(Value::Scalar(until)) = until else {
-        return false;
-    };
-    let until = until.text.parse::<jiff::Timestamp>();
-    until.is_ok_and(|until| until.as_millisecond() <= now.as_millis())
+    let until = previous.child("until").and_then(Node::text);
+    let until = until.and_then(|until| until.parse::<jiff::Timestamp>().ok());
+    until.is_some_and(|until| until.as_millisecond() <= now.as_millis())
 }
 
 /// RFC 3339 in UTC, whole seconds.

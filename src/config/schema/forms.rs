@@ -4,33 +4,28 @@ use serde_json::{Map, Value, json};
 
 /// Who writes values by the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(in crate::config) enum For {
     /// People, in the file, who also refer to secrets and files.
     File,
     /// Clients of the API, who do not, and who give back what was shown.
     Api,
 }
 
-/// Keys with their schemas, in order.
-pub(super) fn keys<const N: usize>(keys: [(&str, Value); N]) -> Map<String, Value> {
-    let owned = |(key, schema): (&str, Value)| (key.to_owned(), schema);
-    keys.into_iter().map(owned).collect()
-}
-
 /// A mapping of these keys and no others.
-pub(super) fn object(properties: Map<String, Value>) -> Value {
+pub(in crate::config) fn object(properties: Map<String, Value>) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 
-/// Says which keys of a mapping cannot be left out.
-pub(super) fn require(object: &mut Value, required: &[&str]) {
-    if let Value::Object(object) = object {
+/// The same mapping, in which these keys cannot be left out.
+pub(in crate::config) fn require(mut object: Value, required: &[&str]) -> Value {
+    if let Value::Object(object) = &mut object {
         object.insert("required".to_owned(), json!(required));
     }
+    object
 }
 
 /// A schema with its description, which comes first.
-pub(super) fn described(description: &str, schema: Value) -> Value {
+pub(in crate::config) fn described(description: &str, schema: Value) -> Value {
     let mut all = Map::new();
     all.insert("description".to_owned(), json!(description));
     if let Value::Object(schema) = schema {
@@ -39,17 +34,17 @@ pub(super) fn described(description: &str, schema: Value) -> Value {
     Value::Object(all)
 }
 
-/// A key that may be left out: described, null as if it were left out, and what that means.
-pub(super) fn key(description: &str, schema: Value, default: Value) -> Value {
-    let mut schema = or_null(described(description, schema));
+/// A key that is shown and cannot be set.
+pub(in crate::config) fn read_only(description: &str, schema: Value) -> Value {
+    let mut schema = described(description, schema);
     if let Value::Object(schema) = &mut schema {
-        schema.insert("default".to_owned(), default);
+        schema.insert("readOnly".to_owned(), json!(true));
     }
     schema
 }
 
 /// The same schema, with null beside what it allows.
-pub(super) fn or_null(mut schema: Value) -> Value {
+pub(in crate::config) fn or_null(mut schema: Value) -> Value {
     let Value::Object(parts) = &mut schema else {
         return schema;
     };
@@ -67,73 +62,32 @@ pub(super) fn or_null(mut schema: Value) -> Value {
 }
 
 /// Text of at least one character.
-pub(super) fn text() -> Value {
+pub(in crate::config) fn text() -> Value {
     json!({"type": "string", "minLength": 1})
 }
 
-pub(super) fn boolean() -> Value {
-    json!({"type": "boolean"})
-}
-
-pub(super) fn whole(least: u64, most: u64) -> Value {
-    json!({"type": "integer", "minimum": least, "maximum": most})
-}
-
-pub(super) fn choice(words: &[&str]) -> Value {
-    json!({"type": "string", "enum": words})
-}
-
-pub(super) fn list(items: Value) -> Value {
-    json!({"type": "array", "items": items})
-}
-
-/// A duration; `positive` ones are longer than nothing.
-pub(super) fn duration(positive: bool) -> Value {
-    let number = if positive { "0*[1-9][0-9]*" } else { "[0-9]+" };
-    json!({"type": "string", "pattern": format!("^{number}(ms|s|m|h|d)$")})
-}
-
-/// A size larger than nothing.
-pub(super) fn size() -> Value {
-    json!({"type": "string", "pattern": "^0*[1-9][0-9]*(B|KiB|MiB|GiB|TiB)$"})
-}
-
-pub(super) fn pointer() -> Value {
-    json!({"type": "string", "pattern": "^(/([^/~]|~[01])*)+$"})
-}
-
-/// `host:port` and what stands for it.
-pub(super) fn address() -> Value {
-    json!({"type": "string", "pattern": "^(unix:.+|systemd:.+|.+:[0-9]{1,5})$"})
-}
-
-pub(super) fn email() -> Value {
-    json!({"type": "string", "format": "idn-email", "maxLength": 254, "pattern": "^[^@\\s]+@[^@\\s]+$"})
-}
-
-/// An e-mail address that may have a name.
-pub(super) fn sender() -> Value {
-    json!({"type": "string", "pattern": "^[^@\\s]+@[^@\\s]+$|^[^\\r\\n]*<[^@\\s]+@[^@\\s]+>\\s*$"})
-}
-
 /// A secret in the file: a literal or where it is found.
-pub(super) fn secret() -> Value {
+pub(in crate::config) fn secret() -> Value {
     json!({"anyOf": [text(), reference()]})
 }
 
+/// Whether a schema is that of a reference to a secret.
+pub(in crate::config) fn is_reference(schema: &Value) -> bool {
+    schema.get("minProperties").is_some()
+}
+
 /// Where a secret is found.
-pub(super) fn reference() -> Value {
-    let mut reference = object(keys([
-        (
-            "env",
-            described("The name of an environment variable.", text()),
-        ),
-        ("file", described("The path of a file.", text())),
+pub(in crate::config) fn reference() -> Value {
+    let sources = [
+        ("env", "The name of an environment variable."),
+        ("file", "The path of a file."),
         (
             "credential",
-            described("The name of a file in $CREDENTIALS_DIRECTORY.", text()),
+            "The name of a file in $CREDENTIALS_DIRECTORY.",
         ),
-    ]));
+    ];
+    let sources = sources.map(|(key, sentence)| (key.to_owned(), described(sentence, text())));
+    let mut reference = object(Map::from_iter(sources));
     if let Value::Object(reference) = &mut reference {
         reference.insert("minProperties".to_owned(), json!(1));
         reference.insert("maxProperties".to_owned(), json!(1));
@@ -142,7 +96,7 @@ pub(super) fn reference() -> Value {
 }
 
 /// In a file a text needs no quotes, so that 123 and true are texts as well; not where a text has a form of its own.
-pub(super) fn take_plain_scalars(schema: &mut Value) {
+pub(in crate::config) fn take_plain_scalars(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(take_plain_scalars),
         Value::Object(parts) => {

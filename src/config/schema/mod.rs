@@ -4,62 +4,58 @@
 //! It says what one value alone can tell; what holds between values, and what files and the environment say, only a load
 //! finds. Invariants: it has exactly the keys that the readers have, and the defaults of `defaults`; tests hold it to both.
 
-mod forms;
-mod sections;
-mod subscription;
+pub(super) mod forms;
 #[cfg(test)]
 mod tests;
 mod types;
-mod values;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::keyed::Keyed as _;
+use crate::config::model::Config;
 use crate::config::schema::forms::{For, described, object, or_null};
-use crate::config::schema::subscription::{own, shared};
+use crate::config::subscription::{Place, properties};
 
 pub use types::wrong_types;
 
 /// The schema of the main file. Included files are valid by it as well.
 #[must_use]
 pub fn schema() -> Value {
-    let mut properties = sections::sections();
+    let mut sections = Config::properties(For::File);
     let defaults = described(
         "Fields for all subscriptions. A subscription's own value replaces the whole default, null removes it.",
-        object(shared(For::File)),
+        object(properties(Place::Shared, For::File)),
     );
-    properties.insert("defaults".to_owned(), or_null(defaults));
+    sections.insert("defaults".to_owned(), or_null(defaults));
     let include =
         json!({"type": "array", "items": {"type": "string", "minLength": 1}, "default": []});
     let include = described(
         "Globs of files that hold only `subscriptions`, such as conf.d/*.yaml.",
         include,
     );
-    properties.insert("include".to_owned(), or_null(include));
-    properties.insert("subscriptions".to_owned(), subscriptions());
+    sections.insert("include".to_owned(), or_null(include));
+    sections.insert("subscriptions".to_owned(), subscriptions());
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of sidehook",
         "type": "object",
         "required": ["subscriptions"],
         "additionalProperties": false,
-        "properties": properties,
+        "properties": sections,
     });
     forms::take_plain_scalars(&mut schema);
     schema
 }
 
-/// The fields of a subscription's definition as the API shows and takes them, each with its schema. What only tells is
-/// `readOnly`, what is never told `writeOnly`.
+/// The fields of a subscription's definition as the API shows and takes them, each with its schema. What is only shown is
+/// `readOnly`, what is never shown `writeOnly`.
 #[must_use]
 pub fn subscription_properties() -> Map<String, Value> {
-    let mut properties = own(For::Api);
-    properties.extend(shared(For::Api));
-    properties
+    properties(Place::Route, For::Api)
 }
 
 fn subscriptions() -> Value {
-    let mut properties = own(For::File);
-    properties.extend(shared(For::File));
+    let properties = properties(Place::Route, For::File);
     or_null(described(
         "Which events go to which endpoint, and how, by name.",
         json!({

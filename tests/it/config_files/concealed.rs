@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
-use sidehook::config::load;
+use sidehook::config::{Problem, load_given};
 
 use super::environment;
 
@@ -33,6 +33,16 @@ const FILES: [&str; 4] = [
     "filters.yaml",
     "minimal.yaml",
 ];
+
+/// What is said of problems, with what is shown of their lines.
+fn said(problems: &[Problem]) -> String {
+    let one = |problem: &Problem| {
+        let excerpt = problem.excerpt.as_ref();
+        let excerpt = excerpt.map_or("", |excerpt| excerpt.text.as_str());
+        format!("{problem}\n{excerpt}\n")
+    };
+    problems.iter().map(one).collect()
+}
 
 /// Each value with one of its keys, items or scalars replaced by `canary`, or a key added.
 fn variants(value: &Value, canary: &Value) -> Vec<Value> {
@@ -101,9 +111,9 @@ fn a_secret_is_shown_nowhere_wherever_it_stands() {
                 .unwrap()
                 .replace("CANARY", &quoted);
             std::fs::write(&path, text).unwrap();
-            let said = match load(&path, &environment()) {
-                Ok(loaded) => loaded.warnings.iter().map(|it| format!("{it}\n")).collect(),
-                Err(error) => error.to_string(),
+            let said = match load_given(&path, &environment()) {
+                Ok(loaded) => said(&loaded.warnings),
+                Err(error) => said(&error.0),
             };
             tried += 1;
             if said.to_lowercase().contains(hidden) {
@@ -134,6 +144,16 @@ fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
         "secret: {env: SECRET, hunter2: x}",
         "secret: [hunter2]",
         "previous_secrets: [{secret: {hunter2: x}, until: hunter2}]",
+        "previous_secrets: [{secret: x, until: hunter2}]",
+        "previous_secrets: hunter2",
+        "secrets: hunter2",
+        "headers: [hunter2]",
+        "headers: [\"X-A: hunter2\", \"Host: hunter2\"]",
+        "timeout: [hunter2]",
+        "tls: hunter2",
+        "retry: [hunter2]",
+        "match: {hunter: hunter2}",
+        "timeout: 5, previous_secrets: [], description: hunter2",
         "headers: {X-A: {hunter2: x}}",
         "headers: {X-A: {env: hunter2}}",
     ] {
@@ -148,7 +168,7 @@ fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
         environment
             .variables
             .insert("CREDENTIALS_DIRECTORY".to_owned(), there);
-        let error = load(&path, &environment).unwrap_err().to_string();
+        let error = said(&load_given(&path, &environment).unwrap_err().0);
         assert!(!error.contains("hunter2"), "{place}: {error}");
     }
 }

@@ -11,6 +11,7 @@ mod definition;
 mod differences;
 mod filters;
 mod outside;
+mod pages;
 mod robustness;
 mod values;
 
