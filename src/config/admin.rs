@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use url::Host;
 
 use crate::config::document::{Node, Value};
-use crate::config::form::{By, Flag, Form, List, Optional};
+use crate::config::form::{By, Choice, FLAG, Form, List, Optional};
 use crate::config::ingest::TOKEN;
 use crate::config::keyed::{Mapping, keys};
-use crate::config::reader::{Context, choice, items, text};
+use crate::config::reader::{Context, items, text};
 use crate::config::secrets::SecretText;
 use crate::config::store::{ResolvedPath, StoreConfig};
 use crate::domain::Secret;
@@ -29,7 +29,7 @@ keys! {
         "Who may use the API. None: a token with both scopes is made at the first start, in admin.token in the folder of the store."
         tokens: Vec<AdminToken> = Vec::new() => TOKENS;
         "false: the API never writes the configuration files."
-        edit_config: bool = true => Flag;
+        edit_config: bool = true => FLAG;
         "The included file that receives subscriptions created by the API; null: the main file."
         write_to: Option<PathBuf> = None => Optional(INCLUDED_FILE);
         "Where secrets made or set by the API are kept, 0600; null: secrets in the folder of the store."
@@ -116,6 +116,9 @@ fn long_token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     is_long.then_some(token)
 }
 
+/// `manage` is true.
+const SCOPE: Choice<bool> = Choice(&[("read", false), ("manage", true)]);
+
 /// What a token allows.
 const SCOPES: By<Scopes> = By {
     read: scopes,
@@ -124,15 +127,13 @@ const SCOPES: By<Scopes> = By {
         let scopes = scopes.iter().filter(|(_, has)| *has);
         Json::Array(scopes.map(|(scope, _)| json!(scope)).collect())
     },
-    schema: |_| {
-        let words = json!({"type": "string", "enum": ["read", "manage"]});
-        json!({"type": "array", "minItems": 1, "items": words})
-    },
+    schema: |writer| json!({"type": "array", "minItems": 1, "items": SCOPE.schema(writer)}),
 };
 
 fn scopes(node: &Node, context: &mut Context<'_>) -> Option<Scopes> {
-    let words = choice(&[("read", false), ("manage", true)]);
-    let words = items(node, "a list of read, manage", context, words)?;
+    let words = items(node, "a list of read, manage", context, |node, context| {
+        SCOPE.read(node, context)
+    })?;
     if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
         context.error(node, "expected at least one of read, manage");
         return None;

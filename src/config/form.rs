@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::config::document::Node;
-use crate::config::reader::{Context, boolean, choice, items, number, parsed, text, whole};
+use crate::config::document::{Node, Value as NodeValue};
+use crate::config::reader::{Context, items, text};
+use crate::config::report::quoted;
 use crate::config::schema::forms::{self, For, described, or_null};
-use crate::config::units::{self, written_duration, written_size};
+use crate::config::units::{self, UnitError, written_duration, written_size};
+use crate::domain::similar;
 
 /// How a value is written.
 pub(super) trait Form {
@@ -89,25 +91,12 @@ impl Key<'_> {
     }
 }
 
-/// `true` or `false`.
-#[derive(Debug)]
-pub(super) struct Flag;
-
-impl Form for Flag {
-    type Value = bool;
-
-    fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<bool> {
-        boolean(node, context)
-    }
-
-    fn show(&self, value: &bool) -> Value {
-        json!(value)
-    }
-
-    fn schema(&self, _: For) -> Value {
-        json!({"type": "boolean"})
-    }
-}
+/// `true` or `false`, unquoted.
+pub(super) const FLAG: By<bool> = By {
+    read: |node, context| unquoted(node, "true or false", context, |text| text.parse().ok()),
+    show: |value| json!(value),
+    schema: |_| json!({"type": "boolean"}),
+};
 
 /// One of some words.
 #[derive(Debug)]
@@ -117,7 +106,19 @@ impl<T: Clone + PartialEq> Form for Choice<T> {
     type Value = T;
 
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<T> {
-        choice(self.0)(node, context)
+        let found = text(node, context)?;
+        let value = self.0.iter().find(|(word, _)| *word == found);
+        if value.is_none() {
+            let known: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
+            let hint = meant(found, &known).map(|meant| format!(": did you mean {meant}?"));
+            let (known, found) = (known.join(", "), quoted(found));
+            let hint = hint.unwrap_or_default();
+            context.error(
+                node,
+                format!("expected one of {known}, found {found}{hint}"),
+            );
+        }
+        value.map(|(_, value)| value.clone())
     }
 
     fn show(&self, value: &T) -> Value {
@@ -145,7 +146,13 @@ impl<T: TryFrom<u64> + Serialize> Form for Whole<T> {
     type Value = T;
 
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<T> {
-        T::try_from(whole(self.0.clone())(node, context)?).ok()
+        let what = format!("a whole number from {} to {}", self.0.start(), self.0.end());
+        let number = unquoted(node, &what, context, |text| {
+            let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| is_decimal);
+            number.filter(|number| self.0.contains(number))
+        });
+        T::try_from(number?).ok()
     }
 
     fn show(&self, value: &T) -> Value {
@@ -165,7 +172,12 @@ impl Form for Number {
     type Value = f64;
 
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<f64> {
-        number(self.0.clone())(node, context)
+        let what = format!("a number from {} to {}", self.0.start(), self.0.end());
+        unquoted(node, &what, context, |text| {
+            let is_part = |byte: u8| byte.is_ascii_digit() || b".eE+-".contains(&byte);
+            let number = text.parse().ok().filter(|_| text.bytes().all(is_part));
+            number.filter(|number| self.0.contains(number))
+        })
     }
 
     /// As people write it: 2 instead of 2.0.
@@ -200,7 +212,7 @@ impl Form for Lasting {
     type Value = Duration;
 
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<Duration> {
-        let duration = parsed(units::duration)(node, context)?;
+        let duration = or_report(units::duration(text(node, context)?), node, context)?;
         if duration.is_zero() && !self.may_be_zero {
             context.error(node, "expected a duration longer than 0");
             return None;
@@ -240,7 +252,7 @@ impl Form for Size {
     type Value = u64;
 
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<u64> {
-        let bytes = parsed(units::size)(node, context)?;
+        let bytes = or_report(units::size(text(node, context)?), node, context)?;
         let message = match self.most {
             Some((most, words)) => {
                 let fits = usize::try_from(bytes).is_ok_and(|bytes| (1..=most).contains(&bytes));
@@ -406,4 +418,50 @@ impl<F: Form> Form for List<F> {
     fn schema(&self, writer: For) -> Value {
         json!({"type": "array", "items": self.item.schema(writer)})
     }
+}
+
+/// A value that has to be a plain scalar: in quotes it would be text.
+fn unquoted<T>(
+    node: &Node,
+    what: &str,
+    context: &mut Context<'_>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    match &node.value {
+        _ if node.refused => return None,
+        NodeValue::Scalar(scalar) if scalar.plain => {
+            let value = parse(&scalar.text);
+            if value.is_none() {
+                context.error(node, format!("expected {what}"));
+            }
+            return value;
+        }
+        NodeValue::Scalar(_) => context.error(node, format!("expected {what}, without quotes")),
+        NodeValue::Sequence(_) | NodeValue::Mapping(_) => context.expected(node, what),
+    }
+    None
+}
+
+/// The words for yes and no, each with those that a field may have instead, the most likely first.
+const INSTEAD: [(&[&str], &[&str]); 2] = [
+    (&["false", "no", "off"], &["none", "never"]),
+    (&["true", "yes", "on"], &["per_subscription", "auto"]),
+];
+
+/// The word that is most likely meant by one that is not known.
+fn meant<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
+    let found_in = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(found));
+    let instead = INSTEAD.iter().find(|(words, _)| found_in(words));
+    let mut instead = instead.iter().flat_map(|(_, instead)| *instead);
+    let instead = instead.find_map(|word| known.iter().find(|known| *known == word));
+    instead
+        .copied()
+        .or_else(|| similar(found, known.iter().copied()))
+}
+
+/// Reports why a text is no value.
+fn or_report<T>(parsed: Result<T, UnitError>, node: &Node, context: &mut Context<'_>) -> Option<T> {
+    parsed
+        .map_err(|error| context.error(node, error.to_string()))
+        .ok()
 }

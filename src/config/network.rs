@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::config::document::Node;
-use crate::config::form::{By, Flag, List, Whole};
+use crate::config::form::{By, FLAG, List, Whole};
 use crate::config::keyed::keys;
 use crate::config::reader::{Context, text};
 use crate::egress::AddressPolicy;
@@ -16,7 +16,7 @@ keys! {
         "Networks such as 10.0.0.0/8 that may be dialled although they are not public; loopback too has to be named."
         allow_private: Vec<IpNet> = Vec::new() => List { what: "a list of networks", item: NETWORK };
         "Cloud metadata addresses (169.254.169.254 and its kind) need this as well."
-        allow_metadata: bool = false => Flag;
+        allow_metadata: bool = false => FLAG;
         "Ports that may be dialled, besides any port of addresses inside allow_private."
         ports: Vec<u16> = vec![443, 8443] => List { what: "a list of ports", item: Whole::<u16>::of(1..=65_535) };
     } also {

@@ -6,8 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +13,7 @@ use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::identity::{Identity, identity};
-use crate::config::report::{Report, quoted};
+use crate::config::report::Report;
 use crate::config::walk::is_match;
 use crate::domain::{Label, Secret, similar};
 use crate::egress::{AddressPolicy, Roots};
@@ -159,7 +157,8 @@ impl<'e> Context<'e> {
         self.report.error(node.mark, message);
     }
 
-    fn expected(&mut self, node: &Node, what: &str) {
+    /// Reports that something else is expected at a node.
+    pub(super) fn expected(&mut self, node: &Node, what: &str) {
         self.error(node, format!("expected {what}, found {}", node.kind()));
     }
 }
@@ -295,131 +294,15 @@ pub(super) fn items<T>(
 
 /// A text that is not empty; a plain scalar as it is written.
 pub(super) fn text<'n>(node: &'n Node, context: &mut Context<'_>) -> Option<&'n str> {
-    text_or_empty(node, context).filter(|text| {
-        if text.is_empty() {
+    match &node.value {
+        _ if node.refused => {}
+        Value::Scalar(scalar) if !node.is_null() && !scalar.text.is_empty() => {
+            return Some(&scalar.text);
+        }
+        Value::Scalar(_) if !node.is_null() => {
             context.error(node, "expected text, found an empty one");
         }
-        !text.is_empty()
-    })
-}
-
-/// A text that may be empty (`""`).
-pub(super) fn text_or_empty<'n>(node: &'n Node, context: &mut Context<'_>) -> Option<&'n str> {
-    match &node.value {
-        _ if node.refused => None,
-        Value::Scalar(scalar) if !node.is_null() => Some(&scalar.text),
-        Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => {
-            context.expected(node, "text");
-            None
-        }
-    }
-}
-
-/// `true` or `false`, unquoted.
-pub(super) fn boolean(node: &Node, context: &mut Context<'_>) -> Option<bool> {
-    unquoted(node, "true or false", context, |text| text.parse().ok())
-}
-
-/// A whole number within a range, unquoted, in decimal digits.
-pub(super) fn whole(range: RangeInclusive<u64>) -> impl Fn(&Node, &mut Context<'_>) -> Option<u64> {
-    move |node, context| {
-        let what = format!("a whole number from {} to {}", range.start(), range.end());
-        unquoted(node, &what, context, |text| {
-            let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|_| is_decimal);
-            number.filter(|number| range.contains(number))
-        })
-    }
-}
-
-/// A number within a range, unquoted.
-pub(super) fn number(
-    range: RangeInclusive<f64>,
-) -> impl Fn(&Node, &mut Context<'_>) -> Option<f64> {
-    move |node, context| {
-        let what = format!("a number from {} to {}", range.start(), range.end());
-        unquoted(node, &what, context, |text| {
-            let is_decimal = text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-            let number = text.parse().ok().filter(|_| is_decimal);
-            number.filter(|number| range.contains(number))
-        })
-    }
-}
-
-/// A value that has to be a plain scalar: in quotes it would be text.
-fn unquoted<T>(
-    node: &Node,
-    what: &str,
-    context: &mut Context<'_>,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Option<T> {
-    match &node.value {
-        _ if node.refused => return None,
-        Value::Scalar(scalar) if scalar.plain => {
-            let value = parse(&scalar.text);
-            if value.is_none() {
-                context.error(node, format!("expected {what}"));
-            }
-            return value;
-        }
-        Value::Scalar(_) => context.error(node, format!("expected {what}, without quotes")),
-        Value::Sequence(_) | Value::Mapping(_) => context.expected(node, what),
+        Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => context.expected(node, "text"),
     }
     None
-}
-
-/// One of some words.
-pub(super) fn choice<T: Clone>(
-    words: &[(&str, T)],
-) -> impl Fn(&Node, &mut Context<'_>) -> Option<T> {
-    move |node, context| {
-        let found = text(node, context)?;
-        let value = words
-            .iter()
-            .find(|(word, _)| *word == found)
-            .map(|(_, value)| value.clone());
-        if value.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let hint = meant(found, &known)
-                .map_or_else(String::new, |meant| format!(": did you mean {meant}?"));
-            let (known, found) = (known.join(", "), quoted(found));
-            context.error(
-                node,
-                format!("expected one of {known}, found {found}{hint}"),
-            );
-        }
-        value
-    }
-}
-
-/// The words for yes and no, each with those that a field may have instead, the most likely first.
-const INSTEAD: [(&[&str], &[&str]); 2] = [
-    (&["false", "no", "off"], &["none", "never"]),
-    (&["true", "yes", "on"], &["per_subscription", "auto"]),
-];
-
-/// The word that is most likely meant by one that is not known.
-fn meant<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
-    let found_in = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(found));
-    let instead = INSTEAD.iter().find(|(words, _)| found_in(words));
-    let mut instead = instead.iter().flat_map(|(_, instead)| *instead);
-    let instead = instead.find_map(|word| known.iter().find(|known| *known == word));
-    instead
-        .copied()
-        .or_else(|| similar(found, known.iter().copied()))
-}
-
-/// A text that `parse` understands.
-pub(super) fn parsed<T, E: Display>(
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> impl Fn(&Node, &mut Context<'_>) -> Option<T> {
-    move |node, context| match parse(text(node, context)?) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            context.error(node, error.to_string());
-            None
-        }
-    }
 }

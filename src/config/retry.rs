@@ -6,14 +6,17 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::config::document::{Node, Value};
-use crate::config::form::{By, Form as _, Number, POSITIVE, Whole};
+use crate::config::form::{By, Choice, Form as _, Number, POSITIVE, Whole};
 use crate::config::keyed::{Keyed as _, Mapping, keys, read_key};
-use crate::config::reader::{Context, Fields, choice, items, mapping};
+use crate::config::reader::{Context, Fields, items, mapping};
 use crate::config::schema::forms::For;
 use crate::domain::{Retry, RetryForm};
 
 /// The most pauses of a schedule, and the most attempts.
 const MAX_ATTEMPTS: u64 = 1000;
+
+/// `standard` is true.
+const WORDS: Choice<bool> = Choice(&[("standard", true), ("none", false)]);
 
 const JITTER: Number = Number(0.0..=1.0);
 
@@ -61,7 +64,7 @@ pub(super) const RETRY: By<Retry> = By {
     schema: |writer: For| {
         let scheduled = Mapping::<Scheduled>::NEW.schema(writer);
         let growing = Mapping::<Growing>::NEW.schema(writer);
-        json!({"anyOf": [{"type": "string", "enum": ["standard", "none"]}, scheduled, growing]})
+        json!({"anyOf": [WORDS.schema(writer), scheduled, growing]})
     },
 };
 
@@ -105,7 +108,7 @@ fn retry(node: &Node, context: &mut Context<'_>) -> Option<Retry> {
             None
         }
         Value::Scalar(_) => {
-            let is_standard = choice(&[("standard", true), ("none", false)])(node, context)?;
+            let is_standard = WORDS.read(node, context)?;
             Some(if is_standard {
                 Retry::standard()
             } else {

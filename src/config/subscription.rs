@@ -17,7 +17,7 @@ use crate::config::document::Node;
 use crate::config::endpoint::Endpoint;
 use crate::config::filter::{CONDITIONS, EVENTS, EXPRESSION, WHEN_ERROR, WrittenPatterns};
 use crate::config::form::{
-    Choice, Flag, Form as _, Key, Lasting, Optional, SIZE, TEXT, Text, Whole,
+    Choice, FLAG, Form as _, Key, Lasting, Optional, SIZE, TEXT, Text, Whole,
 };
 use crate::config::given::Given;
 use crate::config::headers::{FORWARDED, HEADERS, Header, Named};
@@ -160,12 +160,12 @@ subscription! {
         shared "skip or deliver an event for which when cannot be evaluated; the error is logged and counted either way."
         when_error: WhenError = WhenError::Skip => WHEN_ERROR;
         shared "false: disabled, nothing is delivered."
-        active: bool = true => Flag;
+        active: bool = true => FLAG;
         shared "hold: events that match meanwhile wait; skip: they are counted and not delivered."
         when_disabled: WhenDisabled = WhenDisabled::Hold =>
             Choice(&[("hold", WhenDisabled::Hold), ("skip", WhenDisabled::Skip)]);
         own "true: nothing but the file edits, disables or rotates it."
-        locked: bool = false => Flag;
+        locked: bool = false => FLAG;
         own "Signs deliveries, at least 12 characters; \"\" means none."
         (secret): Given<Secret> = Given::Absent => SigningSecret;
         own "Sign along until their time, in schemes that carry several signatures."
