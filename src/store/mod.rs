@@ -28,6 +28,7 @@ mod check;
 mod completions;
 mod damaged;
 mod dedup;
+mod draft;
 mod entry;
 mod error;
 mod failure;

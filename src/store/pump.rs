@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use crate::store::accept::{Accepting, undo};
+use crate::store::accept::Accepting;
 use crate::store::budget::{Budget, Permit, StoredEvent};
 use crate::store::changes::Changes;
 use crate::store::completions::{Batch, Completions, Fate, Token};
+use crate::store::draft::undo;
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 use crate::store::names::Names;
