@@ -3,6 +3,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
@@ -67,7 +68,11 @@ pub(super) enum Ended {
 
 /// The load under way, if any.
 #[derive(Default)]
-pub(super) struct Loading(Option<UnderWay>);
+pub(super) struct Loading {
+    under_way: Option<UnderWay>,
+    /// Of the last load.
+    thread: Option<JoinHandle<()>>,
+}
 
 enum UnderWay {
     Reload(
@@ -83,7 +88,7 @@ enum UnderWay {
 
 impl Loading {
     pub(super) fn is_idle(&self) -> bool {
-        self.0.is_none()
+        self.under_way.is_none()
     }
 
     /// Begins to load for a reload.
@@ -92,7 +97,7 @@ impl Loading {
         answer: ReloadRequest,
         load: impl FnOnce() -> Result<Prepared, ConfigError> + Send + 'static,
     ) {
-        self.0 = Some(UnderWay::Reload(on_a_thread(load), answer));
+        self.under_way = Some(UnderWay::Reload(self.on_a_thread(load), answer));
     }
 
     /// Begins to load for an edit.
@@ -102,7 +107,7 @@ impl Loading {
         answer: EditAnswer,
         write: impl FnOnce() -> Result<Written, EditRefusal> + Send + 'static,
     ) {
-        self.0 = Some(UnderWay::Edit(on_a_thread(write), request, answer));
+        self.under_way = Some(UnderWay::Edit(self.on_a_thread(write), request, answer));
     }
 
     /// Waits for the end of the load under way; for ever when there is none.
@@ -110,17 +115,17 @@ impl Loading {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn ended(&mut self) -> Ended {
-        match &mut self.0 {
+        match &mut self.under_way {
             None => pending().await,
             Some(UnderWay::Reload(result, answer)) => {
                 let result = result.await.ok();
                 let answer = answer.take();
-                self.0 = None;
+                self.under_way = None;
                 Ended::Reload(result, answer)
             }
             Some(UnderWay::Edit(result, ..)) => {
                 let result = result.await.ok();
-                match self.0.take() {
+                match self.under_way.take() {
                     Some(UnderWay::Edit(_, request, answer)) => {
                         Ended::Edit(result, request, answer)
                     }
@@ -129,20 +134,27 @@ impl Loading {
             }
         }
     }
-}
 
-/// Runs it on a thread that ends with it. Without a thread the sender goes with the closure, and there is no result.
-fn on_a_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> oneshot::Receiver<T> {
-    let (done, result) = oneshot::channel();
-    let run = move || {
-        // Nobody waits any more when the relay has ended meanwhile.
-        drop(done.send(work()));
-    };
-    let thread = std::thread::Builder::new().name("load-config".to_owned());
-    if let Err(error) = thread.spawn(run) {
-        tracing::error!(%error, "no thread to load the configuration");
+    /// Runs it on a thread that ends with it. Without a thread the sender goes with the closure, and there is no result.
+    fn on_a_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (done, result) = oneshot::channel();
+        let run = move || {
+            // Nobody waits any more when the relay has ended meanwhile.
+            drop(done.send(work()));
+        };
+        // It has done its work and is about to end. Only then does the next one get its memory: the allocator has some for each
+        // thread, and a large file may take a hundred MiB of it.
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread that loads the configuration panicked");
+        }
+        let thread = std::thread::Builder::new().name("load-config".to_owned());
+        match thread.spawn(run) {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => tracing::error!(%error, "no thread to load the configuration"),
+        }
+        result
     }
-    result
 }

@@ -206,7 +206,11 @@ fn fields(old: &Subscription, new: &Subscription) -> Vec<FieldDiff> {
         };
         let of_field = |(_, of, _): &&(u8, &str, Secret)| *of == field;
         let before = hidden_before.iter().filter(of_field);
-        let is_hidden = !before.eq(hidden_after.iter().filter(of_field));
+        let is_hidden = match field {
+            // In their order, each value with its name.
+            "headers" => old.headers != new.headers,
+            _ => !before.eq(hidden_after.iter().filter(of_field)),
+        };
         if from != to || is_hidden {
             found.push(FieldDiff {
                 field: field.to_owned(),

@@ -4,6 +4,7 @@
 //! in `egress`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use url::{Host, Url};
 
@@ -81,8 +82,8 @@ impl Endpoint {
 
 /// Reads a URL, or a secret reference to one.
 pub(super) fn endpoint(node: &Node, context: &mut Context<'_>) -> Option<Endpoint> {
-    let policy = context.network.clone();
-    let policy = &policy;
+    let policy = Arc::clone(&context.network);
+    let policy = &*policy;
     let is_secret = secrets::is_reference(node);
     let checked = if is_secret {
         let bytes = secrets::referred(node, context)?;

@@ -1,20 +1,28 @@
-//! What of a file may be shown beside a problem: the key and the value that are meant, never more of their line.
+//! The part of a file that is shown beside a problem: its key, and its value where that is one simple word.
 //!
 //! Invariant: a value is shown only where the schema takes a plain value and no reference to a secret, a key only where no
-//! secret is expected; and nothing that looks like a secret. Of a file whose syntax is broken nothing is shown.
+//! secret is expected; nothing that looks like a secret, as written or as read, and nothing but letters, digits and
+//! `_.*!-`, at most [`WORD_MAX`] of them. Of a file whose syntax is broken nothing is shown.
 
 use std::ops::Range;
 
 use serde_json::Value as Json;
 
 use crate::config::document::{Document, Entry, Node, Value};
-use crate::config::problem::{Excerpt, Problems};
+use crate::config::problem::{Excerpt, Problem, Problems};
+use crate::config::report::push_key;
 use crate::config::schema::forms::is_reference;
 use crate::config::schema::schema;
 use crate::domain::looks_secret;
 
 /// Keys in whose values secrets stand beside other texts, so that one may be in the place of the other.
-const AMONG_SECRETS: [&str; 3] = ["headers", "previous_secrets", "tokens"];
+const AMONG_SECRETS: [&str; 4] = ["forward_headers", "headers", "previous_secrets", "tokens"];
+
+/// The most characters of a word that is shown.
+const WORD_MAX: usize = 64;
+
+/// The most spaces and dashes in front of it that are shown.
+const INDENT_MAX: usize = 64;
 
 /// Adds excerpts to problems of these files.
 pub(super) fn add(problems: &mut Problems, documents: &[Document]) {
@@ -24,43 +32,41 @@ pub(super) fn add(problems: &mut Problems, documents: &[Document]) {
     let schema = schema();
     for problem in &mut problems.list {
         let document = documents.iter().find(|it| it.path == problem.file);
-        problem.excerpt =
-            document.and_then(|document| excerpt(document, problem.line, problem.column, &schema));
+        problem.excerpt = document.and_then(|document| excerpt(document, problem, &schema));
     }
 }
 
-fn excerpt(document: &Document, line: usize, column: usize, schema: &Json) -> Option<Excerpt> {
+fn excerpt(document: &Document, problem: &Problem, schema: &Json) -> Option<Excerpt> {
     let root = document.node()?;
-    let (begin, at) = document.offsets(line, column)?;
-    let mut path = Vec::new();
-    let place = find(root, at, &mut path)?;
-    if !place.may_be_shown(&path, schema) {
+    let (_, at) = document.offsets(problem.line, problem.column)?;
+    let mut walk = Walk {
+        at,
+        wanted: &problem.path,
+        path: Vec::new(),
+    };
+    let place = walk.find(root, "")?;
+    if !place.may_be_shown(&walk.path, schema) {
         return None;
     }
-    let text = document.text.get(begin..)?.lines().next()?;
-    let end = begin + text.len();
-    let shown = place.range.start.max(begin)..place.range.end.min(end);
-    let marked = place.marked(at, document);
-    let visible = document.text.get(shown.clone())?.trim_end();
-    if visible.is_empty() || looks_secret(visible) {
-        return None;
-    }
-    let before = document.text.get(begin..shown.start)?;
-    let is_plain = before.chars().all(|it| matches!(it, ' ' | '-'));
-    let before = if is_plain { before } else { "… " };
-    let last = shown.start + visible.len();
-    let shift = |offset: usize| offset.clamp(shown.start, last) - shown.start + before.len();
+    let (line, _) = document.position(place.start());
+    let (begin, _) = document.offsets(line, 1)?;
+    let before = document.text.get(begin..place.start())?;
+    let is_indent = before.chars().all(|it| matches!(it, ' ' | '-')) && before.len() <= INDENT_MAX;
+    let before = if is_indent { before } else { "… " };
+    let (shown, marked) = place.shown(at, document)?;
+    let shift = |offset: usize| offset - shown.start + before.len();
     Some(Excerpt {
+        line,
         marked: shift(marked.start)..shift(marked.end),
-        text: format!("{before}{visible}"),
+        text: format!("{before}{}", document.text.get(shown)?),
     })
 }
 
-/// What a problem is about.
+/// The node that a problem is about.
 struct Place<'n> {
-    /// The bytes that may be shown: of a key, or of a value with its key.
-    range: Range<usize>,
-    /// The value; `None` if the problem is about the key.
+    /// Its key; `None` of an item of a list.
+    key: Option<&'n Node>,
+    /// Its value, if that is a scalar and not only the key is meant.
     value: Option<&'n Node>,
 }
 
@@ -82,62 +88,111 @@ impl Place<'_> {
         !may_be_secret && (self.value.is_none() || forms.iter().any(is_plain))
     }
 
-    /// The bytes that are meant: inside a value one word, else the whole value or key.
-    fn marked(&self, at: usize, document: &Document) -> Range<usize> {
-        match self.value {
-            None => self.range.clone(),
-            Some(node) if at <= node.mark.start => node.mark.start..self.range.end,
-            Some(_) => {
-                let rest = document.text.get(at..).unwrap_or_default();
-                let is_word = |it: &char| it.is_alphanumeric() || *it == '_';
-                let word: usize = rest.chars().take_while(is_word).map(char::len_utf8).sum();
-                at..at + word.max(rest.chars().next().map_or(0, char::len_utf8))
+    fn start(&self) -> usize {
+        self.key.or(self.value).map_or(0, |node| node.mark.start)
+    }
+
+    /// Returns the bytes that are shown, and among them those that are marked: inside a value one word, else the whole value,
+    /// or the key.
+    fn shown(&self, at: usize, document: &Document) -> Option<(Range<usize>, Range<usize>)> {
+        let key = match self.key {
+            Some(key) => Some(word(key, document)?),
+            None => None,
+        };
+        let value = self.value.and_then(|node| word(node, document));
+        match (key, value) {
+            (Some(key), None) => Some((key.clone(), key)),
+            (None, value) => value.map(|value| (value.clone(), value)),
+            (Some(key), Some(value)) => {
+                let between = document.text.get(key.end..value.start)?;
+                if !between.chars().all(|it| matches!(it, ' ' | ':')) || between.len() > INDENT_MAX
+                {
+                    return Some((key.clone(), key));
+                }
+                let shown = key.start..value.end;
+                let rest = document
+                    .text
+                    .get(at..value.end)
+                    .filter(|_| at > value.start);
+                let is_word = |it: &char| it.is_ascii_alphanumeric() || *it == '_';
+                let inside = rest.map(|rest| rest.chars().take_while(is_word).count().max(1));
+                let marked = inside.map(|length| at..at + length).unwrap_or(value);
+                Some((shown, marked))
             }
         }
     }
 }
 
-/// The innermost key or scalar that begins at or before a byte; its path goes into `path`.
-fn find<'n>(node: &'n Node, at: usize, path: &mut Vec<&'n str>) -> Option<Place<'n>> {
-    match &node.value {
-        Value::Scalar(_) => Some(Place {
-            range: node.mark.start..node.end,
-            value: Some(node),
-        }),
-        Value::Sequence(items) => {
-            let item = items.iter().rev().find(|item| item.mark.start <= at)?;
-            path.push("[]");
-            find(item, at, path)
+/// Returns where a scalar stands in the file, with its quotes, if it is one simple word.
+fn word(node: &Node, document: &Document) -> Option<Range<usize>> {
+    let is_simple = |it: char| it.is_ascii_alphanumeric() || "_.*!-".contains(it);
+    let text = node.text().filter(|text| text.chars().all(is_simple))?;
+    let range = node.mark.start..node.end;
+    let written = document.text.get(range.clone())?.trim_end();
+    let bare = written.trim_matches(['"', '\'']);
+    let is_as_read = bare == text && !text.is_empty() && text.len() <= WORD_MAX;
+    (is_as_read && !looks_secret(text)).then(|| range.start..range.start + written.len())
+}
+
+/// The way to the node that a problem is about.
+struct Walk<'n, 'p> {
+    at: usize,
+    /// Its path, as problems have it.
+    wanted: &'p str,
+    /// The keys that lead to it, `[]` for an item of a list.
+    path: Vec<&'n str>,
+}
+
+impl<'n> Walk<'n, '_> {
+    /// Finds it below a node with this path.
+    fn find(&mut self, node: &'n Node, shown: &str) -> Option<Place<'n>> {
+        match &node.value {
+            Value::Scalar(_) => None,
+            Value::Sequence(items) => {
+                let mut before = items.iter().enumerate().rev();
+                let (index, item) = before.find(|(_, item)| item.mark.start <= self.at)?;
+                self.path.push("[]");
+                let shown = format!("{shown}[{index}]");
+                if shown == self.wanted {
+                    let value = item.text().map(|_| item);
+                    return value.map(|_| Place { key: None, value });
+                }
+                self.find(item, &shown)
+            }
+            Value::Mapping(entries) => {
+                let entry = entries.iter().rev().find(|entry| entry.start <= self.at)?;
+                // What is no text may have a secret in it.
+                entry.key.text()?;
+                self.path.push(entry.name());
+                self.in_entry(entry, shown)
+            }
         }
-        Value::Mapping(entries) => {
-            let entry = entries.iter().rev().find(|entry| entry.start <= at)?;
-            path.push(entry.name());
-            in_entry(entry, at, path)
+    }
+
+    fn in_entry(&mut self, entry: &'n Entry, above: &str) -> Option<Place<'n>> {
+        let mut shown = above.to_owned();
+        push_key(&mut shown, entry.name());
+        let is_missing = |rest: &str| !rest.contains(['.', '[']) && !has_key(&entry.value, rest);
+        let field = self.wanted.strip_prefix(shown.as_str());
+        let field = field.and_then(|rest| rest.strip_prefix('.'));
+        if shown != self.wanted && !field.is_some_and(is_missing) {
+            return self.find(&entry.value, &shown);
         }
+        let is_scalar = entry.value.text().is_some() && !entry.value.is_null();
+        let is_meant = shown == self.wanted && self.at >= entry.value.mark.start;
+        Some(Place {
+            key: Some(&entry.key),
+            value: Some(&entry.value).filter(|_| is_scalar && is_meant),
+        })
     }
 }
 
-fn in_entry<'n>(entry: &'n Entry, at: usize, path: &mut Vec<&'n str>) -> Option<Place<'n>> {
-    let key = Place {
-        range: entry.key.mark.start..entry.key.end,
-        value: None,
+/// Whether a mapping has this key.
+fn has_key(node: &Node, name: &str) -> bool {
+    let Value::Mapping(entries) = &node.value else {
+        return false;
     };
-    if at < entry.value.mark.start || entry.value.is_null() {
-        return Some(key);
-    }
-    let depth = path.len();
-    match find(&entry.value, at, path) {
-        Some(place) if matches!(entry.value.value, Value::Scalar(_)) => Some(Place {
-            range: entry.key.mark.start..place.range.end,
-            ..place
-        }),
-        Some(place) => Some(place),
-        // It is about the mapping or list as a whole.
-        None => {
-            path.truncate(depth);
-            Some(key)
-        }
-    }
+    entries.iter().any(|entry| entry.name() == name)
 }
 
 /// The forms of the values that the schema takes at a path; `None` where it says nothing, or a secret may be on the way.

@@ -28,6 +28,7 @@ use crate::config::store::store;
 use crate::config::subscription::{Draft, Subscription};
 use crate::config::unexpanded;
 use crate::domain::{SubscriptionName, with_commas};
+use crate::egress::AddressPolicy;
 
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -296,10 +297,10 @@ pub(super) fn root<'d>(
 fn read_sections(fields: Fields<'_>, context: &mut Context<'_>) -> Config {
     let (listen, ingest) = intake(fields, context);
     context.event_types = read_key(&Optional(TYPES), "event_types", fields, context).flatten();
-    if let Some(network) = section(fields, "network", context) {
-        context.network = network;
-    }
-    context.network.own_ports = listen.ports();
+    let network = section(fields, "network", context);
+    let mut network: AddressPolicy = network.unwrap_or_else(AddressPolicy::built_in);
+    network.own_ports = listen.ports();
+    context.network = Arc::new(network);
     let store = store(fields, context);
     let mut admin: AdminConfig = section(fields, "admin", context).unwrap_or_default();
     let own_admin = fields.node("admin");
@@ -316,7 +317,7 @@ fn read_sections(fields: Fields<'_>, context: &mut Context<'_>) -> Config {
         store,
         admin,
         notifications,
-        network: context.network.clone(),
+        network: AddressPolicy::clone(&context.network),
         log: section(fields, "log", context).unwrap_or_default(),
         metrics: section(fields, "metrics", context).unwrap_or_default(),
         event_types: context.event_types.clone(),

@@ -115,12 +115,15 @@ fn judged(read: Option<Smtp>, fields: Fields<'_>, context: &mut Context<'_>) -> 
         let message = "expected both username and password, or neither";
         context.report.error(fields.mark, message);
     }
-    let mut smtp = read?;
-    if smtp.tls == SmtpTls::None && has_password && !is_this_machine(&smtp.host) {
+    // By what is written, so that it is said also where another key is wrong.
+    let written = |key| fields.node(key).and_then(Node::text);
+    let is_far = written("host").is_some_and(|host| !is_this_machine(host));
+    if written("tls") == Some("none") && has_password && is_far {
         let message =
             "the password would go over the network unencrypted: expected tls starttls or implicit";
         context.report.error(fields.mark, message);
     }
+    let mut smtp = read?;
     if !is_given("port") {
         smtp.port = match smtp.tls {
             SmtpTls::StartTls => 587,

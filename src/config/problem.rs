@@ -27,6 +27,8 @@ pub struct Problem {
 /// The part of a line that a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
+    /// Its line, counted from 1: that of the key, where the problem is about all that the key has.
+    pub line: usize,
     /// The key, the value or both, behind the indentation of their line.
     pub text: String,
     /// The bytes of the text that are meant.

@@ -25,7 +25,7 @@ pub(super) struct Context<'e> {
     pub(super) report: Report,
     pub(super) environment: &'e Environment,
     /// `network`, once it is read.
-    pub(super) network: AddressPolicy,
+    pub(super) network: Arc<AddressPolicy>,
     /// `notifications.smtp` is set.
     pub(super) sends_mail: bool,
     /// `event_types`, once it is read.
@@ -64,7 +64,7 @@ impl<'e> Context<'e> {
         Self {
             report: Report::default(),
             environment,
-            network: AddressPolicy::built_in(),
+            network: Arc::new(AddressPolicy::built_in()),
             sends_mail: false,
             event_types: None,
             expressions: HashMap::new(),

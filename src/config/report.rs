@@ -213,7 +213,11 @@ fn write_path(node: &Node, mark: Mark, above: [&str; 2], path: &mut String) {
                     path.push('.');
                     path.push_str(CONCEALED);
                 } else {
-                    push_key(path, name);
+                    let [last, _] = above;
+                    // A pair in the place of a name may have a secret behind its colon.
+                    let is_header = matches!(last, "headers" | "forward_headers");
+                    let name = name.split_once(':').filter(|_| is_header);
+                    push_key(path, name.map_or(entry.name(), |(before, _)| before));
                 }
                 if entry.value.mark.start <= mark.start {
                     let [last, _] = above;

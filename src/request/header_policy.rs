@@ -14,7 +14,7 @@ pub enum HeaderError {
     #[error("The '{0}' header cannot be customized for security reasons.{hint}", hint = hint(.0))]
     Blocked(String),
     /// The name is no header name (RFC 9110, section 5.1).
-    #[error("expected a header name (letters, digits and !#$%&'*+-.^_`|~), found {0:?}")]
+    #[error("expected a header name (letters, digits and !#$%&'*+-.^_`|~), found {name:?}", name = before_colon(.0))]
     Name(String),
     /// The value is too long; carries its length in bytes.
     #[error("expected a header value of at most 1024 bytes, found {0}")]
@@ -22,6 +22,11 @@ pub enum HeaderError {
     /// The value has a control character other than tab; carries its position in bytes, from 0.
     #[error("expected a header value without control characters, found one at position {0}")]
     ValueCharacter(usize),
+}
+
+/// A name up to a colon: what follows may be a value, and secret.
+fn before_colon(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(name, _)| name)
 }
 
 /// What to do instead.

@@ -155,7 +155,7 @@ fn picture(problem: &Problem, excerpt: &Excerpt) -> String {
     let marked = AnnotationKind::Primary.span(excerpt.marked.clone());
     let marked = marked.label(hint.or_else(expected));
     let snippet = Snippet::source(excerpt.text.as_str());
-    let snippet = snippet.line_start(problem.line).annotation(marked);
+    let snippet = snippet.line_start(excerpt.line).annotation(marked);
     let group = Group::with_level(Level::ERROR).element(snippet);
     Renderer::plain().render(&[group])
 }
@@ -220,13 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_inside_a_text_is_marked_by_whole_characters() {
+    fn of_a_text_that_is_no_word_the_key_is_marked() {
         let text = "subscriptions:\n  a: {active: false, when: \"type == 'é' && €\"}\n";
         let (code, out) = checked(text, false);
         assert_eq!(code, 2);
+        assert!(out.contains("error: c.yaml:2:44: "), "{out}");
         let picture = "\
-2 | … when: \"type == 'é' && €\"
-  |                         ^
+2 | … when
+  |   ^^^^
 ";
         assert!(out.contains(picture), "{out}");
     }

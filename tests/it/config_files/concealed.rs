@@ -156,6 +156,12 @@ fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
         "timeout: 5, previous_secrets: [], description: hunter2",
         "headers: {X-A: {hunter2: x}}",
         "headers: {X-A: {env: hunter2}}",
+        // A brace too many, and other collections in the place of a key.
+        "{secret: hunter2}",
+        "{secret: hunter2}: x",
+        "[hunter2]: x",
+        "forward_headers: [\"Authorization: Bearer hunter2\"]",
+        "headers: {\"X-Api-Key: hunter2\"}",
     ] {
         let text = format!(
             "subscriptions:\n  a: {{url: \"https://a.example\", events: [x], signature: github, {place}}}\n"
@@ -170,5 +176,63 @@ fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
             .insert("CREDENTIALS_DIRECTORY".to_owned(), there);
         let error = said(&load_given(&path, &environment).unwrap_err().0);
         assert!(!error.contains("hunter2"), "{place}: {error}");
+    }
+}
+
+/// What hides a secret from whoever looks at the text as it is written.
+#[test]
+fn what_is_written_otherwise_than_it_is_read_is_not_shown() {
+    for text in [
+        r#"{"subscriptions": {}, "listen": {"events": "https:\/\/user:hunter2@a.example\/"}}"#,
+        r#"{"subscriptions": {}, "log": {"level": "hunter2\/9x+Qa8LmZp0R2s=="}}"#,
+        "subscriptions: {}\nlog: {level: \"whsec\\u005fhunter2hunter2\"}\n",
+        "subscriptions: {}\nlog: {level: \"whsec_hunter2\\\n  hunter2\"}\n",
+        "subscriptions: {}\nadmin: {allowed_hosts: [\"user:hunter2@127.0.0.1\"]}\n",
+        "subscriptions: {}\nnotifications: {smtp: {host: \"apikey:hunter2@smtp.example.com:587\", from: a@example.com}}\n",
+        "subscriptions:\n  a: {url: \"https://a.example\", events: [x], when: 'headers[\"x-token\"] = \"hunter2\"'}\n",
+        "subscriptions:\n  ? {url: https://a.example/cap, secret: hunter2}\n",
+        "subscriptions:\n  a:\n    ? secret: hunter2\n    : x\n",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, text).unwrap();
+        let found = load_given(&path, &environment()).unwrap_err().0;
+        for problem in found.iter().filter_map(|problem| problem.excerpt.as_ref()) {
+            assert!(!problem.text.contains("hunter2"), "{text}: {problem:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_shown_is_short_and_its_own_key_however_it_is_written() {
+    let long = format!(
+        "subscriptions: {{}}\nlog: {{level: {}}}\n",
+        "aaa_".repeat(100_000)
+    );
+    let wide = format!("subscriptions:\n  a: {{title: {}}}\n", "、".repeat(100_000));
+    let block = "subscriptions: {}\nnotifications:\n  smtp:\n    host: mail.example.com\n    from: a@example.com\n    username: u\n";
+    for (text, line, shown) in [
+        (long.as_str(), 2, "… level"),
+        (wide.as_str(), 2, "… title"),
+        (block, 3, "  smtp"),
+        (
+            "subscriptions: {}\nlog:\n  level: \"loud\"\n",
+            3,
+            "  level: \"loud\"",
+        ),
+        (
+            "subscriptions: {}\nlog: {level: loud}\n",
+            2,
+            "… level: loud",
+        ),
+        ("subscriptions: {}\ningest:\n  - max_body\n", 2, "ingest"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, text).unwrap();
+        let found = load_given(&path, &environment()).unwrap_err().0;
+        let excerpts = found.iter().filter_map(|problem| problem.excerpt.as_ref());
+        let found: Vec<_> = excerpts.map(|it| (it.line, it.text.as_str())).collect();
+        assert!(found.contains(&(line, shown)), "{shown}: {found:?}");
     }
 }

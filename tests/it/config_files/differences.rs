@@ -77,6 +77,30 @@ fn what_is_secret_differs_without_being_shown() {
 }
 
 #[test]
+fn headers_that_change_their_places_differ() {
+    let one = |headers: &str| {
+        format!(
+            "subscriptions: {{a: {{url: \"https://a.example\", events: [\"*\"], signature: none, headers: {{{headers}}}}}}}\n"
+        )
+    };
+    for (old, new) in [
+        (
+            "X-A: {env: TOKEN}, X-B: {env: SHORT}",
+            "X-B: {env: TOKEN}, X-A: {env: SHORT}",
+        ),
+        ("X-A: a, X-B: b", "X-B: b, X-A: a"),
+    ] {
+        let found = between(&one(old), &one(new));
+        let field = &found["subscriptions"][0]["fields"][0];
+        assert_eq!(
+            (&field["field"], &field["hidden"]),
+            (&json!("headers"), &json!(true)),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn the_content_of_a_ca_file_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
