@@ -43,7 +43,7 @@ impl Store {
         Ok(Self(Arc::new(parts)))
     }
 
-    /// What tells this store from others, 16 hex digits: see [`instance`](instance()).
+    /// What tells this store from others, 16 hex digits: see [`instance`](crate::store::instance()).
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.0.instance

@@ -35,7 +35,7 @@ pub(in crate::store) struct QueueShared {
 
 pub(super) struct Locked {
     pub(super) state: QueueState,
-    /// A lane waits in [`Queue::ready`].
+    /// A lane waits in [`Queue::ready`](super::Queue::ready).
     pub(super) waiting: bool,
 }
 
