@@ -56,19 +56,37 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
 /// # Errors
 /// As [`load`].
 pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    read_given(path, environment)?.outcome
+}
+
+/// As [`load_given`], with excerpts of the files beside the problems, for people who mend them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checked(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let Read { documents, outcome } = read_given(path, environment)?;
+    match outcome {
+        Ok(mut loaded) => {
+            excerpt::add(&mut loaded.warnings, &documents);
+            Ok(loaded)
+        }
+        Err(ConfigError(mut errors)) => {
+            excerpt::add(&mut errors, &documents);
+            Err(ConfigError(errors))
+        }
+    }
+}
+
+fn read_given(path: &Path, environment: &Environment) -> Result<Read, ConfigError> {
     let mut context = Context::new(environment);
     let is_from_pipe = pipe::is_pipe(path);
     let main = given_document(path, &mut context)?;
-    let Read { documents, outcome } = read_with(main, context);
-    let mut loaded = outcome.map_err(|ConfigError(mut errors)| {
-        excerpt::add(&mut errors, &documents);
-        ConfigError(errors)
-    })?;
-    excerpt::add(&mut loaded.warnings, &documents);
-    Ok(Loaded {
+    let read = read_with(main, context);
+    let outcome = read.outcome.map(|loaded| Loaded {
         is_from_pipe,
         ..loaded
-    })
+    });
+    Ok(Read { outcome, ..read })
 }
 
 /// A configuration with the files that it stands in, the main one first.

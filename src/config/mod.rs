@@ -77,7 +77,7 @@ pub use ingest::Ingest;
 pub use listen::Listen;
 pub(crate) use listen::taken_by;
 pub(crate) use load::load_intake;
-pub use load::{load, load_given};
+pub use load::{load, load_checked, load_given};
 pub use loaded::Loaded;
 pub use log::{Log, LogFormat, LogLevel, MetricsConfig};
 pub use model::Config;

@@ -9,7 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::app::{self, Preflight};
 use crate::cli::{ConfigArg, owner};
-use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_given, load_operator};
+use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_checked, load_operator};
 use crate::domain::Timestamp;
 
 /// What stands below the help.
@@ -97,7 +97,7 @@ fn check(
     out: &mut dyn Write,
 ) -> io::Result<Option<Config>> {
     let shown = path.display();
-    match load_given(path, environment) {
+    match load_checked(path, environment) {
         Ok(loaded) => {
             let Preflight { errors, warnings } = app::preflight(path, &loaded);
             let (errors, warnings) = (Problems::from(errors), Problems::from(warnings));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
-use sidehook::config::{Problem, load_given};
+use sidehook::config::{Problem, load_checked};
 
 use super::environment;
 
@@ -111,7 +111,7 @@ fn a_secret_is_shown_nowhere_wherever_it_stands() {
                 .unwrap()
                 .replace("CANARY", &quoted);
             std::fs::write(&path, text).unwrap();
-            let said = match load_given(&path, &environment()) {
+            let said = match load_checked(&path, &environment()) {
                 Ok(loaded) => said(&loaded.warnings),
                 Err(error) => said(&error.0),
             };
@@ -174,7 +174,7 @@ fn what_stands_for_a_secret_is_not_shown_whatever_it_looks_like() {
         environment
             .variables
             .insert("CREDENTIALS_DIRECTORY".to_owned(), there);
-        let error = said(&load_given(&path, &environment).unwrap_err().0);
+        let error = said(&load_checked(&path, &environment).unwrap_err().0);
         assert!(!error.contains("hunter2"), "{place}: {error}");
     }
 }
@@ -196,7 +196,7 @@ fn what_is_written_otherwise_than_it_is_read_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, text).unwrap();
-        let found = load_given(&path, &environment()).unwrap_err().0;
+        let found = load_checked(&path, &environment()).unwrap_err().0;
         for problem in found.iter().filter_map(|problem| problem.excerpt.as_ref()) {
             assert!(!problem.text.contains("hunter2"), "{text}: {problem:?}");
         }
@@ -230,7 +230,7 @@ fn what_is_shown_is_short_and_its_own_key_however_it_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, text).unwrap();
-        let found = load_given(&path, &environment()).unwrap_err().0;
+        let found = load_checked(&path, &environment()).unwrap_err().0;
         let excerpts = found.iter().filter_map(|problem| problem.excerpt.as_ref());
         let found: Vec<_> = excerpts.map(|it| (it.line, it.text.as_str())).collect();
         assert!(found.contains(&(line, shown)), "{shown}: {found:?}");
