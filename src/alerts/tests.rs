@@ -67,11 +67,11 @@ fn turns_are_taken_at_once_in_order_and_once() {
     alerts.status(&name("a"), recovered());
     let turns: Vec<_> = alerts.take().alerts;
     let at = Timestamp::from_millis(1_000_000);
-    let told = |turn| Alert {
+    let alert = |turn| Alert {
         at,
         kind: AlertKind::Status(name("a"), turn),
     };
-    assert_eq!(turns, [told(failing(5)), told(recovered())]);
+    assert_eq!(turns, [alert(failing(5)), alert(recovered())]);
     assert_eq!(alerts.take().alerts, []);
 }
 

@@ -52,7 +52,7 @@ keys! {
     }
 }
 
-/// What a token allows; at least one of them.
+/// The scopes of a token; at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scopes {
     /// `read`: to look, without bodies and headers of events.
@@ -119,7 +119,7 @@ fn long_token(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
 /// `manage` is true.
 const SCOPE: Choice<bool> = Choice(&[("read", false), ("manage", true)]);
 
-/// What a token allows.
+/// The scopes of a token, as the file has them.
 const SCOPES: By<Scopes> = By {
     read: scopes,
     show: |value| {

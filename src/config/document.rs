@@ -113,7 +113,7 @@ impl Node {
         self.is_null() || is_empty
     }
 
-    /// What it is, for messages; nothing of its content.
+    /// Returns its kind, for messages; nothing of its content.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(_) if self.is_null() => "nothing",

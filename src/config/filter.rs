@@ -1,4 +1,4 @@
-//! What decides for which events a subscription is: `events`, `match`, `when`, `when_error`, and the section `event_types`.
+//! The keys that select events for a subscription: `events`, `match`, `when`, `when_error`, and the section `event_types`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

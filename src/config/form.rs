@@ -16,7 +16,7 @@ use crate::domain::similar;
 
 /// How a value is written.
 pub(super) trait Form {
-    /// What it means.
+    /// The type that it is read as.
     type Value;
 
     /// `null` is a value, and not as if the key were left out.
@@ -397,7 +397,7 @@ impl<T> Form for By<T> {
 /// A list.
 #[derive(Debug)]
 pub(super) struct List<F> {
-    /// What it is, for messages.
+    /// Its description in messages.
     pub(super) what: &'static str,
     pub(super) item: F,
 }

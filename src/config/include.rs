@@ -37,7 +37,7 @@ pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Docume
     documents
 }
 
-/// What stands at a path of keys, unless it is null.
+/// Returns the node at a path of keys, unless it is null.
 fn value<'n>(main: &'n Document, path: &[&str]) -> Option<&'n Node> {
     let found = path
         .iter()

@@ -33,7 +33,7 @@ use crate::egress::AddressPolicy;
 /// The most bytes of a configuration file: 16 MiB.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// What a subscription takes of memory while nothing happens (measured: 7.8 KiB), bytes.
+/// Memory of an idle subscription (measured: 7.2 to 7.6 KiB), bytes.
 const IDLE_BYTES: usize = 8 << 10;
 
 /// `MemoryMax` of the shipped unit, MiB.

@@ -20,7 +20,8 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
-    /// What of the line may be shown; only where an operator named the file.
+    /// The key, and the value if it is one simple word; `None` unless read by [`load_checked`](crate::config::load_checked),
+    /// and where a secret might be shown.
     pub excerpt: Option<Excerpt>,
 }
 

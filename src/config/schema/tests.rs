@@ -27,7 +27,7 @@ fn properties(schema: &Value) -> Map<String, Value> {
     found
 }
 
-/// What stands at a path of keys.
+/// Returns the node at a path of keys.
 fn at(path: &str) -> Value {
     let mut schema = schema();
     for key in path.split('.').filter(|key| !key.is_empty()) {
