@@ -241,7 +241,7 @@ impl Announcer {
             if count == 0 {
                 return Ok(false);
             }
-            match self.store.accept_notices(batch).await {
+            match self.store.accept_alerts(batch).await {
                 Ok(_) => {
                     self.waiting.drain(..count);
                     self.accepted_while_full += count;

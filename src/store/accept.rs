@@ -219,7 +219,7 @@ impl Accepting {
         if self.book.lag_bytes() > LAG_BYTES_MAX || coming > COMING_MAX {
             return Err(AcceptError::Overloaded);
         }
-        if purpose != Purpose::Notice && self.subscriptions.pending_bytes() >= self.max_pending {
+        if purpose != Purpose::Alert && self.subscriptions.pending_bytes() >= self.max_pending {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(AcceptError::Pending);
         }

@@ -122,8 +122,8 @@ impl Store {
     ///
     /// # Cancel safety
     /// Dropping the future does not undo the acceptance.
-    pub async fn accept_notices(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
-        let (receipts, _) = self.0.accepting.accept(events, Purpose::Notice).await?;
+    pub async fn accept_alerts(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, AcceptError> {
+        let (receipts, _) = self.0.accepting.accept(events, Purpose::Alert).await?;
         Ok(receipts)
     }
 

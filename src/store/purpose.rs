@@ -10,7 +10,7 @@ pub(super) enum Purpose {
     /// The same, and somebody waits for the first attempts.
     Watched,
     /// To tell operators, also that there is no room for events.
-    Notice,
+    Alert,
 }
 
 impl Purpose {
@@ -18,7 +18,7 @@ impl Purpose {
     pub(super) const fn durability(self) -> Durability {
         match self {
             Self::Posted | Self::Watched => Durability::Sync,
-            Self::Notice => Durability::SyncOutcome,
+            Self::Alert => Durability::SyncOutcome,
         }
     }
 }
@@ -33,7 +33,7 @@ mod tests {
     use crate::store::harness::{Setup, event};
 
     #[tokio::test]
-    async fn notices_need_no_room_and_their_subscriptions_are_known_after_a_restart() {
+    async fn alerts_need_no_room_and_their_subscriptions_are_known_after_a_restart() {
         let folder = tempdir().unwrap();
         let setup = Setup {
             max_pending: 1,
@@ -48,8 +48,8 @@ mod tests {
         let refused = store.accept(vec![event("more", &[number])]).await;
         assert!(matches!(refused, Err(AcceptError::Pending)));
         assert_eq!(store.refused(), 1);
-        let notice = vec![event("notice", &[own])];
-        assert_eq!(store.accept_notices(notice).await.unwrap().len(), 1);
+        let alert = vec![event("alert", &[own])];
+        assert_eq!(store.accept_alerts(alert).await.unwrap().len(), 1);
         assert_eq!(store.refused(), 1);
         running.close().await;
 
@@ -58,7 +58,7 @@ mod tests {
             .store
             .subscription(&SubscriptionName::notifications());
         assert_eq!(found, own);
-        assert_eq!(running.drain(own).await, ["notice"]);
+        assert_eq!(running.drain(own).await, ["alert"]);
         running.close().await;
         // Also from the journal alone.
         std::fs::remove_file(folder.path().join("book.sqlite3")).unwrap();
@@ -69,8 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn notices_are_written_as_what_a_full_disk_does_not_refuse() {
-        assert_eq!(Purpose::Notice.durability(), Durability::SyncOutcome);
+    fn alerts_are_written_as_what_a_full_disk_does_not_refuse() {
+        assert_eq!(Purpose::Alert.durability(), Durability::SyncOutcome);
         assert_eq!(Purpose::Posted.durability(), Durability::Sync);
     }
 }
