@@ -1,6 +1,6 @@
-//! What the store costs: a commit of one event and of a group of 64, and events accepted, taken and settled as delivered, in
-//! batches as the relay sees them. Includes the syncs of the disk under the temporary folder; the book follows in its own
-//! thread.
+//! What the store costs: a commit of one event and of a group of 64, and events accepted, taken and settled as
+//! delivered, in batches as the relay sees them. Includes the syncs of the disk under the temporary folder; the index
+//! follows in its own thread.
 
 #![expect(
     clippy::unwrap_used,

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sidehook::domain::{EventId, Patterns, Timestamp};
-use sidehook::matching::{Condition, Expression, Facts, Filter, Headers, Index, WhenError};
+use sidehook::matching::{Condition, Expression, Facts, Filter, FilterIndex, Headers, WhenError};
 
 const SUBSCRIPTIONS: usize = 10_000;
 
@@ -61,13 +61,13 @@ fn subscriptions() -> Vec<Patterns> {
 
 fn by_patterns(criterion: &mut Criterion) {
     let narrow = subscriptions();
-    let narrow = Index::new(narrow.iter().map(|events| filter(events, &[], None)));
+    let narrow = FilterIndex::new(narrow.iter().map(|events| filter(events, &[], None)));
     let everything = everything();
-    let wide = Index::new(std::iter::repeat_n(
+    let wide = FilterIndex::new(std::iter::repeat_n(
         filter(&everything, &[], None),
         SUBSCRIPTIONS,
     ));
-    let mut measure = |name: &str, index: &Index, event_type: &str| {
+    let mut measure = |name: &str, index: &FilterIndex, event_type: &str| {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| index.find(black_box(&facts(event_type, ""))));
         });
@@ -106,7 +106,7 @@ fn by_conditions(criterion: &mut Criterion) {
     let body = body(0);
     for count in [1, SUBSCRIPTIONS] {
         let filters = wanted.iter().take(count);
-        let index = Index::new(filters.map(|matches| filter(&everything, matches, None)));
+        let index = FilterIndex::new(filters.map(|matches| filter(&everything, matches, None)));
         criterion.bench_function(&format!("matching/{count}/match"), |bencher| {
             bencher.iter(|| index.find(black_box(&facts("invoice.paid", &body))));
         });
@@ -124,7 +124,7 @@ fn by_expressions(criterion: &mut Criterion) {
     let mut measure = |name: &str, text: &str, body: &str, count: usize| {
         let expression = Expression::compile(text).expect("an expression");
         let filters = std::iter::repeat_n(filter(&everything, &[], Some(&expression)), count);
-        let index = Index::new(filters);
+        let index = FilterIndex::new(filters);
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| index.find(black_box(&facts("invoice.paid", body))));
         });

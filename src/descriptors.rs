@@ -1,8 +1,9 @@
 //! The process's file descriptors as a budget: what the system allows, and who may use how much of it.
 //!
 //! Some are reserved for what must never fail, such as the next segment of the journal: `RESERVE`. Clients of the
-//! listeners have half of the rest for certain, split by [`client_places`]; deliveries have the other half for certain, and
-//! what clients do not use. A new descriptor gets the lowest free number, so a number says how many are in use at least.
+//! listeners have half of the rest for certain, split by [`client_places`]; deliveries have the other half for certain,
+//! and what clients do not use. A new descriptor gets the lowest free number, so a number says how many are in use at
+//! least.
 //!
 //! The count of clients is one for the process, as the limit is.
 
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that neither clients nor deliveries get: the journal, the book, configuration, names, logs.
+/// Descriptors that neither clients nor deliveries get: the journal, the index, configuration, names, logs.
 const RESERVE: usize = 96;
 
 /// Client connections that are open.

@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::config::{Config, ConfigError, Diff, DiffKind, Problem, Problems, SubscriptionDiff};
 use crate::domain::{SubscriptionName, SubscriptionNumber};
-use crate::store::VerbError;
+use crate::store::OperationError;
 
 /// `GET /v1/config`
 pub(super) async fn show(call: Call) -> Result<Answer, Refusal> {
@@ -144,7 +144,7 @@ pub(super) async fn reload(call: Call) -> Result<Answer, Refusal> {
         for (name, (number, _)) in gone(&call.admin, &config) {
             match call.admin.store.cancel_all(number).await {
                 Ok(cancelled) => view.cancelled_deliveries += cancelled,
-                Err(VerbError::InFlight) => view.in_flight.push(name.to_string()),
+                Err(OperationError::InFlight) => view.in_flight.push(name.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }

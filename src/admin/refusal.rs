@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use crate::admin::answer::Answer;
 use crate::domain::conceal;
 use crate::http_server::Problem;
-use crate::store::{QueryError, StoreError, VerbError};
+use crate::store::{OperationError, QueryError, StoreError};
 
 /// A call that is refused. On the heap: refusals are rare, and every result would be that much larger.
 #[derive(Debug)]
@@ -138,29 +138,29 @@ impl From<QueryError> for Refusal {
             QueryError::Overloaded => Self::unavailable("overloaded", error.to_string(), 1),
             QueryError::TooSlow => Self::unavailable("too_slow", error.to_string(), 1),
             QueryError::Unreadable => {
-                tracing::error!("an event that the book knows cannot be read from the journal");
+                tracing::error!("an event that the index knows cannot be read from the journal");
                 Self::unavailable("unreadable", error.to_string(), 5)
             }
-            QueryError::Book(source) => {
-                tracing::error!(error = %source, "the book cannot be read for a query");
-                Self::unavailable("book_failed", "the book cannot be read just now", 5)
+            QueryError::Index(source) => {
+                tracing::error!(error = %source, "the index cannot be read for a query");
+                Self::unavailable("index_failed", "the index cannot be read just now", 5)
             }
             QueryError::Failed(error) => store_failed(&error),
         }
     }
 }
 
-impl From<VerbError> for Refusal {
-    fn from(error: VerbError) -> Self {
+impl From<OperationError> for Refusal {
+    fn from(error: OperationError) -> Self {
         let text = error.to_string();
         match error {
-            VerbError::Unknown => Self::not_found(text),
-            VerbError::InFlight => Self::conflict("in_flight", text),
-            VerbError::Disabled => Self::conflict("disabled", text),
-            VerbError::Delivered => Self::conflict("delivered", text),
-            VerbError::TooManyReplays => Self::conflict("too_many_replays", text),
-            VerbError::Overloaded => Self::unavailable("overloaded", text, 1),
-            VerbError::Failed(error) => store_failed(&error),
+            OperationError::Unknown => Self::not_found(text),
+            OperationError::InFlight => Self::conflict("in_flight", text),
+            OperationError::Disabled => Self::conflict("disabled", text),
+            OperationError::Delivered => Self::conflict("delivered", text),
+            OperationError::TooManyReplays => Self::conflict("too_many_replays", text),
+            OperationError::Overloaded => Self::unavailable("overloaded", text, 1),
+            OperationError::Failed(error) => store_failed(&error),
         }
     }
 }
@@ -195,14 +195,14 @@ mod tests {
 
     #[test]
     fn errors_of_the_store_have_a_status_each() {
-        let verb = |error: VerbError| Refusal::from(error).status().as_u16();
-        assert_eq!(verb(VerbError::Unknown), 404);
-        assert_eq!(verb(VerbError::InFlight), 409);
-        assert_eq!(verb(VerbError::Disabled), 409);
-        assert_eq!(verb(VerbError::Delivered), 409);
-        assert_eq!(verb(VerbError::TooManyReplays), 409);
-        assert_eq!(verb(VerbError::Overloaded), 503);
-        assert_eq!(verb(VerbError::Failed(StoreError::Closed)), 503);
+        let operation = |error: OperationError| Refusal::from(error).status().as_u16();
+        assert_eq!(operation(OperationError::Unknown), 404);
+        assert_eq!(operation(OperationError::InFlight), 409);
+        assert_eq!(operation(OperationError::Disabled), 409);
+        assert_eq!(operation(OperationError::Delivered), 409);
+        assert_eq!(operation(OperationError::TooManyReplays), 409);
+        assert_eq!(operation(OperationError::Overloaded), 503);
+        assert_eq!(operation(OperationError::Failed(StoreError::Closed)), 503);
         let query = |error: QueryError| Refusal::from(error).status().as_u16();
         assert_eq!(query(QueryError::Limit(0)), 422);
         assert_eq!(query(QueryError::Cursor), 422);

@@ -233,7 +233,7 @@ fn is_for_secret([last, before]: [&str; 2]) -> bool {
     SECRET_FIELDS.contains(&last) || before == "headers" || last == "tokens" && before == "ingest"
 }
 
-/// Adds a key to a path, in quotes unless it is a plain word, and not more of it than a line bears.
+/// Adds a key to a path, in quotes unless it is a plain word, cut to what fits on a line.
 pub(super) fn push_key(path: &mut String, key: &str) {
     if !path.is_empty() {
         path.push('.');

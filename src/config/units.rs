@@ -17,7 +17,7 @@ pub(crate) enum UnitError {
     /// Anything else that is no size.
     #[error("expected a whole number and one of B, KiB, MiB, GiB, TiB, such as 64KiB")]
     Size,
-    /// More than the arithmetic bears.
+    /// More than the arithmetic can represent.
     #[error("the number is too large")]
     TooLarge,
 }

@@ -11,9 +11,9 @@
 //! - `probe`: an endpoint that is down is tried by one delivery at a time; `rate`: the field `rate_limit`
 //!
 //! Leaves to `store` what is ready, due and durable; to `request`, `signing` and `egress` what is sent and how.
-//! Invariants: at most one attempt of a delivery is in flight; no lane waits for the book, for another lane beyond
-//! its turn (`turns`), or for anything but its endpoint, its outcome being written, and the time; what an attempt leads to is recorded in one
-//! step with its outcome; every task belongs to [`Lanes`].
+//! Invariants: at most one attempt of a delivery is in flight; no lane waits for the index, for another lane beyond its
+//! turn (`turns`), or for anything but its endpoint, its outcome being written, and the time; what an attempt leads to
+//! is recorded in one step with its outcome; every task belongs to [`Lanes`].
 
 mod attempt;
 mod disabling;

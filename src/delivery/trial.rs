@@ -38,7 +38,7 @@ pub(super) fn event_type() -> Option<Label> {
 fn event(event_type: Label, clock: &dyn Clock) -> Event {
     let wall = clock.wall();
     let mut random = [0; 10];
-    // Without randomness the id is less unique, which a test can bear.
+    // Without randomness the id is less unique, which is enough for a test.
     getrandom::fill(&mut random).unwrap_or_default();
     Event {
         body: body(&event_type, wall),

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use crate::config::{Config, Subscription, WhenDisabled};
 use crate::domain::{DeadReason, EventId, Label, SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::matching::pointer::Pointer;
-use crate::matching::{Expression, Facts, Failure, Found, Index, NEVER_KEPT, Selector};
+use crate::matching::{Expression, Facts, Failure, FilterIndex, Found, NEVER_KEPT, Selector};
 use crate::metrics::{Metrics, SubscriptionMetrics};
 use crate::store::{NewDelivery, Queue, Receipt, Store};
 
@@ -20,7 +20,7 @@ const QUIET_MS: i64 = 60_000;
 /// What one request sees: one immutable value, swapped whole by a reload.
 pub struct Routes {
     config: Arc<Config>,
-    index: Index,
+    index: FilterIndex,
     /// In the order of the index.
     targets: Vec<Target>,
     /// Positions of `targets`.
@@ -121,7 +121,7 @@ impl Routes {
         let subscriptions = config.subscriptions.values();
         let pointer = |text: &Option<String>| text.as_deref().map(Pointer::new);
         Self {
-            index: Index::new(
+            index: FilterIndex::new(
                 subscriptions
                     .clone()
                     .map(|subscription| subscription.filter()),

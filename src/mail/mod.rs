@@ -176,7 +176,7 @@ fn mailable(address: &str) -> Option<Address> {
 /// Longest text of a failure or a reply, bytes.
 const TEXT_MAX: usize = 256;
 
-/// A text that may come from the server, for logs and answers: one line, nothing that a terminal obeys, not long.
+/// A text that may come from the server, for logs and answers: one line, no control characters, bounded in length.
 fn printable(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     let mut text: String = text.chars().take(TEXT_MAX).map(shown).collect();

@@ -1,7 +1,7 @@
 //! Which subscriptions an event is for.
 //!
 //! A subscription says it by patterns over the type (`events`), by conditions of equality (`match`) and by an expression
-//! (`when`). The [`Index`] over all of them is built when a configuration is loaded and never changed; it answers what
+//! (`when`). The [`FilterIndex`] over all of them is built when a configuration is loaded and never changed; it answers what
 //! asking each subscription in turn would, and costs with 10,000 subscriptions that say the same of other values, such
 //! as one for each tenant, no more than with one. Who the positions stand for, and what is done with a match, is the
 //! caller's.
@@ -24,4 +24,4 @@ pub use cel::{
 };
 pub use condition::{Condition, Selector, SelectorError};
 pub use facts::{Facts, Headers, NEVER_KEPT};
-pub use index::{Failure, Filter, Found, Index, WhenError};
+pub use index::{Failure, Filter, FilterIndex, Found, WhenError};

@@ -2,8 +2,8 @@
 //!
 //! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
 //! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
-//! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other is
-//! read from the disk; then the batch is decided anew.
+//! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other
+//! is read from the disk; then the batch is decided anew.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -14,11 +14,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
 use crate::domain::{Clock, Event, EventId, EventSeq, SubscriptionNumber, Timestamp};
-use crate::store::book::{Inbox as BookInbox, find};
 use crate::store::completions::{Batch, Token};
 use crate::store::dedup::{Dedup, DedupKey};
 use crate::store::draft::{Draft, undo};
 use crate::store::error::AcceptError;
+use crate::store::index::{Inbox as IndexInbox, find};
 use crate::store::journal::AppendError;
 use crate::store::names::Names;
 use crate::store::purpose::Purpose;
@@ -27,8 +27,8 @@ use crate::store::subscriptions::Subscriptions;
 use crate::store::watch::{Watch, Watchers};
 use crate::store::{NewEvent, Receipt};
 
-/// Intake stops while the book is further behind the journal than this: after a crash a start reads so much again before
-/// it is ready.
+/// Intake stops while the index is further behind the journal than this: after a crash a start reads so much again
+/// before it is ready.
 const LAG_BYTES_MAX: u64 = 32 << 20;
 
 /// Intake stops while more deliveries than this are on their way to the queues.
@@ -148,7 +148,7 @@ impl Intake {
 pub(super) struct Accepting {
     pub(super) intake: Mutex<Intake>,
     pub(super) subscriptions: Arc<Subscriptions>,
-    pub(super) book: Arc<BookInbox>,
+    pub(super) index: Arc<IndexInbox>,
     pub(super) reader: Arc<Reader>,
     pub(super) watchers: Arc<Watchers>,
     pub(super) clock: Arc<dyn Clock>,
@@ -216,7 +216,7 @@ impl Accepting {
             return Err(AcceptError::Failed(error));
         }
         let coming = self.coming.load(Ordering::Relaxed);
-        if self.book.lag_bytes() > LAG_BYTES_MAX || coming > COMING_MAX {
+        if self.index.lag_bytes() > LAG_BYTES_MAX || coming > COMING_MAX {
             return Err(AcceptError::Overloaded);
         }
         if purpose != Purpose::Alert && self.subscriptions.pending_bytes() >= self.max_pending {
@@ -315,7 +315,7 @@ impl Accepting {
     /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
     /// be shown to be the same, so its given id counts as new: rather twice than never.
     async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
-        let place = self.book.ask(move |book| find::place(book, seq));
+        let place = self.index.ask(move |index| find::place(index, seq));
         let Ok(Some(place)) = place.await else {
             return Verdict::Other;
         };

@@ -1,9 +1,9 @@
-//! What verbs change: from the record on disk over the book to the queues.
+//! What operations change: from the record on disk over the index to the queues.
 //!
-//! A verb claims its deliveries, appends its records with these changes as their token, and is done: from then on the
-//! changes go their way without it, so that a caller who goes away leaves nothing half done. They are told to the
-//! queues by the book's thread once the book has the records, because what the book answered before is in memory by then.
-//! Verbs take turns: the turn travels with the changes and ends with them.
+//! An operation claims its deliveries, appends its records with these changes as their token, and is done: from then on
+//! the changes go their way without it, so that a caller who goes away leaves nothing half done. They are told to the
+//! queues by the index's thread once the index has the records, because what the index answered before is in memory by
+//! then. Operations take turns: the turn travels with the changes and ends with them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::domain::{EventId, EventSeq, Timestamp};
-use crate::store::book::Inbox as BookInbox;
 use crate::store::entry::Entry;
+use crate::store::index::Inbox as IndexInbox;
 use crate::store::journal::Place;
 use crate::store::queue::QueueShared;
 
@@ -32,7 +32,7 @@ pub(super) enum Change {
         entry: Entry,
         /// When it was due.
         due: Timestamp,
-        /// Since when it is due now, as the book has it.
+        /// Since when it is due now, as the index has it.
         at: Timestamp,
     },
     /// One that had ended is pending again; `was_dead`: it was a dead letter.
@@ -112,22 +112,22 @@ impl Drop for Claim {
     }
 }
 
-/// The changes of one verb, on their way.
+/// The changes of one operation, on their way.
 pub(super) struct Changes {
     pub(super) changes: Vec<(Arc<QueueShared>, Change)>,
     pub(super) claims: Vec<Claim>,
     /// The events that the records copy, in their order, if that is what they do.
     pub(super) moved: Vec<EventSeq>,
     pub(super) now: Timestamp,
-    /// The turn of the verb.
+    /// The turn of the operation.
     pub(super) turn: OwnedMutexGuard<()>,
     /// Told when all is done.
     pub(super) reply: oneshot::Sender<()>,
 }
 
 impl Changes {
-    /// The records are committed in these places: counts them, and goes on to the book.
-    pub(super) fn committed(mut self: Box<Self>, book: &BookInbox, places: &[Place]) {
+    /// The records are committed in these places: counts them, and goes on to the index.
+    pub(super) fn committed(mut self: Box<Self>, index: &IndexInbox, places: &[Place]) {
         let moved: HashMap<_, _> = self
             .moved
             .iter()
@@ -141,7 +141,7 @@ impl Changes {
             }
         }
         let mut changes = Some(self);
-        book.submit(move |_| {
+        index.submit(move |_| {
             if let Some(changes) = changes.take() {
                 changes.tell();
             }
@@ -149,7 +149,7 @@ impl Changes {
         });
     }
 
-    /// The records are in the book: the queues follow, the next verb may come, and who waits is told.
+    /// The records are in the index: the queues follow, the next operation may come, and who waits is told.
     fn tell(self) {
         let Self {
             changes,

@@ -1,10 +1,10 @@
-//! Checks a store that no process has open: every group and record of the journal, and the book against it.
+//! Checks a store that no process has open: every group and record of the journal, and the index against it.
 //!
-//! It opens the journal as a start does, and changes nothing that a start would not: a segment that was being made goes, an
-//! unfinished write at the end is cut, and the end is made durable; synced bytes are never rewritten. So what it finds is
-//! what the next start finds. The book is a view: one that is missing, damaged or wrong is written anew.
+//! It opens the journal as a start does, and changes nothing that a start would not: a segment that was being made
+//! goes, an unfinished write at the end is cut, and the end is made durable; synced bytes are never rewritten. So what
+//! it finds is what the next start finds. The index is a view: one that is missing, damaged or wrong is written anew.
 //!
-//! Memory does not grow with the store: the journal is read in pieces, the book walked by its keys.
+//! Memory does not grow with the store: the journal is read in pieces, the index walked by its keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +13,8 @@ use std::{fs, io};
 
 use crate::domain::{SubscriptionName, SubscriptionNumber, Timestamp};
 use crate::store::StoreError;
-use crate::store::book::{self, BookState, Examined};
 use crate::store::dedup::DedupKey;
+use crate::store::index::{self, Examined, IndexState};
 use crate::store::journal::{
     Bounds, Committed, Damage, Damaged, Group, Journal, JournalError, Options, Place, Position,
     ReadJournal, Recovery, WriteJournal,
@@ -45,14 +45,14 @@ pub struct StoreReport {
     pub damaged_records: u64,
     /// Bytes of an unfinished write that were cut from the end: nobody was told that they were stored.
     pub torn_bytes: u64,
-    /// Events that the book knows and the journal has no more.
+    /// Events that the index knows and the journal has no more.
     pub lost_events: u64,
     /// Pending deliveries of such events.
     pub lost_pending: u64,
-    /// Pending deliveries whose last outcome only the book has, as after a power cut.
-    pub only_in_book: u64,
-    /// The book.
-    pub book: BookState,
+    /// Pending deliveries whose last outcome only the index has, as after a power cut.
+    pub only_in_index: u64,
+    /// The index.
+    pub index: IndexState,
     /// Every subscription that the store knows.
     pub subscriptions: Vec<SubscriptionReport>,
 }
@@ -77,7 +77,7 @@ impl StoreReport {
         self.damaged_places == 0
             && self.lost_events == 0
             && self.lost_pending == 0
-            && !matches!(self.book, BookState::Damaged(_))
+            && !matches!(self.index, IndexState::Damaged(_))
     }
 
     fn note(&mut self, damage: &Damage) {
@@ -93,8 +93,8 @@ impl StoreReport {
     }
 }
 
-/// Checks the store in the folder `path`, whose lock it holds meanwhile. Blocks, for as long as it takes to read all of the
-/// journal; needs room for a second book beside the first.
+/// Checks the store in the folder `path`, whose lock it holds meanwhile. Blocks, for as long as it takes to read all of
+/// the journal; needs room for a second index beside the first.
 ///
 /// # Errors
 /// [`StoreError`]: there is no store, it is in use, it cannot be read, or its journal cannot be opened.
@@ -116,10 +116,10 @@ pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
     getrandom::fill(&mut key)
         .map_err(|error| StoreError::System(Arc::new(io::Error::from(error))))?;
     let opened: (&dyn ReadJournal, _) = (&journal, recovery.last_seq);
-    let examined = book::examine(&path.join("book.sqlite3"), DedupKey(key), opened, now);
-    let examined = examined.map_err(|error| StoreError::Book(Arc::new(error)))?;
+    let examined = index::examine(&path.join("index.sqlite3"), DedupKey(key), opened, now);
+    let examined = examined.map_err(|error| StoreError::Index(Arc::new(error)))?;
     journal.close().map_err(failed)?;
-    add_book(&mut report, examined);
+    add_index(&mut report, examined);
     Ok(report)
 }
 
@@ -138,8 +138,8 @@ fn read_journal(
         torn_bytes: recovery.torn_bytes,
         lost_events: 0,
         lost_pending: 0,
-        only_in_book: 0,
-        book: BookState::Agrees,
+        only_in_index: 0,
+        index: IndexState::Agrees,
         subscriptions: Vec::new(),
     };
     // Reading finds the groups and records that recovery found too, and more.
@@ -167,16 +167,16 @@ fn read_journal(
     Ok(report)
 }
 
-fn add_book(report: &mut StoreReport, examined: Examined) {
+fn add_index(report: &mut StoreReport, examined: Examined) {
     let Examined {
         state,
         differences,
         subscriptions,
     } = examined;
-    report.book = state;
+    report.index = state;
     report.lost_events = differences.lost_events;
     report.lost_pending = differences.lost_pending;
-    report.only_in_book = differences.ahead;
+    report.only_in_index = differences.ahead;
     let subscriptions = subscriptions.into_iter().map(|it| SubscriptionReport {
         number: it.number,
         name: it.name,

@@ -43,12 +43,12 @@ fn counts(report: &StoreReport) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
-fn book_path(folder: &TempDir) -> PathBuf {
-    folder.path().join("book.sqlite3")
+fn index_path(folder: &TempDir) -> PathBuf {
+    folder.path().join("index.sqlite3")
 }
 
-fn book(folder: &TempDir) -> Connection {
-    Connection::open(book_path(folder)).unwrap()
+fn index(folder: &TempDir) -> Connection {
+    Connection::open(index_path(folder)).unwrap()
 }
 
 /// Changes a byte in the middle of the first segment where this text stands.
@@ -69,14 +69,14 @@ async fn a_store_that_is_right_is_counted_and_left_as_it_is() {
     for _ in 0..2 {
         let report = checked(&folder);
         assert!(report.is_clean(), "{report:?}");
-        assert_eq!(report.book, BookState::Agrees);
+        assert_eq!(report.index, IndexState::Agrees);
         assert_eq!((report.events, report.records), (5, 9));
         assert_eq!(counts(&report), [("a".to_owned(), 3, 1)]);
-        assert_eq!((report.only_in_book, report.torn_bytes), (0, 0));
+        assert_eq!((report.only_in_index, report.torn_bytes), (0, 0));
     }
     assert_eq!(fs::read(&segment).unwrap(), before);
-    assert!(!folder.path().join("book.sqlite3.old").exists());
-    assert!(!folder.path().join("book.sqlite3.check").exists());
+    assert!(!folder.path().join("index.sqlite3.old").exists());
+    assert!(!folder.path().join("index.sqlite3.check").exists());
     let running = Setup::default().open(folder.path());
     assert_eq!(running.store.queue(running.named("a")).counts().pending, 3);
     running.close().await;
@@ -94,18 +94,18 @@ async fn a_damaged_event_is_told_with_its_place_and_what_is_lost_with_it() {
     assert!(place.ends_with(": 1 record is damaged"), "{place}");
     assert_eq!((report.events, report.records), (4, 8));
     assert_eq!((report.lost_events, report.lost_pending), (1, 1));
-    assert_eq!(report.book, BookState::Agrees);
+    assert_eq!(report.index, IndexState::Agrees);
 
-    fs::remove_file(book_path(&folder)).unwrap();
+    fs::remove_file(index_path(&folder)).unwrap();
     let report = checked(&folder);
     assert!(!report.is_clean());
     assert_eq!((report.damaged_places, report.lost_events), (1, 0));
-    assert_eq!(report.book, BookState::Absent);
+    assert_eq!(report.index, IndexState::Absent);
     assert_eq!(counts(&report), [("a".to_owned(), 2, 1)]);
 }
 
 #[tokio::test]
-async fn a_lost_end_of_the_journal_is_known_from_the_book() {
+async fn a_lost_end_of_the_journal_is_known_from_the_index() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
     let number = running.named("a");
@@ -115,7 +115,7 @@ async fn a_lost_end_of_the_journal_is_known_from_the_book() {
     flip(&folder, "body-2");
     let report = checked(&folder);
     assert!(report.torn_bytes > 0);
-    let BookState::Damaged(reasons) = &report.book else {
+    let IndexState::Damaged(reasons) = &report.index else {
         panic!("{report:?}")
     };
     assert!(reasons[0].contains("lost its end"), "{reasons:?}");
@@ -123,42 +123,42 @@ async fn a_lost_end_of_the_journal_is_known_from_the_book() {
 }
 
 #[tokio::test]
-async fn a_book_that_is_missing_or_of_another_version_is_no_damage() {
+async fn an_index_that_is_missing_or_of_another_version_is_no_damage() {
     let folder = store().await;
-    fs::remove_file(book_path(&folder)).unwrap();
+    fs::remove_file(index_path(&folder)).unwrap();
     let report = checked(&folder);
     assert!(report.is_clean());
-    assert_eq!(report.book, BookState::Absent);
+    assert_eq!(report.index, IndexState::Absent);
     assert_eq!(counts(&report), [("a".to_owned(), 3, 1)]);
 
-    book(&folder)
+    index(&folder)
         .execute_batch("PRAGMA user_version = 1")
         .unwrap();
     let report = checked(&folder);
     assert!(report.is_clean());
-    assert_eq!(report.book, BookState::Outdated);
-    assert_eq!(checked(&folder).book, BookState::Agrees);
+    assert_eq!(report.index, IndexState::Outdated);
+    assert_eq!(checked(&folder).index, IndexState::Agrees);
 }
 
 #[tokio::test]
-async fn a_damaged_book_is_written_anew() {
+async fn a_damaged_index_is_written_anew() {
     for (from, to) in [(0, 100), (4096, 16 << 10)] {
         let folder = store().await;
-        let mut bytes = fs::read(book_path(&folder)).unwrap();
+        let mut bytes = fs::read(index_path(&folder)).unwrap();
         bytes[from..to].fill(0xAA);
-        fs::write(book_path(&folder), bytes).unwrap();
+        fs::write(index_path(&folder), bytes).unwrap();
         let report = checked(&folder);
         assert!(!report.is_clean());
-        assert!(matches!(&report.book, BookState::Damaged(reasons) if !reasons.is_empty()));
+        assert!(matches!(&report.index, IndexState::Damaged(reasons) if !reasons.is_empty()));
         assert_eq!((report.damaged_places, report.lost_events), (0, 0));
         assert_eq!(counts(&report), [("a".to_owned(), 3, 1)]);
-        assert!(folder.path().join("book.sqlite3.old").exists());
+        assert!(folder.path().join("index.sqlite3.old").exists());
         assert!(checked(&folder).is_clean());
     }
 }
 
 #[tokio::test]
-async fn a_book_that_the_journal_contradicts_is_written_anew() {
+async fn an_index_that_the_journal_contradicts_is_written_anew() {
     for (change, reason) in [
         ("DELETE FROM deliveries WHERE state = 0; DELETE FROM events_1", "events that are missing or other than in the journal: 5"),
         ("UPDATE events_1 SET offset = offset + 8 WHERE seq = 4", "events that are missing or other than in the journal: 1"),
@@ -174,30 +174,30 @@ async fn a_book_that_the_journal_contradicts_is_written_anew() {
         ("DELETE FROM counters", "subscriptions that are counted wrongly: 1"),
     ] {
         let folder = store().await;
-        book(&folder).execute_batch(change).unwrap();
+        index(&folder).execute_batch(change).unwrap();
         let report = checked(&folder);
-        let BookState::Damaged(reasons) = &report.book else {
+        let IndexState::Damaged(reasons) = &report.index else {
             panic!("{change}: {report:?}")
         };
         let is_told = reasons.iter().any(|it| it == reason);
         assert!(is_told, "{change}: {reasons:?}");
         assert_eq!(counts(&report), [("a".to_owned(), 3, 1)]);
-        assert_eq!(checked(&folder).book, BookState::Agrees, "{change}");
+        assert_eq!(checked(&folder).index, IndexState::Agrees, "{change}");
     }
 }
 
 #[tokio::test]
-async fn outcomes_that_only_the_book_has_stay_in_it() {
+async fn outcomes_that_only_the_index_has_stay_in_it() {
     let folder = store().await;
     let delivered = "DELETE FROM deliveries WHERE state = 0 AND seq = 4;
         UPDATE counters SET pending = pending - 1, pending_bytes = pending_bytes - 6;
         UPDATE deliveries SET attempts = 1, due_at = 0, pause_ms = 0 WHERE state = 0 AND seq = 5";
-    book(&folder).execute_batch(delivered).unwrap();
+    index(&folder).execute_batch(delivered).unwrap();
     for _ in 0..2 {
         let report = checked(&folder);
-        assert_eq!(report.book, BookState::Agrees);
+        assert_eq!(report.index, IndexState::Agrees);
         assert!(report.is_clean());
-        assert_eq!(report.only_in_book, 2);
+        assert_eq!(report.only_in_index, 2);
         assert_eq!(counts(&report), [("a".to_owned(), 2, 1)]);
     }
 }

@@ -8,10 +8,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::domain::Next;
 use crate::metrics::StoreMetrics;
-use crate::store::book::Inbox as BookInbox;
 use crate::store::changes::Changes;
 use crate::store::entry::Entry;
 use crate::store::failure::Failure;
+use crate::store::index::Inbox as IndexInbox;
 use crate::store::journal::{Committed, Group, JournalError, Place};
 use crate::store::queue::QueueShared;
 use crate::store::record::Record;
@@ -25,7 +25,7 @@ pub(super) enum Token {
     Accepted(Box<Batch>),
     /// An attempt was recorded.
     Settled(Settled),
-    /// A verb changed deliveries.
+    /// An operation changed deliveries.
     Changed(Box<Changes>),
     /// Nobody waits.
     Nobody,
@@ -107,7 +107,7 @@ impl Completions {
 /// The journal's end of it.
 pub(super) struct Sink {
     pub(super) completions: Arc<Completions>,
-    pub(super) book: Arc<BookInbox>,
+    pub(super) index: Arc<IndexInbox>,
     pub(super) failure: Arc<Failure>,
     pub(super) metrics: StoreMetrics,
 }
@@ -128,7 +128,7 @@ impl Committed<Token> for Sink {
             self.metrics.commit_events.record(events);
         }
         self.completions.push(Fate::Committed(batches));
-        self.book.committed(records, bytes);
+        self.index.committed(records, bytes);
     }
 
     fn refused(&mut self, batches: Vec<Token>) {

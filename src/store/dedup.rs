@@ -1,8 +1,8 @@
-//! Which given ids were accepted lately: a bounded table in memory, loaded from the book at start.
+//! Which given ids were accepted lately: a bounded table in memory, loaded from the index at start.
 //!
-//! Remembered is an 8-byte keyed hash of given id and source, with the sequence of its event; whether a hit is the
-//! same given id is decided by reading that event, so a collision costs a read and nothing else. The hashes stand in
-//! a ring in order of acceptance, and an open-addressed index leads to them: 17 bytes each, 16 MiB for a million. Both are
+//! Remembered is an 8-byte keyed hash of given id and source, with the sequence of its event; whether a hit is the same
+//! given id is decided by reading that event, so a collision costs a read and nothing else. The hashes stand in a ring
+//! in order of acceptance, and an open-addressed index leads to them: 17 bytes each, 16 MiB for a million. Both are
 //! allocated whole but zeroed, so the system provides their pages only as they are used.
 //!
 //! Forgotten is always the oldest: when the ring is full, and when it is older than the window. Times are noted once
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::domain::{EventHead, EventSeq, Label, Timestamp};
 
-/// The secret that hashes of given ids are keyed with, so that nobody can make ids that collide. Kept in the book.
+/// The secret that hashes of given ids are keyed with, so that nobody can make ids that collide. Kept in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DedupKey(pub(super) [u8; 16]);
 

@@ -1,11 +1,11 @@
-//! A pending delivery, without its event: what queues keep of it, and what its row in the book says.
+//! A pending delivery, without its event: what queues keep of it, and what its row in the index says.
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::Place;
 use crate::store::record::Accepted;
 
-/// A pending delivery as queues and the book have it.
+/// A pending delivery as queues and the index have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) seq: EventSeq,
@@ -46,7 +46,7 @@ impl Entry {
         Self { key, ..self }
     }
 
-    /// What the row of this delivery adds to the checksum that the book keeps.
+    /// What the row of this delivery adds to the checksum that the index keeps.
     pub(super) fn checksum(&self) -> i64 {
         let seq = i64::try_from(self.seq.0 % 1_048_576).unwrap_or(0);
         let Place {

@@ -30,9 +30,9 @@ pub enum StoreError {
     /// The journal cannot be opened, or a write or sync of it failed.
     #[error(transparent)]
     Journal(Arc<dyn Error + Send + Sync>),
-    /// The book has not worked for a minute, or cannot be made at start.
-    #[error("the book does not work: expected a usable SQLite database in the store folder")]
-    Book(#[source] Arc<dyn Error + Send + Sync>),
+    /// The index has not worked for a minute, or cannot be made at start.
+    #[error("the index does not work: expected a usable SQLite database in the store folder")]
+    Index(#[source] Arc<dyn Error + Send + Sync>),
     /// The system refused a thread or randomness.
     #[error("the system refused what the store needs to start")]
     System(#[source] Arc<io::Error>),
@@ -64,7 +64,7 @@ pub enum AcceptError {
     /// As much is pending as may be: `store.max_pending`.
     #[error("as much is pending as store.max_pending allows")]
     Pending,
-    /// The store cannot keep up: too much waits for its commit or for the book.
+    /// The store cannot keep up: too much waits for its commit or for the index.
     #[error("the store is overloaded")]
     Overloaded,
     /// The batch does not fit into a segment.
@@ -75,9 +75,9 @@ pub enum AcceptError {
     Failed(StoreError),
 }
 
-/// Why a verb changed nothing.
+/// Why an operation changed nothing.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum VerbError {
+pub enum OperationError {
     /// There is no such delivery, or its event is no longer kept.
     #[error("there is no such delivery, or its event is no longer kept")]
     Unknown,
@@ -110,8 +110,8 @@ fn told(process: Option<u32>) -> String {
     )
 }
 
-impl VerbError {
-    /// What a refused append means for a verb.
+impl OperationError {
+    /// What a refused append means for an operation.
     pub(super) fn of_append(error: &AppendError) -> Self {
         match error {
             AppendError::Full | AppendError::Overloaded | AppendError::TooLarge => Self::Overloaded,

@@ -13,7 +13,7 @@ use crate::private;
 use crate::store::{StoreError, lock};
 
 /// The files beside the lock that a start opens, if they are there.
-const FILES: [&str; 3] = [lock::FILE, "reserve", "book.sqlite3"];
+const FILES: [&str; 3] = [lock::FILE, "reserve", "index.sqlite3"];
 
 /// Bytes of a digest that tell one store from another.
 const DIGEST_BYTES: usize = 8;

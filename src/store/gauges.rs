@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::metrics::StoreMetrics;
 use crate::store::appender::Health;
-use crate::store::book::{Inbox as BookInbox, query};
+use crate::store::index::{Inbox as IndexInbox, query};
 use crate::store::subscriptions::Subscriptions;
 
 /// What the store takes of its disk.
@@ -26,22 +26,22 @@ pub struct DiskUse {
 /// Who says how the store is.
 pub(super) struct Gauges {
     pub(super) subscriptions: Arc<Subscriptions>,
-    pub(super) book: Arc<BookInbox>,
-    pub(super) book_path: PathBuf,
+    pub(super) index: Arc<IndexInbox>,
+    pub(super) index_path: PathBuf,
     pub(super) metrics: StoreMetrics,
-    /// The book is being asked for the oldest deliveries.
+    /// The index is being asked for the oldest deliveries.
     pub(super) asking_oldest: Arc<AtomicBool>,
 }
 
 impl Gauges {
     /// See [`Store::disk_use`](crate::store::Store::disk_use).
     pub(super) fn disk_use(&self) -> DiskUse {
-        let folder = self.book_path.parent().unwrap_or(Path::new("/"));
+        let folder = self.index_path.parent().unwrap_or(Path::new("/"));
         let free_bytes = rustix::fs::statvfs(folder).ok();
         DiskUse {
             folder: folder.to_owned(),
             size_bytes: self.subscriptions.appender.journal.size_bytes()
-                + book_bytes(&self.book_path),
+                + index_bytes(&self.index_path),
             pending_bytes: self.subscriptions.pending_bytes(),
             free_bytes: free_bytes.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         }
@@ -59,9 +59,9 @@ impl Gauges {
         drop(names);
         if !partial.is_empty() && !self.asking_oldest.swap(true, Ordering::Relaxed) {
             let asking = Arc::clone(&self.asking_oldest);
-            self.book.submit(move |book| {
+            self.index.submit(move |index| {
                 for queue in &partial {
-                    queue.set_book_oldest(query::oldest(book, queue.number)?);
+                    queue.set_index_oldest(query::oldest(index, queue.number)?);
                 }
                 asking.store(false, Ordering::Relaxed);
                 Ok(())
@@ -78,8 +78,8 @@ impl Gauges {
     }
 }
 
-/// Bytes of the book's files.
-fn book_bytes(path: &Path) -> u64 {
+/// Bytes of the index's files.
+fn index_bytes(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     [path.to_owned(), PathBuf::from(wal)]

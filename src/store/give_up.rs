@@ -1,9 +1,9 @@
-//! Pending deliveries whose event is damaged on the disk: they are dead, reason `unreadable`, as what cannot be read can be
-//! neither delivered nor copied, and would keep its segment and all behind it for ever.
+//! Pending deliveries whose event is damaged on the disk: they are dead, reason `unreadable`, as what cannot be read
+//! can be neither delivered nor copied, and would keep its segment and all behind it for ever.
 //!
-//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute later, in
-//! a part of the segment that is damaged: the place of an event may be what is wrong. Whatever else keeps an event from being
-//! read, such as an error of the disk, leaves its delivery as it is.
+//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute
+//! later, in a part of the segment that is damaged: the place of an event may be what is wrong. Whatever else keeps an
+//! event from being read, such as an error of the disk, leaves its delivery as it is.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,21 +16,21 @@ use tracing::error;
 use crate::domain::{
     AttemptStatus, DeadReason, DeliveryState, EventSeq, Next, Outcome, SubscriptionNumber,
 };
-use crate::store::VerbError;
-use crate::store::book::find;
+use crate::store::OperationError;
 use crate::store::changes::{Change, Claim};
 use crate::store::damaged::Damaged;
+use crate::store::index::find;
 use crate::store::journal::{Damage, Place};
+use crate::store::operations::Operations;
 use crate::store::reader::Inbox as Reader;
 use crate::store::record::{Attempted, Record};
-use crate::store::verbs::Verbs;
 
 /// What is shown of the attempt that could not be made.
 const MESSAGE: &str = "the event is damaged on the disk and cannot be read";
 
 /// Who gives up deliveries whose event is damaged.
 pub(super) struct Unreadable {
-    pub(super) verbs: Arc<Verbs>,
+    pub(super) operations: Arc<Operations>,
     pub(super) reader: Arc<Reader>,
     /// What was found.
     pub(super) damaged: Arc<Damaged>,
@@ -38,9 +38,9 @@ pub(super) struct Unreadable {
 
 impl Unreadable {
     /// Gives up what was found damaged and still is.
-    pub(super) async fn give_up(&self) -> Result<(), VerbError> {
+    pub(super) async fn give_up(&self) -> Result<(), OperationError> {
         let mut damages = HashMap::new();
-        for (number, seq) in self.damaged.due(self.verbs.clock.steady()) {
+        for (number, seq) in self.damaged.due(self.operations.clock.steady()) {
             self.give_up_if_damaged(number, seq, &mut damages).await?;
         }
         Ok(())
@@ -51,9 +51,9 @@ impl Unreadable {
         number: SubscriptionNumber,
         seq: EventSeq,
         damages: &mut HashMap<u32, Vec<Damage>>,
-    ) -> Result<(), VerbError> {
-        let turn = self.verbs.turn().await;
-        let queue = self.verbs.subscriptions.known_queue(number);
+    ) -> Result<(), OperationError> {
+        let turn = self.operations.turn().await;
+        let queue = self.operations.subscriptions.known_queue(number);
         // One that is in flight was read meanwhile.
         let Some(queue) = queue else { return Ok(()) };
         let Some(claim) = Claim::one(&queue, seq) else {
@@ -63,14 +63,14 @@ impl Unreadable {
             // It can be delivered all the same.
             return Ok(());
         }
-        let look = move |book: &rusqlite::Connection| {
-            let event = find::event_row(book, seq)?;
+        let look = move |index: &rusqlite::Connection| {
+            let event = find::event_row(index, seq)?;
             Ok((
-                find::delivery(book, number, seq)?,
+                find::delivery(index, number, seq)?,
                 event.map(|event| event.id),
             ))
         };
-        let (Some(found), Some(event)) = self.verbs.ask(look).await? else {
+        let (Some(found), Some(event)) = self.operations.ask(look).await? else {
             return Ok(());
         };
         let entry = found.entry;
@@ -85,9 +85,9 @@ impl Unreadable {
             subscription = number.0,
             "{MESSAGE}: its delivery is dead"
         );
-        let now = self.verbs.clock.steady();
+        let now = self.operations.clock.steady();
         let outcome = Outcome {
-            started_at: self.verbs.clock.wall(),
+            started_at: self.operations.clock.wall(),
             duration: Duration::ZERO,
             status: AttemptStatus::Failed,
             reason: None,
@@ -106,7 +106,7 @@ impl Unreadable {
             next: Next::Dead(DeadReason::Unreadable),
         });
         let changes = vec![(queue, Change::Died(entry, event))];
-        self.verbs
+        self.operations
             .carry_out(turn, vec![record], changes, vec![claim])
             .await
     }
@@ -133,7 +133,7 @@ impl Unreadable {
             error!(
                 segment = place.segment,
                 offset = place.offset,
-                "an event is not where the book has it, and its segment is whole there: the book is wrong"
+                "an event is not where the index has it, and its segment is whole there: the index is wrong"
             );
         }
         is_damaged

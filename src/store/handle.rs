@@ -9,7 +9,7 @@ use crate::domain::{Clock, DeliveryId, Next, Outcome, SubscriptionName, Subscrip
 use crate::metrics::StoreMetrics;
 use crate::store::appender::Health;
 use crate::store::batch::{NewEvent, Receipt};
-use crate::store::error::{AcceptError, StoreError, VerbError};
+use crate::store::error::{AcceptError, OperationError, StoreError};
 use crate::store::gauges::DiskUse;
 use crate::store::history::History;
 use crate::store::journal;
@@ -26,7 +26,7 @@ use crate::store::watch::Watch;
 pub struct Store(pub(super) Arc<Parts>);
 
 impl Store {
-    /// Opens or makes the store and recovers it. Blocks, for long only when the book must be written anew.
+    /// Opens or makes the store and recovers it. Blocks, for long only when the index must be written anew.
     ///
     /// Nothing is handed on until [`Store::run`] is polled.
     ///
@@ -49,8 +49,8 @@ impl Store {
         &self.0.instance
     }
 
-    /// Hands on what is committed, to those who wait and to the queues, and carries bulk replays on. To be run as one task for as long as the store
-    /// is used; ends when the store is closed.
+    /// Hands on what is committed, to those who wait and to the queues, and carries bulk replays on. To be run as one
+    /// task for as long as the store is used; ends when the store is closed.
     ///
     /// # Errors
     /// Ends with the reason when the store fails.
@@ -174,38 +174,42 @@ impl Store {
         self.0.subscriptions.set_state(subscription, state);
     }
 
-    /// Makes a delivery pending again, with a fresh schedule, or, if it is pending, due now. Resolves when that is durable.
+    /// Makes a delivery pending again, with a fresh schedule, or, if it is pending, due now. Resolves when that is
+    /// durable.
     ///
     /// # Errors
-    /// [`VerbError`]; nothing was changed then.
+    /// [`OperationError`]; nothing was changed then.
     ///
     /// # Cancel safety
     /// Dropped, it may still happen.
-    pub async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
-        self.0.verbs.replay(id).await
+    pub async fn replay(&self, id: &DeliveryId) -> Result<(), OperationError> {
+        self.0.operations.replay(id).await
     }
 
     /// Takes a pending or dead delivery back; one that is cancelled stays so. Resolves when that is durable.
     ///
     /// # Errors
-    /// [`VerbError`]; nothing was changed then.
+    /// [`OperationError`]; nothing was changed then.
     ///
     /// # Cancel safety
     /// Dropped, it may still happen.
-    pub async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
-        self.0.verbs.cancel(id).await
+    pub async fn cancel(&self, id: &DeliveryId) -> Result<(), OperationError> {
+        self.0.operations.cancel(id).await
     }
 
     /// Takes all pending deliveries of a subscription back that were accepted until now; answers how many. Meant for
     /// one that is disabled or gone from the file.
     ///
     /// # Errors
-    /// [`VerbError`], in flight if an attempt of any is; nothing was changed then.
+    /// [`OperationError`], in flight if an attempt of any is; nothing was changed then.
     ///
     /// # Cancel safety
     /// Dropped, it may still happen.
-    pub async fn cancel_all(&self, subscription: SubscriptionNumber) -> Result<u64, VerbError> {
-        self.0.verbs.cancel_all(subscription).await
+    pub async fn cancel_all(
+        &self,
+        subscription: SubscriptionNumber,
+    ) -> Result<u64, OperationError> {
+        self.0.operations.cancel_all(subscription).await
     }
 
     /// Whether writes work and the disk has room.
@@ -220,7 +224,7 @@ impl Store {
         self.0.gauges.disk_use()
     }
 
-    /// Refreshes the gauges of StoreMetrics, and what queues know of the oldest deliveries in the book.
+    /// Refreshes the gauges of StoreMetrics, and what queues know of the oldest deliveries in the index.
     pub fn publish(&self) {
         self.0.gauges.publish();
     }

@@ -17,7 +17,7 @@ const FILES: [&str; 6] = [
     "lock",
     "journal",
     "journal/SEGMENT",
-    "book.sqlite3",
+    "index.sqlite3",
     "reserve",
 ];
 
@@ -117,8 +117,8 @@ async fn a_link_or_a_pipe_in_the_place_of_a_file_is_refused_by_name() {
     for file in [
         "lock",
         "reserve",
-        "book.sqlite3",
-        "book.sqlite3-wal",
+        "index.sqlite3",
+        "index.sqlite3-wal",
         "journal/SEGMENT",
     ] {
         let root = tempdir().unwrap();
@@ -142,4 +142,27 @@ async fn a_link_or_a_pipe_in_the_place_of_a_file_is_refused_by_name() {
         assert!(text.contains(&path.display().to_string()), "{file}: {text}");
         assert_eq!(fs::read(&target).unwrap(), before, "{file}");
     }
+}
+
+#[tokio::test]
+async fn the_index_of_a_former_version_is_replaced() {
+    let folder = tempdir().unwrap();
+    let running = Setup::default().open(folder.path());
+    let a = running.named("a");
+    running.accept(vec![event("1", &[a])]).await;
+    running.close().await;
+    let [index, former] = ["index.sqlite3", "book.sqlite3"].map(|name| folder.path().join(name));
+    fs::rename(&index, &former).unwrap();
+    let beside =
+        ["-wal", "-shm", ".old"].map(|end| folder.path().join(format!("book.sqlite3{end}")));
+    for path in &beside {
+        fs::write(path, "as it was").unwrap();
+    }
+    let running = Setup::default().open(folder.path());
+    assert_eq!(running.drain(a).await, ["1"]);
+    running.close().await;
+    for path in beside.iter().chain([&former]) {
+        assert!(!path.exists(), "{}", path.display());
+    }
+    assert!(index.exists());
 }

@@ -1,17 +1,17 @@
 //! The durable store. One handle: accept events, take deliveries, settle attempts.
 //!
-//! **The journal is the truth, the book is a view that reads the journal, queues are windows over the book.**
+//! **The journal is the truth, the index is a view that reads the journal, queues are windows over the index.**
 //!
 //! - [`accept`](Store::accept) gives events their place in the order and appends them to the journal; it resolves when
 //!   they are on the disk. Its thread lays down what it wrote, and one task ([`Store::run`]) hands it on.
 //! - A queue keeps what may be attempted now or soon in memory: deliveries just committed come with their event, others
-//!   are asked of the book and read back from the journal by a thread of their own.
+//!   are asked of the index and read back from the journal by a thread of their own.
 //! - [`settle`](Store::settle) appends the outcome of an attempt; its consequence is visible when it is written.
-//! - The book follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
-//!   and memory only; the book hears of it later and nobody waits for it.
-//! - Queries read the book in a thread of their own (`history/`).
+//! - The index follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
+//!   and memory only; the index hears of it later and nobody waits for it.
+//! - Queries read the index in a thread of their own (`history/`).
 //!
-//! In the folder: `lock`, `journal/`, `book.sqlite3`, `reserve`. One process holds it at a time.
+//! In the folder: `lock`, `journal/`, `index.sqlite3`, `reserve`. One process holds it at a time.
 //!
 //! Left to others: what to attempt and when (delivery), which subscriptions an event is for (matching).
 //!
@@ -21,7 +21,6 @@
 mod accept;
 mod appender;
 mod batch;
-mod book;
 mod budget;
 mod changes;
 mod check;
@@ -39,10 +38,12 @@ mod give_up;
 mod handle;
 mod history;
 mod in_place;
+mod index;
 mod journal;
 mod lock;
 mod names;
 mod open;
+mod operations;
 mod options;
 mod pump;
 mod purpose;
@@ -55,14 +56,12 @@ mod retention;
 mod settle;
 mod state;
 mod subscriptions;
-mod verbs;
 mod watch;
 
 pub use appender::Health;
 pub use batch::{NewDelivery, NewEvent, Receipt};
-pub use book::BookState;
 pub use check::{StoreReport, SubscriptionReport, check};
-pub use error::{AcceptError, StoreError, VerbError};
+pub use error::{AcceptError, OperationError, StoreError};
 pub use folder::{FolderState, examine, instance};
 pub use gauges::DiskUse;
 pub use handle::Store;
@@ -71,6 +70,7 @@ pub use history::{
     EventFilter, EventSummary, EventView, History, LastFailure, Listing, PAGE_MAX, Page,
     Predecessor, QueryError, SuccessRate, Tally,
 };
+pub use index::IndexState;
 pub use options::{Retention, StoreOptions};
 pub use queue::{Lease, Queue, QueueCounts};
 pub use replays::{ReplayId, ReplayProgress, ReplayRequest, Replays, ReplaysState};

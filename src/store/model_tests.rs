@@ -1,5 +1,5 @@
 //! The store against a model of it: random steps with bounds so small that queues spill, are refilled and evicted all
-//! the time, with orders, verbs and restarts in between.
+//! the time, with orders, operations and restarts in between.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +59,7 @@ enum Step {
     },
     Reload(Rules),
     Reopen,
-    /// The same, with a book that is written anew.
+    /// The same, with an index that is written anew.
     ReopenAnew,
     /// Removes what need not be kept.
     Clean,
@@ -245,20 +245,24 @@ impl World {
         (delivery, id)
     }
 
-    /// Whether a verb did not find a delivery, which is right only of one that had ended: it may have been removed.
-    fn is_gone(&self, delivery: Delivery, result: &Result<(), VerbError>) -> bool {
+    /// Whether an operation did not find a delivery, which is right only of one that had ended: it may have been
+    /// removed.
+    fn is_gone(&self, delivery: Delivery, result: &Result<(), OperationError>) -> bool {
         let ended = matches!(
             self.deliveries[&delivery].state,
             State::Delivered | State::Cancelled
         );
-        ended && matches!(result, Err(VerbError::Unknown))
+        ended && matches!(result, Err(OperationError::Unknown))
     }
 
     async fn replay(&mut self, which: usize) {
         let (delivery, id) = self.pick(which);
         let result = self.running.store.replay(&id).await;
         if self.is_leased(delivery) {
-            assert!(matches!(result, Err(VerbError::InFlight)), "{result:?}");
+            assert!(
+                matches!(result, Err(OperationError::InFlight)),
+                "{result:?}"
+            );
             return;
         }
         if self.is_gone(delivery, &result) {
@@ -292,9 +296,15 @@ impl World {
         }
         let known = self.deliveries.get_mut(&delivery).unwrap();
         match (is_leased, known.state) {
-            (true, _) => assert!(matches!(result, Err(VerbError::InFlight)), "{result:?}"),
+            (true, _) => assert!(
+                matches!(result, Err(OperationError::InFlight)),
+                "{result:?}"
+            ),
             (false, State::Delivered) => {
-                assert!(matches!(result, Err(VerbError::Delivered)), "{result:?}");
+                assert!(
+                    matches!(result, Err(OperationError::Delivered)),
+                    "{result:?}"
+                );
             }
             (false, State::Pending { .. } | State::Dead(_) | State::Cancelled) => {
                 assert!(result.is_ok(), "{delivery:?} {known:?}: {result:?}");
@@ -306,10 +316,13 @@ impl World {
     async fn cancel_all(&mut self, queue: usize) {
         let result = self.running.store.cancel_all(self.numbers[queue]).await;
         if self.leases.iter().any(|(delivery, _)| delivery.0 == queue) {
-            assert!(matches!(result, Err(VerbError::InFlight)), "{result:?}");
+            assert!(
+                matches!(result, Err(OperationError::InFlight)),
+                "{result:?}"
+            );
             return;
         }
-        // Answers of the book may be under way.
+        // Answers of the index may be under way.
         let Ok(count) = result else { return };
         let mut pending = 0;
         for (delivery, known) in &mut self.deliveries {
@@ -357,7 +370,7 @@ impl World {
         self.leases.clear();
         self.running.store.close().await.unwrap();
         if anew {
-            std::fs::remove_file(folder.join("book.sqlite3")).unwrap();
+            std::fs::remove_file(folder.join("index.sqlite3")).unwrap();
         }
         self.running = setup.open(folder);
         self.reload(self.rules);

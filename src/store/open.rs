@@ -14,9 +14,6 @@ use crate::domain::{Clock, EventSeq, Timestamp};
 use crate::metrics::StoreMetrics;
 use crate::store::accept::{Accepting, Intake};
 use crate::store::appender::Appender;
-use crate::store::book::{
-    Book, BookError, Follower, Remembered, Start, Subscription, Surroundings,
-};
 use crate::store::budget::Budget;
 use crate::store::completions::{Completions, Sink, Token};
 use crate::store::dedup::{Dedup, DedupKey};
@@ -25,9 +22,13 @@ use crate::store::gauges::Gauges;
 use crate::store::give_up::Unreadable;
 use crate::store::history::{self, History};
 use crate::store::in_place::InPlace;
+use crate::store::index::{
+    self, Follower, Index, IndexError, Remembered, Start, Subscription, Surroundings,
+};
 use crate::store::journal::{self, Journal, ReadJournal, Recovery, WriteJournal};
 use crate::store::lock::{self, FolderLock};
 use crate::store::names::{Known, Names};
+use crate::store::operations::Operations;
 use crate::store::options::StoreOptions;
 use crate::store::pump::Pump;
 use crate::store::queue::{Bounds, Counters, Dispatcher, Limits, QueueShared};
@@ -36,11 +37,10 @@ use crate::store::reserve::{Reserve, Room};
 use crate::store::retention::{Cleaner, Memory};
 use crate::store::settle::Outcomes;
 use crate::store::subscriptions::Subscriptions;
-use crate::store::verbs::Verbs;
 use crate::store::{folder, reader};
 
-/// How much lower than the rest of the process the threads of the book and of queries are ranked, as `nice` counts.
-const BOOK_NICENESS: i32 = 5;
+/// How much lower than the rest of the process the threads of the index and of queries are ranked, as `nice` counts.
+const INDEX_NICENESS: i32 = 5;
 
 /// The parts of a store; each has what it needs of the others.
 pub(super) struct Parts {
@@ -49,7 +49,7 @@ pub(super) struct Parts {
     pub(super) accepting: Arc<Accepting>,
     pub(super) pump: Pump,
     pub(super) outcomes: Arc<Outcomes>,
-    pub(super) verbs: Arc<Verbs>,
+    pub(super) operations: Arc<Operations>,
     pub(super) replays: Arc<Replays>,
     pub(super) cleaner: Cleaner,
     pub(super) history: History,
@@ -75,7 +75,7 @@ pub(super) fn open(
     let completions = Arc::<Completions>::default();
     let sink = Sink {
         completions: Arc::clone(&completions),
-        book: Arc::clone(&dispatcher.book),
+        index: Arc::clone(&dispatcher.index),
         failure: Arc::clone(&dispatcher.failure),
         metrics: metrics.clone(),
     };
@@ -90,20 +90,21 @@ pub(super) fn open(
     let journal: Arc<dyn WriteJournal<Token>> = Arc::new(journal);
 
     let now = dispatcher.clock.steady();
-    let book_path = options.path.join("book.sqlite3");
+    let index_path = options.path.join("index.sqlite3");
+    index::remove_former(&options.path).map_err(|error| index_failed(error.into()))?;
     let key = new_key()?;
     let read = || {
-        let mut book = Book::open(&book_path, key)?;
+        let mut index = Index::open(&index_path, key)?;
         let remembered = remembered(&options, now);
-        let start = book.recover(&*journal, recovery.last_seq, now, remembered)?;
-        Ok((book, start))
+        let start = index.recover(&*journal, recovery.last_seq, now, remembered)?;
+        Ok((index, start))
     };
-    let (book, start) = match read() {
-        // On a full disk the book needs of what is kept for that.
-        Err(error) if !BookError::is_damage(&error) && reserve.give(u64::MAX) => read(),
+    let (index, start) = match read() {
+        // On a full disk the index needs of what is kept for that.
+        Err(error) if !IndexError::is_damage(&error) && reserve.give(u64::MAX) => read(),
         result => result,
     }
-    .map_err(book_failed)?;
+    .map_err(index_failed)?;
     expect_in_place(&in_place, &options.path)?;
     let opening = Opening {
         instance: folder::instance(&options.path).unwrap_or_default(),
@@ -115,9 +116,9 @@ pub(super) fn open(
         reserve,
         in_place,
         journal,
-        book_path,
+        index_path,
     };
-    opening.build(book, start, EventSeq(recovery.last_seq.0 + 1))
+    opening.build(index, start, EventSeq(recovery.last_seq.0 + 1))
 }
 
 /// What a store is built of.
@@ -130,12 +131,17 @@ struct Opening {
     reserve: Arc<dyn Room>,
     in_place: Arc<InPlace>,
     journal: Arc<dyn WriteJournal<Token>>,
-    book_path: PathBuf,
+    index_path: PathBuf,
     instance: String,
 }
 
 impl Opening {
-    fn build(self, book: Book, mut start: Start, next_seq: EventSeq) -> Result<Parts, StoreError> {
+    fn build(
+        self,
+        index: Index,
+        mut start: Start,
+        next_seq: EventSeq,
+    ) -> Result<Parts, StoreError> {
         let key = start.key;
         let intake = Intake::new(next_seq, key, dedup(&start, &self.options));
         let jobs = Jobs::new(std::mem::take(&mut start.jobs));
@@ -147,24 +153,24 @@ impl Opening {
         let subscriptions = Subscriptions::new(names, by, pending_bytes);
         let history = History {
             inbox: Arc::default(),
-            book: Arc::clone(&around.book),
+            index: Arc::clone(&around.index),
             subscriptions: Arc::clone(&subscriptions),
             clock: Arc::clone(&around.clock),
             key,
         };
-        let follower = self.follower(book, &subscriptions);
+        let follower = self.follower(index, &subscriptions);
         let threads = self.start_threads(follower, &history);
         let threads = threads.map_err(system_failed)?;
-        let verbs = Arc::new(Verbs {
+        let operations = Arc::new(Operations {
             subscriptions: Arc::clone(&subscriptions),
-            book: Arc::clone(&around.book),
+            index: Arc::clone(&around.index),
             clock: Arc::clone(&around.clock),
             turns: Arc::default(),
         });
         let accepting = Arc::new(Accepting {
             intake: Mutex::new(intake),
             subscriptions: Arc::clone(&subscriptions),
-            book: Arc::clone(&around.book),
+            index: Arc::clone(&around.index),
             reader: Arc::clone(&around.reader),
             watchers: Arc::clone(&around.watchers),
             clock: Arc::clone(&around.clock),
@@ -184,16 +190,16 @@ impl Opening {
             watchers: Arc::clone(&around.watchers),
             clock: Arc::clone(&around.clock),
         });
-        let replays = Replays::new(Arc::clone(&verbs), jobs);
+        let replays = Replays::new(Arc::clone(&operations), jobs);
         Ok(Parts {
-            cleaner: self.cleaner(&verbs, &replays, &accepting),
+            cleaner: self.cleaner(&operations, &replays, &accepting),
             gauges: self.gauges(&subscriptions),
             appender,
             subscriptions,
             accepting,
             pump,
             outcomes,
-            verbs,
+            operations,
             replays,
             history,
             threads: Mutex::new(threads),
@@ -204,21 +210,21 @@ impl Opening {
 
     fn cleaner(
         &self,
-        verbs: &Arc<Verbs>,
+        operations: &Arc<Operations>,
         replays: &Arc<Replays>,
         accepting: &Accepting,
     ) -> Cleaner {
         Cleaner {
             retention: self.options.retention,
-            verbs: Arc::clone(verbs),
+            operations: Arc::clone(operations),
             replays: Arc::clone(replays),
             unreadable: Unreadable {
-                verbs: Arc::clone(verbs),
+                operations: Arc::clone(operations),
                 reader: Arc::clone(&self.dispatcher.reader),
                 damaged: Arc::clone(&self.dispatcher.damaged),
             },
             space_wanted: Arc::clone(&accepting.space_wanted),
-            opened_at: verbs.clock.steady(),
+            opened_at: operations.clock.steady(),
             memory: Memory::default(),
         }
     }
@@ -226,8 +232,8 @@ impl Opening {
     fn gauges(&self, subscriptions: &Arc<Subscriptions>) -> Gauges {
         Gauges {
             subscriptions: Arc::clone(subscriptions),
-            book: Arc::clone(&self.dispatcher.book),
-            book_path: self.book_path.clone(),
+            index: Arc::clone(&self.dispatcher.index),
+            index_path: self.index_path.clone(),
             metrics: self.metrics.clone(),
             asking_oldest: Arc::default(),
         }
@@ -237,16 +243,16 @@ impl Opening {
         Arc::<dyn WriteJournal<Token>>::clone(&self.journal)
     }
 
-    fn follower(&self, book: Book, subscriptions: &Arc<Subscriptions>) -> Follower {
+    fn follower(&self, index: Index, subscriptions: &Arc<Subscriptions>) -> Follower {
         let subscriptions = Arc::clone(subscriptions);
         let around = Surroundings {
-            inbox: Arc::clone(&self.dispatcher.book),
+            inbox: Arc::clone(&self.dispatcher.index),
             reserve: Arc::clone(&self.reserve),
             in_place: Arc::clone(&self.in_place),
             failure: Arc::clone(&self.dispatcher.failure),
             written_anew: Box::new(move || subscriptions.reread()),
         };
-        Follower::new(book, self.reading(), around)
+        Follower::new(index, self.reading(), around)
     }
 
     fn start_threads(
@@ -259,14 +265,14 @@ impl Opening {
             self.reading(),
             Arc::clone(&history.inbox),
             Arc::clone(&history.clock),
-            &self.book_path,
+            &self.index_path,
         );
         Ok(vec![
             thread::Builder::new()
-                .name("store-book".to_owned())
+                .name("store-index".to_owned())
                 .spawn(move || {
-                    // Delivering comes before booking. Where this is refused the thread is only more of a nuisance.
-                    rustix::process::nice(BOOK_NICENESS).ok();
+                    // Delivering comes before the index. Where this is refused the thread is only more of a nuisance.
+                    rustix::process::nice(INDEX_NICENESS).ok();
                     follower.run();
                 })?,
             thread::Builder::new()
@@ -275,7 +281,7 @@ impl Opening {
             thread::Builder::new()
                 .name("store-history".to_owned())
                 .spawn(move || {
-                    rustix::process::nice(BOOK_NICENESS).ok();
+                    rustix::process::nice(INDEX_NICENESS).ok();
                     asking.run();
                 })?,
         ])
@@ -292,11 +298,11 @@ impl Parts {
         }
     }
 
-    /// Ends the threads, once the journal is closed; the book's applies what is left.
+    /// Ends the threads, once the journal is closed; the index's applies what is left.
     fn end_threads(&self) {
         self.accepting.reader.stop();
         self.history.inbox.stop();
-        self.verbs.book.stop();
+        self.operations.index.stop();
         let mut threads = self.threads.lock();
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -371,7 +377,7 @@ fn expect_in_place(in_place: &InPlace, folder: &Path) -> Result<(), StoreError> 
         folder.to_owned(),
         folder.join(lock::FILE),
         folder.join("journal"),
-        folder.join("book.sqlite3"),
+        folder.join("index.sqlite3"),
     ];
     let reserve = Some(reserve).filter(|path| path.exists());
     for path in files.into_iter().chain(reserve) {
@@ -416,7 +422,7 @@ fn dedup(start: &Start, options: &StoreOptions) -> Dedup {
     dedup
 }
 
-/// Subscriptions and their queues, as the book has them.
+/// Subscriptions and their queues, as the index has them.
 fn names(start: Start, dispatcher: &Arc<Dispatcher>, pending_bytes: &Arc<AtomicU64>) -> Names {
     let mut names = Names::default();
     for known in start.subscriptions {
@@ -458,15 +464,15 @@ fn dispatcher(bounds: Bounds, memory_budget: usize, clock: Arc<dyn Clock>) -> Ar
         limits: Arc::new(Limits { bounds, budget }),
         clock,
         failure: Arc::default(),
-        book: Arc::default(),
+        index: Arc::default(),
         reader: Arc::default(),
         watchers: Arc::default(),
         damaged: Arc::default(),
     })
 }
 
-fn book_failed(error: BookError) -> StoreError {
-    StoreError::Book(Arc::new(error))
+fn index_failed(error: IndexError) -> StoreError {
+    StoreError::Index(Arc::new(error))
 }
 
 fn system_failed(error: io::Error) -> StoreError {

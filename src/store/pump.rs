@@ -45,7 +45,7 @@ enum Committing {
         places: Vec<Place>,
         next: usize,
     },
-    /// What a verb changed.
+    /// What an operation changed.
     Changed(Box<Changes>, Vec<Place>),
 }
 
@@ -151,8 +151,8 @@ impl Pump {
         }
     }
 
-    /// Tells queues of deliveries that were dead from the start and block: at once, because those behind them may already
-    /// be read from the book.
+    /// Tells queues of deliveries that were dead from the start and block: at once, because those behind them may
+    /// already be read from the index.
     fn died_at_once(&self, records: &[Record], places: &[Place]) {
         let names = self.accepting.subscriptions.read();
         for (accepted, place) in records.iter().filter_map(accepted).zip(places) {
@@ -201,7 +201,7 @@ impl Pump {
                     }
                 }
                 Committing::Changed(changes, places) => {
-                    changes.committed(&self.accepting.book, &places);
+                    changes.committed(&self.accepting.index, &places);
                 }
             }
         }

@@ -89,7 +89,7 @@ async fn when_the_journal_fails_everybody_who_waits_is_told_and_nothing_is_lease
     yield_now().await;
     let mut sink = Sink {
         completions: Arc::clone(&store.0.pump.completions),
-        book: Arc::clone(&store.0.accepting.book),
+        index: Arc::clone(&store.0.accepting.index),
         failure: Arc::clone(&store.0.appender.failure),
         metrics: no_metrics(),
     };
@@ -114,11 +114,11 @@ async fn when_the_journal_fails_everybody_who_waits_is_told_and_nothing_is_lease
 }
 
 #[tokio::test]
-async fn intake_stops_while_the_book_lags_too_far() {
+async fn intake_stops_while_the_index_lags_too_far() {
     let folder = tempdir().unwrap();
     let store = Setup::default().try_open(folder.path()).unwrap();
     let number = store.subscription(&"a".parse().unwrap());
-    store.0.verbs.book.committed(0, (64 << 20) + 1);
+    store.0.operations.index.committed(0, (64 << 20) + 1);
     let refused = store.accept(vec![event("1", &[number])]).await;
     assert!(matches!(refused, Err(AcceptError::Overloaded)));
     assert_eq!(store.queue(number).counts().pending, 0);

@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(running.drain(own).await, ["alert"]);
         running.close().await;
         // Also from the journal alone.
-        std::fs::remove_file(folder.path().join("book.sqlite3")).unwrap();
+        std::fs::remove_file(folder.path().join("index.sqlite3")).unwrap();
         let running = setup.open(folder.path());
         let names = running.store.subscriptions();
         assert!(names.contains(&(SubscriptionName::notifications(), own)));

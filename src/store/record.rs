@@ -80,8 +80,8 @@ pub(crate) struct Accepted {
     pub(crate) event: Arc<Event>,
     /// Its deliveries, each pending or dead from the start (`overflow`).
     pub(crate) deliveries: Vec<(SubscriptionNumber, Option<Death>)>,
-    /// Those of them whose subscription was ordered by key then: only of these the book keeps the key, because keys come
-    /// in no order, and an index of them costs more than all else that it writes of a backlog.
+    /// Those of them whose subscription was ordered by key then: only of these the index keeps the key, because keys
+    /// come in no order, and an index of them costs more than all else that it writes of a backlog.
     pub(crate) keyed: Vec<SubscriptionNumber>,
 }
 

@@ -1,8 +1,8 @@
 //! Room on the disk that is kept for when there is none: the file `reserve` in the store folder.
 //!
 //! When the disk is full no events are taken, but deliveries go on, and what becomes of them must be recorded: in the
-//! journal and in the book. Both give back a part of this file then and use its room. Events are taken again only once it
-//! is whole again. It holds no data: it may be absent or short, and no fault of it fails the store.
+//! journal and in the index. Both give back a part of this file then and use its room. Events are taken again only once
+//! it is whole again. It holds no data: it may be absent or short, and no fault of it fails the store.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -161,8 +161,8 @@ impl State {
     }
 }
 
-/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can. Part of them may
-/// be set aside when it fails.
+/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can. Part of them
+/// may be set aside when it fails.
 fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::empty(), offset, length) {

@@ -5,12 +5,13 @@
 //! without its pending events, each counted once however many of its deliveries are pending. An event with a given id
 //! does not go by size while the id is remembered. What is pending, or dead and not old enough, is never removed: when
 //! it keeps a segment that is otherwise done, it is copied to the end of the journal ([`Moved`]), if that is little, or
-//! if much of the journal is not needed ([`Cleaner::rotates`]). Only when dead letters alone are more than `max_size` do the oldest of them go before
-//! their time.
+//! if much of the journal is not needed ([`Cleaner::rotates`]). Only when dead letters alone are more than `max_size`
+//! do the oldest of them go before their time.
 //!
-//! In this order, so that a crash leaves nothing half done: copies on the disk and in the book, what every segment needs
-//! (names, states) on the disk behind it, the book forgets the segment, its file goes. Segments go in ascending order,
-//! each durably before the next: what is left is always the end of the journal, so no outcome goes before what it is of.
+//! In this order, so that a crash leaves nothing half done: copies on the disk and in the index, what every segment
+//! needs (names, states) on the disk behind it, the index forgets the segment, its file goes. Segments go in ascending
+//! order, each durably before the next: what is left is always the end of the journal, so no outcome goes before what
+//! it is of.
 //!
 //! Age counts from the final state, by the steady clock; a clock that was set at start removes nothing by age in the
 //! first ten minutes.
@@ -29,16 +30,16 @@ use tracing::{info, warn};
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::appender::Health;
-use crate::store::book::segments::{self, Live, Needed, SegmentState};
 use crate::store::changes::{Change, Claim};
 use crate::store::completions::Token;
 use crate::store::give_up::Unreadable;
+use crate::store::index::segments::{self, Live, Needed, SegmentState};
 use crate::store::journal::{SegmentInfo, WriteJournal};
+use crate::store::operations::Operations;
 use crate::store::options::Retention;
 use crate::store::record::{Moved, Record};
 use crate::store::replays::Replays;
-use crate::store::verbs::Verbs;
-use crate::store::{StoreError, VerbError};
+use crate::store::{OperationError, StoreError};
 
 /// How often is looked for what can go …
 const PAUSE: Duration = Duration::from_secs(15);
@@ -51,8 +52,8 @@ const RECOUNT: Duration = Duration::from_secs(3600);
 /// How many deliveries are copied at a time, and the rest of those of the last event.
 const MOVE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
 
-/// Bytes of all segments, and the share of them that the events take that are needed still. The one that is written to counts
-/// as needed.
+/// Bytes of all segments, and the share of them that the events take that are needed still. The one that is written to
+/// counts as needed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     size: u64,
@@ -73,7 +74,7 @@ pub(super) struct Counted {
 /// Who removes what is not kept.
 pub(super) struct Cleaner {
     pub(super) retention: Retention,
-    pub(super) verbs: Arc<Verbs>,
+    pub(super) operations: Arc<Operations>,
     pub(super) replays: Arc<Replays>,
     pub(super) unreadable: Unreadable,
     /// An event was refused because the disk is full.
@@ -94,22 +95,22 @@ pub(super) struct Memory {
 
 impl Cleaner {
     fn journal(&self) -> &Arc<dyn WriteJournal<Token>> {
-        &self.verbs.subscriptions.appender.journal
+        &self.operations.subscriptions.appender.journal
     }
 
     fn health(&self) -> Health {
-        self.verbs.subscriptions.appender.health()
+        self.operations.subscriptions.appender.health()
     }
 
     fn now(&self) -> Timestamp {
-        self.verbs.clock.steady()
+        self.operations.clock.steady()
     }
 
     /// Removes what is not kept, for as long as the store is used.
     pub(super) async fn retain(&self) -> Infallible {
         loop {
             match self.clean().await {
-                Ok(0) | Err(VerbError::InFlight) => {}
+                Ok(0) | Err(OperationError::InFlight) => {}
                 Ok(removed) => info!(
                     segments = removed,
                     "old segments of the journal were removed"
@@ -128,7 +129,7 @@ impl Cleaner {
     }
 
     /// Removes what is not kept now; answers how many segments went.
-    pub(super) async fn clean(&self) -> Result<usize, VerbError> {
+    pub(super) async fn clean(&self) -> Result<usize, OperationError> {
         if self.is_settled() {
             self.cancel_removed().await?;
         }
@@ -151,12 +152,12 @@ impl Cleaner {
     }
 
     /// Ends the active segment if all that it holds is done, so that it can go.
-    async fn seal_if_done(&self) -> Result<(), VerbError> {
+    async fn seal_if_done(&self) -> Result<(), OperationError> {
         let active = self.journal().end().segment;
         let all = Timestamp::from_millis(i64::MIN);
         let state = self
-            .verbs
-            .ask(move |book| segments::state(book, active, all))
+            .operations
+            .ask(move |index| segments::state(index, active, all))
             .await?;
         if state.accepted_at.is_some() && state.pending + state.dead == 0 {
             self.journal().seal();
@@ -165,10 +166,10 @@ impl Cleaner {
     }
 
     /// Cancels the deliveries of subscriptions that are gone from the file for too long.
-    async fn cancel_removed(&self) -> Result<(), VerbError> {
+    async fn cancel_removed(&self) -> Result<(), OperationError> {
         let now = self.now();
         let gone: Vec<_> = {
-            let names = self.verbs.subscriptions.read();
+            let names = self.operations.subscriptions.read();
             let removed_after = self.retention.removed_after;
             let is_due = |since: Timestamp| now.since(since) >= removed_after;
             let known = names
@@ -180,12 +181,12 @@ impl Cleaner {
                 .collect()
         };
         for (subscription, number) in gone {
-            match self.verbs.cancel_all(number).await {
+            match self.operations.cancel_all(number).await {
                 Ok(count) => {
                     warn!(%subscription, count, "deliveries of a removed subscription are cancelled")
                 }
                 // It has to end first.
-                Err(VerbError::InFlight) => {}
+                Err(OperationError::InFlight) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -193,7 +194,7 @@ impl Cleaner {
     }
 
     /// Removes the oldest segment, if it may go; whether it did, or came closer to it.
-    async fn remove_oldest(&self) -> Result<bool, VerbError> {
+    async fn remove_oldest(&self) -> Result<bool, OperationError> {
         let segments = self.journal().segments();
         let Some(oldest) = segments.first().copied().filter(|oldest| oldest.sealed) else {
             return Ok(false);
@@ -201,8 +202,8 @@ impl Cleaner {
         let now = self.now();
         let number = oldest.number;
         let state_since = |since| {
-            self.verbs
-                .ask(move |book| segments::state(book, number, since))
+            self.operations
+                .ask(move |index| segments::state(index, number, since))
         };
         let mut kept_since = before(now, self.retention.dead);
         let mut state = state_since(kept_since).await?;
@@ -227,14 +228,11 @@ impl Cleaner {
             state = state_since(kept_since).await?;
         }
         let live = state.pending + state.dead > 0;
-        let pays = if is_full {
-            // There is room for little.
-            state.live_bytes <= oldest.bytes / 16
-        } else {
-            state.live_bytes <= oldest.bytes / 4
-                || self.rotates(number, &kept, needed, is_too_large)
-        };
-        if live && !pays {
+        // On a full disk there is room for little.
+        let live_max = oldest.bytes / if is_full { 16 } else { 4 };
+        let is_worth_moving = state.live_bytes <= live_max
+            || (!is_full && self.rotates(number, &kept, needed, is_too_large));
+        if live && !is_worth_moving {
             return Ok(false);
         }
         if live && !self.move_live(number, kept_since).await? {
@@ -245,7 +243,7 @@ impl Cleaner {
     }
 
     /// What all segments hold; dead letters of before `dead_since` are not needed.
-    async fn kept(&self, dead_since: Timestamp) -> Result<Kept, VerbError> {
+    async fn kept(&self, dead_since: Timestamp) -> Result<Kept, OperationError> {
         let now = self.now();
         let known = {
             let mut counted = self.memory.counted.lock();
@@ -259,8 +257,8 @@ impl Cleaner {
         };
         let active = self.journal().end().segment;
         let mut found = self
-            .verbs
-            .ask(move |book| segments::needed(book, &known, dead_since))
+            .operations
+            .ask(move |index| segments::needed(index, &known, dead_since))
             .await?;
         let mut kept = Kept::default();
         for segment in self.journal().segments() {
@@ -283,9 +281,9 @@ impl Cleaner {
         Ok(kept)
     }
 
-    /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front: when half
-    /// of all is not needed, or a quarter where that is too large. Then all segments are copied once, which frees just that: so
-    /// it ends, and what is needed is not copied over and over.
+    /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front:
+    /// when half of all is not needed, or a quarter where that is too large. Then all segments are copied once, which
+    /// frees just that: so it ends, and what is needed is not copied over and over.
     fn rotates(&self, oldest: u32, kept: &Kept, needed: u64, is_too_large: bool) -> bool {
         let rotation = &self.memory.rotation_upto;
         if oldest <= rotation.load(Ordering::Relaxed) {
@@ -315,20 +313,21 @@ impl Cleaner {
     }
 
     /// Copies what is needed of a segment to the end of the journal; whether all of it is there.
-    async fn move_live(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
+    async fn move_live(&self, segment: u32, dead_since: Timestamp) -> Result<bool, OperationError> {
         let (mut after, mut all_moved) = (EventSeq(0), true);
         loop {
-            let turn = self.verbs.turn().await;
-            let find =
-                move |book: &Connection| segments::live(book, segment, dead_since, after, MOVE_MAX);
-            let mut events = by_event(self.verbs.ask(find).await?);
+            let turn = self.operations.turn().await;
+            let find = move |index: &Connection| {
+                segments::live(index, segment, dead_since, after, MOVE_MAX)
+            };
+            let mut events = by_event(self.operations.ask(find).await?);
             cut(&mut events, self.journal().group_max() / 6);
             let Some(last) = events.keys().next_back().copied() else {
                 return Ok(all_moved);
             };
             let claims = self.claim(&events);
             // What was attempted until it was claimed stands differently now.
-            let mut now = by_event(self.verbs.ask(find).await?);
+            let mut now = by_event(self.operations.ask(find).await?);
             now.retain(|seq, _| events.contains_key(seq));
             let before = now.len();
             now.retain(|_, live| live.iter().all(|live| is_claimed(&claims, live)));
@@ -343,7 +342,8 @@ impl Cleaner {
                 (Arc::clone(claim.queue()), Change::Relocated(places))
             });
             let changes = changes.collect();
-            self.verbs.carry_out(turn, records, changes, claims).await?;
+            let operations = &self.operations;
+            operations.carry_out(turn, records, changes, claims).await?;
         }
     }
 
@@ -353,7 +353,7 @@ impl Cleaner {
         for live in events.values().flatten() {
             seqs.entry(live.number).or_default().push(live.seq);
         }
-        let names = self.verbs.subscriptions.read();
+        let names = self.operations.subscriptions.read();
         let known = seqs.into_iter().filter_map(|(number, seqs)| {
             let queue = &names.get(number)?.queue;
             Some(Claim::those_free(queue, seqs))
@@ -392,28 +392,29 @@ impl Cleaner {
 
     /// Writes the names and states of all subscriptions, and the bulk replays, behind a segment, if they are not there
     /// yet: that is all that is known of them when it is gone.
-    async fn keep_standing(&self, segment: u32) -> Result<(), VerbError> {
+    async fn keep_standing(&self, segment: u32) -> Result<(), OperationError> {
         if self.memory.standing_from.load(Ordering::Relaxed) > segment {
             return Ok(());
         }
-        let turn = self.verbs.turn().await;
+        let operations = &self.operations;
+        let turn = operations.turn().await;
         let from = self.journal().end().segment;
-        let tell = |mut records: Vec<Record>| {
+        let launch = |mut records: Vec<Record>| {
             records.extend(self.replays.records());
-            self.verbs.launch(turn, &records, Vec::new(), Vec::new())
+            operations.launch(turn, &records, Vec::new(), Vec::new())
         };
-        let done = self.verbs.subscriptions.tell_all(tell)?;
-        self.verbs.landed(done).await?;
+        let done = operations.subscriptions.tell_all(launch)?;
+        operations.landed(done).await?;
         self.memory.standing_from.store(from, Ordering::Relaxed);
         Ok(())
     }
 
     /// Forgets a segment of which nothing is needed, and removes its file; whether it did.
-    async fn forget(&self, segment: u32, dead_since: Timestamp) -> Result<bool, VerbError> {
-        let _turn = self.verbs.turn().await;
+    async fn forget(&self, segment: u32, dead_since: Timestamp) -> Result<bool, OperationError> {
+        let _turn = self.operations.turn().await;
         let forgotten = self
-            .verbs
-            .ask(move |book| segments::forget(book, segment, dead_since))
+            .operations
+            .ask(move |index| segments::forget(index, segment, dead_since))
             .await?;
         let Some(forgotten) = forgotten else {
             return Ok(false);
@@ -423,7 +424,7 @@ impl Cleaner {
         }
         let now = self.now();
         for dead in forgotten {
-            if let Some(queue) = self.verbs.subscriptions.known_queue(dead.number) {
+            if let Some(queue) = self.operations.subscriptions.known_queue(dead.number) {
                 queue.counters.bury(1);
                 queue.step(|state| state.revived(dead.key, dead.seq, now));
             }
@@ -435,9 +436,9 @@ impl Cleaner {
         thread.spawn(remove).map_err(system)?;
         match removed.await {
             Ok(Ok(())) => Ok(true),
-            Ok(Err(error)) => Err(VerbError::Failed(StoreError::of_journal(&error))),
-            Err(_) => Err(VerbError::Failed(
-                self.verbs.subscriptions.appender.failure.reason(),
+            Ok(Err(error)) => Err(OperationError::Failed(StoreError::of_journal(&error))),
+            Err(_) => Err(OperationError::Failed(
+                self.operations.subscriptions.appender.failure.reason(),
             )),
         }
     }
@@ -467,7 +468,7 @@ fn cut(events: &mut Events, bytes_max: u64) {
     }
 }
 
-/// Whether nobody but the copy changes a delivery: a dead one changes only by verbs, which have their turn later.
+/// Whether nobody but the copy changes a delivery: a dead one changes only by operations, which have their turn later.
 fn is_claimed(claims: &[Claim], live: &Live) -> bool {
     let of_queue = claims
         .iter()
@@ -487,8 +488,8 @@ fn before(time: Timestamp, age: Duration) -> Timestamp {
     Timestamp::from_millis(time.as_millis().saturating_sub(age))
 }
 
-fn system(error: io::Error) -> VerbError {
-    VerbError::Failed(StoreError::System(Arc::new(error)))
+fn system(error: io::Error) -> OperationError {
+    OperationError::Failed(StoreError::System(Arc::new(error)))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ async fn size_removes_what_was_delivered_and_keeps_dead_letters_and_what_is_pend
     assert!(world.clean().await > 5);
     let bytes = world.bytes();
     assert!(bytes <= (200 << 10) + (2 * (64 << 10)), "{bytes}");
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.store.queue(a).counts().dead, 1);
     assert_eq!(numbers(&world.running.drain(b).await), [0, 1]);
     world.running.close().await;
@@ -55,7 +55,7 @@ async fn what_is_pending_many_times_makes_no_room_for_what_is_done() {
         bytes <= (80 << 10) + (200 << 10) + 2 * (64 << 10),
         "{bytes}"
     );
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     for number in stuck {
         assert_eq!(world.running.store.queue(number).counts().pending, 20);
     }
@@ -76,7 +76,7 @@ async fn small_events_with_many_deliveries_are_not_copied_again_and_again() {
     world.running.drain(done).await;
     world.clock.advance(4 * DAY);
     assert!(world.clean().await > 2);
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     for number in stuck {
         assert_eq!(world.running.store.queue(number).counts().pending, 40);
     }
@@ -93,7 +93,7 @@ async fn dead_letters_that_fill_segments_are_not_copied_again_and_again() {
     // Once is allowed: they stand alone in their groups.
     world.clean().await;
     assert_eq!(world.clean().await, 0);
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.store.queue(a).counts().dead, 80);
     world.running.close().await;
 }
@@ -140,7 +140,7 @@ async fn dead_letters_beyond_the_size_go_before_their_time_the_oldest_first() {
         assert!(bytes <= (400 << 10) + 2 * SEGMENT, "{bytes}");
         let dead = world.running.store.queue(a).counts().dead;
         assert!((35..=60).contains(&dead), "{dead}");
-        let world = world.restart_without_book().await;
+        let world = world.restart_without_index().await;
         assert_eq!(world.running.store.queue(a).counts().dead, dead);
         world.running.close().await;
     }

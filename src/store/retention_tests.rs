@@ -1,4 +1,4 @@
-//! Tests of retention: what goes, what never goes, and what is left after a restart and without the book.
+//! Tests of retention: what goes, what never goes, and what is left after a restart and without the index.
 
 use std::fs;
 use std::path::Path;
@@ -49,9 +49,9 @@ impl World {
         self.restart_after(|_| ()).await
     }
 
-    /// The same, with a book that has to be written anew.
-    pub(super) async fn restart_without_book(self) -> Self {
-        let forget = |folder: &Path| fs::remove_file(folder.join("book.sqlite3")).unwrap();
+    /// The same, with an index that has to be written anew.
+    pub(super) async fn restart_without_index(self) -> Self {
+        let forget = |folder: &Path| fs::remove_file(folder.join("index.sqlite3")).unwrap();
         self.restart_after(forget).await
     }
 
@@ -156,7 +156,7 @@ async fn what_was_delivered_goes_by_age_and_what_is_pending_never() {
     // What is pending was copied, and is delivered from there, also when only the journal tells of it.
     let world = world.restart().await;
     assert_eq!(world.running.store.queue(b).counts().pending, 1);
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.named("b"), b);
     assert_eq!(world.running.store.queue(a).counts().pending, 0);
     assert_eq!(numbers(&world.running.drain(b).await), [60]);
@@ -191,7 +191,7 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
     world.running.drain(a).await;
     world.clock.advance(10 * DAY);
     assert!(world.clean().await > 1);
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.store.queue(a).counts().dead, 2);
     world.clock.advance(MINUTE);
     world.running.store.replay(&world.id(ids[0])).await.unwrap();
@@ -253,7 +253,7 @@ async fn what_waits_for_a_retry_keeps_its_attempts_and_due_time_when_it_is_copie
     }
     world.clock.advance(4 * DAY);
     assert!(world.clean().await > 1);
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     let mut leases = Vec::new();
     world.running.store.queue(a).take(9, &mut leases);
     assert!(leases.is_empty(), "it is not due");
@@ -300,7 +300,7 @@ async fn states_and_names_outlive_the_segments_that_told_of_them() {
         world.clock.advance(4 * DAY);
         assert!(world.clean().await > 1);
     }
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.named("a"), a);
     assert_eq!(world.running.store.state(a), state);
     world.running.close().await;
@@ -324,7 +324,7 @@ async fn deliveries_of_a_removed_subscription_are_cancelled_after_their_time() {
     world.clean().await;
     assert_eq!(world.running.store.queue(a).counts().pending, 0);
     world.running.store.cancel(&world.id(ids[0])).await.unwrap();
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.store.queue(a).counts().pending, 0);
     world.running.close().await;
 }
@@ -388,7 +388,7 @@ async fn what_was_copied_can_be_cancelled_when_nothing_else_is_left() {
         }
     };
     timeout(MINUTE, alone).await.unwrap();
-    let world = world.restart_without_book().await;
+    let world = world.restart_without_index().await;
     assert_eq!(world.running.store.cancel_all(a).await.unwrap(), 1);
     let world = world.restart().await;
     assert_eq!(world.running.store.queue(a).counts().pending, 0);

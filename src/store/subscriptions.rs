@@ -118,15 +118,15 @@ impl Subscriptions {
             .collect()
     }
 
-    /// Lets every queue read again what it has in memory: what the book said may have been wrong.
+    /// Lets every queue read again what it has in memory: what the index said may have been wrong.
     pub(super) fn reread(&self) {
         for known in self.read().iter() {
             known.queue.step(QueueState::reread);
         }
     }
 
-    /// Names subscriptions that the journal does not know. Batches of their own, which need no room that events would be
-    /// refused for; they stand before that of the events, so they are on the disk when it is.
+    /// Names subscriptions that the journal does not know. Batches of their own, which need no room that events would
+    /// be refused for; they stand before that of the events, so they are on the disk when it is.
     pub(super) fn name(&self, numbers: &[SubscriptionNumber]) -> Result<(), AppendError> {
         let mut names = self.write();
         for number in numbers {
@@ -164,8 +164,8 @@ impl Subscriptions {
         !self.unsaved.load(Ordering::Relaxed)
     }
 
-    /// Appends the state of a subscription, and its name if need be: with the names locked, so that what is written last
-    /// is what is true, and whoever finds it named appends behind its name.
+    /// Appends the state of a subscription, and its name if need be: with the names locked, so that what is written
+    /// last is what is true, and whoever finds it named appends behind its name.
     fn save(&self, known: &mut Known) {
         let mut records = Vec::new();
         if !known.named {

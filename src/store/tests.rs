@@ -185,7 +185,7 @@ async fn a_backlog_beyond_every_bound_is_delivered_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn queues_that_ask_the_book_at_once_share_what_memory_there_is() {
+async fn queues_that_ask_the_index_at_once_share_what_memory_there_is() {
     let folder = tempdir().unwrap();
     let setup = Setup {
         memory_budget: 10_000,
@@ -199,15 +199,15 @@ async fn queues_that_ask_the_book_at_once_share_what_memory_there_is() {
     let running = setup.open(folder.path());
     let queues: Vec<_> = numbers.iter().map(|n| running.store.queue(*n)).collect();
     // None is answered before all have asked.
-    let book = &running.store.0.verbs.book;
+    let index = &running.store.0.operations.index;
     let (go_on, wait) = std::sync::mpsc::sync_channel(1);
-    drop(book.ask(move |_| Ok(wait.recv().ok())));
+    drop(index.ask(move |_| Ok(wait.recv().ok())));
     let mut leases = Vec::new();
     for queue in &queues {
         queue.take(1, &mut leases);
     }
     go_on.send(()).unwrap();
-    book.ask(|_| Ok(())).await.unwrap();
+    index.ask(|_| Ok(())).await.unwrap();
     // One may be answered in full before it is known that this was too much.
     let most = 10_000 + 100 * 112 + 40 * 16 * 112;
     let used = running.store.0.pump.budget.used();
@@ -337,9 +337,9 @@ async fn of_many_that_race_with_one_given_id_one_is_new() {
 }
 
 #[tokio::test]
-async fn a_book_that_was_deleted_or_damaged_is_written_anew() {
+async fn an_index_that_was_deleted_or_damaged_is_written_anew() {
     let folder = tempdir().unwrap();
-    let book = folder.path().join("book.sqlite3");
+    let index = folder.path().join("index.sqlite3");
     let running = Setup::default().open(folder.path());
     let a = running.named("a");
     let first = running
@@ -353,8 +353,8 @@ async fn a_book_that_was_deleted_or_damaged_is_written_anew() {
         Some(&b"this is no database, but it is long enough to look at"[..]),
     ] {
         match damage {
-            None => fs::remove_file(&book).unwrap(),
-            Some(bytes) => fs::write(&book, bytes).unwrap(),
+            None => fs::remove_file(&index).unwrap(),
+            Some(bytes) => fs::write(&index, bytes).unwrap(),
         }
         let running = Setup::default().open(folder.path());
         assert_eq!(running.store.queue(a).counts().pending, 1);
@@ -363,7 +363,7 @@ async fn a_book_that_was_deleted_or_damaged_is_written_anew() {
         assert_eq!((again[0].id, again[0].duplicate), (first[0].id, true));
         running.close().await;
     }
-    assert!(folder.path().join("book.sqlite3.old").exists());
+    assert!(folder.path().join("index.sqlite3.old").exists());
 }
 
 #[tokio::test]
@@ -424,7 +424,7 @@ async fn a_closed_store_accepts_nothing() {
 }
 
 #[tokio::test]
-async fn the_oldest_delivery_is_known_also_when_it_is_only_in_the_book() {
+async fn the_oldest_delivery_is_known_also_when_it_is_only_in_the_index() {
     let folder = tempdir().unwrap();
     let setup = Setup {
         bounds: TINY,
@@ -448,7 +448,7 @@ async fn the_oldest_delivery_is_known_also_when_it_is_only_in_the_book() {
 }
 
 #[tokio::test]
-async fn a_book_that_breaks_while_running_strands_no_delivery() {
+async fn an_index_that_breaks_while_running_strands_no_delivery() {
     let folder = tempdir().unwrap();
     let clock = HandClock::at(NOW);
     let setup = Setup {
@@ -466,12 +466,13 @@ async fn a_book_that_breaks_while_running_strands_no_delivery() {
         running.settle(lease, next).await;
     }
     // Rows are hidden from the queue, as a flipped bit hides them, and then SQLite notices.
-    let book = rusqlite::Connection::open(folder.path().join("book.sqlite3")).unwrap();
-    book.busy_timeout(Duration::from_secs(5)).unwrap();
-    book.execute_batch(
-        "DELETE FROM deliveries WHERE state = 0 AND seq % 3 = 0; DROP TABLE counters;",
-    )
-    .unwrap();
+    let index = rusqlite::Connection::open(folder.path().join("index.sqlite3")).unwrap();
+    index.busy_timeout(Duration::from_secs(5)).unwrap();
+    index
+        .execute_batch(
+            "DELETE FROM deliveries WHERE state = 0 AND seq % 3 = 0; DROP TABLE counters;",
+        )
+        .unwrap();
     clock.advance(Duration::from_secs(2));
     let mut delivered = running.drain(a).await;
     delivered.sort();

@@ -4,7 +4,7 @@ delivers a body that was not posted, and loses only what was hit. An untouched c
 to start, with a line that names the segment.
 
 What was hit, by the bytes alone: a flipped bit of a segment may cost the events whose bytes are the nearest before and
-behind it; a cut segment those of the group that is cut and behind it; the book is a view of the journal, so that damage to it
+behind it; a cut segment those of the group that is cut and behind it; the index is a view of the journal, so that damage to it
 may cost nothing. Half of the damage is done to a store whose relay was killed, half to one that was stopped.
 """
 import asyncio
@@ -89,7 +89,7 @@ def plan(store, files, chosen):
     journal = [path for path in files if "journal" in path]
     for kind, number in (("flip", chosen.flips // 2), ("cut", chosen.cuts // 2), ("zeros", chosen.zeros // 2)):
         for one in range(number):
-            # Half of all hit the journal, the headers of its segments among them; the rest the book and what is beside it.
+            # Half of all hit the journal, the headers of its segments among them; the rest the index and what is beside it.
             several = journal if one % 2 else [path for path in files if path not in journal]
             path = random.choices(several, [max(used[path], 1) for path in several])[0]
             near = 8192 if one % 10 == 1 else used[path]
@@ -106,7 +106,7 @@ async def made(chosen, relay, receiver, ending):
     await sender.run(4, chosen.events // 2)
     await sender.run(1, chosen.events)
     await until(lambda: len([1 for path, _ in receiver.received if path == "/a"]) == len(sender.accepted), 20)
-    await asyncio.sleep(0.5)  # the book has it
+    await asyncio.sleep(0.5)  # the index has it
     await asyncio.to_thread(relay.kill, ending)
     return sender
 
@@ -191,7 +191,7 @@ async def main():
             template = os.path.join(relay.folder, f"template-{ending}")
             shutil.copytree(relay.store, template)
             files = sorted(os.path.relpath(path, template) for path in glob.glob(template + "/**", recursive=True)
-                           if os.path.isfile(path) and os.path.getsize(path) and ("journal/" in path or "book.sqlite3" in path))
+                           if os.path.isfile(path) and os.path.getsize(path) and ("journal/" in path or "index.sqlite3" in path))
             bench = Bench(relay, receiver, sender, template)
             for damage in [None, *plan(template, files, chosen), None]:
                 if len(failures) < 50:

@@ -2,7 +2,7 @@
 """Writes and syncs of the store that fail: EIO at each of the first ones (strace injects it), short writes, EINTR.
 
 A failed write or sync of the journal: no 202 after it, the file is neither synced nor written again, the relay ends within
-a second with a code other than 0. A failed one of the book may be borne. The next start is clean and has what was accepted.
+a second with a code other than 0. A failed one of the index may be borne. The next start is clean and has what was accepted.
 
 strace cannot make a short write: with `retval` it skips the call, so that bytes which a kernel would have written are
 missing and the relay is told otherwise. So the kernel makes them: RLIMIT_FSIZE cuts the write that crosses the limit and
@@ -26,8 +26,8 @@ from harness import Receiver, Relay, Sender, arguments, drained, finish, subscri
 NAME, PATHS = "io errors", ["/a"]
 # A call, the file of the store that it is made on ("journal/+" is every segment), and how often as many calls of it are tried.
 POINTS = [("fdatasync", "journal/+", 8), ("pwrite64", "journal/+", 8), ("fsync", "journal", 1), ("fsync", ".", 1),
-          ("pwrite64", "book.sqlite3-wal", 2), ("fsync", "book.sqlite3-wal", 1), ("fdatasync", "book.sqlite3-wal", 1), ("pwrite64", "book.sqlite3", 1),
-          ("fsync", "book.sqlite3", 1), ("fdatasync", "book.sqlite3", 1), ("ftruncate", "book.sqlite3-shm", 1),
+          ("pwrite64", "index.sqlite3-wal", 2), ("fsync", "index.sqlite3-wal", 1), ("fdatasync", "index.sqlite3-wal", 1), ("pwrite64", "index.sqlite3", 1),
+          ("fsync", "index.sqlite3", 1), ("fdatasync", "index.sqlite3", 1), ("ftruncate", "index.sqlite3-shm", 1),
           ("fallocate", "reserve", 1), ("ftruncate", "reserve", 1)]
 TRACED = "trace=fsync,fdatasync,ftruncate,fallocate,pwrite64,write,writev,sendto"
 

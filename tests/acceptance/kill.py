@@ -19,10 +19,10 @@ NAME, PATHS, CONCURRENCY = "kill", ["/a", "/b"], 8
 # A call, and the file of the store that it is made on ("journal/+" is every segment; none is any, sockets too). strace
 # counts for each thread and call by itself, so each pair is a count of its own: the Nth such call of one thread is the last.
 POINTS = [("pwrite64", "journal/+"), ("fdatasync", "journal/+"), ("fsync", "journal"), ("unlink", "journal/+"),
-          ("pwrite64", "book.sqlite3-wal"), ("fsync", "book.sqlite3-wal"), ("pwrite64", "book.sqlite3-shm"), ("ftruncate", "book.sqlite3-shm"),
-          ("pwrite64", "book.sqlite3"), ("fsync", "book.sqlite3"), ("ftruncate", "book.sqlite3"),
-          ("unlink", "book.sqlite3-wal"), ("unlink", "book.sqlite3-shm"),
-          ("pwrite64", "book.sqlite3-journal"), ("fsync", "book.sqlite3-journal"), ("unlink", "book.sqlite3-journal"),
+          ("pwrite64", "index.sqlite3-wal"), ("fsync", "index.sqlite3-wal"), ("pwrite64", "index.sqlite3-shm"), ("ftruncate", "index.sqlite3-shm"),
+          ("pwrite64", "index.sqlite3"), ("fsync", "index.sqlite3"), ("ftruncate", "index.sqlite3"),
+          ("unlink", "index.sqlite3-wal"), ("unlink", "index.sqlite3-shm"),
+          ("pwrite64", "index.sqlite3-journal"), ("fsync", "index.sqlite3-journal"), ("unlink", "index.sqlite3-journal"),
           ("fallocate", "reserve"), ("ftruncate", "reserve"), ("fsync", "reserve"),
           ("fsync", "."), ("mkdir", None), ("rename", None), ("write", None), ("writev", None), ("sendto", None)]
 # Every call that changes files or tells a peer: one that the relay makes and POINTS lacks is a failure of this suite.

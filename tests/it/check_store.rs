@@ -93,7 +93,7 @@ async fn of_many_damaged_places_the_first_are_listed_and_the_rest_is_counted() {
 }
 
 #[tokio::test]
-async fn a_segment_that_is_gone_is_missed_by_the_book() {
+async fn a_segment_that_is_gone_is_missed_by_the_index() {
     let folder = stopped().await;
     let other = tempfile::tempdir().unwrap();
     let segments = folder.path().join("store/journal");
@@ -102,7 +102,7 @@ async fn a_segment_that_is_gone_is_missed_by_the_book() {
     let (code, said) = check(folder.path());
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("error: book: it has events that the journal does not have"),
+        said.contains("error: index: it has events that the journal does not have"),
         "{said}"
     );
     assert!(
@@ -112,24 +112,24 @@ async fn a_segment_that_is_gone_is_missed_by_the_book() {
 }
 
 #[tokio::test]
-async fn a_book_is_written_anew_when_it_is_missing_or_damaged() {
+async fn an_index_is_written_anew_when_it_is_missing_or_damaged() {
     let folder = stopped().await;
-    let book = folder.path().join("store/book.sqlite3");
-    fs::remove_file(&book).unwrap();
+    let index = folder.path().join("store/index.sqlite3");
+    fs::remove_file(&index).unwrap();
     let (code, said) = check(folder.path());
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("\nthe book was missing and was written anew from the journal\n"),
+        said.contains("\nthe index was missing and was written anew from the journal\n"),
         "{said}"
     );
     fs::write(
-        &book,
+        &index,
         "this is not a database, but long enough to be taken for one",
     )
     .unwrap();
     let (code, said) = check(folder.path());
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("\nerror: book: "), "{said}");
+    assert!(said.contains("\nerror: index: "), "{said}");
     assert!(said.contains("\n  a: 3 pending, 0 dead\n"), "{said}");
     assert_eq!(check(folder.path()).0, Some(0));
     Relay::start_in(folder, HELD).await.stop().await;

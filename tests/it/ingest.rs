@@ -152,7 +152,7 @@ async fn whatever_has_the_largest_size_fits_and_one_byte_more_does_not() {
         ("/events", lines.as_str(), &batch),
         ("/events/a", kept.as_str(), &event),
     ] {
-        // The book may be behind after so much: then there is place again soon.
+        // The index may be behind after so much: then there is place again soon.
         let posted = async || post(&relay, path, headers, body).await;
         let mut answer = posted().await;
         let mut tries = 0..100;

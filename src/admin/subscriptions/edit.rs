@@ -21,7 +21,7 @@ use crate::admin::subscriptions::{NO_SUBSCRIPTION, show};
 use crate::api::{self, Rotation};
 use crate::config::{Change, EditError, READ_ONLY, parse_duration};
 use crate::domain::{Secret, StatusError, SubscriptionName, SubscriptionNumber, list_elements};
-use crate::store::VerbError;
+use crate::store::OperationError;
 
 /// The most bytes of a secret that is given, as of one in a file.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
@@ -133,8 +133,8 @@ async fn cancel_all(
     loop {
         match call.admin.store.cancel_all(number).await {
             Ok(cancelled) => return Ok(cancelled),
-            Err(VerbError::InFlight) if Instant::now() < end => sleep(CANCEL_PAUSE).await,
-            Err(VerbError::InFlight) => {
+            Err(OperationError::InFlight) if Instant::now() < end => sleep(CANCEL_PAUSE).await,
+            Err(OperationError::InFlight) => {
                 return Err(Refusal::unavailable(
                     "in_flight",
                     "it is deleted, but an attempt is still in flight: delete it again to cancel its deliveries",
@@ -223,7 +223,8 @@ fn is_read_only(name: &str) -> bool {
     READ_ONLY.contains(&name) || is_state(name)
 }
 
-/// The tags of `If-Match` (RFC 9110, section 13.1.1), in their quotes; none for `*` or no header. Weak ones never match.
+/// The tags of `If-Match` (RFC 9110, section 13.1.1), in their quotes; none for `*` or no header. Weak ones never
+/// match.
 fn if_match(headers: &HeaderMap) -> Option<Vec<String>> {
     let values: Vec<&[u8]> = headers
         .get_all(IF_MATCH)

@@ -10,7 +10,7 @@ use crate::admin::subscriptions::NO_SUBSCRIPTION;
 use crate::admin::subscriptions::view::blocked;
 use crate::api::{Begun, Retried};
 use crate::domain::{DeliveryState, Flow, SubscriptionName};
-use crate::store::{ReplayRequest, VerbError};
+use crate::store::{OperationError, ReplayRequest};
 
 /// Ends a pause and probing, and begins to make due what waits for its retry.
 pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
@@ -21,7 +21,7 @@ pub(in crate::admin) async fn retry(call: Call) -> Result<Answer, Refusal> {
         return Err(call.admin.no_subscription(&name));
     }
     if call.admin.flow(&name) == Flow::Held {
-        return Err(VerbError::Disabled.into());
+        return Err(OperationError::Disabled.into());
     }
     let hurried = call
         .admin

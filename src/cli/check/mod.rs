@@ -22,9 +22,9 @@ A configuration is valid if a start here would take it: addresses of listen must
 of the same store, and the store's folder must be usable. Nothing is made, and nobody is connected to but who holds an
 address.
 
---store reads every record of the journal and compares the book with it. The relay must be stopped. It changes what a
-start changes: an unfinished write at the end of the journal is cut, and a book that is missing, damaged or wrong is
-written anew. It needs room for a second book.
+--store reads every record of the journal and compares the index with it. The relay must be stopped. It changes what a
+start changes: an unfinished write at the end of the journal is cut, and an index that is missing, damaged or wrong is
+written anew. It needs room for a second index.
 
 Exit codes: 0 valid; 1 something in the store is damaged, what could be read was kept; 2 the configuration is not valid,
 or the store could not be checked.";
@@ -38,7 +38,7 @@ pub(crate) struct CheckArgs {
     /// Take warnings for errors
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Check the store too: every record of the journal, and the book
+    /// Check the store too: every record of the journal, and the index
     #[arg(long)]
     pub(crate) store: bool,
     /// Only the store in this folder, as root has it checked by its owner

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli::check::{INVALID, VALID, counted};
 use crate::domain::{Timestamp, with_commas};
-use crate::store::{self, BookState, StoreReport, SubscriptionReport};
+use crate::store::{self, IndexState, StoreReport, SubscriptionReport};
 
 /// Something in the store is damaged.
 const DAMAGED: u8 = 1;
@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path, now: Timestamp, out: &mut dyn Write) -> io::Res
         }
     };
     write_journal(&report, out)?;
-    write_book(&report.book, out)?;
+    write_index(&report.index, out)?;
     write_subscriptions(&report.subscriptions, out)?;
     let verdict = if report.is_clean() {
         "valid"
@@ -61,7 +61,7 @@ fn write_journal(report: &StoreReport, out: &mut dyn Write) -> io::Result<()> {
     if report.damaged_places == 0 && report.lost_events > 0 {
         writeln!(
             out,
-            "error: journal: events that the book knows are missing"
+            "error: journal: events that the index knows are missing"
         )?;
     }
     let lost = [
@@ -87,11 +87,11 @@ fn write_journal(report: &StoreReport, out: &mut dyn Write) -> io::Result<()> {
             "an unfinished write of {bytes} bytes was cut from the end of the journal"
         )?;
     }
-    if report.only_in_book > 0 {
-        let pending = counted_pending(report.only_in_book);
+    if report.only_in_index > 0 {
+        let pending = counted_pending(report.only_in_index);
         writeln!(
             out,
-            "outcomes of {pending} are only in the book, as after a power cut; they stay"
+            "outcomes of {pending} are only in the index, as after a power cut; they stay"
         )?;
     }
     Ok(())
@@ -122,23 +122,23 @@ fn write_subscriptions(all: &[SubscriptionReport], out: &mut dyn Write) -> io::R
     Ok(())
 }
 
-fn write_book(book: &BookState, out: &mut dyn Write) -> io::Result<()> {
-    let why = match book {
-        BookState::Agrees => return Ok(()),
-        BookState::Absent => "was missing",
-        BookState::Outdated => "was of another version of sidehook, is kept as book.sqlite3.old",
-        BookState::Damaged(reasons) => {
+fn write_index(index: &IndexState, out: &mut dyn Write) -> io::Result<()> {
+    let why = match index {
+        IndexState::Agrees => return Ok(()),
+        IndexState::Absent => "was missing",
+        IndexState::Outdated => "was of another version of sidehook, is kept as index.sqlite3.old",
+        IndexState::Damaged(reasons) => {
             for reason in reasons.iter().take(SHOWN_MAX) {
-                writeln!(out, "error: book: {}", reason.escape_debug())?;
+                writeln!(out, "error: index: {}", reason.escape_debug())?;
             }
             let more = reasons.len().saturating_sub(SHOWN_MAX);
             if more > 0 {
-                writeln!(out, "error: book: {}", counted(more, "more reason"))?;
+                writeln!(out, "error: index: {}", counted(more, "more reason"))?;
             }
-            "was damaged, is kept as book.sqlite3.old"
+            "was damaged, is kept as index.sqlite3.old"
         }
     };
-    writeln!(out, "the book {why} and was written anew from the journal")
+    writeln!(out, "the index {why} and was written anew from the journal")
 }
 
 fn counted_pending(count: u64) -> String {
@@ -187,12 +187,12 @@ mod tests {
     fn of_many_reasons_the_first_are_shown() {
         let reasons = |count: usize| (0..count).map(|number| format!("reason {number}"));
         let said = |count| {
-            let book = BookState::Damaged(reasons(count).collect());
-            written(|out| write_book(&book, out))
+            let index = IndexState::Damaged(reasons(count).collect());
+            written(|out| write_index(&index, out))
         };
         assert_eq!(said(10).lines().count(), 11);
         let many = said(99);
         assert_eq!(many.lines().count(), 12);
-        assert!(many.contains("\nerror: book: 89 more reasons\n"), "{many}");
+        assert!(many.contains("\nerror: index: 89 more reasons\n"), "{many}");
     }
 }

@@ -37,7 +37,7 @@ pub enum WhenError {
 
 /// An index over the filters of all subscriptions. Immutable; a subscription is known by its position.
 #[derive(Debug, Default)]
-pub struct Index {
+pub struct FilterIndex {
     /// Those without conditions.
     plain: Members,
     /// Those with conditions.
@@ -102,7 +102,7 @@ impl Members {
     }
 }
 
-impl Index {
+impl FilterIndex {
     /// Builds the index; a subscription is known by its position in the iteration.
     pub fn new<'a>(filters: impl IntoIterator<Item = Filter<'a>>) -> Self {
         let mut index = Self::default();
@@ -147,7 +147,7 @@ impl Index {
         self.find_within(facts, allowance).0
     }
 
-    /// As [`Index::find`], if that takes no longer than some 100 µs.
+    /// As [`FilterIndex::find`], if that takes no longer than some 100 µs.
     #[must_use]
     pub fn find_at_once(&self, facts: &Facts<'_>) -> Option<Found> {
         let allowance = Allowance {
@@ -228,7 +228,7 @@ type Answer = Result<bool, Arc<EvaluationError>>;
 /// What expressions say of one event, each asked once, and the body read at most twice: what some look at, and all of it
 /// if one looks at all.
 struct Answers<'i, 'e> {
-    index: &'i Index,
+    index: &'i FilterIndex,
     facts: &'i Facts<'e>,
     allowance: Allowance,
     is_whole: bool,

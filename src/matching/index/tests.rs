@@ -50,8 +50,8 @@ impl Own {
     }
 }
 
-fn index(filters: &[Own]) -> Index {
-    Index::new(filters.iter().map(Own::filter))
+fn index(filters: &[Own]) -> FilterIndex {
+    FilterIndex::new(filters.iter().map(Own::filter))
 }
 
 fn facts<'e>(event_type: &'e str, kept: &'e [KeptHeader], body: &'e str) -> Facts<'e> {

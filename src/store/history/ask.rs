@@ -12,14 +12,14 @@ use super::types::{
 };
 use super::{attempts, deliveries, delivery, event, events};
 use crate::domain::{Clock, DeliveryId, EventId, EventIdRange, SubscriptionName};
-use crate::store::book::{Inbox as BookInbox, find};
 use crate::store::dedup::DedupKey;
+use crate::store::index::{Inbox as IndexInbox, find};
 use crate::store::subscriptions::Subscriptions;
 
 /// Queries of a store.
 pub struct History {
     pub(in crate::store) inbox: Arc<Inbox>,
-    pub(in crate::store) book: Arc<BookInbox>,
+    pub(in crate::store) index: Arc<IndexInbox>,
     pub(in crate::store) subscriptions: Arc<Subscriptions>,
     pub(in crate::store) clock: Arc<dyn Clock>,
     /// Hashes of given ids are keyed with it.
@@ -58,12 +58,13 @@ impl History {
         range: EventIdRange,
         most: usize,
     ) -> Result<Vec<EventId>, QueryError> {
-        let ask = move |reading: &Reading<'_>| Ok(find::ids_within(reading.book, range, most)?);
+        let ask = move |reading: &Reading<'_>| Ok(find::ids_within(reading.index, range, most)?);
         let found = self.query(ask).await?;
         Ok(found.into_iter().collect())
     }
 
-    /// Events, newest first. A call looks at 50,000 rows at most, with a given id at those of segments that still grow only.
+    /// Events, newest first. A call looks at 50,000 rows at most, with a given id at those of segments that still grow
+    /// only.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -177,14 +178,14 @@ impl History {
         self.query(ask).await
     }
 
-    /// Asks in the thread of queries, once the book has everything that is committed.
+    /// Asks in the thread of queries, once the index has everything that is committed.
     async fn query<T: Send + 'static>(
         &self,
         ask: impl FnMut(&Reading<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let slot = self.inbox.slot().ok_or(QueryError::Overloaded)?;
         let failed = || QueryError::Failed(self.subscriptions.appender.failure.reason());
-        let known = self.book.ask(|_| Ok(()));
+        let known = self.index.ask(|_| Ok(()));
         known.await.map_err(|_| failed())?;
         let answer = self.inbox.ask(slot, ask);
         answer.await.unwrap_or_else(|_| Err(failed()))

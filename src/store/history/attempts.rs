@@ -11,8 +11,8 @@ use super::types::{
     AttemptFilter, AttemptView, DeliverySummary, Listing, Page, QueryError, limit, span,
 };
 use crate::domain::{EventSeq, SubscriptionName, SubscriptionNumber};
-use crate::store::book::find;
-use crate::store::book::rows::{self, AttemptPlace, AttemptRow};
+use crate::store::index::find;
+use crate::store::index::rows::{self, AttemptPlace, AttemptRow};
 use crate::store::subscriptions::Orders;
 
 /// The letter of its cursors.
@@ -91,19 +91,21 @@ impl List {
         seq: EventSeq,
         behind: &mut Behind<'_>,
     ) -> Result<Option<DeliverySummary>, ReadError> {
-        let Some(event) = find::event_row(reading.book, seq)? else {
+        let Some(event) = find::event_row(reading.index, seq)? else {
             return Ok(None);
         };
         let plain = summary(&event, self.subscription.clone());
-        Ok(Some(match rows::delivery_row(reading.book, number, seq)? {
-            Some(row) => with_row(plain, &row, number, behind)?,
-            None => plain,
-        }))
+        Ok(Some(
+            match rows::delivery_row(reading.index, number, seq)? {
+                Some(row) => with_row(plain, &row, number, behind)?,
+                None => plain,
+            },
+        ))
     }
 
     /// The attempts of the page, and before which the next one goes on.
     fn find(&self, reading: &Reading<'_>) -> Result<(Attempts, Option<AttemptPlace>), ReadError> {
-        let names = rows::names(reading.book)?;
+        let names = rows::names(reading.index)?;
         let known = names.iter().find(|(_, name)| *name == self.subscription);
         let number = known.map_or(SubscriptionNumber(0), |(number, _)| *number);
         let mut found = Attempts {
@@ -118,7 +120,7 @@ impl List {
         let wanted = (number, span(self.filter.since, self.filter.until));
         loop {
             let mut more = false;
-            let walked = rows::attempts(reading.book, below, budget, wanted, &mut |row| {
+            let walked = rows::attempts(reading.index, below, budget, wanted, &mut |row| {
                 if !self.wants(&row) {
                     return Ok(ControlFlow::Continue(()));
                 }

@@ -1,5 +1,5 @@
-//! What a pending delivery waits for by the order of its subscription, as the book has it: so it is known of every pending
-//! delivery, whether its queue has it in memory or not.
+//! What a pending delivery waits for by the order of its subscription, as the index has it: so it is known of every
+//! pending delivery, whether its queue has it in memory or not.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,7 +9,7 @@ use rusqlite::Result;
 use super::thread::Reading;
 use super::types::Predecessor;
 use crate::domain::{EventSeq, Order, SubscriptionNumber, WhenStuck};
-use crate::store::book::{find, query, refill};
+use crate::store::index::{find, query, refill};
 use crate::store::subscriptions::Orders;
 
 /// Dead deliveries of a subscription that are looked at, at most: more keys than that are never stuck at a time.
@@ -41,11 +41,11 @@ impl<'r> Behind<'r> {
         let Some((order, when_stuck)) = self.orders.get(&number).copied() else {
             return Ok(None);
         };
-        let book = self.reading.book;
+        let index = self.reading.index;
         let key = match order {
             Order::None => return Ok(None),
             Order::Strict => None,
-            Order::Key => match query::pending_key(book, number, seq)? {
+            Order::Key => match query::pending_key(index, number, seq)? {
                 None | Some(0) => return Ok(None),
                 key => key,
             },
@@ -57,10 +57,10 @@ impl<'r> Behind<'r> {
         let dead = dead.filter(|dead| *dead < seq);
         let (first, is_dead) = match dead {
             Some(dead) => (Some(dead), true),
-            None => (query::pending_before(book, number, seq, key)?, false),
+            None => (query::pending_before(index, number, seq, key)?, false),
         };
         let event = first
-            .map(|first| find::event_row(book, first))
+            .map(|first| find::event_row(index, first))
             .transpose()?;
         Ok(event.flatten().map(|event| Predecessor {
             event: event.id,
@@ -73,7 +73,7 @@ impl<'r> Behind<'r> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let mut first = HashMap::new();
-                let dead = refill::blockers(self.reading.book, number, BLOCKERS_MAX)?;
+                let dead = refill::blockers(self.reading.index, number, BLOCKERS_MAX)?;
                 for dead in dead.entries {
                     first.entry(0).or_insert(dead.seq);
                     first.entry(dead.key).or_insert(dead.seq);

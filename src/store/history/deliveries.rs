@@ -12,9 +12,9 @@ use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
 use super::types::{DeliveryFilter, DeliverySummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{DeliveryState, EventSeq, SubscriptionName, SubscriptionNumber};
-use crate::store::book::find;
-use crate::store::book::reach::reach;
-use crate::store::book::rows::{self, EventRow, EventsWanted};
+use crate::store::index::find;
+use crate::store::index::reach::reach;
+use crate::store::index::rows::{self, EventRow, EventsWanted};
 use crate::store::subscriptions::Orders;
 
 /// The letter of its cursors.
@@ -80,7 +80,7 @@ impl List {
         reading: &Reading<'_>,
         orders: &Orders,
     ) -> Result<Listing<DeliverySummary>, ReadError> {
-        let mut names = rows::names(reading.book)?;
+        let mut names = rows::names(reading.index)?;
         if let Some(wanted) = &self.filter.subscription {
             names.retain(|(_, name)| name == wanted);
         }
@@ -109,7 +109,7 @@ impl List {
         let mut budget = reading
             .rows_max()
             .saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
-        let reach = reach(reading.book, span)?;
+        let reach = reach(reading.index, span)?;
         let (seq, before) = self.below.min((reach.end, SubscriptionNumber(0)));
         // The next of each subscription.
         let mut heads = BinaryHeap::new();
@@ -119,19 +119,19 @@ impl List {
             } else {
                 seq.0
             };
-            let head = rows::delivery_before(reading.book, state, *number, EventSeq(bound))?;
+            let head = rows::delivery_before(reading.index, state, *number, EventSeq(bound))?;
             let head = head.filter(|row| row.entry.seq >= reach.start);
             heads.extend(head.map(|row| (row.entry.seq, *number)));
         }
         while let Some((seq, number)) = heads.pop() {
-            let row = rows::delivery_in(reading.book, state, number, seq)?;
+            let row = rows::delivery_in(reading.index, state, number, seq)?;
             if let Some(row) = row.filter(|row| span.has(row.entry.accepted_at)) {
                 if found.is_full() {
                     let next = found.last;
                     return Ok(found.listing(next));
                 }
                 let name = name_of(names, number);
-                let event = find::event_row(reading.book, seq)?;
+                let event = find::event_row(reading.index, seq)?;
                 if let (Some(name), Some(event)) = (name, event) {
                     let item = with_row(
                         summary(&event, name.clone()),
@@ -142,7 +142,7 @@ impl List {
                     found.add((seq, number), item);
                 }
             }
-            let next = rows::delivery_before(reading.book, state, number, seq)?;
+            let next = rows::delivery_before(reading.index, state, number, seq)?;
             let next = next.filter(|row| row.entry.seq >= reach.start);
             heads.extend(next.map(|row| (row.entry.seq, number)));
             budget = budget.saturating_sub(1);
@@ -171,7 +171,7 @@ impl List {
         let mut budget = reading.rows_max();
         loop {
             let mut end = None;
-            let walked = rows::events(reading.book, below, budget, &wanted, &mut |event| {
+            let walked = rows::events(reading.index, below, budget, &wanted, &mut |event| {
                 end = self.of_event(reading, names, &event, &mut found)?;
                 Ok(match end {
                     Some(_) => ControlFlow::Break(()),
@@ -206,7 +206,7 @@ impl List {
             let Some(name) = name.filter(|_| place < self.below) else {
                 continue;
             };
-            let row = rows::delivery_row(reading.book, number, event.seq)?;
+            let row = rows::delivery_row(reading.index, number, event.seq)?;
             found.budget = found.budget.saturating_sub(1);
             if self.filter.state.is_none() || row.is_none() {
                 if found.is_full() {

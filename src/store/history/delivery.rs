@@ -4,8 +4,8 @@ use super::behind::Behind;
 use super::thread::{ReadError, Reading};
 use super::types::{Attempt, DeliverySummary, DeliveryView};
 use crate::domain::{DeliveryId, DeliveryState, SubscriptionName, SubscriptionNumber};
-use crate::store::book::rows::{AttemptRow, DeliveryRow, EventRow};
-use crate::store::book::{find, rows};
+use crate::store::index::rows::{AttemptRow, DeliveryRow, EventRow};
+use crate::store::index::{find, rows};
 use crate::store::subscriptions::Orders;
 
 /// Attempts that are shown of one delivery, the last ones.
@@ -17,23 +17,23 @@ pub(super) fn view(
     orders: &Orders,
     id: &DeliveryId,
 ) -> Result<Option<DeliveryView>, ReadError> {
-    let names = rows::names(reading.book)?;
+    let names = rows::names(reading.index)?;
     let known = names.iter().find(|(_, name)| *name == id.subscription);
     let Some(number) = known.map(|(number, _)| *number) else {
         return Ok(None);
     };
-    let Some(seq) = find::seq_of(reading.book, id.event)? else {
+    let Some(seq) = find::seq_of(reading.index, id.event)? else {
         return Ok(None);
     };
-    let Some(event) = find::event_row(reading.book, seq)? else {
+    let Some(event) = find::event_row(reading.index, seq)? else {
         return Ok(None);
     };
     if !event.subscriptions().contains(&number) {
         return Ok(None);
     }
-    let attempts = rows::attempts_of(reading.book, number, seq, ATTEMPTS_MAX)?;
+    let attempts = rows::attempts_of(reading.index, number, seq, ATTEMPTS_MAX)?;
     let plain = summary(&event, id.subscription.clone());
-    let summary = match rows::delivery_row(reading.book, number, seq)? {
+    let summary = match rows::delivery_row(reading.index, number, seq)? {
         Some(row) => with_row(plain, &row, number, &mut Behind::new(reading, orders))?,
         None => DeliverySummary {
             attempts: Some(attempts.first().map_or(0, |last| last.attempt)),

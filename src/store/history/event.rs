@@ -5,7 +5,7 @@ use super::delivery::{summary, with_row};
 use super::thread::{ReadError, Reading};
 use super::types::{DeliverySummary, EventView};
 use crate::domain::EventId;
-use crate::store::book::{find, rows};
+use crate::store::index::{find, rows};
 use crate::store::subscriptions::Orders;
 
 /// The event; none if it is not kept.
@@ -14,14 +14,14 @@ pub(super) fn view(
     orders: &Orders,
     id: EventId,
 ) -> Result<Option<EventView>, ReadError> {
-    let Some(seq) = find::seq_of(reading.book, id)? else {
+    let Some(seq) = find::seq_of(reading.index, id)? else {
         return Ok(None);
     };
-    let Some(row) = find::event_row(reading.book, seq)? else {
+    let Some(row) = find::event_row(reading.index, seq)? else {
         return Ok(None);
     };
     let event = reading.event(row.place)?;
-    let names = rows::names(reading.book)?;
+    let names = rows::names(reading.index)?;
     let mut behind = Behind::new(reading, orders);
     let mut delivered = None;
     let mut deliveries = Vec::new();
@@ -30,13 +30,13 @@ pub(super) fn view(
             continue;
         };
         let plain = summary(&row, name.clone());
-        let found = rows::delivery_row(reading.book, number, seq)?;
+        let found = rows::delivery_row(reading.index, number, seq)?;
         deliveries.push(match found {
             Some(found) => with_row(plain, &found, number, &mut behind)?,
             None => {
                 let made = match &mut delivered {
                     Some(made) => made,
-                    None => delivered.insert(find::attempts_by_delivery(reading.book, seq)?),
+                    None => delivered.insert(find::attempts_by_delivery(reading.index, seq)?),
                 };
                 DeliverySummary {
                     attempts: Some(made.get(&number).copied().unwrap_or(0)),

@@ -6,8 +6,8 @@ use super::cursor;
 use super::thread::{ReadError, Reading};
 use super::types::{EventFilter, EventSummary, Listing, Page, QueryError, limit, span};
 use crate::domain::{EventSeq, Label};
-use crate::store::book::rows::{self, EventRow, EventsWanted};
 use crate::store::dedup::DedupKey;
+use crate::store::index::rows::{self, EventRow, EventsWanted};
 
 /// The letter of its cursors.
 const LIST: char = 'e';
@@ -72,7 +72,7 @@ impl List {
         let mut budget = reading.rows_max();
         loop {
             let mut more = false;
-            let walked = rows::events(reading.book, below, budget, &self.wanted, &mut |row| {
+            let walked = rows::events(reading.index, below, budget, &self.wanted, &mut |row| {
                 more = found.len() == self.limit;
                 if more {
                     return Ok(ControlFlow::Break(()));

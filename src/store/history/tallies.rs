@@ -5,7 +5,7 @@
 
 use super::thread::Reading;
 use crate::domain::{AttemptStatus, EventId, FailureReason, SubscriptionNumber, Timestamp};
-use crate::store::book::{find, query, refill, tallies};
+use crate::store::index::{find, query, refill, tallies};
 
 /// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -56,11 +56,11 @@ pub(super) fn tally(
     number: SubscriptionNumber,
     wall: Timestamp,
 ) -> rusqlite::Result<Tally> {
-    let tally = tallies::tally(reading.book, number)?.unwrap_or_default();
-    let blockers = refill::blockers(reading.book, number, 1)?.entries;
+    let tally = tallies::tally(reading.index, number)?.unwrap_or_default();
+    let blockers = refill::blockers(reading.index, number, 1)?.entries;
     let blocker = blockers
         .first()
-        .map(|dead| find::event_row(reading.book, dead.seq));
+        .map(|dead| find::event_row(reading.index, dead.seq));
     let blocker = blocker.transpose()?.flatten();
     Ok(Tally {
         success_rate: SuccessRate {
@@ -77,7 +77,7 @@ pub(super) fn tally(
             event: failure.event,
             attempt: failure.attempt,
         }),
-        oldest_pending_at: query::oldest(reading.book, number)?,
+        oldest_pending_at: query::oldest(reading.index, number)?,
         blocked_by: blocker.map(|event| event.id),
     })
 }

@@ -1,4 +1,4 @@
-//! How attempts went, as the store answers it: over rounds, restarts, retention and a book that is written anew.
+//! How attempts went, as the store answers it: over rounds, restarts, retention and an index that is written anew.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::domain::{
     AttemptStatus, DeadReason, FailureReason, Next, SubscriptionName, SubscriptionNumber,
 };
 use crate::store::harness::*;
-use crate::store::{BookState, LastFailure, SuccessRate, Tally, check};
+use crate::store::{IndexState, LastFailure, SuccessRate, Tally, check};
 
 async fn tally(running: &Running, name: &str) -> Tally {
     running
@@ -33,7 +33,7 @@ async fn attempt(running: &Running, number: SubscriptionNumber, next: Next) {
 }
 
 #[tokio::test]
-async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
+async fn attempts_are_counted_also_after_a_restart_and_without_the_index() {
     let folder = tempdir().unwrap();
     let setup = Setup::default();
     let mut running = setup.open(folder.path());
@@ -79,7 +79,7 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
         assert_eq!(all[&"b".parse().unwrap()], second);
         running.close().await;
         if is_anew {
-            std::fs::remove_file(folder.path().join("book.sqlite3")).unwrap();
+            std::fs::remove_file(folder.path().join("index.sqlite3")).unwrap();
         }
         running = setup.open(folder.path());
     }
@@ -98,7 +98,7 @@ async fn attempts_are_counted_also_after_a_restart_and_without_the_book() {
 }
 
 #[tokio::test]
-async fn what_was_counted_outlives_its_segments_and_is_no_fault_of_the_book() {
+async fn what_was_counted_outlives_its_segments_and_is_no_fault_of_the_index() {
     let folder = tempdir().unwrap();
     let clock = HandClock::at(NOW);
     let setup = Setup {
@@ -124,5 +124,5 @@ async fn what_was_counted_outlives_its_segments_and_is_no_fault_of_the_book() {
     assert_eq!(after.last_failure, before.last_failure);
     running.close().await;
     let report = check(folder.path(), NOW).unwrap();
-    assert_eq!(report.book, BookState::Agrees);
+    assert_eq!(report.index, IndexState::Agrees);
 }

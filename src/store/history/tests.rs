@@ -422,14 +422,14 @@ async fn a_query_that_takes_too_long_is_ended_and_the_next_one_is_answered() {
 }
 
 #[tokio::test]
-async fn a_book_that_is_replaced_is_read_from_its_new_file() {
+async fn an_index_that_is_replaced_is_read_from_its_new_file() {
     let folder = tempdir().unwrap();
     let running = Setup::default().open(folder.path());
     let a = running.named("a");
     let id = running.accept(vec![event("1", &[a])]).await[0].id;
     assert!(running.store.history().event(&id).await.unwrap().is_some());
-    let path: PathBuf = folder.path().join("book.sqlite3");
-    // Damage that the book's thread meets when it writes, and no query: the book is written anew.
+    let path: PathBuf = folder.path().join("index.sqlite3");
+    // Damage that the index's thread meets when it writes, and no query: the index is written anew.
     let vandal = rusqlite::Connection::open(&path).unwrap();
     vandal.execute_batch("DROP TABLE counters").unwrap();
     drop(vandal);
@@ -437,6 +437,6 @@ async fn a_book_that_is_replaced_is_read_from_its_new_file() {
     for id in [id, later] {
         assert!(running.store.history().event(&id).await.unwrap().is_some());
     }
-    assert!(folder.path().join("book.sqlite3.old").exists());
+    assert!(folder.path().join("index.sqlite3.old").exists());
     running.close().await;
 }

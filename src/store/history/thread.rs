@@ -1,7 +1,7 @@
-//! The thread of queries: one connection to the book that only reads, one query at a time.
+//! The thread of queries: one connection to the index that only reads, one query at a time.
 //!
-//! A query has a time bound, which SQLite asks about while it works. A book that was set aside and written anew is noticed by its
-//! file, and whatever else fails is tried once more with a new connection.
+//! A query has a time bound, which SQLite asks about while it works. An index that was set aside and written anew is
+//! noticed by its file, and whatever else fails is tried once more with a new connection.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -33,27 +33,27 @@ const STEPS: std::ffi::c_int = 2_000;
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// SQLite failed, or was interrupted.
-    Book(rusqlite::Error),
-    /// The event is not where the book says.
+    Index(rusqlite::Error),
+    /// The event is not where the index says.
     Unreadable,
 }
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Book(error)
+        Self::Index(error)
     }
 }
 
 impl ReadError {
     fn is_interruption(&self) -> bool {
-        matches!(self, Self::Book(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
+        matches!(self, Self::Index(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted))
     }
 }
 
 /// What a query reads from.
 pub(super) struct Reading<'a> {
-    /// The book, at one point in time.
-    pub(super) book: &'a Connection,
+    /// The index, at one point in time.
+    pub(super) index: &'a Connection,
     thread: &'a Thread,
 }
 
@@ -214,7 +214,7 @@ pub(in crate::store) struct Thread {
     journal: Arc<dyn ReadJournal>,
     inbox: Arc<Inbox>,
     clock: Arc<dyn Clock>,
-    /// Of the book.
+    /// Of the index.
     path: PathBuf,
 }
 
@@ -235,15 +235,15 @@ impl Thread {
 
     /// The thread: until [`Inbox::stop`].
     pub(in crate::store) fn run(&self) {
-        let mut book = None;
+        let mut index = None;
         while let Some(Waiting { mut work, _slot }) = self.inbox.next(&*self.clock) {
             if !work.is_wanted() {
                 continue;
             }
-            let mut result = self.serve(&mut *work, &mut book);
+            let mut result = self.serve(&mut *work, &mut index);
             if result.as_ref().is_err_and(|error| !error.is_interruption()) {
-                book = None;
-                result = self.serve(&mut *work, &mut book);
+                index = None;
+                result = self.serve(&mut *work, &mut index);
             }
             match result {
                 // Who asked learns why by what is dropped.
@@ -254,22 +254,22 @@ impl Thread {
         }
     }
 
-    fn serve(&self, work: &mut dyn Work, book: &mut Option<OpenBook>) -> Result<(), ReadError> {
-        if book.as_ref().is_some_and(|book| !book.is_at(&self.path)) {
-            *book = None;
+    fn serve(&self, work: &mut dyn Work, index: &mut Option<OpenIndex>) -> Result<(), ReadError> {
+        if index.as_ref().is_some_and(|index| !index.is_at(&self.path)) {
+            *index = None;
         }
-        let open = match book {
+        let open = match index {
             Some(open) => open,
             None => {
                 let (inbox, clock) = (Arc::clone(&self.inbox), Arc::clone(&self.clock));
                 let is_over = move || inbox.is_over(&*clock, TIME_MAX);
-                book.insert(OpenBook::open(&self.path, is_over)?)
+                index.insert(OpenIndex::open(&self.path, is_over)?)
             }
         };
         // One view of everything; dropped, it ends.
         let view = open.connection.transaction()?;
         work.run(&Reading {
-            book: &view,
+            index: &view,
             thread: self,
         })
     }
@@ -281,24 +281,24 @@ fn query_error(error: ReadError) -> QueryError {
     }
     match error {
         ReadError::Unreadable => QueryError::Unreadable,
-        ReadError::Book(error) => {
+        ReadError::Index(error) => {
             warn!(
                 %error,
-                "the book cannot be read for a query"
+                "the index cannot be read for a query"
             );
-            QueryError::Book(Arc::new(error))
+            QueryError::Index(Arc::new(error))
         }
     }
 }
 
-/// A connection to the book, and which file that is.
-struct OpenBook {
+/// A connection to the index, and which file that is.
+struct OpenIndex {
     connection: Connection,
     file: (u64, u64),
 }
 
-impl OpenBook {
-    /// Opens the book; what takes too long, as `is_over` says, is interrupted.
+impl OpenIndex {
+    /// Opens the index; what takes too long, as `is_over` says, is interrupted.
     fn open(
         path: &Path,
         is_over: impl FnMut() -> bool + Send + 'static,

@@ -11,7 +11,7 @@ use crate::domain::{
     SubscriptionName, Timestamp,
 };
 use crate::store::StoreError;
-use crate::store::book::rows::Span;
+use crate::store::index::rows::Span;
 
 /// The most that a page may have.
 pub const PAGE_MAX: usize = 200;
@@ -202,9 +202,9 @@ pub enum QueryError {
     /// The event is kept, but cannot be read back.
     #[error("the event cannot be read back")]
     Unreadable,
-    /// The book cannot be read just now.
-    #[error("the book cannot be read")]
-    Book(#[source] Arc<dyn Error + Send + Sync>),
+    /// The index cannot be read just now.
+    #[error("the index cannot be read")]
+    Index(#[source] Arc<dyn Error + Send + Sync>),
     /// The store has failed or is closed.
     #[error(transparent)]
     Failed(StoreError),

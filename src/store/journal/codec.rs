@@ -1,8 +1,8 @@
 //! The bytes of records: encoding into a group's buffer, decoding from a verified one.
 //!
-//! Fields follow the kind without gaps. Whole numbers are LEB128 varints, times are zigzag varints of milliseconds, texts and
-//! bytes are preceded by their length. A field added later goes to the end of its record: a reader ignores what it does
-//! not know there, and takes an absent one for empty.
+//! Fields follow the kind without gaps. Whole numbers are LEB128 varints, times are zigzag varints of milliseconds,
+//! texts and bytes are preceded by their length. A field added later goes to the end of its record: a reader ignores
+//! what it does not know there, and takes an absent one for empty.
 //!
 //! ```text
 //! 1 Accepted            seq, accepted at, event id (16 bytes), flags (1 given id, 2 key, 4 source, 8 subject), type, each flagged
@@ -228,7 +228,7 @@ fn encode_attempted(attempted: &Attempted, out: &mut Vec<u8>) {
     put_time(out, attempted.since);
 }
 
-/// Appends the fields of a state; the book keeps them too.
+/// Appends the fields of a state; the index keeps them too.
 pub(in crate::store) fn encode_state(state: &SubscriptionState, out: &mut Vec<u8>) {
     put_number(out, state.consecutive_failures.into());
     put_optional_time(out, state.held_since);

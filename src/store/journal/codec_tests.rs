@@ -108,7 +108,7 @@ fn arb_state() -> impl Strategy<Value = Record> {
     })
 }
 
-fn arb_verb() -> impl Strategy<Value = Record> {
+fn arb_operation() -> impl Strategy<Value = Record> {
     let fields = (
         any::<u64>(),
         any::<u32>(),
@@ -184,7 +184,7 @@ fn arb_record() -> impl Strategy<Value = Record> {
         arb_attempted(),
         arb_state(),
         arb_name(),
-        arb_verb(),
+        arb_operation(),
         arb_moved(),
         arb_job()
     ]

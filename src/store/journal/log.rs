@@ -1,7 +1,7 @@
-//! The verbs by which the rest of the store knows its journal.
+//! The operations by which the rest of the store knows its journal.
 //!
-//! Above them nothing assumes files. A [`Position`] orders groups, a [`Place`] finds one record again, and a segment is a
-//! part of the journal that goes as a whole: what it is made of, the journal alone knows.
+//! Above them nothing assumes files. A [`Position`] orders groups, a [`Place`] finds one record again, and a segment is
+//! a part of the journal that goes as a whole: what it is made of, the journal alone knows.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ pub(crate) trait ReadJournal: fmt::Debug + Send + Sync {
     /// The end of what is committed: where [`ReadJournal::scan`] ends.
     fn end(&self) -> Position;
 
-    /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes` were read
-    /// or the end is reached; answers where to go on. The default position is the beginning; from a position in a segment
-    /// that was dropped it goes on with the first one there is. What is damaged is logged and passed over, record by record
-    /// where that is possible.
+    /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes`
+    /// were read or the end is reached; answers where to go on. The default position is the beginning; from a position
+    /// in a segment that was dropped it goes on with the first one there is. What is damaged is logged and passed over,
+    /// record by record where that is possible.
     ///
     /// # Errors
     /// When a segment cannot be read.
@@ -60,9 +60,11 @@ pub(crate) trait ReadJournal: fmt::Debug + Send + Sync {
 
 /// For those who append and remove. With each batch goes a token, which comes back when the batch is committed.
 pub(crate) trait WriteJournal<T>: ReadJournal {
-    /// Adds a batch to the group that is forming: in one group, all or none. The order of calls is the order of the journal.
-    /// Does not wait for the disk; the sink is told. Answers whether the journal's thread sleeps: then it must be woken by
-    /// [`WriteJournal::wake`], at once or when more has been added, because a group costs the same for one event as for many.
+    /// Adds a batch to the group that is forming: in one group, all or none. The order of calls is the order of the
+    /// journal. Does not wait for the disk; the sink is told. Answers whether the journal's thread sleeps: then it must
+    /// be woken by
+    /// [`WriteJournal::wake`], at once or when more has been added, because a group costs the same for one event as for
+    /// many.
     ///
     /// # Errors
     /// When there is no room, or the journal has failed; the sink is not told then.
@@ -100,13 +102,14 @@ pub(crate) trait WriteJournal<T>: ReadJournal {
         self.segments().iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Asks the journal's thread to end the segment that is written to, if it holds anything, and to go on in a new one, so
-    /// that the old one can be dropped. Does not wait for it; [`WriteJournal::segments`] shows it. The new one needs room: on a
-    /// full disk drop sealed segments first. If there is none, also not in the reserve, nothing changes.
+    /// Asks the journal's thread to end the segment that is written to, if it holds anything, and to go on in a new
+    /// one, so that the old one can be dropped. Does not wait for it; [`WriteJournal::segments`] shows it. The new one
+    /// needs room: on a full disk drop sealed segments first. If there is none, also not in the reserve, nothing
+    /// changes.
     fn seal(&self);
 
-    /// Removes the oldest segment, durably when this returns; what is read of it already can be read to the end. Nothing
-    /// happens if it is gone. Blocks.
+    /// Removes the oldest segment, durably when this returns; what is read of it already can be read to the end.
+    /// Nothing happens if it is gone. Blocks.
     ///
     /// # Errors
     /// [`JournalError::NotOldest`], also for one that is written to; when the file cannot be removed, then nothing is

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::domain::{DeadReason, EventId};
 
-/// Live figures, ahead of the book: they count what is accepted before it is committed.
+/// Live figures, ahead of the index: they count what is accepted before it is committed.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Counters {
     pub(super) pending: AtomicU64,

@@ -1,21 +1,21 @@
-//! Whom queues ask: the book for deliveries that they do not have in memory, the reader for events.
+//! Whom queues ask: the index for deliveries that they do not have in memory, the reader for events.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::limits::Limits;
 use crate::domain::{Clock, SubscriptionNumber};
-use crate::store::book::Inbox as BookInbox;
-use crate::store::book::refill::{self, Answer, Wanted};
 use crate::store::damaged::Damaged;
 use crate::store::failure::Failure;
+use crate::store::index::Inbox as IndexInbox;
+use crate::store::index::refill::{self, Answer, Wanted};
 use crate::store::reader::{Inbox as ReaderInbox, Load, Loading, ReadJob};
 use crate::store::watch::Watchers;
 
 /// What a queue wants from others after a step; to be carried out once the queue is unlocked.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Wants {
-    /// What is asked of the book.
+    /// What is asked of the index.
     pub(in crate::store) questions: Vec<Wanted>,
     /// Events to be read back.
     pub(in crate::store) loads: Vec<Load>,
@@ -32,7 +32,7 @@ pub(in crate::store) struct Dispatcher {
     pub(in crate::store) limits: Arc<Limits>,
     pub(in crate::store) clock: Arc<dyn Clock>,
     pub(in crate::store) failure: Arc<Failure>,
-    pub(in crate::store) book: Arc<BookInbox>,
+    pub(in crate::store) index: Arc<IndexInbox>,
     pub(in crate::store) reader: Arc<ReaderInbox>,
     pub(in crate::store) watchers: Arc<Watchers>,
     pub(in crate::store) damaged: Arc<Damaged>,
@@ -43,13 +43,13 @@ impl Dispatcher {
     pub(super) fn ask<Q: Asking>(&self, queue: &Arc<Q>, wants: Wants) {
         for wanted in wants.questions {
             let (queue, limits) = (Arc::clone(queue), Arc::clone(&self.limits));
-            self.book.submit(move |book| {
+            self.index.submit(move |index| {
                 // Thousands of queues may have asked when there was memory for each.
                 let most = match limits.budget.exhausted() {
                     true => limits.bounds.granted,
                     false => usize::MAX,
                 };
-                let answer = refill::answer(book, queue.number(), wanted, most)?;
+                let answer = refill::answer(index, queue.number(), wanted, most)?;
                 queue.answered(answer);
                 Ok(())
             });

@@ -1,17 +1,17 @@
 //! Deliveries that wait for their next attempt, ordered by due time, as far as they are in memory.
 //!
-//! What is due up to the *horizon* is here; later ones may be only in the book. The horizon falls when the bound is
-//! passed and the latest are evicted, and rises when half has drained and the book is asked for what follows. Those due
-//! now count towards the bound, unless there is an order, which has to know of all of them.
-//! While that question is open nothing is evicted, and what is settled is remembered, because the answer may show a
-//! state that memory has already left behind.
+//! What is due up to the *horizon* is here; later ones may be only in the index. The horizon falls when the bound is
+//! passed and the latest are evicted, and rises when half has drained and the index is asked for what follows. Those
+//! due now count towards the bound, unless there is an order, which has to know of all of them. While that question is
+//! open nothing is evicted, and what is settled is remembered, because the answer may show a state that memory has
+//! already left behind.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use crate::domain::{EventSeq, Timestamp};
-use crate::store::book::refill::{DueKey, Page};
 use crate::store::entry::Entry;
+use crate::store::index::refill::{DueKey, Page};
 
 /// Before every key.
 pub(super) const BEGINNING: DueKey = (Timestamp::from_millis(i64::MIN), EventSeq(0));
@@ -23,14 +23,14 @@ pub(super) struct Dues {
     ready: BTreeMap<(u64, EventSeq), Entry>,
     /// How many became due; none where there is an order.
     became_ready: Option<u64>,
-    /// What is due later than this may be only in the book; none: everything is here.
+    /// What is due later than this may be only in the index; none: everything is here.
     horizon: Option<DueKey>,
-    /// A question to the book is open: what was settled since.
+    /// A question to the index is open: what was settled since.
     settled: Option<BTreeSet<EventSeq>>,
 }
 
 impl Dues {
-    /// Those of a subscription that has none in the book.
+    /// Those of a subscription that has none in the index.
     pub(super) fn none() -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -41,7 +41,7 @@ impl Dues {
         }
     }
 
-    /// Those of a subscription whose retries are all in the book.
+    /// Those of a subscription whose retries are all in the index.
     pub(super) fn unknown() -> Self {
         Self {
             horizon: Some(BEGINNING),
@@ -136,7 +136,7 @@ impl Dues {
         self.ready.retain(|key, _| key.1 != seq);
     }
 
-    /// Takes a delivery out that was due at `due` and is due at `at` now, which the book may have said already.
+    /// Takes a delivery out that was due at `due` and is due at `at` now, which the index may have said already.
     pub(super) fn remove_hastened(&mut self, seq: EventSeq, due: Timestamp, at: Timestamp) {
         self.waiting.remove(&(at, seq));
         self.remove_at((due, seq));
@@ -179,7 +179,7 @@ impl Dues {
         later.next().map(|((at, _), _)| *at)
     }
 
-    /// Whether the book is asked.
+    /// Whether the index is asked.
     pub(super) fn is_refilling(&self) -> bool {
         self.settled.is_some()
     }
@@ -197,7 +197,7 @@ impl Dues {
         self.waiting.len() + self.ready.len()
     }
 
-    /// Whether some may be only in the book.
+    /// Whether some may be only in the index.
     pub(super) fn is_partial(&self) -> bool {
         self.horizon.is_some()
     }
@@ -225,7 +225,7 @@ impl Dues {
         Some((horizon, bound.saturating_sub(kept).max(1)))
     }
 
-    /// Takes the book's answer; `elsewhere` are the deliveries that the queue has in memory but not here.
+    /// Takes the index's answer; `elsewhere` are the deliveries that the queue has in memory but not here.
     pub(super) fn refilled(
         &mut self,
         answer: Page<(DueKey, Entry)>,

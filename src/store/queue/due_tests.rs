@@ -60,7 +60,7 @@ fn what_is_due_becomes_ready_in_order_of_its_time() {
 }
 
 #[test]
-fn beyond_the_bound_the_latest_are_left_to_the_book_and_asked_for_later() {
+fn beyond_the_bound_the_latest_are_left_to_the_index_and_asked_for_later() {
     let mut dues = Dues::none();
     for (time, seq) in [(10, 1), (30, 2), (20, 3)] {
         dues.insert(at(time), entry(seq), 2);
@@ -91,7 +91,7 @@ fn an_answer_does_not_bring_back_what_was_settled_or_is_elsewhere() {
 }
 
 #[test]
-fn what_arrives_while_the_book_is_asked_is_kept_and_evicted_afterwards() {
+fn what_arrives_while_the_index_is_asked_is_kept_and_evicted_afterwards() {
     let mut dues = Dues::unknown();
     dues.begin_refill(2);
     for (time, seq) in [(50, 1), (60, 2), (70, 3)] {
@@ -100,7 +100,7 @@ fn what_arrives_while_the_book_is_asked_is_kept_and_evicted_afterwards() {
     }
     assert_eq!(dues.len(), 3);
     dues.refilled(answer(&[(10, 7)], false), std::iter::empty(), 2);
-    // The book was read up to 10 only, so what follows must be asked from there although more is in memory.
+    // The index was read up to 10 only, so what follows must be asked from there although more is in memory.
     assert_eq!(all(&mut dues), [7, 1]);
     assert_eq!(dues.begin_refill(2), Some(((at(10), EventSeq(7)), 2)));
 }
@@ -150,10 +150,10 @@ fn what_is_due_now_counts_towards_the_bound_but_where_there_is_an_order() {
 }
 
 #[test]
-fn one_that_is_hastened_is_there_once_also_if_the_book_has_said_so_before() {
+fn one_that_is_hastened_is_there_once_also_if_the_index_has_said_so_before() {
     let mut dues = Dues::unknown();
     dues.begin_refill(4).unwrap();
-    // Of more than fit the first: seq 7, due at 90 before, was hastened at 5, which the book has already.
+    // Of more than fit the first: seq 7, due at 90 before, was hastened at 5, which the index has already.
     dues.refilled(answer(&[(5, 7), (6, 8)], false), std::iter::empty(), 4);
     dues.remove_hastened(EventSeq(7), at(90), at(5));
     dues.make_ready(entry(7));

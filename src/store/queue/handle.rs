@@ -17,14 +17,14 @@ pub struct QueueCounts {
     pub pending_bytes: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Deliveries cancelled while they were pending, since the store was opened, by whatever verb or for being removed for
-    /// too long. Dead letters that were cancelled are not among them: they had ended before.
+    /// Deliveries cancelled while they were pending, since the store was opened, by whatever operation or for being
+    /// removed for too long. Dead letters that were cancelled are not among them: they had ended before.
     pub cancelled: u64,
     /// Leases out.
     pub in_flight: u64,
     /// Pending ones behind a dead one that blocks them.
     pub blocked: u64,
-    /// When the oldest pending one was accepted. Of deliveries that are only in the book as of the last
+    /// When the oldest pending one was accepted. Of deliveries that are only in the index as of the last
     /// [`Store::publish`](crate::store::Store::publish).
     pub oldest_accepted_at: Option<Timestamp>,
     /// What the lane does with deliveries that are due.
@@ -109,15 +109,15 @@ impl Queue {
         }
     }
 
-    /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has ended;
-    /// nothing is taken until then. By key are ordered those that are accepted from then on.
+    /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has
+    /// ended; nothing is taken until then. By key are ordered those that are accepted from then on.
     pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
         self.0.keyed.store(order == Order::Key, Ordering::Relaxed);
         self.0.step(|state| state.set_order(order, when_stuck));
     }
 
-    /// Says what the lane does with deliveries that are due, and whether it attempts nothing for now, so that nobody waits
-    /// for it in vain. To be called by the lane before it takes anything.
+    /// Says what the lane does with deliveries that are due, and whether it attempts nothing for now, so that nobody
+    /// waits for it in vain. To be called by the lane before it takes anything.
     pub fn set_flow(&self, flow: Flow, stalled: bool) {
         *self.0.flow() = flow;
         if self.0.stalled.load(Ordering::Relaxed) == stalled {

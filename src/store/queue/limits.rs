@@ -9,7 +9,7 @@ use crate::store::budget::Budget;
 pub(in crate::store) struct Bounds {
     /// Deliveries never attempted.
     pub(in crate::store) window: usize,
-    /// Those asked of the book at a time.
+    /// Those asked of the index at a time.
     pub(in crate::store) refill: usize,
     /// Commits that are remembered while a refill is under way.
     pub(in crate::store) tail: usize,

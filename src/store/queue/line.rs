@@ -20,16 +20,16 @@ pub(super) struct Line {
     pub(super) freed_at: Option<Timestamp>,
 }
 
-/// What of a line is only in the book.
+/// What of a line is only in the index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spill {
     /// All after this sequence.
     pub(super) after: EventSeq,
-    /// The last that was left to the book.
+    /// The last that was left to the index.
     pub(super) last: EventSeq,
     /// How many were, roughly.
     pub(super) count: u64,
-    /// The book is asked, for all up to this sequence.
+    /// The index is asked, for all up to this sequence.
     pub(super) asked: Option<EventSeq>,
 }
 
@@ -42,7 +42,7 @@ impl Line {
         free && !behind && !spilled
     }
 
-    /// Whether the next one can only be in the book.
+    /// Whether the next one can only be in the index.
     pub(super) fn wants_followers(&self) -> bool {
         let Some(spill) = self.spill.filter(|spill| spill.asked.is_none()) else {
             return false;
@@ -70,8 +70,8 @@ impl Line {
             && self.spill.is_none()
     }
 
-    /// Does not count the time for which a delivery was blocked.
-    pub(super) fn excuse(&self, entry: &mut Entry) {
+    /// Begins the age of a delivery that was not attempted yet when it was no longer blocked.
+    pub(super) fn leave_out_blocked_time(&self, entry: &mut Entry) {
         if let Some(freed_at) = self.freed_at.filter(|_| entry.schedule_attempts == 0) {
             entry.since = entry.since.max(freed_at);
         }

@@ -1,10 +1,10 @@
 //! The pending deliveries of each subscription: what may be attempted now, what is due later, who holds a lease.
 //!
-//! A queue is a window over the book: it keeps so many entries and so many bodies in memory, and asks for the rest
+//! A queue is a window over the index: it keeps so many entries and so many bodies in memory, and asks for the rest
 //! when it comes to them. [`state`] has the rules, [`window`] and [`due`] its two parts, [`dispatcher`] whom it asks,
 //! [`shared`] joins them with a lock, counters and wake-ups.
 //!
-//! Invariants: a delivery has at most one lease; what is pending is ready, due at a time, in flight, or in the book
+//! Invariants: a delivery has at most one lease; what is pending is ready, due at a time, in flight, or in the index
 //! where a refill finds it; no queue waits for another queue.
 
 mod counters;
@@ -14,12 +14,12 @@ mod handle;
 mod lease;
 mod limits;
 mod line;
+mod operations;
 mod order;
 mod outlook;
 mod shared;
 mod slot;
 mod state;
-mod verbs;
 mod window;
 
 pub(super) use counters::Counters;

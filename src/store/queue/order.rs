@@ -1,9 +1,9 @@
 //! What waits for what in a queue with an order: one line per key, or one for all.
 //!
 //! A line lets one delivery go at a time, the one of the lowest sequence. Others of its key wait here, without their
-//! events, as far as they fit; beyond that they are left to the book, and the line is *spilled* after the last one that
-//! is here. Of a spilled line only what was passed over is asked of the book: what the queue has not come to yet will
-//! come by itself.
+//! events, as far as they fit; beyond that they are left to the index, and the line is *spilled* after the last one
+//! that is here. Of a spilled line only what was passed over is asked of the index: what the queue has not come to yet
+//! will come by itself.
 //!
 //! Leaves to `state` where deliveries come from and go to. Invariants: of a line at most one is current (on its way to
 //! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
@@ -14,8 +14,8 @@ use std::mem;
 
 use super::line::{Line, Spill};
 use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{FollowersWanted, Page};
 use crate::store::entry::Entry;
+use crate::store::index::refill::{FollowersWanted, Page};
 
 /// The line of deliveries that are all in one order.
 const STRICT: u64 = 1;
@@ -32,7 +32,7 @@ pub(super) struct Lines {
     waiting: usize,
     /// The highest sequence that was passed over.
     passed: EventSeq,
-    /// Lines of which the book is to be asked what follows.
+    /// Lines of which the index is to be asked what follows.
     to_refill: BTreeSet<u64>,
     blockers: BlockersKnown,
 }
@@ -127,7 +127,7 @@ impl Lines {
             let line = self.lines.entry(key).or_default();
             line.current = Some(entry.seq);
             line.due.remove(&entry.seq);
-            line.excuse(&mut entry);
+            line.leave_out_blocked_time(&mut entry);
         }
         entry
     }
@@ -176,7 +176,7 @@ impl Lines {
         self.advance(key);
     }
 
-    /// A delivery is to be attempted later; also one that the book has told of.
+    /// A delivery is to be attempted later; also one that the index has told of.
     pub(super) fn due_later(&mut self, entry: &Entry) {
         self.change(entry, |line| {
             if line.current == Some(entry.seq) {
@@ -255,7 +255,7 @@ impl Lines {
         {
             self.waiting -= 1;
             line.current = Some(seq);
-            line.excuse(&mut entry);
+            line.leave_out_blocked_time(&mut entry);
             self.freed.push_back(entry);
         }
         if line.wants_followers() {
@@ -276,7 +276,7 @@ impl Lines {
         self.freed.pop_front()
     }
 
-    /// What to ask of the book about lines.
+    /// What to ask of the index about lines.
     pub(super) fn begin_followers(&mut self) -> Vec<FollowersWanted> {
         let passed = self.passed;
         let lines = &mut self.lines;
@@ -293,7 +293,7 @@ impl Lines {
         ask.collect()
     }
 
-    /// Takes the book's answer.
+    /// Takes the index's answer.
     pub(super) fn followers(&mut self, key: u64, answer: Page) {
         let Some(line) = self.lines.get_mut(&key) else {
             return;
@@ -367,8 +367,8 @@ impl Lines {
         waiting.chain(&self.freed).filter(replayed).count()
     }
 
-    /// Whether a delivery that cannot go counts as blocked once it waits in its line, and does not yet; `is_due`: it was
-    /// attempted or replayed before.
+    /// Whether a delivery that cannot go counts as blocked once it waits in its line, and does not yet; `is_due`: it
+    /// was attempted or replayed before.
     pub(super) fn would_block(&self, entry: &Entry, is_due: bool) -> bool {
         let line = self.line_of(entry.key).and_then(|key| self.lines.get(&key));
         let Some((line, first_dead)) = line.and_then(|line| Some((line, line.dead.first()?)))
@@ -382,7 +382,7 @@ impl Lines {
         }
     }
 
-    /// Whether an answer of the book is under way.
+    /// Whether an answer of the index is under way.
     pub(super) fn is_asking(&self) -> bool {
         let spills = self.lines.values().filter_map(|line| line.spill);
         self.blockers == BlockersKnown::Asked

@@ -1,4 +1,4 @@
-//! Tests of lines: what waits, what goes, what is left to the book.
+//! Tests of lines: what waits, what goes, what is left to the index.
 
 use super::*;
 use crate::store::harness::NOW;
@@ -93,7 +93,7 @@ fn with_skip_what_follows_a_dead_delivery_goes_on() {
 }
 
 #[test]
-fn what_does_not_fit_is_asked_of_the_book_when_its_turn_comes() {
+fn what_does_not_fit_is_asked_of_the_index_when_its_turn_comes() {
     let mut lines = lines(Order::Key, WhenStuck::Block);
     for seq in 1..=6 {
         come(&mut lines, entry(seq, 7));
@@ -173,7 +173,7 @@ fn the_lowest_goes_first_also_when_it_comes_back_later() {
 }
 
 #[test]
-fn what_is_due_and_comes_later_does_not_hide_what_is_left_to_the_book() {
+fn what_is_due_and_comes_later_does_not_hide_what_is_left_to_the_index() {
     let mut lines = lines(Order::Key, WhenStuck::Block);
     for seq in 1..=3 {
         come(&mut lines, entry(seq, 7));

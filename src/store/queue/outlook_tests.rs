@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::super::{Bounds, Limits};
 use super::*;
 use crate::domain::{Next, Order, WhenStuck};
-use crate::store::book::refill::{Answer, Page, Wanted};
 use crate::store::budget::{Body, Budget, Permit, StoredEvent};
 use crate::store::harness::{NOW, event};
+use crate::store::index::refill::{Answer, Page, Wanted};
 use crate::store::journal::Place;
 
 /// Plenty, but for lines.

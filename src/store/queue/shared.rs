@@ -11,9 +11,9 @@ use super::counters::Counters;
 use super::dispatcher::{Asking, Dispatcher, Wants};
 use super::state::QueueState;
 use crate::domain::{EventSeq, Flow, Next, Order, SubscriptionNumber, Timestamp, WhenStuck};
-use crate::store::book::refill::Answer;
 use crate::store::budget::Body;
 use crate::store::entry::Entry;
+use crate::store::index::refill::Answer;
 use crate::store::reader::{Loaded, Loading};
 
 /// What all handles of a queue share.
@@ -40,14 +40,14 @@ pub(super) struct Locked {
 }
 
 impl QueueShared {
-    /// A queue; `in_book` is when the oldest of its deliveries in the book was accepted, if there are any.
+    /// A queue; `in_index` is when the oldest of its deliveries in the index was accepted, if there are any.
     pub(in crate::store) fn new(
         number: SubscriptionNumber,
         dispatcher: &Arc<Dispatcher>,
         counters: Counters,
-        in_book: Option<Timestamp>,
+        in_index: Option<Timestamp>,
     ) -> Arc<Self> {
-        let state = QueueState::new(Arc::clone(&dispatcher.limits), in_book);
+        let state = QueueState::new(Arc::clone(&dispatcher.limits), in_index);
         Arc::new(Self {
             number,
             counters,
@@ -151,13 +151,13 @@ impl QueueShared {
         self.counters.pending.load(Ordering::Relaxed)
     }
 
-    /// Whether the book has to be asked for the oldest pending delivery.
+    /// Whether the index has to be asked for the oldest pending delivery.
     pub(in crate::store) fn is_partial(&self) -> bool {
         self.lock().state.is_partial()
     }
 
-    pub(in crate::store) fn set_book_oldest(&self, accepted_at: Option<Timestamp>) {
-        self.lock().state.set_book_oldest(accepted_at);
+    pub(in crate::store) fn set_index_oldest(&self, accepted_at: Option<Timestamp>) {
+        self.lock().state.set_index_oldest(accepted_at);
     }
 }
 

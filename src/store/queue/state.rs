@@ -2,11 +2,11 @@
 //!
 //! A pending delivery is in exactly one place: in flight (leased), returned (a lease was dropped), staged (its event
 //! is being read back, or waits behind one that is), in a line behind others of its order, due, in the window, or only
-//! in the book. Taken first is what was returned, then what is staged, then whose turn has come in its line, then what
+//! in the index. Taken first is what was returned, then what is staged, then whose turn has come in its line, then what
 //! is due, then the window. What has no event in memory passes through the stage, so order is kept while the reader
 //! works.
 //!
-//! A verb *claims* a delivery before it changes it: what is claimed is not taken until it is released.
+//! An operation *claims* a delivery before it changes it: what is claimed is not taken until it is released.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::order::Lines;
 use super::slot::Slot;
 use super::window::Window;
 use crate::domain::{EventSeq, Next, Order, Timestamp, WhenStuck};
-use crate::store::book::refill::{Answer, DueKey, Page, Wanted};
 use crate::store::budget::{Body, Permit};
 use crate::store::entry::Entry;
+use crate::store::index::refill::{Answer, DueKey, Page, Wanted};
 use crate::store::reader::Load;
 
-/// What an entry of a queue costs in memory, roughly: its 56 bytes, a key where it waits for its time, and what maps and
-/// deques leave free.
+/// What an entry of a queue costs in memory, roughly: its 56 bytes, a key where it waits for its time, and what maps
+/// and deques leave free.
 const ENTRY_BYTES: usize = 112;
 
-/// How many that follow in a line are asked of the book at a time.
+/// How many that follow in a line are asked of the index at a time.
 const FOLLOWERS_MAX: usize = 64;
 
 /// How long a delivery waits whose event could not be read.
@@ -51,13 +51,13 @@ pub(in crate::store) struct QueueState {
     pub(super) window: Window,
     pub(super) dues: Dues,
     pub(super) lines: Lines,
-    /// The lines know of every delivery that is due later. Before, one that comes first may be only in the book.
+    /// The lines know of every delivery that is due later. Before, one that comes first may be only in the index.
     pub(super) dues_known: bool,
     /// Another order is to be applied once nothing is on its way.
     pub(super) new_order: Option<(Order, WhenStuck)>,
-    /// What verbs are changing.
+    /// What operations are changing.
     pub(super) claimed: BTreeSet<EventSeq>,
-    /// A verb changes everything.
+    /// An operation changes everything.
     pub(super) all_claimed: bool,
     /// Leases that were dropped.
     pub(super) returned: VecDeque<Slot>,
@@ -70,14 +70,14 @@ pub(in crate::store) struct QueueState {
     prefetch: usize,
     /// Entries that were charged to the budget.
     charged: usize,
-    /// When the oldest delivery in the book was accepted, as last asked.
-    book_oldest: Option<Timestamp>,
+    /// When the oldest delivery in the index was accepted, as last asked.
+    index_oldest: Option<Timestamp>,
 }
 
 impl QueueState {
-    /// The state of a queue with nothing pending in the book, or of one whose pending deliveries are all there.
-    pub(super) fn new(limits: Arc<Limits>, in_book: Option<Timestamp>) -> Self {
-        let (window, dues) = match in_book {
+    /// The state of a queue with nothing pending in the index, or of one whose pending deliveries are all there.
+    pub(super) fn new(limits: Arc<Limits>, in_index: Option<Timestamp>) -> Self {
+        let (window, dues) = match in_index {
             None => (Window::attached(), Dues::none()),
             Some(_) => (Window::spilled(), Dues::unknown()),
         };
@@ -86,7 +86,7 @@ impl QueueState {
             window,
             dues,
             lines: Lines::default(),
-            dues_known: in_book.is_none(),
+            dues_known: in_index.is_none(),
             new_order: None,
             claimed: BTreeSet::new(),
             all_claimed: false,
@@ -96,7 +96,7 @@ impl QueueState {
             in_flight: BTreeMap::new(),
             prefetch: 2,
             charged: 0,
-            book_oldest: in_book,
+            index_oldest: in_index,
         }
     }
 
@@ -254,7 +254,7 @@ impl QueueState {
         Some(slot)
     }
 
-    /// What to ask of the book and the reader now.
+    /// What to ask of the index and the reader now.
     pub(super) fn wants(&mut self) -> Wants {
         let mut loads = Vec::new();
         self.reorder();
@@ -264,13 +264,13 @@ impl QueueState {
             ..Wants::default()
         };
         if self.new_order.is_none() {
-            self.ask_book(&mut wants.questions);
+            self.ask_index(&mut wants.questions);
         }
         self.account();
         wants
     }
 
-    fn ask_book(&mut self, questions: &mut Vec<Wanted>) {
+    fn ask_index(&mut self, questions: &mut Vec<Wanted>) {
         let bounds = &self.limits.bounds;
         let scarce = self.limits.budget.exhausted();
         let limit = if scarce {
@@ -365,7 +365,7 @@ impl QueueState {
         }
     }
 
-    /// Takes an answer of the book.
+    /// Takes an answer of the index.
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Fresh(page, upto) => self.window.refilled((page, upto)),
@@ -420,13 +420,13 @@ impl QueueState {
         self.in_flight.contains_key(&seq)
     }
 
-    /// Whether some pending deliveries may be only in the book.
+    /// Whether some pending deliveries may be only in the index.
     pub(super) fn is_partial(&self) -> bool {
         !self.window.is_attached() || self.dues.is_partial()
     }
 
-    pub(super) fn set_book_oldest(&mut self, accepted_at: Option<Timestamp>) {
-        self.book_oldest = accepted_at;
+    pub(super) fn set_index_oldest(&mut self, accepted_at: Option<Timestamp>) {
+        self.index_oldest = accepted_at;
     }
 
     /// When the oldest pending delivery was accepted.
@@ -441,8 +441,8 @@ impl QueueState {
         let in_memory = entries
             .map(|entry| entry.accepted_at)
             .chain(self.in_flight.values().map(|entry| entry.accepted_at));
-        let in_book = self.book_oldest.filter(|_| self.is_partial());
-        in_memory.chain(in_book).min()
+        let in_index = self.index_oldest.filter(|_| self.is_partial());
+        in_memory.chain(in_index).min()
     }
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::super::Bounds;
 use super::*;
-use crate::store::book::refill::Page;
 use crate::store::budget::{Budget, StoredEvent};
 use crate::store::harness::{NOW, TINY, event};
+use crate::store::index::refill::Page;
 use crate::store::journal::Place;
 
 const BODY: u32 = 100;

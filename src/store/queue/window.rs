@@ -1,10 +1,10 @@
 //! Deliveries that were never attempted, in order of acceptance, as far as they are in memory.
 //!
 //! A window is *attached* when it reaches up to the head: everything committed is in it. When it is full it is
-//! *spilled* with one number, the highest sequence admitted: what follows is only in the book, and was never
-//! attempted, so spilling writes nothing. A refill asks the book for what follows; commits that arrive meanwhile
-//! wait in a bounded tail, so that the window attaches again when the book had nothing more. A tail that overflows
-//! only means that the next refill finds those deliveries in the book.
+//! *spilled* with one number, the highest sequence admitted: what follows is only in the index, and was never
+//! attempted, so spilling writes nothing. A refill asks the index for what follows; commits that arrive meanwhile
+//! wait in a bounded tail, so that the window attaches again when the index had nothing more. A tail that overflows
+//! only means that the next refill finds those deliveries in the index.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -12,8 +12,8 @@ use std::mem;
 use super::limits::Bounds;
 use super::slot::Slot;
 use crate::domain::EventSeq;
-use crate::store::book::refill::Page;
 use crate::store::entry::Entry;
+use crate::store::index::refill::Page;
 
 #[derive(Debug)]
 pub(super) struct Window {
@@ -40,12 +40,12 @@ enum Reach {
 }
 
 impl Window {
-    /// The window of a subscription that has nothing in the book.
+    /// The window of a subscription that has nothing in the index.
     pub(super) fn attached() -> Self {
         Self::new(Reach::Attached)
     }
 
-    /// The window of a subscription whose deliveries are all in the book.
+    /// The window of a subscription whose deliveries are all in the index.
     pub(super) fn spilled() -> Self {
         Self::new(Reach::Spilled {
             admitted: EventSeq(0),
@@ -157,7 +157,7 @@ impl Window {
         slots.chain(tail.into_iter().flatten())
     }
 
-    /// Whether the book is asked.
+    /// Whether the index is asked.
     pub(super) fn is_refilling(&self) -> bool {
         matches!(self.reach, Reach::Refilling { .. })
     }
@@ -200,7 +200,7 @@ impl Window {
         Some(admitted)
     }
 
-    /// Takes the book's answer, and up to which sequence it knew everything.
+    /// Takes the index's answer, and up to which sequence it knew everything.
     pub(super) fn refilled(&mut self, (answer, upto): (Page, EventSeq)) {
         let reach = mem::replace(&mut self.reach, Reach::Attached);
         let Reach::Refilling {

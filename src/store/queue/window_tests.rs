@@ -73,7 +73,7 @@ fn a_partial_answer_leaves_the_window_spilled_after_its_last_entry() {
 fn a_complete_answer_and_the_tail_attach_the_window_without_gap_or_repetition() {
     let mut window = Window::spilled();
     window.begin_refill(false, &BOUNDS);
-    // The book has seen 5 and 6 before the queue was told, and the queue knows of 7, which the book has not seen.
+    // The index has seen 5 and 6 before the queue was told, and the queue knows of 7, which the index has not seen.
     admit(&mut window, [5, 7]);
     window.refilled(answer(&[2, 5, 6], true, 6));
     assert!(window.is_attached());
@@ -84,7 +84,7 @@ fn a_complete_answer_and_the_tail_attach_the_window_without_gap_or_repetition() 
 }
 
 #[test]
-fn a_tail_that_overflowed_leaves_the_window_spilled_at_what_the_book_knew() {
+fn a_tail_that_overflowed_leaves_the_window_spilled_at_what_the_index_knew() {
     let mut window = Window::spilled();
     window.begin_refill(false, &BOUNDS);
     admit(&mut window, [5, 6, 7]);

@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 use super::job::{Job, ReplayId, ReplayProgress, ReplayRequest, ReplaysState};
 use super::jobs::Jobs;
 use crate::domain::EventSeq;
-use crate::store::VerbError;
-use crate::store::book::ended::{EndedWanted, ended};
-use crate::store::book::find;
-use crate::store::book::reach::reach;
-use crate::store::book::rows::Span;
+use crate::store::OperationError;
+use crate::store::index::ended::{EndedWanted, ended};
+use crate::store::index::find;
+use crate::store::index::reach::reach;
+use crate::store::index::rows::Span;
+use crate::store::operations::Operations;
 use crate::store::record::Record;
-use crate::store::verbs::Verbs;
 
 /// Bulk replays that are kept, finished ones included.
 const KEPT_MAX: usize = 16;
@@ -39,7 +39,7 @@ fn span(request: &ReplayRequest) -> Span {
 
 /// Bulk replays of a store.
 pub struct Replays {
-    pub(super) verbs: Arc<Verbs>,
+    pub(super) operations: Arc<Operations>,
     pub(super) jobs: Jobs,
     /// A job was begun.
     pub(super) begun: Notify,
@@ -52,9 +52,9 @@ impl fmt::Debug for Replays {
 }
 
 impl Replays {
-    pub(in crate::store) fn new(verbs: Arc<Verbs>, jobs: Jobs) -> Arc<Self> {
+    pub(in crate::store) fn new(operations: Arc<Operations>, jobs: Jobs) -> Arc<Self> {
         Arc::new(Self {
-            verbs,
+            operations,
             jobs,
             begun: Notify::new(),
         })
@@ -80,25 +80,25 @@ impl Replays {
         all.into_iter().find(|progress| progress.id == id)
     }
 
-    /// Begins to replay deliveries in bulk; answers which bulk replay that is and how many deliveries fit now. Resolves when it
-    /// is durable.
+    /// Begins to replay deliveries in bulk; answers which bulk replay that is and how many deliveries fit now. Resolves
+    /// when it is durable.
     ///
     /// # Errors
-    /// [`VerbError`]; nothing was begun then.
+    /// [`OperationError`]; nothing was begun then.
     ///
     /// # Cancel safety
     /// Dropped, it may still begin.
-    pub async fn begin(&self, request: ReplayRequest) -> Result<(ReplayId, u64), VerbError> {
-        if self.verbs.subscriptions.is_held(&request.subscription) {
-            return Err(VerbError::Disabled);
+    pub async fn begin(&self, request: ReplayRequest) -> Result<(ReplayId, u64), OperationError> {
+        if self.operations.subscriptions.is_held(&request.subscription) {
+            return Err(OperationError::Disabled);
         }
         let CountedReplays {
             matched,
             from,
             upto,
         } = self.find(&request).await?;
-        let turn = self.verbs.turn().await;
-        let now = self.verbs.clock.steady();
+        let turn = self.operations.turn().await;
+        let now = self.operations.clock.steady();
         let job = Job {
             request,
             state: ReplaysState::Running,
@@ -118,7 +118,7 @@ impl Replays {
                 .find(|(_, known)| known.job.state != ReplaysState::Running);
             match finished {
                 Some((oldest, _)) if jobs.len() >= KEPT_MAX => (id, Some(*oldest)),
-                None if jobs.len() >= KEPT_MAX => return Err(VerbError::TooManyReplays),
+                None if jobs.len() >= KEPT_MAX => return Err(OperationError::TooManyReplays),
                 _ => (id, None),
             }
         };
@@ -129,7 +129,7 @@ impl Replays {
         }));
         let version = self.jobs.set(id, job.clone());
         let begun = self
-            .verbs
+            .operations
             .carry_out(turn, records, Vec::new(), Vec::new())
             .await;
         self.jobs.settle(id, version, job, begun.is_ok());
@@ -144,32 +144,32 @@ impl Replays {
     /// How many deliveries a bulk replay would find now.
     ///
     /// # Errors
-    /// [`VerbError`].
+    /// [`OperationError`].
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn count(&self, request: &ReplayRequest) -> Result<u64, VerbError> {
+    pub async fn count(&self, request: &ReplayRequest) -> Result<u64, OperationError> {
         let counted = self.find(request).await?;
         Ok(counted.matched)
     }
 
     /// How many deliveries fit, and where they are.
-    async fn find(&self, request: &ReplayRequest) -> Result<CountedReplays, VerbError> {
-        self.verbs.queue_of(&request.subscription)?;
+    async fn find(&self, request: &ReplayRequest) -> Result<CountedReplays, OperationError> {
+        self.operations.queue_of(&request.subscription)?;
         let span = span(request);
-        let look = move |book: &Connection| {
-            let Range { start, end } = reach(book, span)?;
-            let last = find::last_seq(book)?.0.min(end.0.saturating_sub(1));
+        let look = move |index: &Connection| {
+            let Range { start, end } = reach(index, span)?;
+            let last = find::last_seq(index)?.0.min(end.0.saturating_sub(1));
             Ok((EventSeq(start.0.saturating_sub(1)), EventSeq(last)))
         };
-        let (from, last) = self.verbs.ask(look).await?;
+        let (from, last) = self.operations.ask(look).await?;
         let wanted = self.wanted(request, last)?;
         let (mut after, mut matched) = (from, 0);
         while after < last {
             let wanted = wanted.clone();
             let found = self
-                .verbs
-                .ask(move |book| ended(book, &wanted, after, usize::MAX))
+                .operations
+                .ask(move |index| ended(index, &wanted, after, usize::MAX))
                 .await?;
             matched += u64::try_from(found.entries.len()).unwrap_or(u64::MAX);
             after = found.upto;
@@ -185,9 +185,9 @@ impl Replays {
         &self,
         request: &ReplayRequest,
         upto: EventSeq,
-    ) -> Result<EndedWanted, VerbError> {
+    ) -> Result<EndedWanted, OperationError> {
         Ok(EndedWanted {
-            number: self.verbs.queue_of(&request.subscription)?.number,
+            number: self.operations.queue_of(&request.subscription)?.number,
             state: request.state,
             span: span(request),
             event_type: request.event_type.clone(),
@@ -195,17 +195,18 @@ impl Replays {
         })
     }
 
-    /// Stops a bulk replay; what it has replayed stays so. One that has ended stays as it is. Resolves when that is durable.
+    /// Stops a bulk replay; what it has replayed stays so. One that has ended stays as it is. Resolves when that is
+    /// durable.
     ///
     /// # Errors
-    /// [`VerbError`]; it goes on then.
+    /// [`OperationError`]; it goes on then.
     ///
     /// # Cancel safety
     /// Dropped, it may still be stopped.
-    pub async fn stop(&self, id: ReplayId) -> Result<ReplayProgress, VerbError> {
-        let turn = self.verbs.turn().await;
+    pub async fn stop(&self, id: ReplayId) -> Result<ReplayProgress, OperationError> {
+        let turn = self.operations.turn().await;
         let before = self.jobs.get(id.0);
-        let before = before.ok_or(VerbError::Unknown)?;
+        let before = before.ok_or(OperationError::Unknown)?;
         if before.state != ReplaysState::Running {
             return Ok(before.progress(id.0));
         }
@@ -216,7 +217,7 @@ impl Replays {
         let version = self.jobs.set(id.0, stopped.clone());
         let records = vec![stopped.record(id.0)];
         let recorded = self
-            .verbs
+            .operations
             .carry_out(turn, records, Vec::new(), Vec::new())
             .await;
         let stopped_progress = stopped.progress(id.0);

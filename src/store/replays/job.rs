@@ -1,4 +1,4 @@
-//! What is known of a bulk replay, and its bytes in the journal and the book.
+//! What is known of a bulk replay, and its bytes in the journal and the index.
 //!
 //! ```text
 //! 0       version, 2

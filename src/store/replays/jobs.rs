@@ -27,7 +27,7 @@ pub(super) struct Known {
 }
 
 impl Jobs {
-    /// Those that the book has.
+    /// Those that the index has.
     pub(in crate::store) fn new(kept: Vec<(u64, Vec<u8>)>) -> Self {
         let mut jobs = BTreeMap::new();
         for (id, bytes) in kept {

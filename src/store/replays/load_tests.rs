@@ -136,7 +136,7 @@ async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
 }
 
 #[tokio::test]
-async fn what_waits_is_retried_once_each_while_the_book_is_slow() {
+async fn what_waits_is_retried_once_each_while_the_index_is_slow() {
     let folder = tempdir().unwrap();
     let setup = Setup {
         bounds: TINY,
@@ -155,14 +155,14 @@ async fn what_waits_is_retried_once_each_while_the_book_is_slow() {
             running.settle(lease, in_an_hour).await;
         }
     }
-    let book = Arc::clone(&running.store.0.verbs);
+    let index = Arc::clone(&running.store.0.operations);
     let slow = tokio::spawn(async move {
         loop {
             let busy = |_: &Connection| {
                 std::thread::sleep(Duration::from_millis(20));
                 Ok(())
             };
-            book.ask(busy).await.unwrap();
+            index.ask(busy).await.unwrap();
         }
     });
     let begun = running

@@ -12,22 +12,23 @@ use tracing::{info, warn};
 use super::begin::Replays;
 use super::job::{Job, ReplaysState};
 use crate::domain::{DeliveryState, RateLimit, Timestamp};
-use crate::store::VerbError;
-use crate::store::book::ended::{Ended, count_attempts, ended};
-use crate::store::book::find;
+use crate::store::OperationError;
 use crate::store::changes::{Change, Claim};
 use crate::store::entry::Entry;
+use crate::store::index::ended::{Ended, count_attempts, ended};
+use crate::store::index::find;
+use crate::store::operations::{Operations, hastened, requeued};
 use crate::store::queue::QueueShared;
 use crate::store::record::Record;
-use crate::store::verbs::{Verbs, hastened, requeued};
 
 /// Deliveries in a chunk, at most.
 const CHUNK_MAX: usize = 500;
 /// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Deliveries that are due now, in memory, before a job goes on that makes more of them due, whatever they were; and the
-/// pause meanwhile. How many it asks of a queue is in [`QueueState::due_at`](crate::store::queue::QueueState::due_at).
+/// Deliveries that are due now, in memory, before a job goes on that makes more of them due, whatever they were; and
+/// the pause meanwhile. How many it asks of a queue is in
+/// [`QueueState::due_at`](crate::store::queue::QueueState::due_at).
 const DUE_NOW_MAX: usize = 4_000;
 const DUE_NOW_PAUSE: Duration = Duration::from_millis(50);
 
@@ -84,7 +85,7 @@ impl Runner<'_> {
         for (id, known) in jobs.iter().filter(|(id, _)| is_running(id)) {
             // After a restart its pace goes on; a clock that was set back does not hold it up.
             let pace = known.job.request.rate_limit;
-            let left = known.job.next_at.since(self.0.verbs.clock.steady());
+            let left = known.job.next_at.since(self.0.operations.clock.steady());
             let left = left.min(pause(pace, chunk(pace)));
             times.entry(*id).or_insert(now + left);
         }
@@ -93,34 +94,34 @@ impl Runner<'_> {
     }
 
     /// Looks up the next chunk of a job.
-    async fn look(&self, job: &Job) -> Result<Ended, VerbError> {
+    async fn look(&self, job: &Job) -> Result<Ended, OperationError> {
         let wanted = self.0.wanted(&job.request, job.upto)?;
         let (after, most) = (job.after, chunk(job.request.rate_limit));
-        let look = move |book: &Connection| {
-            let mut found = ended(book, &wanted, after, most)?;
+        let look = move |index: &Connection| {
+            let mut found = ended(index, &wanted, after, most)?;
             if wanted.state == DeliveryState::Delivered {
-                count_attempts(book, wanted.number, &mut found.entries)?;
+                count_attempts(index, wanted.number, &mut found.entries)?;
             }
             Ok(found)
         };
-        self.0.verbs.ask(look).await
+        self.0.operations.ask(look).await
     }
 
     /// Replays the next chunk of a job, whose time was `at`; answers when it goes on.
-    async fn replay_chunk(&self, id: u64, at: Instant) -> Result<Instant, VerbError> {
-        let verbs = &self.0.verbs;
-        let turn = verbs.turn().await;
+    async fn replay_chunk(&self, id: u64, at: Instant) -> Result<Instant, OperationError> {
+        let operations = &self.0.operations;
+        let turn = operations.turn().await;
         let job = self.0.jobs.get(id);
         let Some(mut job) = job.filter(|job| job.state == ReplaysState::Running) else {
             return Ok(at);
         };
         let pace = job.request.rate_limit;
-        if verbs.subscriptions.is_held(&job.request.subscription) {
+        if operations.subscriptions.is_held(&job.request.subscription) {
             return Ok(Instant::now() + WAIT);
         }
-        let queue = verbs.queue_of(&job.request.subscription)?;
+        let queue = operations.queue_of(&job.request.subscription)?;
         let is_pending = job.request.state == DeliveryState::Pending;
-        let steady = verbs.clock.steady();
+        let steady = operations.clock.steady();
         let frees_others = job.request.state == DeliveryState::Dead;
         let is_much_due = queue.step(|state| {
             // What is due may wait for the very delivery that is dead.
@@ -136,9 +137,9 @@ impl Runner<'_> {
         let claim = Claim::those_free(&queue, seqs);
         let all = found.entries.len();
         let entries = if is_pending {
-            still_waiting(verbs, &claim).await?
+            still_waiting(operations, &claim).await?
         } else {
-            // Nothing but a verb changes what has ended, and this one has the turn.
+            // Nothing but an operation changes what has ended, and this one has the turn.
             let free: HashSet<_> = claim.seqs().iter().collect();
             let entries = found.entries.into_iter();
             let free = entries.filter(|entry| free.contains(&entry.seq));
@@ -156,7 +157,7 @@ impl Runner<'_> {
         let now = Instant::now();
         let begun = now.checked_sub(LATE_MAX).map_or(at, |least| at.max(least));
         let next = begun + pause(pace, entries.len());
-        let steady = verbs.clock.steady();
+        let steady = operations.clock.steady();
         job.next_at = steady.plus(next.saturating_duration_since(now));
         let version = self.0.jobs.set(id, job.clone());
         if entries.is_empty() && job.state == ReplaysState::Running {
@@ -169,7 +170,7 @@ impl Runner<'_> {
         records.push(job.record(id));
         let recorded = self
             .0
-            .verbs
+            .operations
             .carry_out(turn, records, changes, vec![claim])
             .await;
         if recorded.is_ok() && job.state == ReplaysState::Done {
@@ -181,19 +182,19 @@ impl Runner<'_> {
     }
 }
 
-/// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they could be
-/// attempted: only what the book says from then on holds.
+/// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they
+/// could be attempted: only what the index says from then on holds.
 pub(super) async fn still_waiting(
-    verbs: &Verbs,
+    operations: &Operations,
     claim: &Claim,
-) -> Result<Vec<(Entry, Option<Timestamp>)>, VerbError> {
+) -> Result<Vec<(Entry, Option<Timestamp>)>, OperationError> {
     let (number, seqs) = (claim.queue().number, claim.seqs().to_vec());
-    let now = verbs.clock.steady();
-    verbs
-        .ask(move |book| {
+    let now = operations.clock.steady();
+    operations
+        .ask(move |index| {
             let mut waiting = Vec::new();
             for seq in &seqs {
-                if let Some(found) = find::delivery(book, number, *seq)?
+                if let Some(found) = find::delivery(index, number, *seq)?
                     && found.state == DeliveryState::Pending
                     && let Some(due) = found.due_at
                     && due > now

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::store::changes::Claim;
 use crate::store::harness::*;
-use crate::store::{DeliveryFilter, NewEvent, Page, Store, SubscriptionState, VerbError};
+use crate::store::{DeliveryFilter, NewEvent, OperationError, Page, Store, SubscriptionState};
 
 fn request(state: DeliveryState) -> ReplayRequest {
     ReplayRequest {
@@ -78,8 +78,8 @@ async fn done(store: &Store, id: ReplayId) -> ReplayProgress {
     until(store, id, |progress| progress.state == ReplaysState::Done).await
 }
 
-fn remove_book(folder: &Path) {
-    for file in ["book.sqlite3", "book.sqlite3-wal", "book.sqlite3-shm"] {
+fn remove_index(folder: &Path) {
+    for file in ["index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm"] {
         fs::remove_file(folder.join(file)).ok();
     }
 }
@@ -139,14 +139,14 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
     until(&running.store, second, |progress| progress.replayed >= 500).await;
     tokio::time::resume();
     running.close().await;
-    // The job goes on by itself, also when the book has to be made again.
+    // The job goes on by itself, also when the index has to be made again.
     let running = setup.open(folder.path());
     tokio::time::pause();
     let progress = until(&running.store, second, |progress| progress.replayed > 600).await;
     assert_eq!(progress.state, ReplaysState::Running);
     tokio::time::resume();
     running.close().await;
-    remove_book(folder.path());
+    remove_index(folder.path());
     let running = setup.open(folder.path());
     tokio::time::pause();
     let progress = done(&running.store, second).await;
@@ -189,7 +189,7 @@ async fn a_restart_does_not_hurry_a_bulk_replay() {
         assert!(waited >= Duration::from_secs(3590), "{waited:?}");
         tokio::time::resume();
         running.close().await;
-        remove_book(folder.path());
+        remove_index(folder.path());
     }
 }
 
@@ -336,7 +336,7 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
     };
     running.store.set_state(a, held.clone());
     let begun = running.store.replays().begin(slow()).await;
-    assert!(matches!(begun, Err(VerbError::Disabled)));
+    assert!(matches!(begun, Err(OperationError::Disabled)));
     running.store.set_state(a, SubscriptionState::default());
 
     let (id, _) = running.store.replays().begin(slow()).await.unwrap();
@@ -344,13 +344,13 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
     tokio::time::pause();
     running.store.set_state(a, held);
     tokio::time::sleep(Duration::from_secs(36_000)).await;
-    // A verb has its turn after a chunk that has begun.
+    // An operation has its turn after a chunk that has begun.
     let unknown = DeliveryId {
         event: event("", &[]).event.head.id,
         subscription: "a".parse().unwrap(),
     };
     let cancelled = running.store.cancel(&unknown).await;
-    assert!(matches!(cancelled, Err(VerbError::Unknown)));
+    assert!(matches!(cancelled, Err(OperationError::Unknown)));
     assert_eq!(running.store.queue(a).counts().dead, 2);
     let progress = running.store.replays().progress(id).unwrap();
     assert_eq!(
@@ -424,11 +424,11 @@ async fn what_ended_before_it_was_claimed_is_left_alone() {
         }
     }
     let inner = &running.store.0;
-    let queue = inner.verbs.queue_of(&"a".parse().unwrap()).unwrap();
+    let queue = inner.operations.queue_of(&"a".parse().unwrap()).unwrap();
     let seqs = (1..=3).map(EventSeq).collect();
     let claim = Claim::those_free(&queue, seqs);
     assert_eq!(claim.seqs().len(), 3, "nothing is in flight");
-    let waiting = run::still_waiting(&inner.verbs, &claim).await.unwrap();
+    let waiting = run::still_waiting(&inner.operations, &claim).await.unwrap();
     let waiting: Vec<_> = waiting.iter().map(|(entry, _)| entry.seq).collect();
     assert_eq!(waiting, [EventSeq(3)]);
     drop(claim);
@@ -446,9 +446,9 @@ async fn what_cannot_be_replayed_in_bulk_is_refused() {
         ..request(DeliveryState::Dead)
     };
     let begun = store.replays().begin(unknown).await;
-    assert!(matches!(begun, Err(VerbError::Unknown)));
+    assert!(matches!(begun, Err(OperationError::Unknown)));
     let stopped = store.replays().stop(ReplayId(1)).await;
-    assert!(matches!(stopped, Err(VerbError::Unknown)));
+    assert!(matches!(stopped, Err(OperationError::Unknown)));
     running.close().await;
 }
 
@@ -464,7 +464,7 @@ async fn sixteen_bulk_replays_are_kept_and_the_oldest_finished_one_is_forgotten_
         store.replays().begin(slow()).await.unwrap();
     }
     let begun = store.replays().begin(slow()).await;
-    assert!(matches!(begun, Err(VerbError::TooManyReplays)));
+    assert!(matches!(begun, Err(OperationError::TooManyReplays)));
     for id in [5, 3] {
         store.replays().stop(ReplayId(id)).await.unwrap();
     }

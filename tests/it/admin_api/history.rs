@@ -235,8 +235,8 @@ async fn what_does_not_exist_is_not_found_and_what_is_wrong_is_named() {
     ] {
         assert_eq!(call(&relay, "GET", &path, "").await.status, 404, "{path}");
     }
-    for verb in ["replay", "cancel"] {
-        let path = format!("/v1/deliveries/{id}.off/{verb}");
+    for operation in ["replay", "cancel"] {
+        let path = format!("/v1/deliveries/{id}.off/{operation}");
         assert_eq!(call(&relay, "POST", &path, "").await.status, 404, "{path}");
     }
     for list in [

@@ -324,12 +324,12 @@ async fn ctrl_c_ends_the_waiting_and_says_how_to_end_the_replay() {
 
 #[test]
 fn enable_and_disable_set_the_status() {
-    for (verb, status, waiting) in [
+    for (operation, status, waiting) in [
         ("enable", "active", "pending"),
         ("disable", "disabled", "held"),
     ] {
         let answer = whole(json!({"name": "a b", "status": status, "pending": 1, "held": 1}));
-        let (done, sidecar) = run(vec![(200, answer)], &[verb, "a b"]);
+        let (done, sidecar) = run(vec![(200, answer)], &[operation, "a b"]);
         assert_eq!(
             succeeded(&done),
             format!("a b: {status}, 1 delivery {waiting}\n")

@@ -16,8 +16,8 @@ use sidehook::feed::Feed;
 use sidehook::metrics::{Histograms, Metrics};
 use sidehook::shutdown::Shutdown;
 use sidehook::store::{
-    NewDelivery, NewEvent, QueueCounts, Retention, Store, StoreError, StoreOptions,
-    SubscriptionState, VerbError,
+    NewDelivery, NewEvent, OperationError, QueueCounts, Retention, Store, StoreError, StoreOptions,
+    SubscriptionState,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -148,7 +148,7 @@ impl Relay {
     }
 
     /// Replays a delivery.
-    pub(crate) async fn replay(&self, event: EventId, name: &str) -> Result<(), VerbError> {
+    pub(crate) async fn replay(&self, event: EventId, name: &str) -> Result<(), OperationError> {
         let subscription = parsed(name);
         let id = DeliveryId {
             event,
@@ -158,7 +158,7 @@ impl Relay {
     }
 
     /// Cancels a delivery.
-    pub(crate) async fn cancel(&self, event: EventId, name: &str) -> Result<(), VerbError> {
+    pub(crate) async fn cancel(&self, event: EventId, name: &str) -> Result<(), OperationError> {
         let subscription = parsed(name);
         let id = DeliveryId {
             event,

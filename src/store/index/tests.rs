@@ -1,4 +1,4 @@
-//! Tests of the book: the same comes out of the same journal, wherever its rounds end.
+//! Tests of the index: the same comes out of the same journal, wherever its rounds end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -13,9 +13,9 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::domain::{DeadReason, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
-use crate::store::book::refill::{Answer, Wanted};
-use crate::store::book::{find, refill};
 use crate::store::harness::{NOW, due_in, given, outcome};
+use crate::store::index::refill::{Answer, Wanted};
+use crate::store::index::{find, refill};
 use crate::store::journal::{
     Committed, Durability, Group, Journal, JournalError, Options, Place, ReadJournal, WriteJournal,
 };
@@ -128,9 +128,9 @@ fn attempted(seq: u64, number: u32, attempt: u32, next: Next) -> Record {
 
 type Rows = BTreeMap<String, Vec<Vec<Value>>>;
 
-/// Everything in a book, table by table.
-fn rows(book: &Book) -> Rows {
-    let connection = &book.connection;
+/// Everything in an index, table by table.
+fn rows(index: &Index) -> Rows {
+    let connection = &index.connection;
     let mut tables = connection
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
         .unwrap();
@@ -153,23 +153,24 @@ fn rows(book: &Book) -> Rows {
         .collect()
 }
 
-fn caught_up(path: &Path, written: &Written) -> Book {
-    let mut book = Book::open(path, KEY).unwrap();
-    book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
-    book
+fn caught_up(path: &Path, written: &Written) -> Index {
+    let mut index = Index::open(path, KEY).unwrap();
+    index.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+    index
 }
 
-fn count(book: &Book, sql: &str) -> i64 {
-    book.connection
+fn count(index: &Index, sql: &str) -> i64 {
+    index
+        .connection
         .query_row(sql, [], |row| row.get(0))
         .unwrap()
 }
 
 #[test]
-fn the_files_of_a_book_are_for_their_owner_only() {
+fn the_files_of_a_index_are_for_their_owner_only() {
     let folder = tempdir().unwrap();
     let written = Written::new();
-    let _book = caught_up(&folder.path().join("book.sqlite3"), &written);
+    let _index = caught_up(&folder.path().join("index.sqlite3"), &written);
     let modes = fs::read_dir(folder.path()).unwrap().map(|entry| {
         let entry = entry.unwrap();
         (entry.file_name(), entry.metadata().unwrap().mode() & 0o777)
@@ -185,23 +186,23 @@ fn a_delivery_that_ends_within_the_round_leaves_no_pending_row_but_its_event_and
     let written = Written::new();
     written.add(&[accepted(1, &[(1, None), (2, None)])]);
     written.add(&[attempted(1, 1, 1, Next::Delivered)]);
-    let book = caught_up(&folder.path().join("book"), &written);
-    assert_eq!(count(&book, "SELECT count(*) FROM pending"), 1);
-    assert_eq!(count(&book, "SELECT count(*) FROM events_1"), 1);
-    assert_eq!(count(&book, "SELECT count(*) FROM attempts_1"), 1);
-    assert_eq!(count(&book, "SELECT sum(pending_bytes) FROM counters"), 4);
+    let index = caught_up(&folder.path().join("index"), &written);
+    assert_eq!(count(&index, "SELECT count(*) FROM pending"), 1);
+    assert_eq!(count(&index, "SELECT count(*) FROM events_1"), 1);
+    assert_eq!(count(&index, "SELECT count(*) FROM attempts_1"), 1);
+    assert_eq!(count(&index, "SELECT sum(pending_bytes) FROM counters"), 4);
 }
 
 #[test]
 fn what_follows_the_final_state_of_a_delivery_changes_nothing_of_it() {
     let folder = tempdir().unwrap();
-    let path = folder.path().join("book");
+    let path = folder.path().join("index");
     let written = Written::new();
     written.add(&[accepted(1, &[(1, None)])]);
     written.add(&[attempted(1, 1, 1, Next::Dead(DeadReason::GaveUp))]);
-    let book = caught_up(&path, &written);
-    let before = rows(&book);
-    drop(book);
+    let index = caught_up(&path, &written);
+    let before = rows(&index);
+    drop(index);
     written.add(&[attempted(1, 1, 2, Next::Delivered)]);
     let after = rows(&caught_up(&path, &written));
     for table in ["deliveries", "counters"] {
@@ -220,9 +221,9 @@ fn refills_answer_what_is_pending_and_say_whether_there_is_more() {
         let next = due_in(NOW, Duration::from_secs(seconds));
         written.add(&[attempted(seq, 1, 1, next)]);
     }
-    let book = caught_up(&folder.path().join("book"), &written);
+    let index = caught_up(&folder.path().join("index"), &written);
     let number = SubscriptionNumber(1);
-    let answer = |wanted| refill::answer(&book.connection, number, wanted, 2).unwrap();
+    let answer = |wanted| refill::answer(&index.connection, number, wanted, 2).unwrap();
     let refill = |after, limit| {
         let Answer::Fresh(page, upto) = answer(Wanted::Fresh(EventSeq(after), limit)) else {
             panic!("the answer of another question")
@@ -254,115 +255,118 @@ fn places_and_given_ids_are_found_over_segments() {
         // The first segment has 4 MiB.
         written.add(&[large(seq, 30_000)]);
     }
-    let book = caught_up(&folder.path().join("book"), &written);
+    let index = caught_up(&folder.path().join("index"), &written);
     for seq in [1, 100, 200] {
-        let place = find::place(&book.connection, EventSeq(seq))
+        let place = find::place(&index.connection, EventSeq(seq))
             .unwrap()
             .unwrap();
         assert_eq!(written.journal.read(place).unwrap().seq, EventSeq(seq));
     }
-    assert!(count(&book, "SELECT count(*) FROM segments") > 1);
-    assert_eq!(find::place(&book.connection, EventSeq(201)).unwrap(), None);
+    assert!(count(&index, "SELECT count(*) FROM segments") > 1);
+    assert_eq!(find::place(&index.connection, EventSeq(201)).unwrap(), None);
     let earlier = Timestamp::from_millis(NOW.as_millis() - 1);
-    let found = query::given_ids(&book.connection, earlier, 150).unwrap();
+    let found = query::given_ids(&index.connection, earlier, 150).unwrap();
     assert_eq!(found.len(), 150);
     assert_eq!((found[0].1, found[149].1), (EventSeq(51), EventSeq(200)));
     assert!(
-        query::given_ids(&book.connection, NOW, 150)
+        query::given_ids(&index.connection, NOW, 150)
             .unwrap()
             .is_empty()
     );
 }
 
 #[test]
-fn a_book_of_another_version_is_set_aside() {
+fn an_index_of_another_version_is_set_aside() {
     let folder = tempdir().unwrap();
-    let path = folder.path().join("book");
+    let path = folder.path().join("index");
     let written = Written::new();
     written.add(&[accepted(1, &[(1, None)])]);
-    let book = caught_up(&path, &written);
-    let expected = rows(&book);
-    book.connection
+    let index = caught_up(&path, &written);
+    let expected = rows(&index);
+    index
+        .connection
         .pragma_update(None, "user_version", 99)
         .unwrap();
-    drop(book);
-    let book = caught_up(&path, &written);
-    assert_eq!(rows(&book), expected);
+    drop(index);
+    let index = caught_up(&path, &written);
+    assert_eq!(rows(&index), expected);
     assert!(path.with_extension("old").exists());
 }
 
 #[test]
-fn a_book_of_another_journal_is_written_anew() {
+fn an_index_of_another_journal_is_written_anew() {
     let folder = tempdir().unwrap();
-    let path = folder.path().join("book");
+    let path = folder.path().join("index");
     let written = Written::new();
     written.add(&[accepted(1, &[(1, None)]), accepted(2, &[(1, None)])]);
-    let book = caught_up(&path, &written);
-    drop(book);
+    let index = caught_up(&path, &written);
+    drop(index);
     let other = Written::new();
     other.add(&[accepted(1, &[(1, None)])]);
-    let mut book = Book::open(&path, KEY).unwrap();
-    let start = book
+    let mut index = Index::open(&path, KEY).unwrap();
+    let start = index
         .recover(&other.journal, EventSeq(1), NOW, REMEMBERED)
         .unwrap();
     assert_eq!(start.subscriptions[0].pending, 1);
-    book.catch_up(&other.journal, &mut |_, _| {}).unwrap();
-    assert_eq!(count(&book, "SELECT count(*) FROM pending"), 1);
+    index.catch_up(&other.journal, &mut |_, _| {}).unwrap();
+    assert_eq!(count(&index, "SELECT count(*) FROM pending"), 1);
 }
 
 #[test]
 fn a_cursor_that_a_power_cut_left_ahead_goes_back_and_misses_nothing_that_follows() {
     let folder = tempdir().unwrap();
-    let path = folder.path().join("book");
+    let path = folder.path().join("index");
     let written = Written::new();
     written.add(&[accepted(1, &[(1, None)])]);
-    let mut book = caught_up(&path, &written);
+    let mut index = caught_up(&path, &written);
     let ahead = Position {
-        offset: book.cursor.offset + 100_000,
-        ..book.cursor
+        offset: index.cursor.offset + 100_000,
+        ..index.cursor
     };
-    query::pull_cursor(&book.connection, ahead).unwrap();
-    drop(book);
-    book = Book::open(&path, KEY).unwrap();
-    book.recover(&written.journal, EventSeq(1), NOW, REMEMBERED)
+    query::pull_cursor(&index.connection, ahead).unwrap();
+    drop(index);
+    index = Index::open(&path, KEY).unwrap();
+    index
+        .recover(&written.journal, EventSeq(1), NOW, REMEMBERED)
         .unwrap();
     written.add(&[accepted(2, &[(1, None)])]);
     let expected = caught_up(&folder.path().join("anew"), &written);
-    book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
-    assert_eq!(rows(&book), rows(&expected));
+    index.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+    assert_eq!(rows(&index), rows(&expected));
 }
 
 #[test]
-fn a_page_damaged_behind_the_header_is_noticed_and_the_book_written_anew() {
+fn a_page_damaged_behind_the_header_is_noticed_and_the_index_written_anew() {
     let folder = tempdir().unwrap();
-    let path = folder.path().join("book");
+    let path = folder.path().join("index");
     let written = Written::new();
     for seq in 1..=300 {
         written.add(&[accepted(seq, &[(1, None)])]);
     }
-    let book = caught_up(&path, &written);
-    let expected = rows(&book);
-    drop(book);
+    let index = caught_up(&path, &written);
+    let expected = rows(&index);
+    drop(index);
     let mut bytes = fs::read(&path).unwrap();
     bytes[4096..].fill(0x5a);
     fs::write(&path, bytes).unwrap();
-    let mut book = Book::open(&path, KEY).unwrap();
-    book.recover(&written.journal, EventSeq(300), NOW, REMEMBERED)
+    let mut index = Index::open(&path, KEY).unwrap();
+    index
+        .recover(&written.journal, EventSeq(300), NOW, REMEMBERED)
         .unwrap();
-    assert_eq!(rows(&book), expected);
+    assert_eq!(rows(&index), expected);
 }
 
 #[test]
 fn full_disks_and_locks_are_no_damage() {
     let error =
-        |code| BookError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        |code| IndexError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
     assert!(!error(ffi::SQLITE_FULL).is_damage());
     assert!(error(ffi::SQLITE_FULL).is_full());
     assert!(!error(ffi::SQLITE_BUSY).is_damage());
     assert!(!error(ffi::SQLITE_IOERR).is_damage());
     assert!(error(ffi::SQLITE_CORRUPT).is_damage());
     assert!(error(ffi::SQLITE_NOTADB).is_damage());
-    assert!(BookError::Version(9).is_damage());
+    assert!(IndexError::Version(9).is_damage());
 }
 
 #[derive(Debug, Clone)]
@@ -390,14 +394,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Invariant 9: the same book comes out of the same journal, wherever its rounds end; and memory begins with the same
-    /// however far it is behind.
+    /// Invariant 9: the same index comes out of the same journal, wherever its rounds end; and memory begins with the
+    /// same however far it is behind.
     #[test]
-    fn the_same_book_comes_out_of_the_same_journal(steps in steps()) {
+    fn the_same_index_comes_out_of_the_same_journal(steps in steps()) {
         let folder = tempdir().unwrap();
-        let path = folder.path().join("book");
+        let path = folder.path().join("index");
         let written = Written::new();
-        let mut book = Book::open(&path, KEY).unwrap();
+        let mut index = Index::open(&path, KEY).unwrap();
         let mut pending: Vec<(u64, u32, u32)> = Vec::new();
         let mut seq = 0;
         for step in steps {
@@ -451,26 +455,26 @@ proptest! {
                         at: NOW,
                     }]);
                 }
-                Step::CatchUp => book.catch_up(&written.journal, &mut |_, _| {}).unwrap(),
+                Step::CatchUp => index.catch_up(&written.journal, &mut |_, _| {}).unwrap(),
                 Step::Reopen => {
-                    drop(book);
-                    book = Book::open(&path, KEY).unwrap();
+                    drop(index);
+                    index = Index::open(&path, KEY).unwrap();
                 }
             }
         }
-        let begun = book.recover(&written.journal, EventSeq(seq), NOW, ALL).unwrap();
-        book.catch_up(&written.journal, &mut |_, _| {}).unwrap();
-        let known = book.recover(&written.journal, EventSeq(seq), NOW, ALL).unwrap();
+        let begun = index.recover(&written.journal, EventSeq(seq), NOW, ALL).unwrap();
+        index.catch_up(&written.journal, &mut |_, _| {}).unwrap();
+        let known = index.recover(&written.journal, EventSeq(seq), NOW, ALL).unwrap();
         prop_assert_eq!(begun.subscriptions, known.subscriptions);
         prop_assert_eq!((begun.given_ids, begun.jobs), (known.given_ids, known.jobs));
         let anew = caught_up(&folder.path().join("anew"), &written);
-        let (stepwise, at_once) = (rows(&book), rows(&anew));
+        let (stepwise, at_once) = (rows(&index), rows(&anew));
         prop_assert_eq!(&stepwise, &at_once);
-        let rows = count(&book, "SELECT count(*) FROM pending");
+        let rows = count(&index, "SELECT count(*) FROM pending");
         prop_assert_eq!(usize::try_from(rows).unwrap(), pending.len());
-        let counted = count(&book, "SELECT coalesce(sum(pending), 0) FROM counters");
+        let counted = count(&index, "SELECT coalesce(sum(pending), 0) FROM counters");
         prop_assert_eq!(usize::try_from(counted).unwrap(), pending.len());
-        let dead = count(&book, "SELECT coalesce(sum(dead), 0) FROM counters");
-        prop_assert_eq!(dead, count(&book, "SELECT count(*) FROM dead"));
+        let dead = count(&index, "SELECT coalesce(sum(dead), 0) FROM counters");
+        prop_assert_eq!(dead, count(&index, "SELECT count(*) FROM dead"));
     }
 }

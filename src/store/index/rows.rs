@@ -1,4 +1,4 @@
-//! What lists show: rows of the book from a place on, newest first, so many at a time.
+//! What lists show: rows of the index from a place on, newest first, so many at a time.
 //!
 //! Each walk looks at a bounded number of rows and answers where it ended, so that what asks decides how far to go.
 //! Segments that still grow have no indexes: their rows are gone through by number.
@@ -278,8 +278,8 @@ pub(in crate::store) struct AttemptRow {
 const ATTEMPT: &str =
     "rowid, seq, n, status, reason, code, error, duration_ms, started_at, response, due_at";
 
-/// Goes through the attempts of a subscription before `below`, newest first, of one segment which has some that began in
-/// the span, and looks at `rows` at most; none when there are none before it.
+/// Goes through the attempts of a subscription before `below`, newest first, of one segment which has some that began
+/// in the span, and looks at `rows` at most; none when there are none before it.
 pub(in crate::store) fn attempts(
     connection: &Connection,
     below: AttemptPlace,
@@ -416,7 +416,7 @@ pub(super) fn segments(connection: &Connection) -> Result<Vec<u32>> {
 /// Whether a segment gets no more rows, and has its indexes.
 pub(super) fn is_sealed(connection: &Connection, segment: u32) -> Result<bool> {
     let growing: u32 = connection
-        .prepare_cached("SELECT segment FROM book")?
+        .prepare_cached("SELECT segment FROM head")?
         .query_row([], |row| row.get(0))?;
     Ok(segment < growing)
 }

@@ -1,11 +1,11 @@
-//! The statements of verbs: what changes rows that exist.
+//! The statements of operations: what changes rows that exist.
 //!
-//! A verb whose delivery is not where it should be changes nothing: the journal may be read again from an earlier
-//! place, and what a verb found then is gone.
+//! An operation whose delivery is not where it should be changes nothing: the journal may be read again from an earlier
+//! place, and what an operation found then is gone.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::net::{DeliveryKey, Due, EventRow, RowState, Tally, Verb};
+use super::net::{DeliveryKey, Due, EventRow, RowOperation, RowState, Tally};
 use super::numbers::{int, millis};
 use super::schema::create_segment;
 use super::write::{insert, take};
@@ -14,7 +14,7 @@ use crate::domain::{DeliveryState, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::entry::Entry;
 use crate::store::record::{Death, Moved, Progress};
 
-impl Verb {
+impl RowOperation {
     pub(super) fn apply(self, connection: &Connection, tally: &mut Tally) -> Result<()> {
         match self {
             Self::Move(moved) => relocate(connection, tally, &moved.0, &moved.1),

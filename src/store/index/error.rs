@@ -1,4 +1,4 @@
-//! Why the book cannot be used.
+//! Why the index cannot be used.
 
 use std::io;
 
@@ -7,9 +7,9 @@ use rusqlite::{ErrorCode, ffi};
 use super::schema;
 use crate::store::journal::JournalError;
 
-/// Why the book could not be read, written or made.
+/// Why the index could not be read, written or made.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::store) enum BookError {
+pub(in crate::store) enum IndexError {
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -20,18 +20,18 @@ pub(in crate::store) enum BookError {
     #[error(transparent)]
     File(#[from] io::Error),
     /// The tables are not those of this version.
-    #[error("the book is of version {0}: expected {expected}", expected = schema::VERSION)]
+    #[error("the index is of version {0}: expected {expected}", expected = schema::VERSION)]
     Version(i64),
     /// Its rows are not those that it counted.
-    #[error("the book does not agree with itself")]
+    #[error("the index does not agree with itself")]
     Unsound,
     /// It knows events that the journal does not have.
-    #[error("the book is not of this journal")]
+    #[error("the index is not of this journal")]
     Foreign,
 }
 
-impl BookError {
-    /// Whether the book must be written anew: what it says is wrong, as opposed to not being had just now.
+impl IndexError {
+    /// Whether the index must be written anew: what it says is wrong, as opposed to not being had just now.
     pub(in crate::store) fn is_damage(&self) -> bool {
         match self {
             Self::Version(_) | Self::Unsound | Self::Foreign => true,
@@ -58,7 +58,7 @@ impl BookError {
         let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else {
             return false;
         };
-        // The index of the log beside the book has an error of its own for it.
+        // The index of the log beside the index has an error of its own for it.
         error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
     }
 }

@@ -1,6 +1,6 @@
-//! What queues ask of the book: pending deliveries that they do not have in memory.
+//! What queues ask of the index: pending deliveries that they do not have in memory.
 //!
-//! The book applies everything the journal has before it answers, so an answer misses nothing that was committed
+//! The index applies everything the journal has before it answers, so an answer misses nothing that was committed
 //! when it was asked for.
 
 use rusqlite::{Connection, Result, Row, params_from_iter};
@@ -20,7 +20,7 @@ pub(in crate::store) enum Wanted {
     Fresh(EventSeq, usize),
     /// Deliveries to be attempted again that follow this key, this many at most.
     Due(DueKey, usize),
-    /// What follows in a line whose next delivery is only in the book, this many at most.
+    /// What follows in a line whose next delivery is only in the index, this many at most.
     Followers(FollowersWanted, usize),
     /// Dead deliveries that block what follows them, this many at most.
     Blockers(usize),
@@ -29,7 +29,7 @@ pub(in crate::store) enum Wanted {
 /// The answer.
 #[derive(Debug)]
 pub(in crate::store) enum Answer {
-    /// In order of acceptance, with the highest sequence that the book knew when it answered.
+    /// In order of acceptance, with the highest sequence that the index knew when it answered.
     Fresh(Page, EventSeq),
     /// In the order of their due times.
     Due(Page<(DueKey, Entry)>),
@@ -43,7 +43,7 @@ pub(in crate::store) enum Answer {
 #[derive(Debug)]
 pub(in crate::store) struct Page<T = Entry> {
     pub(in crate::store) entries: Vec<T>,
-    /// There was nothing more in the book.
+    /// There was nothing more in the index.
     pub(in crate::store) complete: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the book knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
+//! What the index knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,11 +14,11 @@ use crate::store::record::{Death, Progress};
 /// Deliveries that are needed although their segment goes: pending ones, and those that died since `?2`.
 const LIVE: &str = "state IN (0, 2) AND (state = 0 OR ended_at >= ?2 AND reason != 6)";
 
-// In the statements below: what died because its event cannot be read (reason 6) is not kept beyond its segment, as there is
-// nothing of it to copy or to replay.
+// In the statements below: what died because its event cannot be read (reason 6) is not kept beyond its segment, as
+// there is nothing of it to copy or to replay.
 const _: () = assert!(DeadReason::Unreadable.code() == 6);
 
-/// A segment as the book has it.
+/// A segment as the index has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct SegmentState {
     /// Pending deliveries whose event stands in it.
@@ -113,8 +113,8 @@ pub(in crate::store) fn state(
     })
 }
 
-/// What is needed of each segment. Those with as many pending and dead deliveries as in `known` are not counted again, as
-/// that may take long: replays can make their bytes differ a little.
+/// What is needed of each segment. Those with as many pending and dead deliveries as in `known` are not counted again,
+/// as that may take long: replays can make their bytes differ a little.
 pub(in crate::store) fn needed(
     connection: &Connection,
     known: &HashMap<u32, Needed>,
@@ -173,8 +173,8 @@ fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result
     Ok(bytes)
 }
 
-/// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last of
-/// their events, in the order of events.
+/// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last
+/// of their events, in the order of events.
 pub(in crate::store) fn live(
     connection: &Connection,
     segment: u32,
@@ -226,8 +226,9 @@ fn live_row(row: &Row<'_>) -> Result<Live> {
     })
 }
 
-/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries, or some that died
-/// since `dead_since`: both may have come while others were copied. Answers the dead letters, none if it has to stay.
+/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries, or some that
+/// died since `dead_since`: both may have come while others were copied. Answers the dead letters, none if it has to
+/// stay.
 pub(in crate::store) fn forget(
     connection: &Connection,
     segment: u32,

@@ -1,8 +1,8 @@
-//! What verbs do to the deliveries that a queue has in memory.
+//! What operations do to the deliveries that a queue has in memory.
 //!
-//! A verb claims a delivery, records the change, and when the book has applied it tells the queue and releases the
-//! claim. Between claim and release the delivery is not taken, and whatever the book answers of it before the change
-//! is in memory when the queue is told.
+//! An operation claims a delivery, records the change, and when the index has applied it tells the queue and releases
+//! the claim. Between claim and release the delivery is not taken, and whatever the index answers of it before the
+//! change is in memory when the queue is told.
 
 use std::collections::HashMap;
 
@@ -30,13 +30,13 @@ impl QueueState {
         self.new_order.unwrap_or(self.lines.rules())
     }
 
-    /// Reads what is in memory from the book again, once nothing is on its way.
+    /// Reads what is in memory from the index again, once nothing is on its way.
     pub(in crate::store) fn reread(&mut self) {
         self.new_order.get_or_insert(self.lines.rules());
         self.reorder();
     }
 
-    /// Applies another order if nothing is on its way: what is in memory is forgotten and read from the book again.
+    /// Applies another order if nothing is on its way: what is in memory is forgotten and read from the index again.
     pub(in crate::store) fn reorder(&mut self) {
         let Some((order, when_stuck)) = self.new_order else {
             return;
@@ -50,12 +50,12 @@ impl QueueState {
         self.forget(waiting);
     }
 
-    /// Whether an answer of the book is under way.
+    /// Whether an answer of the index is under way.
     fn is_asking(&self) -> bool {
         self.window.is_refilling() || self.dues.is_refilling() || self.lines.is_asking()
     }
 
-    /// Forgets what is in memory but not in flight, with so many that waited in lines, and leaves it to the book.
+    /// Forgets what is in memory but not in flight, with so many that waited in lines, and leaves it to the index.
     fn forget(&mut self, waiting: usize) {
         let coming = self.stage.len() + self.returned.len();
         let elsewhere = coming + self.unreadable.len() + waiting;
@@ -71,7 +71,7 @@ impl QueueState {
         self.account();
     }
 
-    /// Claims a delivery for a verb; false while an attempt of it is in flight.
+    /// Claims a delivery for an operation; false while an attempt of it is in flight.
     pub(in crate::store) fn claim(&mut self, seq: EventSeq) -> bool {
         let free = !self.in_flight.contains_key(&seq);
         if free {
@@ -80,14 +80,16 @@ impl QueueState {
         free
     }
 
-    /// Claims every delivery for a verb; false while any attempt is in flight, or answers of the book are under way.
+    /// Claims every delivery for an operation; false while any attempt is in flight, or answers of the index are under
+    /// way.
     pub(in crate::store) fn claim_all(&mut self) -> bool {
         let free = self.in_flight.is_empty() && !self.is_asking();
         self.all_claimed |= free;
         free
     }
 
-    /// Whether a delivery must not be taken: a verb has claimed it, or it belongs to an order that is about to end.
+    /// Whether a delivery must not be taken: an operation has claimed it, or it belongs to an order that is about to
+    /// end.
     pub(in crate::store) fn is_claimed(&self, seq: EventSeq) -> bool {
         self.all_claimed || self.new_order.is_some() || self.claimed.contains(&seq)
     }
@@ -147,7 +149,7 @@ impl QueueState {
     /// A delivery is pending again, due at `at`.
     pub(in crate::store) fn requeued(&mut self, entry: Entry, at: Timestamp) {
         let bound = self.due_bound();
-        // The book may have told of it already.
+        // The index may have told of it already.
         self.dues.remove(entry.seq);
         if !self.is_coming(entry.seq) {
             self.dues.insert(at, entry, bound);
@@ -171,7 +173,8 @@ impl QueueState {
         self.account();
     }
 
-    /// How many deliveries in memory are due at `now` and wait for their turn, with those replayed that wait in lines that move.
+    /// How many deliveries in memory are due at `now` and wait for their turn, with those replayed that wait in lines
+    /// that move.
     pub(in crate::store) fn due_at(&self, now: Timestamp) -> usize {
         self.dues.due_len(now) + self.lines.replayed()
     }

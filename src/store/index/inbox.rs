@@ -1,4 +1,4 @@
-//! What the book's thread is to do: commits are announced here, and questions wait.
+//! What the index's thread is to do: commits are announced here, and questions wait.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ const GATHER: Duration = Duration::from_millis(100);
 /// … unless so many records wait.
 const RECORDS_WAITING_MAX: usize = 4_000;
 
-/// Asks the book and replies by itself; again if it fails.
+/// Asks the index and replies by itself; again if it fails.
 type Asking = dyn FnMut(&Connection) -> Result<()> + Send;
 
-/// A question to the book.
+/// A question to the index.
 pub(super) struct Question(pub(super) Box<Asking>);
 
 impl fmt::Debug for Question {
@@ -26,8 +26,8 @@ impl fmt::Debug for Question {
     }
 }
 
-/// Where commits are announced and questions wait. Bounded by those who ask: a queue has one question of each kind open,
-/// and an acceptance under way asks for one place at a time.
+/// Where commits are announced and questions wait. Bounded by those who ask: a queue has one question of each kind
+/// open, and an acceptance under way asks for one place at a time.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Inbox {
     state: Mutex<State>,
@@ -61,8 +61,8 @@ impl Inbox {
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Runs this in the book's thread once everything committed is applied; again while it fails. After [`Inbox::stop`] it
-    /// is dropped.
+    /// Runs this in the index's thread once everything committed is applied; again while it fails. After
+    /// [`Inbox::stop`] it is dropped.
     pub(in crate::store) fn submit(
         &self,
         ask: impl FnMut(&Connection) -> Result<()> + Send + 'static,
@@ -74,7 +74,7 @@ impl Inbox {
         }
     }
 
-    /// Asks the book, once everything committed is applied. The receiver fails when the store is closed before.
+    /// Asks the index, once everything committed is applied. The receiver fails when the store is closed before.
     pub(in crate::store) fn ask<T: Send + 'static>(
         &self,
         mut ask: impl FnMut(&Connection) -> Result<T> + Send + 'static,
@@ -98,7 +98,7 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// How far the book is behind the journal, in bytes of records.
+    /// How far the index is behind the journal, in bytes of records.
     pub(in crate::store) fn lag_bytes(&self) -> u64 {
         let applied = self.applied_bytes.load(Ordering::Relaxed);
         let committed = self.committed_bytes.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Verbs on deliveries: replay and cancel, of one or of all of a subscription.
+//! Operations on deliveries: replay and cancel, of one or of all of a subscription.
 //!
-//! A verb has its turn, claims the delivery so that no attempt of it begins, looks up what it is in the book, which
-//! then knows everything, and appends a record. What follows is the way of [`Changes`].
+//! An operation has its turn, claims the delivery so that no attempt of it begins, looks up what it is in the index,
+//! which then knows everything, and appends a record. What follows is the way of [`Changes`].
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::domain::{
     Clock, DeliveryId, DeliveryState, EventId, EventSeq, SubscriptionName, SubscriptionNumber,
     Timestamp,
 };
-use crate::store::VerbError;
-use crate::store::book::rows::DeliveryRow;
-use crate::store::book::{Inbox as BookInbox, find};
+use crate::store::OperationError;
 use crate::store::changes::{Change, Changes, Claim};
 use crate::store::completions::Token;
 use crate::store::entry::Entry;
+use crate::store::index::rows::DeliveryRow;
+use crate::store::index::{Inbox as IndexInbox, find};
 use crate::store::journal::Durability;
 use crate::store::queue::QueueShared;
 use crate::store::record::Record;
@@ -75,25 +75,25 @@ fn requeued_record(
     }
 }
 
-/// What a verb decided: a record and a change, or that there is nothing to do.
+/// What an operation decided: a record and a change, or that there is nothing to do.
 type Decision = Option<(Record, Change)>;
 
-/// Who carries verbs out.
-pub(super) struct Verbs {
+/// Who carries operations out.
+pub(super) struct Operations {
     pub(super) subscriptions: Arc<Subscriptions>,
-    pub(super) book: Arc<BookInbox>,
+    pub(super) index: Arc<IndexInbox>,
     pub(super) clock: Arc<dyn Clock>,
     /// They take turns.
     pub(super) turns: Arc<Mutex<()>>,
 }
 
-impl Verbs {
+impl Operations {
     /// See [`Store::replay`](crate::store::Store::replay).
-    pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), VerbError> {
+    pub(super) async fn replay(&self, id: &DeliveryId) -> Result<(), OperationError> {
         let now = self.clock.steady();
         self.change(id, |subscription, found| {
             if self.subscriptions.is_held(&id.subscription) {
-                return Err(VerbError::Disabled);
+                return Err(OperationError::Disabled);
             }
             let entry = found.entry;
             Ok(match (found.state, found.due_at) {
@@ -112,7 +112,7 @@ impl Verbs {
     }
 
     /// See [`Store::cancel`](crate::store::Store::cancel).
-    pub(super) async fn cancel(&self, id: &DeliveryId) -> Result<(), VerbError> {
+    pub(super) async fn cancel(&self, id: &DeliveryId) -> Result<(), OperationError> {
         let at = self.clock.steady();
         self.change(id, |subscription, found| {
             let entry = found.entry;
@@ -125,7 +125,7 @@ impl Verbs {
                 DeliveryState::Pending => Ok(Some((record, Change::Cancelled(entry)))),
                 DeliveryState::Dead => Ok(Some((record, Change::Buried(entry)))),
                 DeliveryState::Cancelled => Ok(None),
-                DeliveryState::Delivered => Err(VerbError::Delivered),
+                DeliveryState::Delivered => Err(OperationError::Delivered),
             }
         })
         .await
@@ -135,13 +135,13 @@ impl Verbs {
     pub(super) async fn cancel_all(
         &self,
         subscription: SubscriptionNumber,
-    ) -> Result<u64, VerbError> {
+    ) -> Result<u64, OperationError> {
         let turn = self.turn().await;
         let queue = self.subscriptions.known_queue(subscription);
-        let queue = queue.ok_or(VerbError::Unknown)?;
-        let claim = Claim::all(&queue).ok_or(VerbError::InFlight)?;
+        let queue = queue.ok_or(OperationError::Unknown)?;
+        let claim = Claim::all(&queue).ok_or(OperationError::InFlight)?;
         let (upto, count, bytes) = self
-            .ask(move |book| find::pending_of(book, subscription))
+            .ask(move |index| find::pending_of(index, subscription))
             .await?;
         if count == 0 {
             return Ok(0);
@@ -162,17 +162,17 @@ impl Verbs {
     async fn change(
         &self,
         id: &DeliveryId,
-        decide: impl FnOnce(SubscriptionNumber, DeliveryRow) -> Result<Decision, VerbError>,
-    ) -> Result<(), VerbError> {
+        decide: impl FnOnce(SubscriptionNumber, DeliveryRow) -> Result<Decision, OperationError>,
+    ) -> Result<(), OperationError> {
         let turn = self.turn().await;
         let queue = self.queue_of(&id.subscription)?;
         let number = queue.number;
         let seq = self.seq_of(id.event).await?;
-        let claim = Claim::one(&queue, seq).ok_or(VerbError::InFlight)?;
+        let claim = Claim::one(&queue, seq).ok_or(OperationError::InFlight)?;
         let found = self
-            .ask(move |book| find::delivery(book, number, seq))
+            .ask(move |index| find::delivery(index, number, seq))
             .await?;
-        let found = found.ok_or(VerbError::Unknown)?;
+        let found = found.ok_or(OperationError::Unknown)?;
         let Some((record, change)) = decide(number, found)? else {
             return Ok(());
         };
@@ -187,7 +187,7 @@ impl Verbs {
         records: Vec<Record>,
         changes: Vec<(Arc<QueueShared>, Change)>,
         claims: Vec<Claim>,
-    ) -> Result<(), VerbError> {
+    ) -> Result<(), OperationError> {
         let done = self.launch(turn, &records, changes, claims)?;
         self.landed(done).await
     }
@@ -199,7 +199,7 @@ impl Verbs {
         records: &[Record],
         changes: Vec<(Arc<QueueShared>, Change)>,
         claims: Vec<Claim>,
-    ) -> Result<oneshot::Receiver<()>, VerbError> {
+    ) -> Result<oneshot::Receiver<()>, OperationError> {
         let moved = records.iter().filter_map(|record| match record {
             Record::Moved(moved) => Some(moved.accepted.seq),
             _ => None,
@@ -217,42 +217,47 @@ impl Verbs {
         let journal = &self.subscriptions.appender.journal;
         journal
             .append_now(records, Durability::SyncOutcome, token)
-            .map_err(|error| VerbError::of_append(&error))?;
+            .map_err(|error| OperationError::of_append(&error))?;
         Ok(done)
     }
 
     /// Waits until what was launched is done.
-    pub(super) async fn landed(&self, done: oneshot::Receiver<()>) -> Result<(), VerbError> {
+    pub(super) async fn landed(&self, done: oneshot::Receiver<()>) -> Result<(), OperationError> {
         done.await
-            .map_err(|_| VerbError::Failed(self.subscriptions.appender.failure.reason()))
+            .map_err(|_| OperationError::Failed(self.subscriptions.appender.failure.reason()))
     }
 
-    /// Waits for the turn of a verb.
+    /// Waits for the turn of an operation.
     pub(super) async fn turn(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.turns).lock_owned().await
     }
 
-    /// Asks the book, once it has everything that is committed.
+    /// Asks the index, once it has everything that is committed.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, VerbError> {
-        let answer = self.book.ask(ask);
+    ) -> Result<T, OperationError> {
+        let answer = self.index.ask(ask);
         answer
             .await
-            .map_err(|_| VerbError::Failed(self.subscriptions.appender.failure.reason()))
+            .map_err(|_| OperationError::Failed(self.subscriptions.appender.failure.reason()))
     }
 
-    pub(super) fn queue_of(&self, name: &SubscriptionName) -> Result<Arc<QueueShared>, VerbError> {
-        self.subscriptions.queue_of(name).ok_or(VerbError::Unknown)
+    pub(super) fn queue_of(
+        &self,
+        name: &SubscriptionName,
+    ) -> Result<Arc<QueueShared>, OperationError> {
+        self.subscriptions
+            .queue_of(name)
+            .ok_or(OperationError::Unknown)
     }
 
-    async fn seq_of(&self, id: EventId) -> Result<EventSeq, VerbError> {
-        let found = self.ask(move |book| find::seq_of(book, id)).await?;
-        found.ok_or(VerbError::Unknown)
+    async fn seq_of(&self, id: EventId) -> Result<EventSeq, OperationError> {
+        let found = self.ask(move |index| find::seq_of(index, id)).await?;
+        found.ok_or(OperationError::Unknown)
     }
 }
 
 #[cfg(test)]
-#[path = "verbs_tests.rs"]
+#[path = "operations_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use super::rows::{self, Span};
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
 use crate::store::entry::Entry;
 
-/// Rows that one call looks at, at most: the book's thread has other things to do.
+/// Rows that one call looks at, at most: the index's thread has other things to do.
 const ROWS_MAX: u32 = 5_000;
 
 /// Which deliveries are wanted.

@@ -1,4 +1,4 @@
-//! What a round of the journal changes: rows, counts, and what verbs are to do.
+//! What a round of the journal changes: rows, counts, and what operations are to do.
 
 use std::collections::BTreeMap;
 
@@ -203,7 +203,7 @@ pub(super) fn due(next: Next) -> Option<Due> {
 
 /// A change of rows.
 #[derive(Debug)]
-pub(super) enum Verb {
+pub(super) enum RowOperation {
     /// An event stands elsewhere too, with its deliveries that are needed still.
     Move(Box<(EventRow, Moved)>),
     /// A delivery is due now.

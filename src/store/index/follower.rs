@@ -1,4 +1,4 @@
-//! The book's thread: follows the journal, and answers what it is asked.
+//! The index's thread: follows the journal, and answers what it is asked.
 //!
 //! It sleeps while nothing is committed. After a commit it waits 100 ms for more, or until 4,000 records or a question
 //! wait. A question is answered after everything the journal has was applied, and again and again until it succeeds.
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tracing::error;
 
-use super::error::BookError;
-use super::file::Book;
+use super::error::IndexError;
+use super::file::Index;
 use super::inbox::{Inbox, Question};
 use crate::store::StoreError;
 use crate::store::failure::Failure;
@@ -18,45 +18,45 @@ use crate::store::in_place::InPlace;
 use crate::store::journal::{Position, ReadJournal};
 use crate::store::reserve::Room;
 
-/// What the book takes of the reserve at a time when the disk is full, bytes.
-const BOOK_ROOM: u64 = 4 << 20;
+/// What the index takes of the reserve at a time when the disk is full, bytes.
+const INDEX_ROOM: u64 = 4 << 20;
 /// The pause after an error …
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// … and how many in a row fail the store: a minute's worth.
 const ERRORS_MAX: u32 = 60;
 
-/// What the thread has to do with besides the book and the journal.
+/// What the thread has to do with besides the index and the journal.
 pub(in crate::store) struct Surroundings {
     pub(in crate::store) inbox: Arc<Inbox>,
-    /// Room for the book when the disk is full.
+    /// Room for the index when the disk is full.
     pub(in crate::store) reserve: Arc<dyn Room>,
     pub(in crate::store) in_place: Arc<InPlace>,
     pub(in crate::store) failure: Arc<Failure>,
-    /// Called when the book was damaged and is written anew: what it said may have been wrong.
+    /// Called when the index was damaged and is written anew: what it said may have been wrong.
     pub(in crate::store) written_anew: Box<dyn Fn() + Send>,
 }
 
 /// The thread's own things.
 pub(in crate::store) struct Follower {
-    book: Book,
+    index: Index,
     journal: Arc<dyn ReadJournal>,
     around: Surroundings,
     questions: VecDeque<Question>,
-    /// What stands before it was applied before: it does not count when the book is written anew.
+    /// What stands before it was applied before: it does not count when the index is written anew.
     counted_upto: Position,
     errors: u32,
 }
 
 impl Follower {
-    /// Takes a book that memory began with: what the journal has by now is known.
+    /// Takes an index that memory began with: what the journal has by now is known.
     pub(in crate::store) fn new(
-        book: Book,
+        index: Index,
         journal: Arc<dyn ReadJournal>,
         around: Surroundings,
     ) -> Self {
         Self {
             counted_upto: journal.end(),
-            book,
+            index,
             journal,
             around,
             questions: VecDeque::new(),
@@ -83,62 +83,62 @@ impl Follower {
         }
     }
 
-    fn turn(&mut self) -> Result<(), BookError> {
+    fn turn(&mut self) -> Result<(), IndexError> {
         loop {
             self.apply()?;
             let Some(mut question) = self.questions.pop_front() else {
                 return Ok(());
             };
-            if let Err(error) = (question.0)(&self.book.connection) {
+            if let Err(error) = (question.0)(&self.index.connection) {
                 self.questions.push_front(question);
                 return Err(error.into());
             }
         }
     }
 
-    fn apply(&mut self) -> Result<(), BookError> {
+    fn apply(&mut self) -> Result<(), IndexError> {
         let (counted_upto, inbox) = (self.counted_upto, &self.around.inbox);
-        self.book
+        self.index
             .catch_up(&*self.journal, &mut |position, length| {
                 if position >= counted_upto {
                     inbox.applied(length.into());
                 }
             })?;
-        self.counted_upto = self.counted_upto.max(self.book.cursor);
+        self.counted_upto = self.counted_upto.max(self.index.cursor);
         Ok(())
     }
 
-    /// Mends damage by writing the book anew; the store fails only when nothing helps. Returns whether room was given on a
-    /// full disk, so that trying again at once may help: the reserve has an end.
-    fn recover_from(&mut self, error: BookError) -> bool {
+    /// Mends damage by writing the index anew; the store fails only when nothing helps. Returns whether room was given
+    /// on a full disk, so that trying again at once may help: the reserve has an end.
+    fn recover_from(&mut self, error: IndexError) -> bool {
         error!(
             %error,
-            "the book does not work; deliveries go on without it"
+            "the index does not work; deliveries go on without it"
         );
         if error.is_damage() {
             // It is replaced now, by us.
-            self.around.in_place.release(&self.book.path);
-            match self.book.begin_anew() {
+            self.around.in_place.release(&self.index.path);
+            match self.index.begin_anew() {
                 Ok(()) => {
                     // One that is gone again by now is made anew by the next error.
-                    self.around.in_place.expect(&self.book.path).ok();
+                    self.around.in_place.expect(&self.index.path).ok();
                     (self.around.written_anew)();
                 }
                 Err(error) => error!(
                     %error,
-                    "the book cannot be written anew"
+                    "the index cannot be written anew"
                 ),
             }
         }
         if error.is_full() {
-            // Deliveries that are only in the book go on by what is kept for that.
-            let has_room = self.around.reserve.give(BOOK_ROOM);
-            self.book.shrink_log();
+            // Deliveries that are only in the index go on by what is kept for that.
+            let has_room = self.around.reserve.give(INDEX_ROOM);
+            self.index.shrink_log();
             return has_room;
         }
         self.errors += 1;
         if self.errors >= ERRORS_MAX {
-            let failure = StoreError::Book(Arc::new(error));
+            let failure = StoreError::Index(Arc::new(error));
             self.around.failure.set(failure);
         }
         false

@@ -1,4 +1,4 @@
-//! Tests of the book's thread: rounds, questions, and a book that does not work.
+//! Tests of the index's thread: rounds, questions, and an index that does not work.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 use crate::domain::EventSeq;
-use crate::store::book::{find, query};
 use crate::store::dedup::DedupKey;
 use crate::store::harness::NoRoom;
+use crate::store::index::{find, query};
 use crate::store::journal::{Committed, Group, JournalError, Options, Place};
 use crate::store::reserve::Room;
 
@@ -52,7 +52,7 @@ fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower {
         Deaf,
     )
     .unwrap();
-    let book = Book::open(&folder.path().join("book"), DedupKey([0; 16])).unwrap();
+    let index = Index::open(&folder.path().join("index"), DedupKey([0; 16])).unwrap();
     let around = Surroundings {
         inbox: Arc::default(),
         reserve,
@@ -60,10 +60,10 @@ fn follower_with(folder: &TempDir, reserve: Arc<dyn Room>) -> Follower {
         failure: Arc::default(),
         written_anew: Box::new(|| {}),
     };
-    Follower::new(book, Arc::new(journal), around)
+    Follower::new(index, Arc::new(journal), around)
 }
 
-fn full() -> BookError {
+fn full() -> IndexError {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
     rusqlite::Error::SqliteFailure(code, None).into()
 }
@@ -78,7 +78,7 @@ fn errors_fail_the_store_only_when_they_last() {
     assert!(!follower.around.failure.is_set());
     follower.recover_from(io::Error::other("broken").into());
     let failure = follower.around.failure.get();
-    assert!(matches!(failure, Some(StoreError::Book(_))), "{failure:?}");
+    assert!(matches!(failure, Some(StoreError::Index(_))), "{failure:?}");
 }
 
 #[test]
@@ -101,35 +101,35 @@ fn what_is_kept_for_a_full_disk_is_used_at_once_and_then_waited_for() {
 }
 
 #[test]
-fn a_book_found_damaged_while_running_is_written_anew() {
+fn an_index_found_damaged_while_running_is_written_anew() {
     let folder = tempdir().unwrap();
     let mut follower = follower(&folder);
     follower
-        .book
+        .index
         .connection
         .execute_batch("DROP TABLE counters")
         .unwrap();
-    let error = query::subscriptions(&follower.book.connection).unwrap_err();
+    let error = query::subscriptions(&follower.index.connection).unwrap_err();
     follower.recover_from(error.into());
     assert!(
-        query::subscriptions(&follower.book.connection)
+        query::subscriptions(&follower.index.connection)
             .unwrap()
             .is_empty()
     );
-    assert!(folder.path().join("book.old").exists());
+    assert!(folder.path().join("index.old").exists());
 }
 
 #[test]
-fn a_question_that_fails_is_answered_once_the_book_works() {
+fn a_question_that_fails_is_answered_once_the_index_works() {
     let folder = tempdir().unwrap();
     let mut follower = follower(&folder);
     follower
-        .book
+        .index
         .connection
         .execute_batch("DROP TABLE segments")
         .unwrap();
     let inbox = Arc::clone(&follower.around.inbox);
-    let mut answer = inbox.ask(|book| find::place(book, EventSeq(1)));
+    let mut answer = inbox.ask(|index| find::place(index, EventSeq(1)));
     inbox.wait(&mut follower.questions);
     let error = follower.turn().unwrap_err();
     assert!(answer.try_recv().is_err());

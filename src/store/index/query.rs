@@ -1,4 +1,4 @@
-//! What is read from the book: at start everything that memory begins with, later single deliveries.
+//! What is read from the index: at start everything that memory begins with, later single deliveries.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -10,7 +10,7 @@ use crate::store::dedup::DedupKey;
 use crate::store::entry::Entry;
 use crate::store::journal::{Place, Position, decode_state};
 
-/// The one row of `book`.
+/// The one row of `index`.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Head {
     pub(in crate::store) cursor: Position,
@@ -19,7 +19,7 @@ pub(in crate::store) struct Head {
     pub(in crate::store) key: DedupKey,
 }
 
-/// A subscription as the book has it.
+/// A subscription as the index has it.
 #[derive(Debug, PartialEq)]
 pub(in crate::store) struct Subscription {
     pub(in crate::store) number: SubscriptionNumber,
@@ -34,7 +34,7 @@ pub(in crate::store) struct Subscription {
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Head> {
-    let sql = "SELECT segment, offset, last_seq, last_time, dedup_key FROM book";
+    let sql = "SELECT segment, offset, last_seq, last_time, dedup_key FROM head";
     connection.query_row(sql, [], |row| {
         Ok(Head {
             cursor: Position {
@@ -212,7 +212,7 @@ pub(super) fn pull_due_times(connection: &Connection, now: Timestamp) -> Result<
 pub(super) fn pull_cursor(connection: &Connection, cursor: Position) -> Result<()> {
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     connection.execute(
-        "UPDATE book SET segment = ?1, offset = ?2",
+        "UPDATE head SET segment = ?1, offset = ?2",
         [cursor.segment, cursor.offset],
     )?;
     connection.execute_batch("PRAGMA synchronous = NORMAL")

@@ -1,4 +1,4 @@
-//! The book's file, for its one writer: opening it, following the journal, and beginning anew.
+//! The index's file, for its one writer: opening it, following the journal, and beginning anew.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::ahead::Ahead;
 use super::apply::Round;
-use super::error::BookError;
+use super::error::IndexError;
 use super::numbers::CHUNK_BYTES;
 use super::start::{Remembered, Start};
 use super::{audit, query, schema};
@@ -16,26 +16,29 @@ use crate::private;
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{Position, ReadJournal};
 
-/// What SQLite has beside the book.
+/// What SQLite has beside the index.
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
-/// The book, for its one writer.
+/// The file that was the index before `index.sqlite3`.
+const FORMER_FILE: &str = "book.sqlite3";
+
+/// The index, for its one writer.
 #[derive(Debug)]
-pub(in crate::store) struct Book {
+pub(in crate::store) struct Index {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) cursor: Position,
     pub(super) key: DedupKey,
 }
 
-impl Book {
-    /// Opens the book at `path`, or begins a new one, whose given ids are hashed with `key`. Blocks.
-    pub(in crate::store) fn open(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+impl Index {
+    /// Opens the index at `path`, or begins a new one, whose given ids are hashed with `key`. Blocks.
+    pub(in crate::store) fn open(path: &Path, key: DedupKey) -> Result<Self, IndexError> {
         match Self::open_as_is(path, key) {
             Err(error) if error.is_damage() => {
                 tracing::warn!(
                     %error,
-                    "the book is set aside and written anew"
+                    "the index is set aside and written anew"
                 );
                 set_aside(path)?;
                 Self::open_as_is(path, key)
@@ -44,7 +47,7 @@ impl Book {
         }
     }
 
-    pub(super) fn open_as_is(path: &Path, key: DedupKey) -> Result<Self, BookError> {
+    pub(super) fn open_as_is(path: &Path, key: DedupKey) -> Result<Self, IndexError> {
         make_private(path)?;
         let mut connection = Connection::open(path)?;
         schema::configure(&connection)?;
@@ -56,7 +59,7 @@ impl Book {
             schema::create(&transaction, key.0)?;
             transaction.commit()?;
         } else if version != schema::VERSION {
-            return Err(BookError::Version(version));
+            return Err(IndexError::Version(version));
         }
         let head = query::head(&connection)?;
         Ok(Self {
@@ -67,8 +70,8 @@ impl Book {
         })
     }
 
-    /// Sets the book aside and begins a new one with the same key.
-    pub(super) fn begin_anew(&mut self) -> Result<(), BookError> {
+    /// Sets the index aside and begins a new one with the same key.
+    pub(super) fn begin_anew(&mut self) -> Result<(), IndexError> {
         drop(std::mem::replace(
             &mut self.connection,
             Connection::open_in_memory()?,
@@ -83,7 +86,7 @@ impl Book {
         &mut self,
         journal: &dyn ReadJournal,
         applied: &mut dyn FnMut(Position, u32),
-    ) -> Result<(), BookError> {
+    ) -> Result<(), IndexError> {
         self.catch_up_to(journal.end(), journal, applied)
     }
 
@@ -93,7 +96,7 @@ impl Book {
         end: Position,
         journal: &dyn ReadJournal,
         applied: &mut dyn FnMut(Position, u32),
-    ) -> Result<(), BookError> {
+    ) -> Result<(), IndexError> {
         while self.cursor < end {
             let mut done = Vec::new();
             let cursor = self.apply_round(journal, end, &mut |position, length| {
@@ -113,14 +116,14 @@ impl Book {
     /// Applies a round of the journal, all or nothing; calls `read` with the place and length of each record. Where the
     /// cursor is from now on.
     ///
-    /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it is
-    /// much, and made to count at the end.
+    /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it
+    /// is much, and made to count at the end.
     fn apply_round(
         &mut self,
         journal: &dyn ReadJournal,
         end: Position,
         read: &mut dyn FnMut(Position, u32),
-    ) -> Result<Position, BookError> {
+    ) -> Result<Position, IndexError> {
         let before = self.cursor;
         let mut cursor = before;
         let transaction = self.connection.transaction()?;
@@ -155,8 +158,8 @@ impl Book {
         Ok(cursor)
     }
 
-    /// Reads what memory begins with, also what the journal has that is not written here yet: that follows later, as far as
-    /// it is not needed before. A book that turns out to be damaged is written anew.
+    /// Reads what memory begins with, also what the journal has that is not written here yet: that follows later, as
+    /// far as it is not needed before. An index that turns out to be damaged is written anew.
     ///
     /// `last_seq` is the last event of the journal.
     pub(in crate::store) fn recover(
@@ -165,7 +168,7 @@ impl Book {
         last_seq: EventSeq,
         now: Timestamp,
         remembered: Remembered,
-    ) -> Result<Start, BookError> {
+    ) -> Result<Start, IndexError> {
         match self
             .audit()
             .and_then(|()| self.try_recover(journal, last_seq, now, remembered))
@@ -173,7 +176,7 @@ impl Book {
             Err(error) if error.is_damage() => {
                 tracing::warn!(
                     %error,
-                    "the book is set aside and written anew"
+                    "the index is set aside and written anew"
                 );
                 self.begin_anew()?;
                 self.try_recover(journal, last_seq, now, remembered)
@@ -182,22 +185,22 @@ impl Book {
         }
     }
 
-    /// Moves what the log holds into the book and gives the log's room back, as far as that goes.
+    /// Moves what the log holds into the index and gives the log's room back, as far as that goes.
     pub(super) fn shrink_log(&self) {
         let shrunk = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = shrunk {
-            tracing::debug!(%error, "the log of the book stays as long as it is");
+            tracing::debug!(%error, "the log of the index stays as long as it is");
         }
     }
 
     /// Whether what was written before is what it was.
-    fn audit(&self) -> Result<(), BookError> {
+    fn audit(&self) -> Result<(), IndexError> {
         if audit::is_sound(&self.connection)? {
             Ok(())
         } else {
-            Err(BookError::Unsound)
+            Err(IndexError::Unsound)
         }
     }
 
@@ -207,7 +210,7 @@ impl Book {
         last_seq: EventSeq,
         now: Timestamp,
         remembered: Remembered,
-    ) -> Result<Start, BookError> {
+    ) -> Result<Start, IndexError> {
         self.join(journal, last_seq)?;
         loop {
             let behind = match Ahead::read(&self.connection, (self.key, self.cursor), journal)? {
@@ -229,10 +232,10 @@ impl Book {
         &mut self,
         journal: &dyn ReadJournal,
         last_seq: EventSeq,
-    ) -> Result<(), BookError> {
+    ) -> Result<(), IndexError> {
         let before = query::head(&self.connection)?;
         if before.last_seq > last_seq {
-            return Err(BookError::Foreign);
+            return Err(IndexError::Foreign);
         }
         if self.cursor > journal.end() {
             self.cursor = journal.end();
@@ -242,8 +245,8 @@ impl Book {
     }
 }
 
-/// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look into
-/// the folder. The files beside it get its mode.
+/// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look
+/// into the folder. The files beside it get its mode.
 fn make_private(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -254,7 +257,15 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames a book to `….old`, in the place of the one before, and removes the files that belong to it.
+/// Removes the index of former versions from `folder`: it is written anew, from the journal.
+pub(in crate::store) fn remove_former(folder: &Path) -> io::Result<()> {
+    for suffix in ["-wal", "-shm", ".old", ""] {
+        ignore_missing(fs::remove_file(beside(&folder.join(FORMER_FILE), suffix)))?;
+    }
+    Ok(())
+}
+
+/// Renames an index to `….old`, in the place of the one before, and removes the files that belong to it.
 pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     for side_file in SIDE_FILES {
         ignore_missing(fs::remove_file(beside(path, side_file)))?;
@@ -262,7 +273,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     ignore_missing(fs::rename(path, beside(path, ".old")))
 }
 
-/// The file beside the book with this at the end of its name.
+/// The file beside the index with this at the end of its name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

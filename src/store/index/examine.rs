@@ -1,9 +1,9 @@
-//! Checks the book: whether SQLite finds it sound, and whether it says what the journal says.
+//! Checks the index: whether SQLite finds it sound, and whether it says what the journal says.
 //!
-//! The book is first brought up to the end of the journal, as at any start, and then compared with one that is written from
-//! the beginning, in a file beside it. What only the book has is no fault of it: a power cut can take outcomes from the
-//! journal, and damage events; such a book knows more than one written anew. A book that is not sound, or says what the
-//! journal contradicts, is set aside and written anew.
+//! The index is first brought up to the end of the journal, as at any start, and then compared with one that is written
+//! from the beginning, in a file beside it. What only the index has is no fault of it: a power cut can take outcomes
+//! from the journal, and damage events; such an index knows more than one written anew. An index that is not sound, or
+//! says what the journal contradicts, is set aside and written anew.
 //!
 //! Tables are walked in the order of their keys, so memory does not grow with them.
 
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, params};
 
-use super::error::BookError;
-use super::file::{Book, ignore_missing, set_aside};
+use super::error::IndexError;
+use super::file::{Index, ignore_missing, set_aside};
 use super::numbers::nat;
 use super::query::Subscription;
 use super::start::{Remembered, Start};
@@ -22,12 +22,12 @@ use crate::domain::{EventSeq, Timestamp};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::ReadJournal;
 
-/// What SQLite says of a damaged book at most, in sentences.
+/// What SQLite says of a damaged index at most, in sentences.
 const FAULTS_MAX: usize = 20;
 
-/// What the check found of the book, and did.
+/// What the check found of the index, and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BookState {
+pub enum IndexState {
     /// It says what the journal says.
     Agrees,
     /// There was none; it was written anew.
@@ -38,20 +38,20 @@ pub enum BookState {
     Damaged(Vec<String>),
 }
 
-/// What the check of the book found.
+/// What the check of the index found.
 #[derive(Debug)]
 pub(in crate::store) struct Examined {
-    pub(in crate::store) state: BookState,
+    pub(in crate::store) state: IndexState,
     pub(in crate::store) differences: Differences,
     pub(in crate::store) subscriptions: Vec<Subscription>,
 }
 
-/// How a sound book differs from one that is written anew.
+/// How a sound index differs from one that is written anew.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Differences {
     /// What the journal contradicts, in words.
     pub(in crate::store) wrong: Vec<String>,
-    /// Pending deliveries of which only the book has the last outcome.
+    /// Pending deliveries of which only the index has the last outcome.
     pub(in crate::store) ahead: u64,
     /// Events that the journal no longer has.
     pub(in crate::store) lost_events: u64,
@@ -59,13 +59,14 @@ pub(in crate::store) struct Differences {
     pub(in crate::store) lost_pending: u64,
 }
 
-/// Checks the book at `path` against a journal whose last event is `last_seq`. A new book hashes given ids with `key`.
+/// Checks the index at `path` against a journal whose last event is `last_seq`. A new index hashes given ids with
+/// `key`.
 pub(in crate::store) fn examine(
     path: &Path,
     key: DedupKey,
     (journal, last_seq): (&dyn ReadJournal, EventSeq),
     now: Timestamp,
-) -> Result<Examined, BookError> {
+) -> Result<Examined, IndexError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".check");
     let examination = Examination {
@@ -91,66 +92,66 @@ struct Examination<'a> {
 }
 
 impl Examination<'_> {
-    fn run(&self, key: DedupKey) -> Result<Examined, BookError> {
+    fn run(&self, key: DedupKey) -> Result<Examined, IndexError> {
         if !self.path.try_exists()? {
-            return self.write_anew(key, BookState::Absent);
+            return self.write_anew(key, IndexState::Absent);
         }
-        let mut book = match Book::open_as_is(self.path, key) {
-            Err(BookError::Version(_)) => return self.write_anew(key, BookState::Outdated),
+        let mut index = match Index::open_as_is(self.path, key) {
+            Err(IndexError::Version(_)) => return self.write_anew(key, IndexState::Outdated),
             Err(error) if error.is_damage() => {
                 return self.write_anew(key, damaged(&error));
             }
             opened => opened?,
         };
-        let key = book.key;
-        match self.compare(&mut book) {
+        let key = index.key;
+        match self.compare(&mut index) {
             Ok(Ok((start, differences))) if differences.wrong.is_empty() => Ok(Examined {
-                state: BookState::Agrees,
+                state: IndexState::Agrees,
                 differences,
                 subscriptions: start.subscriptions,
             }),
             Ok(Ok((_, Differences { wrong: faults, .. })) | Err(faults)) => {
-                drop(book);
-                self.write_anew(key, BookState::Damaged(faults))
+                drop(index);
+                self.write_anew(key, IndexState::Damaged(faults))
             }
             Err(error) if error.is_damage() => {
-                drop(book);
+                drop(index);
                 self.write_anew(key, damaged(&error))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Brings the book up to the end of the journal and compares it; what SQLite complains of, if it does.
+    /// Brings the index up to the end of the journal and compares it; what SQLite complains of, if it does.
     fn compare(
         &self,
-        book: &mut Book,
-    ) -> Result<Result<(Start, Differences), Vec<String>>, BookError> {
-        let faults = faults(&book.connection)?;
+        index: &mut Index,
+    ) -> Result<Result<(Start, Differences), Vec<String>>, IndexError> {
+        let faults = faults(&index.connection)?;
         if !faults.is_empty() {
             return Ok(Err(faults));
         }
-        let start = self.bring_up(book)?;
-        let mut fresh = Book::open_as_is(&self.fresh_path, book.key)?;
+        let start = self.bring_up(index)?;
+        let mut fresh = Index::open_as_is(&self.fresh_path, index.key)?;
         // Nobody needs it after a power cut.
         fresh.connection.execute_batch("PRAGMA synchronous = OFF")?;
         fresh.catch_up(self.journal, &mut |_, _| {})?;
         drop(fresh);
         let fresh = self.fresh_path.to_str().ok_or_else(|| {
-            std::io::Error::other("expected a store path of valid UTF-8 to compare the book")
+            std::io::Error::other("expected a store path of valid UTF-8 to compare the index")
         })?;
-        let connection = &book.connection;
+        let connection = &index.connection;
         connection.execute("ATTACH DATABASE ?1 AS fresh", [fresh])?;
         let differences = differences(connection)?;
         connection.execute_batch("DETACH DATABASE fresh")?;
         Ok(Ok((start, differences)))
     }
 
-    /// Sets the book aside, if there is one, and writes it from the beginning of the journal.
-    fn write_anew(&self, key: DedupKey, state: BookState) -> Result<Examined, BookError> {
+    /// Sets the index aside, if there is one, and writes it from the beginning of the journal.
+    fn write_anew(&self, key: DedupKey, state: IndexState) -> Result<Examined, IndexError> {
         set_aside(self.path)?;
-        let mut book = Book::open_as_is(self.path, key)?;
-        let start = self.bring_up(&mut book)?;
+        let mut index = Index::open_as_is(self.path, key)?;
+        let start = self.bring_up(&mut index)?;
         Ok(Examined {
             state,
             differences: Differences::default(),
@@ -159,17 +160,17 @@ impl Examination<'_> {
     }
 
     /// Writes everything that the journal has; what memory would begin with then, but for given ids.
-    fn bring_up(&self, book: &mut Book) -> Result<Start, BookError> {
-        book.join(self.journal, self.last_seq)?;
-        book.catch_up(self.journal, &mut |_, _| {})?;
+    fn bring_up(&self, index: &mut Index) -> Result<Start, IndexError> {
+        index.join(self.journal, self.last_seq)?;
+        index.catch_up(self.journal, &mut |_, _| {})?;
         let nothing = Remembered {
             since: self.now,
             max: 0,
         };
-        Ok(Start::read(&book.connection, self.now, nothing)?)
+        Ok(Start::read(&index.connection, self.now, nothing)?)
     }
 
-    fn remove_fresh(&self) -> Result<(), BookError> {
+    fn remove_fresh(&self) -> Result<(), IndexError> {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = self.fresh_path.as_os_str().to_owned();
             name.push(suffix);
@@ -179,10 +180,10 @@ impl Examination<'_> {
     }
 }
 
-/// A book that cannot be used for this reason.
-fn damaged(error: &BookError) -> BookState {
-    BookState::Damaged(vec![match error {
-        BookError::Foreign => {
+/// An index that cannot be used for this reason.
+fn damaged(error: &IndexError) -> IndexState {
+    IndexState::Damaged(vec![match error {
+        IndexError::Foreign => {
             "it has events that the journal does not have: the journal lost its end, or is another one".to_owned()
         }
         error => error.to_string(),
@@ -190,15 +191,15 @@ fn damaged(error: &BookError) -> BookState {
 }
 
 /// What SQLite complains of.
-fn faults(connection: &Connection) -> Result<Vec<String>, BookError> {
+fn faults(connection: &Connection) -> Result<Vec<String>, IndexError> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
     let said = check.query_map([], |row| row.get::<_, String>(0))?;
     let said = said.collect::<Result<Vec<_>, _>>()?;
     Ok(said.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Compares the book (`main`) with one written anew (`fresh`).
-fn differences(connection: &Connection) -> Result<Differences, BookError> {
+/// Compares the index (`main`) with one written anew (`fresh`).
+fn differences(connection: &Connection) -> Result<Differences, IndexError> {
     let mut found = Differences::default();
     let mut wrong = |count: i64, what: &str| {
         if count > 0 {
@@ -273,8 +274,8 @@ const MISCOUNTED: &str = "SELECT count(*) FROM
     WHERE (coalesce(count, 0), coalesce(bytes, 0), coalesce(dead_count, 0))
         IS NOT (coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0))";
 
-/// Columns of `pending` that are the same whenever it is written. A due time is not: it is pulled when the clock was set
-/// back.
+/// Columns of `pending` that are the same whenever it is written. A due time is not: it is pulled when the clock was
+/// set back.
 fn columns(table: &str) -> String {
     let names = [
         "segment",
@@ -310,7 +311,7 @@ fn events_wrong(
     table: &str,
     here: bool,
     there: bool,
-) -> Result<i64, BookError> {
+) -> Result<i64, IndexError> {
     match (here, there) {
         (_, false) => Ok(0),
         (false, true) => count(connection, &format!("SELECT count(*) FROM fresh.{table}")),
@@ -330,7 +331,7 @@ fn only_in(
     connection: &Connection,
     (one, other): (&str, &str),
     known: &BTreeSet<u32>,
-) -> Result<(i64, i64), BookError> {
+) -> Result<(i64, i64), IndexError> {
     let mut rows = connection.prepare(&format!(
         "SELECT o.seq, o.segment FROM {one}.pending o WHERE NOT EXISTS
             (SELECT 1 FROM {other}.pending n WHERE n.subscription = o.subscription AND n.seq = o.seq)"
@@ -355,7 +356,7 @@ fn only_in(
 }
 
 /// Segments that have a table of events.
-fn event_tables(connection: &Connection, schema: &str) -> Result<BTreeSet<u32>, BookError> {
+fn event_tables(connection: &Connection, schema: &str) -> Result<BTreeSet<u32>, IndexError> {
     let mut tables = connection.prepare(&format!(
         "SELECT name FROM {schema}.sqlite_schema WHERE type = 'table' AND name GLOB 'events_*'"
     ))?;
@@ -370,6 +371,6 @@ fn event_tables(connection: &Connection, schema: &str) -> Result<BTreeSet<u32>, 
     Ok(segments)
 }
 
-fn count(connection: &Connection, sql: &str) -> Result<i64, BookError> {
+fn count(connection: &Connection, sql: &str) -> Result<i64, IndexError> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }

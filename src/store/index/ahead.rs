@@ -1,13 +1,13 @@
-//! What the journal has behind the book's cursor, as far as memory begins with it: counted, not written.
+//! What the journal has behind the index's cursor, as far as memory begins with it: counted, not written.
 //!
 //! Rows of a backlog take long to write (a batch can have millions of deliveries), so a start does not wait for them:
-//! it reads the records, and the book's thread writes them while deliveries go on.
+//! it reads the records, and the index's thread writes them while deliveries go on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::error::BookError;
+use super::error::IndexError;
 use super::net::DeliveryKey;
 use super::numbers::{CHUNK_BYTES, int};
 use super::query::Subscription;
@@ -18,12 +18,12 @@ use crate::store::dedup::DedupKey;
 use crate::store::journal::{Place, Position, ReadJournal};
 use crate::store::record::{Accepted, Attempted, Record};
 
-/// Of more bytes of records than these the book is written first. Few in tests, so that both happen.
+/// Of more bytes of records than these the index is written first. Few in tests, so that both happen.
 const BYTES_MAX: u64 = if cfg!(test) { 2 << 10 } else { 64 << 20 };
 
 /// What records behind the cursor change.
 pub(super) struct Ahead<'a> {
-    book: &'a Connection,
+    index: &'a Connection,
     key: DedupKey,
     /// The latest time that they tell of.
     pub(super) last_time: Timestamp,
@@ -35,7 +35,7 @@ pub(super) struct Ahead<'a> {
     /// Deliveries that reached their final state.
     ended: HashSet<DeliveryKey>,
     bytes: u64,
-    /// Behind which record it has to begin: what a verb changes depends on rows.
+    /// Behind which record it has to begin: what an operation changes depends on rows.
     from: Option<Position>,
     failed: Result<()>,
 }
@@ -53,14 +53,14 @@ struct Changed {
 }
 
 impl<'a> Ahead<'a> {
-    /// Reads everything behind the cursor of the book, or says up to where the book has to be written before.
+    /// Reads everything behind the cursor of the index, or says up to where the index has to be written before.
     pub(super) fn read(
-        book: &'a Connection,
+        index: &'a Connection,
         (key, mut cursor): (DedupKey, Position),
         journal: &dyn ReadJournal,
-    ) -> Result<std::result::Result<Self, Position>, BookError> {
+    ) -> Result<std::result::Result<Self, Position>, IndexError> {
         let mut ahead = Self {
-            book,
+            index,
             key,
             last_time: Timestamp::from_millis(i64::MIN),
             subscriptions: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl<'a> Ahead<'a> {
         }
         let body_bytes = match self.bodies.get(&attempted.seq) {
             Some(bytes) => Some(*bytes),
-            None => pending_body(self.book, delivery)?,
+            None => pending_body(self.index, delivery)?,
         };
         // One that is not pending had reached its final state before.
         let Some(body_bytes) = body_bytes else {
@@ -159,7 +159,7 @@ impl<'a> Ahead<'a> {
         self.subscriptions.entry(number).or_default()
     }
 
-    /// Adds what is ahead to what the book has.
+    /// Adds what is ahead to what the index has.
     pub(super) fn add_to(self, start: &mut Start, remembered: Remembered) {
         let known = std::mem::take(&mut start.subscriptions).into_iter();
         let mut known: BTreeMap<_, _> = known.map(|one| (one.number, one)).collect();
@@ -200,8 +200,9 @@ impl<'a> Ahead<'a> {
 }
 
 /// How long the body of a delivery is that has a row as a pending one.
-fn pending_body(book: &Connection, (number, seq): DeliveryKey) -> Result<Option<u32>> {
-    book.prepare_cached("SELECT body_bytes FROM pending WHERE subscription = ?1 AND seq = ?2")?
+fn pending_body(index: &Connection, (number, seq): DeliveryKey) -> Result<Option<u32>> {
+    index
+        .prepare_cached("SELECT body_bytes FROM pending WHERE subscription = ?1 AND seq = ?2")?
         .query_row(params![number.0, int(seq.0)], |row| row.get(0))
         .optional()
 }

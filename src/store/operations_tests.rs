@@ -1,10 +1,10 @@
-//! Why a verb on one delivery is refused: each reason is another.
+//! Why an operation on one delivery is refused: each reason is another.
 
 use std::time::Duration;
 
 use tempfile::tempdir;
 
-use super::VerbError;
+use super::OperationError;
 use crate::domain::{DeadReason, DeliveryId, EventId, Next, SubscriptionNumber};
 use crate::store::SubscriptionState;
 use crate::store::harness::*;
@@ -31,11 +31,11 @@ async fn a_replay_is_refused_in_flight_disabled_and_unknown_in_ways_that_differ(
     let store = &running.store;
     assert!(matches!(
         store.replay(&first).await,
-        Err(VerbError::InFlight)
+        Err(OperationError::InFlight)
     ));
     assert!(matches!(
         store.cancel(&first).await,
-        Err(VerbError::InFlight)
+        Err(OperationError::InFlight)
     ));
     running
         .settle(lease, Next::Dead(DeadReason::Exhausted))
@@ -50,18 +50,18 @@ async fn a_replay_is_refused_in_flight_disabled_and_unknown_in_ways_that_differ(
     for disabled in [&first, &second] {
         assert!(matches!(
             store.replay(disabled).await,
-            Err(VerbError::Disabled)
+            Err(OperationError::Disabled)
         ));
     }
     let nowhere = event("x", &[]).event.head.id;
     for unknown in [id(nowhere, "a"), id(first.event, "b"), id(first.event, "c")] {
         assert!(matches!(
             store.replay(&unknown).await,
-            Err(VerbError::Unknown)
+            Err(OperationError::Unknown)
         ));
         assert!(matches!(
             store.cancel(&unknown).await,
-            Err(VerbError::Unknown)
+            Err(OperationError::Unknown)
         ));
     }
     for held in [&first, &second] {
@@ -85,7 +85,7 @@ async fn a_replay_of_a_pending_delivery_is_due_now_and_its_schedule_goes_on() {
     running.settle(lease, Next::Delivered).await;
     assert!(matches!(
         running.store.cancel(&waiting).await,
-        Err(VerbError::Delivered)
+        Err(OperationError::Delivered)
     ));
     running.store.replay(&waiting).await.unwrap();
     let lease = running.take_one(a).await;

@@ -1,4 +1,4 @@
-//! The statements that write a round: its stretches in order, each followed by its verbs, and the cursor, all or
+//! The statements that write a round: its stretches in order, each followed by its operations, and the cursor, all or
 //! nothing.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -40,7 +40,7 @@ impl Round {
             seal_segment(transaction, sealed)?;
         }
         transaction.execute(
-            "UPDATE book SET segment = ?1, offset = ?2, last_seq = max(last_seq, ?3), last_time = max(last_time, ?4)",
+            "UPDATE head SET segment = ?1, offset = ?2, last_seq = max(last_seq, ?3), last_time = max(last_time, ?4)",
             params![cursor.segment, cursor.offset, int(self.last_seq.0), millis(self.last_time)],
         )?;
         Ok(())
@@ -58,8 +58,8 @@ impl Stretch {
             insert(connection, *number, entry, RowState::Dead(*death, *at))?;
         }
         self.write_subscriptions(connection)?;
-        for verb in std::mem::take(&mut self.verbs) {
-            verb.apply(connection, &mut self.tally)?;
+        for operation in std::mem::take(&mut self.operations) {
+            operation.apply(connection, &mut self.tally)?;
         }
         self.tally.write(connection)
     }

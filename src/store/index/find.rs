@@ -1,4 +1,4 @@
-//! What is looked up in the book: one event or delivery.
+//! What is looked up in the index: one event or delivery.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,5 +1,5 @@
-//! Whether a book agrees with itself: SQLite has no checksums, and a bit that flipped on the disk could hide deliveries
-//! from everybody. What is wrong here is written anew from the journal.
+//! Whether an index agrees with itself: SQLite has no checksums, and a bit that flipped on the disk could hide
+//! deliveries from everybody. What is wrong here is written anew from the journal.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ const DUE: &str = "due_at / 1024 % 1073741824 + due_at % 1024 * 1048576 + seq % 
 /// The same of the index of keys.
 const KEYED: &str = "abs(key % 1073741789) + seq % 1048576 + subscription % 1024 + 1";
 
-/// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over them
-/// and over each index that deliveries are found by.
+/// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over
+/// them and over each index that deliveries are found by.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
     let rows = format!(
         "SELECT state, subscription, count(*), sum(body_bytes), sum({CHECKSUM}),

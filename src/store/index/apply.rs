@@ -1,17 +1,17 @@
 //! From records to rows: gathers a round of the journal, keeps its net effect, and writes that in one transaction
 //! together with the cursor.
 //!
-//! A delivery that was accepted and reached its final state within the round writes no pending row. What a verb
+//! A delivery that was accepted and reached its final state within the round writes no pending row. What an operation
 //! (requeued, cancelled, moved) changes depends on rows, so it ends a *stretch*: what stands before it is written
-//! first. What a record changes depends only on the rows and on the records before it, so the same book comes out
+//! first. What a record changes depends only on the rows and on the records before it, so the same index comes out
 //! wherever rounds end.
 //!
-//! `write` has the statements of stretches, `verbs` those of verbs.
+//! `write` has the statements of stretches, `operations` those of operations.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
-use super::net::{Attempts, DeliveryKey, EventRow, Pending, SegmentRows, Tally, Verb, due};
+use super::net::{Attempts, DeliveryKey, EventRow, Pending, RowOperation, SegmentRows, Tally, due};
 use super::tallies::Tallied;
 use super::wide::Wide;
 use crate::domain::{EventSeq, Next, SubscriptionName, SubscriptionNumber, Timestamp};
@@ -27,8 +27,8 @@ const RECORDS_MAX: usize = 16_384;
 const BYTES_MAX: usize = if cfg!(test) { 2 << 10 } else { 4 << 20 };
 /// What a delivery counts of these: an entry in a map, …
 const NARROW_BYTES: usize = 128;
-/// … or one in the list of those of wide events. That takes 12 bytes, but rows in the order of their key are written the
-/// faster the more of them there are.
+/// … or one in the list of those of wide events. That takes 12 bytes, but rows in the order of their key are written
+/// the faster the more of them there are.
 const WIDE_BYTES: usize = 2;
 /// With more deliveries than this an event is wide; few in tests.
 const NARROW_MAX: usize = if cfg!(test) { 1 } else { 256 };
@@ -46,7 +46,7 @@ pub(super) struct Round {
     bytes: usize,
 }
 
-/// Records whose net effect is kept, and the verbs that follow them.
+/// Records whose net effect is kept, and the operations that follow them.
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     pub(super) segments: Vec<SegmentRows>,
@@ -62,7 +62,7 @@ pub(super) struct Stretch {
     /// Bulk replays; of those that are forgotten nothing.
     pub(super) jobs: Vec<(u64, Vec<u8>)>,
     pub(super) tally: Tally,
-    pub(super) verbs: Vec<Verb>,
+    pub(super) operations: Vec<RowOperation>,
 }
 
 impl Round {
@@ -108,7 +108,7 @@ impl Round {
                 // The segment that told of it first may be gone, and with it all later events.
                 self.last_seq = self.last_seq.max(moved.accepted.seq);
                 self.bytes += row.subscriptions.len();
-                self.verb(Verb::Move(Box::new((row, moved))), at);
+                self.operation(RowOperation::Move(Box::new((row, moved))), at);
             }
             Record::Job { id, state } => self.stretch(|stretch| stretch.jobs.push((id, state))),
             Record::Requeued {
@@ -117,8 +117,8 @@ impl Round {
                 at,
                 attempts,
                 fresh,
-            } => self.verb(
-                Verb::Requeue {
+            } => self.operation(
+                RowOperation::Requeue {
                     delivery: (subscription, seq),
                     at,
                     attempts,
@@ -130,8 +130,8 @@ impl Round {
                 seq,
                 subscription,
                 at,
-            } => self.verb(
-                Verb::Cancel {
+            } => self.operation(
+                RowOperation::Cancel {
                     delivery: (subscription, seq),
                     at,
                 },
@@ -141,8 +141,8 @@ impl Round {
                 subscription,
                 upto,
                 at,
-            } => self.verb(
-                Verb::CancelAll {
+            } => self.operation(
+                RowOperation::CancelAll {
                     subscription,
                     upto,
                     at,
@@ -177,12 +177,12 @@ impl Round {
         self.stretch(|stretch| stretch.attempted(attempted, segment));
     }
 
-    /// Adds to the stretch that is gathered; verbs end one.
+    /// Adds to the stretch that is gathered; operations end one.
     fn stretch(&mut self, add: impl FnOnce(&mut Stretch)) {
         if self
             .stretches
             .last()
-            .is_none_or(|last| !last.verbs.is_empty())
+            .is_none_or(|last| !last.operations.is_empty())
         {
             self.stretches.push(Stretch::default());
         }
@@ -191,10 +191,10 @@ impl Round {
         }
     }
 
-    fn verb(&mut self, verb: Verb, at: Timestamp) {
+    fn operation(&mut self, operation: RowOperation, at: Timestamp) {
         self.last_time = self.last_time.max(at);
         if let Some(last) = self.stretches.last_mut() {
-            last.verbs.push(verb);
+            last.operations.push(operation);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! How the attempts of each subscription went: the last thousand, those of a day, the last success and failure.
 //!
-//! One row a subscription, read and written once a round however many attempts of it the round has. A row changes
-//! by one attempt after the other in the order of the journal, so the same comes out wherever rounds end. It outlives the
-//! segments that it came from; a book that is written anew counts from the beginning of what is left of the journal.
+//! One row a subscription, read and written once a round however many attempts of it the round has. A row changes by
+//! one attempt after the other in the order of the journal, so the same comes out wherever rounds end. It outlives the
+//! segments that it came from; an index that is written anew counts from the beginning of what is left of the journal.
 //!
 //! ```text
 //! recent  place of the next (u16), how many (u16), then a bit for each of 1,000 places: it succeeded

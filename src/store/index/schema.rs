@@ -1,8 +1,8 @@
-//! The book's tables. Version 5.
+//! The index's tables. Version 5.
 //!
 //! | table | key | holds |
 //! |---|---|---|
-//! | `book` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
+//! | `index` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
 //! | `subscriptions` | number | name, run-time state as the journal writes it |
 //! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters, a checksum of the pending rows |
 //! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it |
@@ -13,17 +13,19 @@
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order; `due_at`: when its delivery was due again after it |
 //!
-//! The views `pending`, `dead` and `cancelled` show the deliveries of one state; what was delivered has no row. Times are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
+//! The views `pending`, `dead` and `cancelled` show the deliveries of one state; what was delivered has no row. Times
+//! are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
 //! segment's number get their indexes when the journal has left the segment, and go as a whole when it goes.
 
 use rusqlite::{Connection, Result};
 
 use crate::domain::DeliveryState;
 
-/// The version of these tables, as `user_version`. A book of another version is rebuilt.
+/// The version of these tables, as `user_version`. An index of another version is rebuilt.
 pub(super) const VERSION: i64 = 5;
 
-// The states in the statements of this folder; a delivery is due only while it is pending, and blocks only while it is dead.
+// The states in the statements of this folder; a delivery is due only while it is pending, and blocks only while it is
+// dead.
 const _: () = assert!(
     DeliveryState::Pending.code() == 0
         && DeliveryState::Dead.code() == 2
@@ -31,7 +33,7 @@ const _: () = assert!(
 );
 
 const TABLES: &str = "
-CREATE TABLE book (
+CREATE TABLE head (
     id INTEGER PRIMARY KEY CHECK (id = 0),
     segment INTEGER NOT NULL, offset INTEGER NOT NULL,
     last_seq INTEGER NOT NULL, last_time INTEGER NOT NULL, dedup_key BLOB NOT NULL
@@ -82,11 +84,11 @@ CREATE INDEX segments_first_seq ON segments (first_seq);
 pub(super) const CHECKSUM: &str =
     "seq % 1048576 + segment * 31 + offset + length * 7 + body_bytes * 3 + abs(key % 8191)";
 
-/// Makes the tables of a new book.
+/// Makes the tables of a new index.
 pub(super) fn create(connection: &Connection, dedup_key: [u8; 16]) -> Result<()> {
     connection.execute_batch(TABLES)?;
     connection.execute(
-        "INSERT INTO book VALUES (0, 0, 0, 0, 0, ?1)",
+        "INSERT INTO head VALUES (0, 0, 0, 0, 0, ?1)",
         [dedup_key.as_slice()],
     )?;
     connection.pragma_update(None, "user_version", VERSION)
@@ -120,7 +122,7 @@ pub(super) fn seal_segment(connection: &Connection, segment: u32) -> Result<()> 
 }
 
 /// How a connection is set up: readers beside the writer, synced by checkpoints only, since what a power cut takes
-/// from the book is read from the journal again.
+/// from the index is read from the journal again.
 pub(super) fn configure(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;

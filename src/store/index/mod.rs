@@ -1,0 +1,47 @@
+//! The index: a view of the journal that can be queried, in SQLite.
+//!
+//! **The journal is the truth, and the index reads it.** A thread follows the journal with a cursor, the same way while
+//! the store runs and after a crash, and moves the cursor in the transaction that writes what it read. No queue of
+//! records leads here: an index that lags costs time, not memory. Nobody waits for it but queues that ask for
+//! deliveries which are not in memory, and intake when the index lags beyond its bound.
+//!
+//! An index that is missing, damaged, of another version, or of another journal is set aside as `index.sqlite3.old` and
+//! written anew from the journal. A power cut can take outcomes from the journal that were not synced yet while the
+//! index keeps them: they did happen, so they stay, and the cursor goes back to where the journal goes on. Errors of
+//! SQLite stop no delivery: they are logged and tried again; only when they last does the store fail, and not even then
+//! when the disk is full.
+//!
+//! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
+
+mod ahead;
+mod apply;
+mod audit;
+pub(super) mod ended;
+mod error;
+mod examine;
+mod file;
+pub(super) mod find;
+mod follower;
+mod inbox;
+mod net;
+mod numbers;
+mod operations;
+pub(super) mod query;
+pub(super) mod reach;
+pub(super) mod refill;
+pub(super) mod rows;
+mod schema;
+pub(super) mod segments;
+mod start;
+pub(super) mod tallies;
+mod wide;
+mod write;
+
+pub(super) use error::IndexError;
+pub use examine::IndexState;
+pub(super) use examine::{Examined, examine};
+pub(super) use file::{Index, remove_former};
+pub(super) use follower::{Follower, Surroundings};
+pub(super) use inbox::Inbox;
+pub(super) use query::Subscription;
+pub(super) use start::{Remembered, Start};
