@@ -21,7 +21,7 @@ static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
 /// The limit of open files after a start.
 #[derive(Debug)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// Files that may be open.
     pub files: usize,
     /// Why the limit is lower than it could be.
@@ -29,7 +29,7 @@ pub struct Limit {
 }
 
 /// Raises the soft limit of open files to the hard one. Where the system refuses, as under some units, it stays.
-pub fn raise_limit() -> Limit {
+pub(crate) fn raise_limit() -> Limit {
     let before = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
         current: before.maximum,
@@ -46,7 +46,7 @@ pub fn raise_limit() -> Limit {
 
 /// Places for clients on `listeners` for events and on those for operators, each, within a limit of open files.
 #[must_use]
-pub fn client_places(files: usize, listeners: usize) -> (usize, usize) {
+pub(crate) fn client_places(files: usize, listeners: usize) -> (usize, usize) {
     let all = clients_share(files);
     // A quarter is for the two listeners of operators.
     let events = all / 4 * 3 / listeners.max(1);

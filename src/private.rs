@@ -51,7 +51,7 @@ const NOT_STORED: &str =
 /// Why a file or folder is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {wrong}", path.display())]
-pub struct NotPrivate {
+pub(crate) struct NotPrivate {
     path: PathBuf,
     wrong: Wrong,
 }
@@ -76,7 +76,7 @@ enum Wrong {
 ///
 /// # Errors
 /// What the system says, and [`NotPrivate`] inside of an error of the kind `PermissionDenied`.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let opened = options.mode(0o600).custom_flags(flags).open(path);
@@ -93,7 +93,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 ///
 /// # Errors
 /// As for [`open`].
-pub fn check(path: &Path) -> io::Result<()> {
+pub(crate) fn check(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(metadata) => check_file(path, &metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -106,7 +106,7 @@ pub fn check(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// As for [`open`].
-pub fn open_folder(path: &Path) -> io::Result<File> {
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     let folder = File::open(path)?;
     let metadata = folder.metadata()?;
     if !metadata.is_dir() {
@@ -124,7 +124,7 @@ pub fn open_folder(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Why it could not.
-pub fn check_writable(folder: &Path) -> io::Result<()> {
+pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
     if is_of_kernel(&rustix::fs::statfs(folder)?) {
         let message = format!("{} {NOT_STORED}", folder.display());
         return Err(io::Error::new(io::ErrorKind::Unsupported, message));
@@ -136,7 +136,7 @@ pub fn check_writable(folder: &Path) -> io::Result<()> {
 
 /// Whether a file system is one of the kernel's own.
 #[must_use]
-pub fn is_of_kernel(system: &StatFs) -> bool {
+pub(crate) fn is_of_kernel(system: &StatFs) -> bool {
     OF_KERNEL.contains(&system.f_type)
 }
 

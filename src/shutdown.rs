@@ -16,28 +16,3 @@ pub struct Shutdown {
     /// Cancelled at a second signal or the end of the grace period: everything ends at once.
     pub stop_now: CancellationToken,
 }
-
-impl Shutdown {
-    /// Ends every phase at once.
-    pub fn abandon(&self) {
-        self.stop_accepting.cancel();
-        self.stop_leasing.cancel();
-        self.stop_now.cancel();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn giving_up_ends_the_phases_that_have_not_ended() {
-        let shutdown = Shutdown::default();
-        let held_elsewhere = shutdown.clone();
-        shutdown.stop_accepting.cancel();
-        assert!(!held_elsewhere.stop_leasing.is_cancelled());
-        shutdown.abandon();
-        assert!(held_elsewhere.stop_leasing.is_cancelled());
-        assert!(held_elsewhere.stop_now.is_cancelled());
-    }
-}

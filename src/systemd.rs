@@ -69,11 +69,6 @@ impl Notifier {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// STATUS: one line for `systemctl status`.
-    pub fn status(&self, text: &str) {
-        self.send_now(&[NotifyState::Status(&text.replace('\n', " "))]);
-    }
-
     /// How often [`Notifier::alive`] is to be called: twice in the watchdog's interval; none without a watchdog.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
@@ -82,17 +77,16 @@ impl Notifier {
 
     /// WATCHDOG: the relay makes progress.
     pub fn alive(&self) {
-        self.send_now(&[NotifyState::Watchdog]);
+        // Does not wait: it is sent again.
+        self.send_with(
+            &[NotifyState::Watchdog],
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        );
     }
 
     /// Waits for a service manager that is slow, but not long.
     fn send(&self, states: &[NotifyState<'_>]) {
         self.send_with(states, SendFlags::NOSIGNAL);
-    }
-
-    /// Waits for nobody: it is said again.
-    fn send_now(&self, states: &[NotifyState<'_>]) {
-        self.send_with(states, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
     /// A message that cannot be sent is logged: the relay works without.
@@ -217,10 +211,8 @@ mod tests {
         let manager = Manager::new();
         let notifier = manager.notifier();
         notifier.ready();
-        notifier.status("serving\nwell");
         notifier.stopping();
         assert_eq!(manager.received().as_deref(), Some("READY=1\n"));
-        assert_eq!(manager.received().as_deref(), Some("STATUS=serving well\n"));
         assert_eq!(manager.received().as_deref(), Some("STOPPING=1\n"));
         assert_eq!(manager.received(), None);
     }
@@ -275,7 +267,6 @@ mod tests {
             .unwrap();
         for _ in 0..10_000 {
             notifier.alive();
-            notifier.status("serving");
         }
     }
 

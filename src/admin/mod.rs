@@ -55,7 +55,7 @@ use crate::store::Store;
 pub use control::{Command, Control, EditDone, EditRefusal, EditRequest, TestAttempt};
 pub use exporter::Exporter;
 pub use service::Surface;
-pub use source::{ConfigSource, Judge};
+pub use source::ConfigSource;
 pub use stream::Streams;
 pub use token::{TokenError, Tokens};
 

@@ -23,7 +23,7 @@ use crate::config::{
 const DIFFERENCE_KEPT: Duration = Duration::from_secs(5);
 
 /// Says whether the owner of the relay would put a configuration in force: what is questionable, else what is wrong. Blocks.
-pub type Judge = Arc<dyn Fn(&Loaded) -> Result<Vec<Problem>, ConfigError> + Send + Sync>;
+pub(super) type Judge = Arc<dyn Fn(&Loaded) -> Result<Vec<Problem>, ConfigError> + Send + Sync>;
 
 /// Where the configuration is read from again. Cheap to clone.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use crate::app::AppError;
 use crate::app::runtime_folder::RuntimeFolder;
 use crate::config::{Config, Listen, ListenAddress};
 use crate::descriptors::{self, Limit};
-use crate::http_server::{Limits, Listener, serve_each};
+use crate::http_server::{Limits, Listener, serve};
 use crate::ingest::Ingest;
 use crate::systemd::ActivatedSockets;
 
@@ -173,7 +173,7 @@ impl Bound {
             let service = move |peer| ingest.service(peer);
             for_events
                 .tasks
-                .spawn(serve_each(listener, service, limits, stop));
+                .spawn(serve(listener, service, limits, stop));
         }
         let limits = Limits {
             connections: ADMIN_CONNECTIONS_MAX.min(admin_places),
@@ -188,7 +188,7 @@ impl Bound {
             let service = move |peer| admin.clone().into_service(surface, peer);
             for_operators
                 .tasks
-                .spawn(serve_each(listener, service, limits, stop));
+                .spawn(serve(listener, service, limits, stop));
         }
         (for_events, for_operators)
     }

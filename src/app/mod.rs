@@ -51,7 +51,7 @@ pub use error::AppError;
 pub use handle::Handle;
 pub use listeners::{Address, Addresses};
 pub use preflight::{Preflight, preflight};
-pub use runtime_folder::{RuntimeFolder, RuntimeFolderError, RuntimeSockets};
+pub use runtime_folder::{RuntimeFolder, RuntimeSockets};
 pub use signpost::admin_address;
 pub use start::start;
 

@@ -83,7 +83,7 @@ impl RuntimeFolder {
 
 /// Why there is no socket in the runtime folder.
 #[derive(Debug, thiserror::Error)]
-pub enum RuntimeFolderError {
+pub(super) enum RuntimeFolderError {
     /// The folder cannot be used.
     #[error("the runtime folder cannot be used")]
     Folder(#[from] io::Error),

@@ -40,17 +40,6 @@ pub struct EventHead {
     pub accepted_at: Timestamp,
 }
 
-impl EventHead {
-    /// The id that endpoints see: the given id, else the event id.
-    #[must_use]
-    pub fn public_id(&self) -> String {
-        match &self.given_id {
-            Some(given) => given.as_str().to_owned(),
-            None => self.id.to_string(),
-        }
-    }
-}
-
 /// An event: head and body. The body is the bytes as received, shared and never copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

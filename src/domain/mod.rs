@@ -25,8 +25,8 @@ pub use conceal::{CONCEALED, conceal, looks_secret};
 pub use event::{BODY_BYTES_MAX, Event, EventHead, KeptHeader};
 pub use flow::{Condition, Flow};
 pub use ids::{
-    DeliveryId, EventId, EventIdRange, EventSeq, IdError, Label, LabelError, NameError,
-    SubscriptionName, SubscriptionNumber,
+    DeliveryId, EventId, EventIdRange, EventSeq, Label, LabelError, NameError, SubscriptionName,
+    SubscriptionNumber,
 };
 pub(crate) use list::{list_elements, split_unquoted};
 pub(crate) use number::with_commas;

@@ -112,15 +112,6 @@ impl Retry {
         self.jitter
     }
 
-    /// How old a delivery may become, time stopped not counted; none for schedules.
-    #[must_use]
-    pub fn max_age(&self) -> Option<Duration> {
-        match &self.form {
-            RetryForm::Schedule(_) => None,
-            RetryForm::Exponential { max_age, .. } => Some(*max_age),
-        }
-    }
-
     /// Decides after failed attempt number `attempt` (from 1, counted since the schedule began) of a delivery that
     /// is `age` old, time stopped not counted. `sample` is a random number from 0 up to 1 for the jitter.
     #[must_use]

@@ -20,7 +20,7 @@ pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A request's body.
 #[derive(Debug)]
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     body: Incoming,
     progress: Arc<Progress>,
 }

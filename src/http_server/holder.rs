@@ -33,7 +33,7 @@ const FILES_MAX: usize = 65_536;
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// Says in the headers of an answer which sidehook it is of.
-pub fn identify(headers: &mut HeaderMap, instance: &str) {
+pub(crate) fn identify(headers: &mut HeaderMap, instance: &str) {
     headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     if let Ok(instance) = HeaderValue::from_str(instance) {
         headers.insert(INSTANCE, instance);

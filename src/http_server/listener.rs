@@ -358,7 +358,7 @@ fn place(path: &Path) -> Result<Place, BindError> {
 ///
 /// # Errors
 /// [`BindError::Bind`]: the name cannot be resolved.
-pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
+pub(crate) fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
     let failed = |error| BindError::new(address, error);
     let mut found: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
     let mut seen = HashSet::new();
@@ -370,7 +370,7 @@ pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
 ///
 /// # Errors
 /// As for [`Listener::tcp`].
-pub fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindError> {
+pub(crate) fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindError> {
     let bind = |at: SocketAddr| Ok((drop(bind_tcp(at)?), at.port()));
     let bound = bind_all(found, bind);
     bound.map_err(|(at, error)| BindError::of_tcp(address, at, error))?;
@@ -381,7 +381,7 @@ pub fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindError> {
 ///
 /// # Errors
 /// As for [`Listener::unix`].
-pub fn check_unix(path: &Path) -> Result<(), BindError> {
+pub(crate) fn check_unix(path: &Path) -> Result<(), BindError> {
     if let Place::Held(by) = place(path)? {
         return Err(by.in_use(path));
     }

@@ -22,7 +22,7 @@ async fn a_unix_socket_is_for_its_group_and_goes_with_its_listener() {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello")))
     });
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, service, limits(), stop.clone()));
+    let task = tokio::spawn(serve(listener, move |_| service, limits(), stop.clone()));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(GET).await.unwrap();
     read_until(&mut stream, "hello").await;

@@ -20,7 +20,6 @@ mod watched;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,15 +28,15 @@ use http_body::Body;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-pub use body::RequestBody;
+pub(crate) use body::RequestBody;
+pub(crate) use holder::identify;
 pub(crate) use holder::listening_users;
-pub use holder::{Holder, identify};
-pub use listener::{BindError, Listener, SocketFile, check_tcp, check_unix, resolve};
-pub use problem::Problem;
+pub(crate) use listener::{BindError, Listener, check_tcp, check_unix, resolve};
+pub(crate) use problem::Problem;
 
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections at the same time, 1 or more; for a further one another must leave, or it waits. Default 1,024.
     pub connections: usize,
     /// From the first byte of a request head to its end; then the answer is 408. Default 5 s.
@@ -77,7 +76,7 @@ pub enum Peer {
     Unix,
 }
 
-/// Serves connections until `stop` is cancelled; each request has its [`Peer`] in its extensions.
+/// Serves connections until `stop` is cancelled, by a service made for the listener's kind of connection.
 ///
 /// Once stopping, only those who connected before are accepted; requests under way, and those that arrive within half a
 /// second, are answered with `Connection: close`; then connections without a request are closed. All of it takes
@@ -85,26 +84,7 @@ pub enum Peer {
 ///
 /// # Cancel safety
 /// Dropping the future cuts every connection.
-pub async fn serve<S, B>(listener: Listener, service: S, limits: Limits, stop: CancellationToken)
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
-    S: Send + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let with_peer = |peer| WithPeer {
-        service: service.clone(),
-        peer,
-    };
-    serve_each(listener, with_peer, limits, stop).await;
-}
-
-/// As [`serve`], with a service made for the listener's kind of connection: spares each request the extension.
-///
-/// # Cancel safety
-/// Dropping the future cuts every connection.
-pub async fn serve_each<S, B>(
+pub(crate) async fn serve<S, B>(
     listener: Listener,
     make_service: impl Fn(Peer) -> S,
     limits: Limits,
@@ -118,31 +98,6 @@ pub async fn serve_each<S, B>(
 {
     let service = make_service(listener.peer());
     accept::run(listener, service, limits, stop).await;
-}
-
-/// Puts the peer into the extensions of each request.
-#[derive(Debug, Clone)]
-struct WithPeer<S> {
-    service: S,
-    peer: Peer,
-}
-
-impl<S, B> Service<Request<B>> for WithPeer<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        self.service.call(request)
-    }
 }
 
 #[cfg(test)]

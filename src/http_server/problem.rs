@@ -18,7 +18,7 @@ const MEDIA_TYPE: &str = "application/problem+json";
 /// A problem document. As JSON: `{"title", "status", "code", "detail", "errors": {path: [message]}}`; `errors` only when
 /// there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -27,7 +27,7 @@ pub struct Problem {
 
 impl Problem {
     /// Makes a problem: `code` never changes between versions, `detail` holds no secret and no body.
-    pub fn new(
+    pub(crate) fn new(
         status: StatusCode,
         code: &'static str,
         detail: impl Into<Cow<'static, str>>,
@@ -42,14 +42,14 @@ impl Problem {
 
     /// Adds what is wrong with fields, as path and message; messages of one path should stand together.
     #[must_use]
-    pub fn with_errors(mut self, errors: Vec<(String, String)>) -> Self {
+    pub(crate) fn with_errors(mut self, errors: Vec<(String, String)>) -> Self {
         self.errors = errors;
         self
     }
 
     /// The problem that stands for a handler that panicked.
     #[must_use]
-    pub fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",
@@ -59,14 +59,14 @@ impl Problem {
 
     /// The document as JSON.
     #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         // Only texts and a number are written, to memory: there is nothing that could fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// The answer that carries the document.
     #[must_use]
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.to_json())));
         *response.status_mut() = self.status;
         response

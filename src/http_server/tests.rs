@@ -60,15 +60,17 @@ pub(super) async fn start(limits: Limits) -> Server {
             if request.uri().path() == "/large" {
                 return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; LARGE]))));
             }
-            let peer = *request.extensions().get::<Peer>().unwrap();
-            assert_eq!(peer, Peer::Tcp { loopback: true });
             Ok::<_, Infallible>(match request.into_body().collect().await {
                 Ok(body) => Response::new(Full::new(body.to_bytes())),
                 Err(_) => Response::new(Full::from("cut")),
             })
         }
     });
-    let task = tokio::spawn(serve(listener, service, limits, stop.clone()));
+    let make_service = move |peer| {
+        assert_eq!(peer, Peer::Tcp { loopback: true });
+        service.clone()
+    };
+    let task = tokio::spawn(serve(listener, make_service, limits, stop.clone()));
     Server {
         address,
         stop,

@@ -54,12 +54,12 @@ use crate::ingest::waiting::{Waiting, WaitingRoom};
 use crate::metrics::IngestMetrics;
 use crate::store::{Receipt, Store};
 
-pub use preview::preview;
-pub use routes::Routes;
+pub(crate) use preview::preview;
+pub(crate) use routes::Routes;
 
 /// The events listener, without its socket. Cheap to clone.
 #[derive(Clone)]
-pub struct Ingest {
+pub(crate) struct Ingest {
     shared: Arc<Shared>,
 }
 
@@ -74,7 +74,7 @@ struct Shared {
 
 impl Ingest {
     /// Makes the listener's side of the store; `alerts` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
-    pub fn new(
+    pub(crate) fn new(
         routes: Routes,
         store: Store,
         clock: Arc<dyn Clock>,
@@ -95,14 +95,14 @@ impl Ingest {
     }
 
     /// Requests that begin from now on see these routes; those under way keep theirs.
-    pub fn replace(&self, routes: Routes) {
+    pub(crate) fn replace(&self, routes: Routes) {
         let mut current = self.shared.routes.write();
         *current = Arc::new(routes);
     }
 
     /// The tower service for connections that come in by `peer`, to be given to
-    /// [`serve_each`](crate::http_server::serve_each).
-    pub fn service<B>(
+    /// [`serve`](crate::http_server::serve).
+    pub(crate) fn service<B>(
         &self,
         peer: Peer,
     ) -> impl Service<

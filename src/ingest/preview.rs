@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 ///
 /// # Cancel safety
 /// Nothing has happened.
-pub async fn preview<B>(
+pub(crate) async fn preview<B>(
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
     request: Request<B>,

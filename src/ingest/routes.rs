@@ -18,7 +18,7 @@ use crate::store::{NewDelivery, Queue, Receipt, Store};
 const QUIET_MS: i64 = 60_000;
 
 /// What one request sees: one immutable value, swapped whole by a reload.
-pub struct Routes {
+pub(crate) struct Routes {
     config: Arc<Config>,
     index: FilterIndex,
     /// In the order of the index.
@@ -89,7 +89,7 @@ impl Target {
 impl Routes {
     /// Prepares the routes of a configuration; each subscription gets its number from the store.
     #[must_use]
-    pub fn new(config: Arc<Config>, store: &Store, metrics: &Metrics) -> Self {
+    pub(crate) fn new(config: Arc<Config>, store: &Store, metrics: &Metrics) -> Self {
         let mut routes = Self::numbered(config, metrics, |name| store.subscription(name));
         for target in &mut routes.targets {
             let subscription = routes.config.subscriptions.get(&target.name);
@@ -145,7 +145,7 @@ impl Routes {
 
     /// The configuration behind the routes.
     #[must_use]
-    pub fn config(&self) -> &Arc<Config> {
+    pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 

@@ -19,9 +19,7 @@ mod index;
 mod patterns;
 pub(crate) mod pointer;
 
-pub use cel::{
-    EXPRESSION_BYTES_MAX, EvaluationError, Expression, ExpressionError, ExpressionErrorKind,
-};
+pub use cel::{EXPRESSION_BYTES_MAX, Expression, ExpressionError};
 pub use condition::{Condition, Selector, SelectorError};
 pub use facts::{Facts, Headers, NEVER_KEPT};
 pub use index::{Failure, Filter, FilterIndex, Found, WhenError};

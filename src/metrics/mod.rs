@@ -31,9 +31,9 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::runtime::Handle;
 
 use crate::domain::{SubscriptionName, Timestamp};
-pub use crate::metrics::cells::{Count, Level};
+pub use crate::metrics::cells::Count;
 use crate::metrics::exposition::{Exposition, Shown};
-pub use crate::metrics::histograms::{Histograms, OwnOrShared};
+pub use crate::metrics::histograms::Histograms;
 use crate::metrics::histograms::{Place, SharedHistograms};
 use crate::metrics::reasons::{Names, Reasons};
 use crate::metrics::recorder::Recorder;

@@ -51,7 +51,7 @@ const FULL_DISK_MAX: usize = 64;
 const SOURCE: &str = "sidehook";
 
 /// Makes events of alerts.
-pub struct Announcer {
+pub(crate) struct Announcer {
     store: Store,
     alerts: Alerts,
     clock: Arc<dyn Clock>,
@@ -67,7 +67,7 @@ pub struct Announcer {
 impl Announcer {
     /// Goes by the configuration in force.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         store: Store,
         alerts: Alerts,
         clock: Arc<dyn Clock>,
@@ -90,7 +90,7 @@ impl Announcer {
     ///
     /// # Cancel safety
     /// When dropped, what was not stored yet is lost.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut look = interval(LOOK_PAUSE);
         loop {
             let next_at = self.gather();

@@ -9,7 +9,7 @@ const VALUE_MAX_LEN: usize = 1024;
 
 /// Why a header may not be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
+pub(crate) enum HeaderError {
     /// The name is blocked; carries it as the user wrote it.
     #[error("The '{0}' header cannot be customized for security reasons.{hint}", hint = hint(.0))]
     Blocked(String),
@@ -43,7 +43,7 @@ fn hint(name: &str) -> &'static str {
 ///
 /// # Errors
 /// The name is no header name, or blocked.
-pub fn check_header_name(
+pub(crate) fn check_header_name(
     name: &str,
     scheme_headers: &[HeaderName],
 ) -> Result<HeaderName, HeaderError> {
@@ -64,7 +64,7 @@ pub fn check_header_name(
 ///
 /// # Errors
 /// The value is too long, or has a control character.
-pub fn check_header_value(value: &[u8]) -> Result<HeaderValue, HeaderError> {
+pub(crate) fn check_header_value(value: &[u8]) -> Result<HeaderValue, HeaderError> {
     if value.len() > VALUE_MAX_LEN {
         return Err(HeaderError::ValueLength(value.len()));
     }

@@ -10,5 +10,5 @@
 mod header_policy;
 mod plan;
 
-pub use header_policy::{HeaderError, check_header_name, check_header_value};
-pub use plan::{RequestPlan, TargetError, target};
+pub(crate) use header_policy::{check_header_name, check_header_value};
+pub(crate) use plan::{RequestPlan, TargetError, target};

@@ -26,13 +26,13 @@ pub struct TargetError(#[from] InvalidUri);
 ///
 /// # Errors
 /// HTTP has stricter rules than URLs, above all about their length: at most 65,534 bytes.
-pub fn target(url: &Url) -> Result<Uri, TargetError> {
+pub(crate) fn target(url: &Url) -> Result<Uri, TargetError> {
     Ok(Uri::try_from(url.as_str())?)
 }
 
 /// Everything of a request that is the same for each attempt of a subscription.
 #[derive(Clone)]
-pub struct RequestPlan {
+pub(crate) struct RequestPlan {
     name: SubscriptionName,
     method: Method,
     uri: Uri,
@@ -51,7 +51,7 @@ impl RequestPlan {
     ///
     /// # Errors
     /// The URL cannot be requested.
-    pub fn new(
+    pub(crate) fn new(
         name: SubscriptionName,
         method: Method,
         url: &Url,
@@ -93,7 +93,7 @@ impl RequestPlan {
 
     /// The request of one attempt, signed at `wall`. Its body is the event's memory, not a copy.
     #[must_use]
-    pub fn build(&self, event: &Event, wall: Timestamp) -> Request<Full<Bytes>> {
+    pub(crate) fn build(&self, event: &Event, wall: Timestamp) -> Request<Full<Bytes>> {
         let mut headers = self.headers.clone();
         self.forward_headers(&event.head, &mut headers);
         headers.insert(CONTENT_TYPE, content_type(&event.head));

@@ -63,12 +63,10 @@ pub use batch::{NewDelivery, NewEvent, Receipt};
 pub use check::{StoreReport, SubscriptionReport, check};
 pub use error::{AcceptError, OperationError, StoreError};
 pub use folder::{FolderState, examine, instance};
-pub use gauges::DiskUse;
 pub use handle::Store;
 pub use history::{
-    Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
-    EventFilter, EventSummary, EventView, History, LastFailure, Listing, PAGE_MAX, Page,
-    Predecessor, QueryError, SuccessRate, Tally,
+    Attempt, AttemptFilter, DeliveryFilter, DeliverySummary, DeliveryView, EventFilter,
+    EventSummary, EventView, Listing, PAGE_MAX, Page, QueryError, Tally,
 };
 pub use index::IndexState;
 pub use options::{Retention, StoreOptions};

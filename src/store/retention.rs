@@ -232,10 +232,7 @@ impl Cleaner {
         let live_max = oldest.bytes / if is_full { 16 } else { 4 };
         let is_worth_moving = state.live_bytes <= live_max
             || (!is_full && self.rotates(number, &kept, needed, is_too_large));
-        if live && !is_worth_moving {
-            return Ok(false);
-        }
-        if live && !self.move_live(number, kept_since).await? {
+        if live && !(is_worth_moving && self.move_live(number, kept_since).await?) {
             return Ok(false);
         }
         self.keep_standing(number).await?;

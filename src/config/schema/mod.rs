@@ -16,7 +16,7 @@ use crate::config::model::Config;
 use crate::config::schema::forms::{For, described, object, or_null};
 use crate::config::subscription::{Place, properties};
 
-pub use types::wrong_types;
+pub(super) use types::wrong_types;
 
 /// The schema of the main file. Included files are valid by it as well.
 #[must_use]

@@ -11,7 +11,7 @@ use crate::config::schema::subscription_properties;
 /// what would be right. Only what the readers would let pass is looked for: numbers and booleans instead of texts, texts
 /// instead of numbers. Keys that are unknown are left to the readers.
 #[must_use]
-pub fn wrong_types(fields: &Map<String, Value>) -> Vec<(String, String)> {
+pub(crate) fn wrong_types(fields: &Map<String, Value>) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let properties = subscription_properties();
     for (key, value) in fields {

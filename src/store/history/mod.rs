@@ -24,12 +24,12 @@ mod tallies;
 mod thread;
 mod types;
 
-pub use ask::History;
-pub use tallies::{LastFailure, SuccessRate, Tally};
+pub(super) use ask::History;
+pub use tallies::Tally;
 pub(super) use thread::Thread;
 pub use types::{
-    Attempt, AttemptFilter, AttemptView, DeliveryFilter, DeliverySummary, DeliveryView,
-    EventFilter, EventSummary, EventView, Listing, PAGE_MAX, Page, Predecessor, QueryError,
+    Attempt, AttemptFilter, DeliveryFilter, DeliverySummary, DeliveryView, EventFilter,
+    EventSummary, EventView, Listing, PAGE_MAX, Page, QueryError,
 };
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::domain::{
     AttemptStatus, DeadReason, FailureReason, Next, SubscriptionName, SubscriptionNumber,
 };
 use crate::store::harness::*;
-use crate::store::{IndexState, LastFailure, SuccessRate, Tally, check};
+use crate::store::history::tallies::{LastFailure, SuccessRate};
+use crate::store::{IndexState, Tally, check};
 
 async fn tally(running: &Running, name: &str) -> Tally {
     running
