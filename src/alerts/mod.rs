@@ -46,7 +46,7 @@ pub enum AlertKind {
     Dead(SubscriptionName, Deaths),
     /// A configuration was not put in force.
     ReloadFailed(FailedReloads),
-    /// Events are refused for want of room.
+    /// Events are refused for lack of space.
     StoreFull(Shortage),
 }
 
@@ -107,13 +107,13 @@ pub struct Deaths {
 pub struct FailedReloads {
     /// How often since the last report.
     pub count: u64,
-    /// What is wrong with the last one, the first 20 problems.
+    /// The first 20 problems of the last one.
     pub problems: Vec<Problem>,
     /// How many problems there are in all.
     pub problem_count: usize,
 }
 
-/// Why there is no room for events.
+/// Why there is no space for events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {
     /// The disk is full.
@@ -210,7 +210,7 @@ impl Alerts {
         self.0.raised.notify_one();
     }
 
-    /// Reports that events are refused for want of room.
+    /// Reports that events are refused for lack of space.
     pub fn store_full(&self, shortage: Shortage) {
         let at = self.0.clock.wall();
         self.gathered().shortage = Some((at, shortage));

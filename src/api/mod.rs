@@ -1,8 +1,8 @@
-//! What the admin API answers and takes: its types, each once. `admin` serialises answers of them, commands read answers
-//! into them, and the schemas of the OpenAPI document are made of them, the comments of their fields included.
+//! The answers and inputs of the admin API: their types, each once. `admin` serialises answers of them, commands read
+//! answers into them, and the schemas of the OpenAPI document are made of them, the comments of their fields included.
 //!
-//! Who reads tolerates fields that it does not know. A field that is added to an answer is an `Option`, so that a command
-//! understands an older relay.
+//! Readers ignore unknown fields. A field that is added to an answer is an `Option`, so that a command understands
+//! an older relay.
 
 mod attempt;
 mod configuration;
@@ -75,7 +75,7 @@ impl JsonSchema for Time {
     }
 }
 
-/// A word of the contract as its text. A word that only a newer relay knows is kept as it came.
+/// A word of the contract as its text. A word of a newer relay, unknown here, is kept as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Word<T> {
     /// One of ours.

@@ -21,13 +21,13 @@ pub enum ListenAddress {
     Tcp(String),
     /// `unix:/path`, resolved against the folder of the file.
     Unix(PathBuf),
-    /// `systemd:NAME`: a socket handed over by systemd under this name. What it is bound to is known only then, so
-    /// who takes it over has to refuse one that is open to other machines while no tokens are set.
+    /// `systemd:NAME`: a socket handed over by systemd under this name. Its address is known only then, so the code
+    /// that takes it over must refuse one that is open to other machines while no tokens are set.
     Systemd(String),
 }
 
 impl ListenAddress {
-    /// Whether other machines may reach it as far as the text tells: a TCP address that is not loopback.
+    /// Whether other machines may reach it, judging by the text: a TCP address that is not loopback.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         match self {
@@ -88,7 +88,7 @@ pub(super) fn address(node: &Node, context: &mut Context<'_>) -> Option<ListenAd
     }
 }
 
-/// Says what is wrong with an address, and what would be right.
+/// Describes what is wrong with an address, and what would be right.
 fn no_address(written: &str) -> String {
     let what = "expected host:port such as 127.0.0.1:8780, unix:/path, or systemd:NAME";
     let hint = |hint: &str| format!("{what}: {hint}");
@@ -126,7 +126,7 @@ fn no_address(written: &str) -> String {
     }
 }
 
-/// Whether a host can only be an IPv4 address, in whatever notation. Source: URL Standard, "ends in a number checker".
+/// Whether a host can only be an IPv4 address, in any notation. Source: URL Standard, "ends in a number checker".
 fn ends_in_number(host: &str) -> bool {
     let last = host.trim_end_matches('.').rsplit('.').next();
     last.is_some_and(|last| {
@@ -139,7 +139,7 @@ fn ends_in_number(host: &str) -> bool {
 
 /// Why no socket can have this path. Source: unix(7).
 fn unfit(path: &Path) -> Option<String> {
-    // As a start has it, whose path of the configuration is absolute.
+    // As at a start, where the path from the configuration is absolute.
     let absolute = std::path::absolute(path);
     let path = absolute.as_deref().unwrap_or(path);
     let bytes = path.as_os_str().as_bytes();

@@ -1,4 +1,4 @@
-//! The section `admin`: who may use the API, and what it may change.
+//! The section `admin`: the tokens for the API, and what it may change.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -66,7 +66,7 @@ const ANY_TOKENS: List<Mapping<AdminToken>> = List {
     item: Mapping::NEW,
 };
 
-/// Tokens of different names and contents.
+/// Tokens with distinct names and values.
 const TOKENS: By<Vec<AdminToken>> = By {
     read: tokens,
     show: |value| ANY_TOKENS.show(value),

@@ -1,7 +1,7 @@
-//! What differs between two configurations: subscription by subscription and field by field, and key by key of the other
-//! sections.
+//! The differences between two configurations: subscription by subscription and field by field, and key by key of the
+//! other sections.
 //!
-//! Invariant: what differs is said, and no secret. Where it is the secret itself that differs and nothing of it is shown,
+//! Invariant: every difference is reported, but no secret. If only a secret differs and nothing of it is shown,
 //! the change is marked as hidden.
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ static AT_START: LazyLock<Vec<String>> = LazyLock::new(|| {
     found
 });
 
-/// What a reload changes, in numbers of subscriptions.
+/// The changes of a reload, in numbers of subscriptions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reloaded {
     /// New in the file.
@@ -53,7 +53,7 @@ impl Reloaded {
     }
 }
 
-/// What differs between two configurations. Empty lists when nothing does.
+/// The differences between two configurations. The lists are empty if there are none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Diff {
     /// Those that differ, by name.
@@ -73,7 +73,7 @@ pub struct SubscriptionDiff {
     pub fields: Vec<FieldDiff>,
 }
 
-/// What became of a subscription.
+/// The kind of change of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiffKind {
@@ -114,7 +114,7 @@ pub struct SettingDiff {
 }
 
 impl Diff {
-    /// What a reload from `old` to `new` would change.
+    /// The changes that a reload from `old` to `new` would make.
     #[must_use]
     pub fn between(old: &Config, new: &Config) -> Self {
         let subscriptions = subscriptions(old, new).into_iter();
@@ -151,7 +151,7 @@ fn is_under(key: &str, known: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A subscription that differs; the fields are found when they are asked for.
+/// A subscription that differs; its fields are compared only when needed.
 type Differing<'c> = (
     &'c SubscriptionName,
     DiffKind,
@@ -183,7 +183,7 @@ fn subscriptions<'c>(old: &'c Config, new: &'c Config) -> Vec<Differing<'c>> {
     differing.collect()
 }
 
-/// A subscription of which nothing is said.
+/// A subscription with only built-in values.
 fn built_in(name: &SubscriptionName) -> Subscription {
     let draft = Draft::named(name.clone());
     Subscription {

@@ -1,9 +1,9 @@
 //! One YAML file as a tree of nodes, each with its place in the text.
 //!
-//! Two parsers share the work: the lossless tree of `yaml-edit` says where everything stands (`layout`), and
-//! `serde_yaml` judges the syntax and says what the scalars mean (`values`). What a configuration does not allow of YAML
-//! (tags, anchors, aliases, merge keys, several documents, duplicate keys) is reported here; what the keys mean
-//! is for the readers.
+//! Two parsers share the work: the lossless tree of `yaml-edit` gives the places (`layout`), and
+//! `serde_yaml` checks the syntax and gives the meaning of scalars (`values`). YAML features that a configuration does
+//! not allow (tags, anchors, aliases, merge keys, several documents, duplicate keys) are reported here; the readers
+//! interpret the keys.
 //!
 //! Invariant: a node is at most [`MAX_DEPTH`] deep, so walking it by recursion is safe.
 
@@ -20,7 +20,7 @@ use crate::config::values;
 /// The deepest nesting of mappings and lists; a valid file has 6 levels at most.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// What a file in UTF-8 may begin with.
+/// The optional first character of a UTF-8 file.
 pub(super) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Where a node stands: its file, the byte where it begins, and its depth, as a mapping begins where its first key does.
@@ -42,7 +42,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What a node holds.
+/// The content of a node.
 #[derive(Debug)]
 pub(super) enum Value {
     Scalar(Scalar),
@@ -50,7 +50,7 @@ pub(super) enum Value {
     Mapping(Vec<Entry>),
 }
 
-/// A scalar: its text as written when it is plain, else what its quotes or block mean.
+/// A scalar: its text as written when it is plain, else the text in its quotes or block.
 #[derive(Debug)]
 pub(super) struct Scalar {
     pub(super) text: String,
@@ -113,7 +113,7 @@ impl Node {
         self.is_null() || is_empty
     }
 
-    /// Returns its kind, for messages; nothing of its content.
+    /// Returns its kind, for messages, without its content.
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(_) if self.is_null() => "nothing",
@@ -154,7 +154,7 @@ pub(super) struct Document {
 /// The outermost node of a file.
 #[derive(Debug)]
 pub(super) enum Root {
-    /// The syntax is broken, which is reported: nothing else can be said of the file.
+    /// The syntax is broken, which is reported: nothing else can be reported about the file.
     Broken,
     /// Nothing but comments.
     Empty,
@@ -223,7 +223,7 @@ impl Document {
         }
     }
 
-    /// Reports keys that are given twice or are none, in all mappings.
+    /// Reports keys that are duplicate or invalid, in all mappings.
     fn check_keys(&self, node: &Node, report: &mut Report) {
         match &node.value {
             Value::Scalar(_) => {}
@@ -271,7 +271,7 @@ impl Document {
         Some((begin, begin + before.map(char::len_utf8).sum::<usize>()))
     }
 
-    /// How many bytes behind `start`, where a scalar begins, its text goes on behind `before`; 0 where that cannot be told.
+    /// How many bytes behind `start`, where a scalar begins, its text continues behind `before`; 0 if unknown.
     pub(super) fn offset_inside(&self, start: usize, before: &str) -> usize {
         let written = self.text.get(start..).unwrap_or_default();
         inside::offset(written, before).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! The key `url`: where a subscription delivers to.
 //!
-//! Checked here is what the text alone tells. Whether the address behind a name may be dialled is decided when it is dialled,
+//! Only the text is checked here. Whether the address of a name may be dialled is decided when it is dialled,
 //! in `egress`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,13 +15,13 @@ use crate::domain::{is_format, is_localhost};
 use crate::egress::{AddressPolicy, Denied};
 use crate::request::{TargetError, target};
 
-/// Says why a text is no endpoint. Nothing of the text is in it: a URL can be a secret.
+/// Why a text is not an endpoint. Contains nothing of the text: a URL can be a secret.
 #[derive(Debug, thiserror::Error)]
 enum EndpointError {
     /// It cannot be parsed.
     #[error("expected a URL such as https://partner.example.com/hooks ({0})")]
     Parse(#[from] url::ParseError),
-    /// Characters that browsers repair in silence.
+    /// Characters that browsers repair without notice.
     #[error(
         "a URL has no spaces, control or invisible characters or backslashes: remove them, or write them as %20 and so on"
     )]
@@ -29,10 +29,10 @@ enum EndpointError {
     /// `%` in the host.
     #[error("a host is written without %: a name of other letters as it is, or with xn--")]
     Escape,
-    /// A host that stands for another one; carries that.
+    /// A host that is read as another one; carries that.
     #[error("the host is read as {0}: write that if it is meant")]
     ReadAs(String),
-    /// Slashes that browsers add or remove in silence.
+    /// Slashes that browsers add or remove without notice.
     #[error("expected two slashes behind the scheme, such as https://partner.example.com/hooks")]
     Slashes,
     /// Not https, and not http where that is allowed.
@@ -49,14 +49,14 @@ enum EndpointError {
     /// More than a request can carry.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A port that nothing allows.
+    /// A port that is not allowed.
     #[error(
         "port {0} is not allowed: add it to network.ports, or the address to network.allow_private"
     )]
     Port(u16),
 }
 
-/// Said of a URL that is secret.
+/// The message for a secret URL.
 const SECRET_READ_AS: &str = "the host is read as another than what is written: write an address as four numbers, and a name in letters that stand for themselves";
 
 /// An endpoint's URL.
@@ -69,7 +69,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Returns what may be shown: of a secret one scheme and host.
+    /// Returns the part that may be shown: of a secret one scheme and host.
     pub(super) fn shown(&self) -> String {
         let url = &self.url;
         if self.is_secret {
@@ -161,7 +161,7 @@ fn check(written: &str, policy: &AddressPolicy) -> Result<Url, EndpointError> {
     Ok(url)
 }
 
-/// The host that is meant by what is written, if that is not seen: an address that is no four numbers, such as `1.1` or
+/// The host that is dialled, if it is not the one that is visible: an address that is no four numbers, such as `1.1` or
 /// `0x7f000001`, and letters that stand for ASCII ones, such as `８` (UTS 46). Names of other scripts are as they are written.
 pub(super) fn read_as<S: AsRef<str>>(authority: &str, host: &Host<S>) -> Option<String> {
     match host {
@@ -181,7 +181,7 @@ pub(super) fn read_as<S: AsRef<str>>(authority: &str, host: &Host<S>) -> Option<
 
 /// Whether a letter of a host is read as others of ASCII.
 fn stands_for_ascii(letter: char) -> bool {
-    // A host of a dot alone is none.
+    // A dot alone is not a host.
     matches!(letter, '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
         || Host::parse(&format!("a{letter}a"))
             .is_ok_and(|host| matches!(host, Host::Domain(name) if !name.starts_with("xn--")))

@@ -29,7 +29,7 @@ pub(super) fn defaults(node: &Node, draft: &mut Draft, context: &mut Context<'_>
     Some(())
 }
 
-/// Reads one entry. What is wrong in it is reported, and its place taken by the built-in default.
+/// Reads one entry. Invalid values are reported, and replaced by the built-in defaults.
 pub(super) fn subscription(
     name: SubscriptionName,
     entry: &Entry,

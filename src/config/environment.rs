@@ -1,6 +1,6 @@
-//! What comes from outside the file: environment variables, and where the file itself is.
+//! Inputs from outside the file: environment variables, and where the file itself is.
 //!
-//! The environment is read once and passed in, so that tests decide what it says.
+//! The environment is read once and passed in, so that tests can set it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ pub fn locate(given: Option<&Path>, environment: &Environment) -> PathBuf {
     found.unwrap_or(Path::new("config.yaml")).to_path_buf()
 }
 
-/// Where a configuration can be, for somebody who has none.
+/// The places of a configuration, for a message when there is none.
 pub(crate) fn places() -> String {
     let [system, here, there] = PLACES;
     format!(

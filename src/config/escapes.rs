@@ -31,7 +31,7 @@ pub(super) fn surrogates(quoted: &str, start: usize) -> Vec<Surrogate> {
             (Some((0xd800..=0xdfff, length)), _) => {
                 (length, Some(Surrogate::Half(here..here + length)))
             }
-            // Whatever is escaped, a backslash among it, begins no escape.
+            // Any escaped character, a backslash among them, begins no escape.
             _ => (2, None),
         };
         found.extend(surrogate);

@@ -1,4 +1,4 @@
-//! The version of a subscription, and what of it is secret.
+//! The version of a subscription, and its secret parts.
 
 use serde_json::Value;
 

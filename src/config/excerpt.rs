@@ -137,7 +137,7 @@ fn word(node: &Node, document: &Document) -> Option<Range<usize>> {
 /// The way to the node that a problem is about.
 struct Walk<'n, 'p> {
     at: usize,
-    /// Its path, as problems have it.
+    /// Its path, as in problems.
     wanted: &'p str,
     /// The keys that lead to it, `[]` for an item of a list.
     path: Vec<&'n str>,
@@ -161,7 +161,7 @@ impl<'n> Walk<'n, '_> {
             }
             Value::Mapping(entries) => {
                 let entry = entries.iter().rev().find(|entry| entry.start <= self.at)?;
-                // What is no text may have a secret in it.
+                // A key that is not text may contain a secret.
                 entry.key.text()?;
                 self.path.push(entry.name());
                 self.in_entry(entry, shown)
@@ -195,7 +195,7 @@ fn has_key(node: &Node, name: &str) -> bool {
     entries.iter().any(|entry| entry.name() == name)
 }
 
-/// The forms of the values that the schema takes at a path; `None` where it says nothing, or a secret may be on the way.
+/// The forms of the values that the schema takes at a path; `None` if it has none, or if a secret may be on the way.
 fn forms_at<'s>(path: &[&str], schema: &'s Json) -> Option<Vec<&'s Json>> {
     let mut forms = vec![schema];
     for (depth, key) in path.iter().enumerate() {

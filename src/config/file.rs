@@ -12,24 +12,24 @@ use rustix::fs::OFlags;
 
 use crate::private::is_of_kernel;
 
-/// Says why a file cannot be used.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    /// The system says no.
+    /// The system refuses it.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
     /// A folder, a pipe, a device, a file of the kernel.
     #[error("cannot be read: expected a regular file")]
     NotRegular,
-    /// Standard input that somebody would have to type.
+    /// Standard input from a terminal.
     #[error("cannot be read: standard input is a terminal, expected a pipe or file")]
     Terminal,
-    /// A pipe that nobody writes to; carries seconds.
+    /// A pipe without a writer; carries seconds.
     #[error(
         "cannot be read: it is a pipe that no program opened for writing within {0} s, expected one that writes the configuration into it, or a regular file"
     )]
     NoWriter(u64),
-    /// A pipe whose writer goes on; carries seconds.
+    /// A pipe that its writer does not close; carries seconds.
     #[error("cannot be read: the pipe did not end within {0} s")]
     Endless(u64),
     /// More bytes than it may have; carries the limit in bytes, whole KiB.
@@ -63,7 +63,7 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<Content, FileError> {
 
 /// Opens a regular file for reading, without waiting for anything.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), FileError> {
-    // Looked at before, as opening a device may do something already.
+    // Checked before, as opening a device may already have effects.
     if !std::fs::metadata(path)?.is_file() {
         return Err(FileError::NotRegular);
     }

@@ -58,8 +58,8 @@ const MAX_PATTERNS: usize = 1000;
 /// The most entries of `event_types`.
 const MAX_TYPES: usize = 10_000;
 
-/// Reads `match`: selectors to texts. A null is an error and not as if the entry were left out: the subscription would
-/// get more than it says.
+/// Reads `match`: selectors to texts. A null is an error and does not count as left out: the subscription would
+/// get more events than intended.
 fn conditions(node: &Node, context: &mut Context<'_>) -> Option<Vec<Condition>> {
     let fields = any_mapping(node, context)?;
     let count = fields.entries.len();
@@ -69,7 +69,7 @@ fn conditions(node: &Node, context: &mut Context<'_>) -> Option<Vec<Condition>> 
     }
     let mut seen = HashSet::new();
     let mut conditions = Vec::new();
-    // A duplicate key is reported already, as is one that is no text.
+    // Duplicate keys and keys that are not text are reported already.
     let mut keys = HashSet::new();
     for entry in fields.entries {
         if entry.key.refused || entry.is_merge() || !keys.insert(entry.name()) {
@@ -120,7 +120,7 @@ fn expression(node: &Node, context: &mut Context<'_>) -> Option<Expression> {
         Ok(expression) => Some(expression),
         Err(error) => {
             let (before, after) = written.split_at_checked(error.offset).unwrap_or_default();
-            // At the end its last line is meant, not what follows in the file.
+            // At the end the last line is meant, not the text that follows in the file.
             let before = match after.trim().is_empty() {
                 true => before.trim_end(),
                 false => before,
@@ -164,7 +164,7 @@ fn event_types(node: &Node, context: &mut Context<'_>) -> Option<Arc<HashSet<Lab
     Some(Arc::new(types))
 }
 
-/// A type may have a `*` in it, though hardly one that is a segment of its own.
+/// A type may contain a `*`, though hardly as a whole segment.
 fn is_wildcard(written: &str) -> bool {
     written.split(['.', ':', '/']).any(|segment| segment == "*") || written.starts_with('!')
 }

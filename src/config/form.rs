@@ -22,7 +22,7 @@ pub(super) trait Form {
     /// `null` is a value, and not as if the key were left out.
     const TAKES_NULL: bool = false;
 
-    /// Reads a value; reports what is wrong with it.
+    /// Reads a value; reports errors in it.
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<Self::Value>;
 
     /// Returns the value in the notation of the file, without secrets.
@@ -36,7 +36,7 @@ pub(super) trait Form {
         Some(self.show(built_in))
     }
 
-    /// Says what is missing where the key is required.
+    /// The message if the key is required and missing.
     fn missing(&self) -> &'static str {
         "missing"
     }
@@ -245,7 +245,7 @@ pub(super) struct Size {
     pub(super) most: Option<(usize, &'static str)>,
 }
 
-/// A size without a bound of its own.
+/// A size without an upper limit.
 pub(super) const SIZE: Size = Size { most: None };
 
 impl Form for Size {
@@ -283,7 +283,7 @@ pub(super) struct Text {
     pub(super) most: Option<usize>,
 }
 
-/// A text without a bound of its own.
+/// A text without an upper limit.
 pub(super) const TEXT: Text = Text { most: None };
 
 impl Form for Text {
@@ -340,7 +340,7 @@ impl<F: Form> Form for Optional<F> {
     }
 }
 
-/// A value whose default depends on other keys, and is in the sentence of its own.
+/// A value whose default depends on other keys, and is described in the key's sentence.
 #[derive(Debug)]
 pub(super) struct ByOthers<F>(pub(super) F);
 
@@ -370,7 +370,7 @@ impl<F: Form> Form for ByOthers<F> {
     }
 }
 
-/// A form of its own.
+/// A form made of functions.
 #[derive(Debug)]
 pub(super) struct By<T> {
     pub(super) read: fn(&Node, &mut Context<'_>) -> Option<T>,
@@ -459,7 +459,7 @@ fn meant<'k>(found: &str, known: &[&'k str]) -> Option<&'k str> {
         .or_else(|| similar(found, known.iter().copied()))
 }
 
-/// Reports why a text is no value.
+/// Reports why a text is not a valid value.
 fn or_report<T>(parsed: Result<T, UnitError>, node: &Node, context: &mut Context<'_>) -> Option<T> {
     parsed
         .map_err(|error| context.error(node, error.to_string()))

@@ -16,9 +16,9 @@ use crate::signing::Scheme;
 /// The most static headers of a subscription.
 const MAX_HEADERS: usize = 32;
 
-/// Of a text that is none, in the words of Hookshot, which its customers know.
+/// Expected of a header's text, in the words of Hookshot, for users who come from there.
 const PAIR: &str = "colon separated key value pair";
-/// Of what YAML takes for something else without quotes.
+/// The same, for a text that YAML reads as something else without quotes.
 const QUOTED_PAIR: &str =
     "expected a colon separated key value pair in quotes, such as \"X-Team: billing\"";
 
@@ -150,7 +150,7 @@ pub(super) fn check_clashes(
 
 fn mapped(node: &Node, context: &mut Context<'_>) -> Option<Vec<Header>> {
     let fields = any_mapping(node, context)?;
-    // A duplicate key is reported already, as is one that is no text.
+    // Duplicate keys and keys that are not text are reported already.
     let mut seen = HashSet::new();
     let entries = fields
         .entries

@@ -1,10 +1,10 @@
-//! Which files a configuration was read from, and whether one of them is another than before.
+//! The files that a configuration was read from, and whether one of them changed.
 //!
-//! A file is told by its identity (inode, size, times), which costs one call of the system, and by a digest of its
+//! A file is recognized by its identity (inode, size, times), which costs one system call, and by a digest of its
 //! content: in-place changes through another mount, or within one tick of a file system's clock, may leave the identity.
 //! Contents are read within a budget for each look, in turn, so that ten thousand files cost no more than a thousand.
 //!
-//! It looks at every file, so it is for a thread on which nobody waits.
+//! It reads every file, so it must not run on a thread that others wait for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,16 +45,16 @@ pub(super) struct States {
     turn: usize,
 }
 
-/// What a source is at one moment.
+/// The state of a source at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct State {
-    /// None if absent.
+    /// `None` if absent.
     identity: Option<Identity>,
-    /// A digest of a file's content; None if it was not read yet, or cannot be.
+    /// A digest of a file's content; `None` if it was not read yet, or cannot be.
     content: Option<u64>,
 }
 
-/// What tells a source from what it was before.
+/// The properties by which a changed source is recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Identity {
     File {
@@ -68,7 +68,7 @@ pub(super) enum Identity {
     Paths(u64),
 }
 
-/// What the files of a configuration were at one moment, by their identities.
+/// The identities of a configuration's files at one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     sources: Sources,
@@ -76,7 +76,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What files and globs were just before they were read.
+    /// The identities of files and globs just before they were read.
     pub(super) fn as_read(
         files: BTreeMap<PathBuf, Option<Identity>>,
         globs: BTreeMap<PathBuf, Option<Identity>>,
@@ -95,7 +95,7 @@ impl Snapshot {
         &self.sources
     }
 
-    /// What the same files are now.
+    /// The current identities of the same files.
     #[must_use]
     pub fn again(&self) -> Self {
         Self::new(self.sources.clone())
@@ -118,19 +118,19 @@ impl Snapshot {
     }
 }
 
-/// What makes one look at the sources.
+/// The reason for a check of the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// The system said that something changed, or the configuration is being loaded: a file whose identity is another
+    /// The system reported a change, or the configuration is being loaded: a file with another identity
     /// counts as another, and contents are read where they are not known.
     Signal,
-    /// Some time has passed: contents are read in turn, and one that is the same counts as unchanged, whatever the
-    /// identity is, which some network file systems make up anew.
+    /// Some time has passed: contents are read in turn, and an equal one counts as unchanged, even if the identity
+    /// differs: some network file systems change it.
     Routine,
 }
 
 impl Sources {
-    /// What the sources are now, seen from what they were.
+    /// The current states of the sources, based on the states before.
     pub(super) fn look(&self, before: &States, occasion: Occasion) -> States {
         let list = self.identities().enumerate().map(|(index, identity)| {
             let old = before.list.get(index).copied().unwrap_or_default();
@@ -167,7 +167,7 @@ impl States {
         self.list.iter()
     }
 
-    /// Takes for each source what it was at a moment before, so that one which has changed since will differ.
+    /// Resets each source that has changed since `before`, so that it will be found to differ.
     pub(super) fn set_back(&mut self, before: &Snapshot) {
         for (state, identity) in self.list.iter_mut().zip(&before.identities) {
             if state.identity != *identity {
@@ -237,7 +237,7 @@ impl State {
     }
 }
 
-/// What a file is now; None if absent.
+/// The current identity of a file; `None` if absent.
 pub(super) fn identity(file: &Path) -> Option<Identity> {
     let metadata = fs::metadata(file).ok()?;
     Some(Identity::File {
@@ -328,7 +328,7 @@ mod tests {
         assert!(after.have_moved(&before));
         assert!(!after.differ(&before, Occasion::Routine));
         assert!(after.differ(&before, Occasion::Signal));
-        // Files that cannot be read have no content to be told by.
+        // Files that cannot be read have no content to compare.
         fs::remove_file(&file).unwrap();
         let gone = sources.look(&after, Occasion::Routine);
         assert!(gone.differ(&after, Occasion::Routine));
@@ -405,7 +405,7 @@ mod tests {
             states = sources.look(&states, Occasion::Signal);
             assert_eq!(known(&states), expected);
         }
-        // What is known is wrong from here on, so that each turn is seen.
+        // The known digests are wrong from here on, so that each turn is seen.
         let before = states.clone();
         states.iter_mut().for_each(|state| state.content = Some(0));
         for _ in 0..3 {

@@ -92,7 +92,7 @@ fn open(node: &Node, path: &Path, context: &mut Context<'_>) -> Option<Document>
     }
 }
 
-/// The path without symbolic links, to tell whether two are the same file.
+/// The path without symbolic links, to recognize two paths of the same file.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }

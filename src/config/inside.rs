@@ -6,14 +6,14 @@ enum Style {
     Plain,
     Single,
     Double,
-    /// `|`, with so many spaces before each line.
+    /// `|`, with this number of spaces before each line.
     Literal(usize),
     /// `>`, the same.
     Folded(usize),
 }
 
-/// How many bytes of `written`, which begins with a scalar, stand for `before`, the beginning of its text. None where the two
-/// cannot be brought together.
+/// How many bytes of `written`, which begins with a scalar, stand for `before`, the beginning of its text. `None` if
+/// they cannot be matched.
 pub(super) fn offset(written: &str, before: &str) -> Option<usize> {
     let (style, mut at) = begin(written)?;
     for character in before.chars() {
@@ -123,7 +123,7 @@ fn escaped(rest: &str, character: char) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// What stands in the file where the text goes on behind `before`.
+    /// The rest of the file's text behind `before`.
     fn rest<'w>(written: &'w str, before: &str) -> Option<&'w str> {
         offset(written, before).and_then(|at| written.get(at..))
     }

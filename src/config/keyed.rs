@@ -24,7 +24,7 @@ pub(super) trait Keyed: Sized {
     /// Reads each value; `None` if one that is required is missing or wrong.
     fn assemble(fields: Fields<'_>, context: &mut Context<'_>) -> Option<Self>;
 
-    /// Reads the values, and judges them together.
+    /// Reads the values, and checks them together.
     fn read(fields: Fields<'_>, context: &mut Context<'_>) -> Option<Self> {
         Self::assemble(fields, context)
     }
@@ -90,9 +90,9 @@ pub(super) fn read_key<F: Form>(
     is_given.then(|| form.read(node, context)).flatten()
 }
 
-/// Declares a mapping: a `section` if each of its keys has a default, a `record` if some are required. `of` is for a type that
-/// is declared elsewhere, whose defaults are `built_in`. `then` names a function that judges what was read, and `also` adds
-/// fields that are no keys.
+/// Declares a mapping: a `section` if each of its keys has a default, a `record` if some are required. `of` is for a
+/// type that is declared elsewhere, whose defaults are `built_in`. `then` names a function that checks the values, and
+/// `also` adds fields that are not keys.
 macro_rules! keys {
     (
         $(#[$meta:meta])*
@@ -142,7 +142,7 @@ macro_rules! keys {
     };
     (@default built_in $name:ident { $( $field:ident: $default:expr; )* } { $($also:tt)* }) => {
         impl $name {
-            /// Returns what is in force where the file says nothing.
+            /// Returns the built-in values.
             pub(in crate::config) fn built_in() -> Self {
                 Self { $( $field: $default, )* $($also)* }
             }

@@ -21,7 +21,7 @@ const UNSIGNED: &str = "nothing is signed, so that the endpoint cannot tell who 
 
 const FINGERPRINT: &str = "The first 8 hexadecimal digits of the secret's SHA-256.";
 
-/// `secret`: shown are that it is set and its fingerprint.
+/// `secret`: only its presence and its fingerprint are shown.
 #[derive(Debug)]
 pub(super) struct SigningSecret;
 
@@ -127,7 +127,7 @@ pub(super) const PREVIOUS_SECRETS: By<Vec<Previous>> = By {
     },
 };
 
-/// With what a subscription signs.
+/// The keys that a subscription signs with.
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) secret: Given<Secret>,
@@ -136,8 +136,8 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Judges the keys of the subscription whose name stands at `name`, and chooses the schemes where `signature` is left out.
-    /// A subscription that is active and unsigned without saying so is warned of.
+    /// Checks the keys of the subscription whose name stands at `name`, and chooses the schemes if `signature` is left
+    /// out. Warns of a subscription that is active and unsigned without `signature: none`.
     pub(super) fn judged(
         self,
         fields: Fields<'_>,

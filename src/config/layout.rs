@@ -1,4 +1,4 @@
-//! Where everything stands in a YAML text: the lossless tree of `yaml-edit` turned into nodes without values.
+//! The places in a YAML text: the lossless tree of `yaml-edit` turned into nodes without values.
 //!
 //! Tags, anchors, aliases and unquoted texts that look like them are reported here. So that the rest of the file can
 //! still be judged in the same run, [`Layout::readable`] is the text with these blanked out, and with surrogate pairs as YAML
@@ -22,7 +22,7 @@ const HALF: &str =
 /// The shape of a text.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// The outermost node of the first document, its scalars still empty; none when there is none, or `too_deep`.
+    /// The outermost node of the first document, its scalars still empty; `None` if there is none, or if `too_deep`.
     pub(super) root: Option<Node>,
     /// The nesting exceeds the limit, which is reported.
     pub(super) too_deep: bool,
@@ -32,7 +32,7 @@ pub(super) struct Layout {
     pub(super) has_refusals: bool,
 }
 
-/// Finds the shape of a text and reports what a configuration does not allow of YAML. Never fails: broken syntax
+/// Finds the shape of a text and reports YAML features that a configuration does not allow. Never fails: broken syntax
 /// gives some shape, and is found when the values are read.
 pub(super) fn of(text: &str, file: usize, report: &mut Report) -> Layout {
     let tree = YamlFile::parse(text).tree();
@@ -159,7 +159,7 @@ impl Builder<'_> {
         node
     }
 
-    /// Notes the surrogate pairs of a double-quoted scalar, and says whether it has halves of some, which are reported.
+    /// Notes the surrogate pairs of a double-quoted scalar; returns whether it has unpaired halves, which are reported.
     fn find_surrogates(&mut self, mark: Mark, range: Range<usize>) -> bool {
         let quoted = self.text.get(range.clone()).unwrap_or_default();
         let mut has_halves = false;

@@ -12,7 +12,7 @@ use crate::config::schema::forms::For;
 
 const EXPOSED_EVENTS: &str = "other machines can reach this address: set ingest.tokens, or listen on 127.0.0.1 or a unix socket";
 const EXPOSED_ADMIN: &str = "other machines can reach this address: set admin.tokens, or listen on 127.0.0.1 or a unix socket; for scrapers from outside there is listen.metrics";
-/// What the names of addresses for events begin with.
+/// The prefix of the names of addresses for events.
 const EVENTS: &str = "listen.events";
 
 keys! {
@@ -40,7 +40,7 @@ impl Listen {
         events.chain([admin]).chain(metrics).collect()
     }
 
-    /// The ports that it names; not those that the system or systemd chooses.
+    /// The ports that it names, without those that the system or systemd chooses.
     pub(super) fn ports(&self) -> Vec<u16> {
         let port = |(_, address): (String, &ListenAddress)| match address {
             ListenAddress::Tcp(text) => text.rsplit_once(':')?.1.parse().ok(),
@@ -54,7 +54,7 @@ impl Listen {
     }
 }
 
-/// Who has to show a token, so that others than this machine may be listened to.
+/// Which listeners require a token, so that they may be reachable from other machines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Guarded {
     /// `ingest.tokens` is set.
@@ -67,7 +67,7 @@ pub(super) struct Guarded {
 pub(super) fn listen(node: &Node, guarded: Guarded, context: &mut Context<'_>) -> Option<Listen> {
     let fields = mapping(node, Listen::NAMES, context)?;
     let mut listen = Listen::default();
-    // Where each address stands: those of events first, none of what is left out.
+    // The node of each address, those of events first; `None` if it is left out.
     let mut nodes: Vec<Option<&Node>> = vec![None];
     if let Some(node) = fields.node("events") {
         let (read, at) = events(node, guarded.events, context);
@@ -155,7 +155,7 @@ const OWN_ADDRESS: By<ListenAddress> = By {
     schema: |_| json!({"type": "string", "pattern": "^(unix:.+|.+:[0-9]{1,5})$"}),
 };
 
-/// Reports each address that another listener is in the way of: at the later one, unless only the earlier is in the file.
+/// Reports each address that conflicts with another listener: at the later one, unless only the earlier is in the file.
 fn report_taken(placed: &[((String, &ListenAddress), Option<&Node>)], context: &mut Context<'_>) {
     for (index, ((name, address), node)) in placed.iter().enumerate() {
         let is_for_events = name.starts_with(EVENTS);
@@ -174,7 +174,7 @@ fn report_taken(placed: &[((String, &ListenAddress), Option<&Node>)], context: &
     }
 }
 
-/// Says that an address is not free.
+/// The message that an address is not free.
 pub(crate) fn taken_by(other: &str) -> String {
     format!("another listener has this address already: {other}")
 }

@@ -45,12 +45,12 @@ const MAX_BY_DEFAULT: usize = 32 * 1024 * 1024;
 /// Reads, validates and completes the configuration in `path`.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the files and lines. Of a file whose syntax is broken only that is said.
+/// All problems, in the order of the files and lines. For a file with broken syntax only that is reported.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, ConfigError> {
     load_with(path, environment, Overlay::default())?.outcome
 }
 
-/// As [`load`], for who was given the path by an operator: it may be a pipe, or `-` for standard input, which are read to
+/// As [`load`], for a path that an operator gave: it may be a pipe, or `-` for standard input, which are read to
 /// their end. Paths in it are relative to the working folder then.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub fn load_given(path: &Path, environment: &Environment) -> Result<Loaded, Conf
     read_given(path, environment)?.outcome
 }
 
-/// As [`load_given`], with excerpts of the files beside the problems, for people who mend them.
+/// As [`load_given`], with excerpts of the files beside the problems, for people who correct them.
 ///
 /// # Errors
 /// As [`load`].
@@ -135,11 +135,11 @@ fn read_with(main: Document, mut context: Context<'_>) -> Read {
     Read { documents, outcome }
 }
 
-/// Reads only the sections `listen` and `ingest` of `path`: all that one needs who posts to the running sidecar, and who
-/// need not have the secrets of its subscriptions.
+/// Reads only the sections `listen` and `ingest` of `path`, which are enough for posting to the running sidecar without
+/// the secrets of its subscriptions.
 ///
 /// # Errors
-/// What is wrong in these two sections, or with the syntax of the file.
+/// The problems in these two sections, or with the syntax of the file.
 pub(crate) fn load_intake(
     path: &Path,
     environment: &Environment,
@@ -218,14 +218,14 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
                 continue;
             }
             let name = named.name(entry, documents, context);
-            // What else is wrong is said of one with a wrong name, too.
+            // The other problems of an entry with a wrong name are reported, too.
             let read_as = name.clone().unwrap_or_else(SubscriptionName::unnamed);
             let read = entry::subscription(read_as, entry, &defaults, context);
             if let Some(subscription) = read.filter(|_| name.is_some()) {
                 named.add(subscription, entry);
             }
             if context.report.has_errors() {
-                // Nothing will be made of them: a wrong file takes no memory for what is right in it.
+                // They will not be used: a wrong file takes no memory for its valid parts.
                 named.give_up();
             }
         }
@@ -236,7 +236,7 @@ fn read_all(documents: &[Document], context: &mut Context<'_>) -> Config {
     config
 }
 
-/// Warns of so many subscriptions that the process will not fit into what the shipped unit allows it.
+/// Warns if the subscriptions take more than half of the memory that the shipped unit allows.
 fn warn_of_memory(count: usize, context: &mut Context<'_>) {
     let mib = count.saturating_mul(IDLE_BYTES) >> 20;
     if mib > UNIT_MIB / 2 {
@@ -253,7 +253,7 @@ fn warn_of_memory(count: usize, context: &mut Context<'_>) {
     }
 }
 
-/// Whether what `defaults` says is too much for all the subscriptions that take it, which is reported.
+/// Whether the values of `defaults` are too large for all the subscriptions that take them, which is reported.
 fn is_too_much_by_default(
     fields: Fields<'_>,
     documents: &[Document],
@@ -282,7 +282,7 @@ fn names_in(root: &Node) -> usize {
     }
 }
 
-/// The outermost mapping of a file, which has subscriptions, if only to say that there are none; of `include` also nothing.
+/// The outermost mapping of a file, which must have `subscriptions`, even if empty; a file of `include` may be empty.
 pub(super) fn root<'d>(
     file: usize,
     document: &'d Document,
@@ -371,7 +371,7 @@ struct Named {
 }
 
 impl Named {
-    /// The name of an entry, unless it is none, or taken.
+    /// The name of an entry, unless it is invalid or taken.
     fn name(
         &mut self,
         entry: &Entry,

@@ -1,4 +1,4 @@
-//! A configuration that was read, with what it was read from and what is questionable about it.
+//! A configuration that was read, with its sources and warnings.
 
 use std::path::{Path, PathBuf};
 
@@ -6,19 +6,19 @@ use crate::config::identity::Snapshot;
 use crate::config::model::Config;
 use crate::config::problem::{Problem, Problems};
 
-/// A configuration that loaded, with what is to be said about it.
+/// A configuration that loaded, with its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is allowed and most likely not meant; `check --strict` makes errors of it.
+    /// Warnings about allowed but most likely unintended settings; `check --strict` makes errors of them.
     pub warnings: Problems,
-    /// What it was read from, as it was just before: every file (configuration, includes, secrets, CA files) and the globs
-    /// of `include`. What an edit was about to write is as it was before that.
+    /// Its sources as they were just before reading: every file (configuration, includes, secrets, CA files) and the
+    /// globs of `include`. For files that an edit was about to write, the state is that before the edit.
     pub snapshot: Snapshot,
     /// The main file is a pipe, which cannot be read again.
     pub is_from_pipe: bool,
-    /// Where the values stand that only this machine can judge, by their names.
+    /// The places of values that only this machine can check, by their names.
     pub(super) places: Vec<(String, Problem)>,
 }
 
@@ -29,7 +29,7 @@ impl Loaded {
         &self.snapshot.sources().files
     }
 
-    /// A problem with a value that the file cannot be blamed for, at its place: of what `name` says in
+    /// A problem with a value that is not an error of the file, at its place: of `name` from
     /// [`Listen::addresses`](crate::config::Listen::addresses), or of `store.path`. At the beginning of the file if it is left out there.
     #[must_use]
     pub fn problem(&self, file: &Path, name: &str, message: String) -> Problem {

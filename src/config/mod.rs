@@ -5,8 +5,8 @@
 //! example and documentation come from there.
 //!
 //! A file is parsed into nodes with places (`document`), forms turn nodes into values and report what is wrong, `load`
-//! puts the sections of all files together. Nothing is checked again later: what is in a `Config` is right, as far as a
-//! file tells. Applying a configuration is for `app`.
+//! puts the sections of all files together. Nothing is checked again later: values in a `Config` are valid, as far as a
+//! file can show. Applying a configuration is for `app`.
 //!
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.

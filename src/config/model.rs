@@ -1,4 +1,4 @@
-//! The validated configuration, as the rest of the relay sees it: the sections of the main file, and the subscriptions.
+//! The validated configuration for the rest of the relay: the sections of the main file, and the subscriptions.
 //!
 //! Every value here has passed its checks and has its defaults filled in: no `Option` means "not looked at yet".
 
@@ -48,7 +48,7 @@ keys! {
     }
 }
 
-/// The keys of the main file that are no sections of their own.
+/// The keys of the main file that are not sections.
 const OTHERS: [&str; 3] = ["defaults", "include", "subscriptions"];
 
 fn built_in_network() -> AddressPolicy {

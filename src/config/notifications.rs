@@ -1,4 +1,4 @@
-//! The section `notifications` and the forms of `notify`: where operational events go, and to whom.
+//! The section `notifications` and the forms of `notify`: where operational events go, and which addresses get e-mails.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -107,7 +107,7 @@ fn name_and_address(text: &str) -> (Option<&str>, &str) {
     (Some(name).filter(|name| !name.is_empty()), address)
 }
 
-/// Judges the keys of `smtp` together, and completes the port.
+/// Checks the keys of `smtp` together, and completes the port.
 fn judged(read: Option<Smtp>, fields: Fields<'_>, context: &mut Context<'_>) -> Option<Smtp> {
     let is_given = |key| fields.node(key).is_some();
     let has_password = is_given("password");
@@ -115,7 +115,7 @@ fn judged(read: Option<Smtp>, fields: Fields<'_>, context: &mut Context<'_>) -> 
         let message = "expected both username and password, or neither";
         context.report.error(fields.mark, message);
     }
-    // By what is written, so that it is said also where another key is wrong.
+    // Uses the written values, so that it is reported also if another key is wrong.
     let written = |key| fields.node(key).and_then(Node::text);
     let is_far = written("host").is_some_and(|host| !is_this_machine(host));
     if written("tls") == Some("none") && has_password && is_far {
@@ -174,7 +174,7 @@ fn standard_secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
             context.error(node, SigningError::WhsecLength(found).to_string());
             None
         }
-        // Without the advice of the other variant: here are no options.
+        // Without the advice of the other variant: there are no options here.
         Err(_) => {
             context.error(node, secrets::refused(secret.expose(), &NOT_WHSEC));
             None
@@ -251,8 +251,8 @@ fn sender(node: &Node, context: &mut Context<'_>) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-/// `local@domain` as mail is sent to: a dot-atom, `@`, and a host name. Neither comments nor quoted local parts, which
-/// nobody has. Letters and digits of any script. Source: RFC 5322, sections 3.2.3 and 3.4.1; RFC 6531, section 3.3.
+/// `local@domain` as mail is sent to: a dot-atom, `@`, and a host name. Letters and digits of any script. Comments and
+/// rarely used quoted local parts are refused. Source: RFC 5322, sections 3.2.3 and 3.4.1; RFC 6531, section 3.3.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return false;

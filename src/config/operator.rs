@@ -1,7 +1,7 @@
-//! What one needs who operates the running sidecar: where it listens, where its store is, and the tokens of its admin API.
+//! Settings for operating the running sidecar: where it listens, where its store is, and the tokens of its admin API.
 //!
-//! Only the sections concerned are read, so that nobody needs the secrets of subscriptions to ask how they do. A token that
-//! cannot be read here is no error: another may be there.
+//! Only the sections concerned are read, so that an operator does not need the secrets of subscriptions. A token that
+//! cannot be read here is no error: another may be readable.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::config::secrets;
 use crate::config::store::store;
 use crate::domain::Secret;
 
-/// How the running sidecar is operated.
+/// The settings for operating the running sidecar.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     /// Where the admin API is.
@@ -31,18 +31,18 @@ pub(crate) struct Operator {
 /// One of `admin.tokens`, as far as it can be read here.
 #[derive(Debug, Clone)]
 pub(crate) struct OperatorToken {
-    /// What it is called.
+    /// Its name.
     pub(crate) name: String,
     /// The token, or why it cannot be read.
     pub(crate) token: Result<Secret, String>,
-    /// What it allows.
+    /// Its scopes.
     pub(crate) scopes: Scopes,
 }
 
 /// Reads the sections `listen`, `store` and `admin.tokens` of `path`.
 ///
 /// # Errors
-/// What is wrong in `listen`, `ingest` or `store`, or with the syntax of the file.
+/// The problems in `listen`, `ingest` or `store`, or with the syntax of the file.
 pub(crate) fn load_operator(
     path: &Path,
     environment: &Environment,
@@ -65,7 +65,7 @@ pub(crate) fn load_operator(
     }
 }
 
-/// The tokens of the section; those whose form is wrong are passed over, which is for `check` to say.
+/// The tokens of the section; malformed ones are skipped, as `check` reports them.
 fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<OperatorToken> {
     let items = admin.child("tokens").map(Node::items).unwrap_or_default();
     let read = |item| token(item, main, context);
@@ -75,7 +75,7 @@ fn tokens(admin: &Node, main: &Document, context: &mut Context<'_>) -> Vec<Opera
 fn token(item: &Node, main: &Document, context: &mut Context<'_>) -> Option<OperatorToken> {
     let name = item.child("name")?.text()?;
     let written = item.child("token")?;
-    // What is said of this secret is said of the token alone.
+    // The problems of this secret are collected separately.
     let others = std::mem::take(&mut context.report);
     let secret = secrets::secret(written, context);
     let own = std::mem::replace(&mut context.report, others);

@@ -1,4 +1,4 @@
-//! Which addresses of `listen` are in each other's way, however they are written.
+//! Which addresses of `listen` conflict, however they are written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::address::ListenAddress;
 use crate::domain::is_localhost;
 
-/// Whether two sockets that listen at these addresses would be in each other's way. Port 0 is never.
+/// Whether two sockets that listen at these addresses would conflict. Port 0 never does.
 pub(crate) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
     let is_same = first == second || covers(first, second) || covers(second, first);
@@ -27,7 +27,7 @@ fn is_for_both() -> bool {
     only.map_or(true, |only| only.trim() != "1")
 }
 
-/// Whether a listener cannot have the second address because of one that has the first, as far as they tell without
+/// Whether two listeners cannot have both addresses, as far as is known without
 /// resolving names. `merges`: both are for events, where an address that is named twice is listened on once.
 pub(super) fn is_in_the_way(one: &ListenAddress, other: &ListenAddress, merges: bool) -> bool {
     match (one, other) {
@@ -47,7 +47,7 @@ pub(super) fn is_in_the_way(one: &ListenAddress, other: &ListenAddress, merges: 
     }
 }
 
-/// The addresses of a host that is no name, or `localhost`.
+/// The addresses of a host that is an address or `localhost`.
 fn literal(written: &str) -> Vec<SocketAddr> {
     let Some((host, port)) = written.rsplit_once(':') else {
         return Vec::new();
@@ -68,7 +68,7 @@ fn literal(written: &str) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// A path as it is without links to its folder, or at least without what says nothing.
+/// A path without links to its folder, or at least without redundant parts.
 fn settled(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// The rules are those of the system, whatever they are here.
+    /// The expected results are those of the system, whatever its rules are.
     #[test]
     fn addresses_overlap_where_the_system_says_so() {
         let hosts = [

@@ -1,5 +1,5 @@
 //! The main configuration from a pipe: standard input (`-`), `<(…)` of a shell, a named pipe. It can be read only once, so
-//! that only who starts a command reads it: never a reload or an edit, nor anything that a configuration names.
+//! only the start of a command reads it: never a reload or an edit, and no path inside a configuration may be one.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
@@ -22,13 +22,13 @@ const STDIN: &str = "-";
 /// Paths of standard input. It is read from its descriptor, as its path may belong to another user.
 const STDIN_PATHS: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-/// How long a pipe is waited for that nobody writes to.
+/// How long to wait for a writer of a pipe.
 const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a pipe may take until it ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Said where it would have to be read again.
+/// The message where it would have to be read again.
 const ONCE: &str = "the configuration came through a pipe, which cannot be read again: what runs stays, start sidehook anew for another";
 
 /// Whether a path given by an operator is something that can be read only once: standard input, whatever it is, or a pipe.
@@ -42,7 +42,7 @@ fn is_stdin(path: &Path) -> bool {
     paths.into_iter().any(|it| path == Path::new(it))
 }
 
-/// Reads a pipe to its end: at most `limit` bytes, within half a minute, and a few seconds where nobody writes to it.
+/// Reads a pipe to its end: at most `limit` bytes, within half a minute, and a few seconds if it has no writer.
 pub(super) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     read_within(path, limit, (WRITER_PATIENCE, PATIENCE))
 }
@@ -69,7 +69,7 @@ fn read_within(
     bytes.unwrap_or(Err(FileError::Endless(patience.as_secs())))
 }
 
-/// Opens a pipe that somebody writes to, with its first byte if that is there; waits for a writer, as opening would without end.
+/// Opens a pipe, with its first byte if there is one; waits up to `patience` for a writer, unlike a plain open.
 fn open(path: &Path, patience: Duration) -> Result<(Option<u8>, File), FileError> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let mut pipe = File::options().read(true).custom_flags(flags).open(path)?;
@@ -78,10 +78,10 @@ fn open(path: &Path, patience: Duration) -> Result<(Option<u8>, File), FileError
     let is_ready = poll(&mut waited_for, Some(&limit)).map_err(io::Error::from)? > 0;
     let mut first = [0];
     let begun = match pipe.read(&mut first) {
-        // Nobody has it open; once it is ready, somebody had, and wrote nothing.
+        // No writer has it open; if it is ready, one had, and wrote nothing.
         Ok(0) if !is_ready => return Err(FileError::NoWriter(patience.as_secs())),
         Ok(read) => (read > 0).then_some(first).map(|[byte]| byte),
-        // Somebody has, and takes time.
+        // A writer has it open, but wrote nothing yet.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
         Err(error) => return Err(error.into()),
     };
@@ -99,7 +99,7 @@ fn read_to_end(begun: Option<u8>, pipe: File, limit: usize) -> Result<Vec<u8>, F
     Ok(bytes)
 }
 
-/// The error of what would have to read it again.
+/// The error of an operation that would have to read it again.
 #[must_use]
 pub fn read_once(path: &Path) -> ConfigError {
     let problem = Problem {

@@ -1,4 +1,4 @@
-//! The fields that say how far a subscription goes: `rate_limit`, `give_up_on`, `auto_disable`. What they mean for its
+//! The fields that limit a subscription: `rate_limit`, `give_up_on`, `auto_disable`. Their effects on its
 //! deliveries is in `domain` and `delivery`.
 
 use std::ops::RangeInclusive;
@@ -36,7 +36,7 @@ pub(super) const RATE_LIMIT: By<RateLimit> = By {
     schema: |_| json!({"type": "string", "pattern": "^0*[1-9][0-9]{0,6}/[smh]$"}),
 };
 
-/// `give_up_on`: statuses that are no successes, in order and each once.
+/// `give_up_on`: statuses other than successes, in order and each once.
 pub(super) const GIVE_UP_ON: By<Vec<u16>> = By {
     read: |node, context| {
         let what = "a list of statuses such as [400, 404]";

@@ -1,4 +1,4 @@
-//! What is wrong in a configuration, as people and programs see it.
+//! The problems of a configuration, for people and programs.
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -18,7 +18,7 @@ pub struct Problem {
     pub column: usize,
     /// Such as `subscriptions.billing.url`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong and what would be right.
+    /// The problem and what would be right.
     pub message: String,
     /// The key, and the value if it is one simple word; `None` unless read by [`load_checked`](crate::config::load_checked),
     /// and where a secret might be shown.
@@ -65,7 +65,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Takes more in, behind those that are listed.
+    /// Adds others, behind those that are listed.
     pub fn add(&mut self, others: Vec<Problem>) {
         self.list.extend(others);
         self.more += self.list.len().saturating_sub(MAX_PROBLEMS);
@@ -84,7 +84,7 @@ impl Problems {
         self.more
     }
 
-    /// Says that there are more: `and 19,900 more`.
+    /// A note that there are more: `and 19,900 more`.
     #[must_use]
     pub fn rest(&self) -> Option<String> {
         let more = u64::try_from(self.more).unwrap_or(u64::MAX);

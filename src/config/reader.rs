@@ -1,8 +1,8 @@
 //! Reads single values out of nodes: text, numbers, choices, lists, and mappings whose keys are all known.
 //!
-//! Every reader reports what is wrong and then returns `None`, so that the caller goes on and all problems of a file are
-//! found in one run. A node that was refused before is passed over in silence. A null is as if its key were left out;
-//! the few fields where it means more ask for [`Fields::given`].
+//! Every reader reports errors and then returns `None`, so that the caller goes on and all problems of a file are
+//! found in one run. A node that was refused before is skipped without a report. A null counts as if its key were left
+//! out; for the few fields where it means more, readers use [`Fields::given`].
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +19,7 @@ use crate::domain::{Label, Secret, similar};
 use crate::egress::{AddressPolicy, Roots};
 use crate::matching::{Expression, ExpressionError};
 
-/// What all readers share while one configuration is read.
+/// The state that all readers share while one configuration is read.
 #[derive(Debug)]
 pub(super) struct Context<'e> {
     pub(super) report: Report,
@@ -30,7 +30,7 @@ pub(super) struct Context<'e> {
     pub(super) sends_mail: bool,
     /// `event_types`, once it is read.
     pub(super) event_types: Option<Arc<HashSet<Label>>>,
-    /// The expressions read so far, as many subscriptions often share one; or why one is none.
+    /// The expressions read so far, as many subscriptions often share one; or why one is not valid.
     pub(super) expressions: HashMap<String, Result<Expression, ExpressionError>>,
     /// Every file that was read, as it was just before it was read first.
     pub(super) files: BTreeMap<PathBuf, Option<Identity>>,
@@ -38,13 +38,13 @@ pub(super) struct Context<'e> {
     pub(super) globs: BTreeMap<PathBuf, Option<Identity>>,
     /// The CA files read so far, as many subscriptions often share one; or why one cannot be used.
     pub(super) ca_files: BTreeMap<PathBuf, Result<Roots, String>>,
-    /// Where the values stand that are judged only when a start is at hand, by their names.
+    /// The places of values that can only be checked at a start, by their names.
     pub(super) noted: Vec<(String, Mark)>,
-    /// What is read from memory instead.
+    /// Files in memory that replace those on the disk.
     pub(super) overlay: Overlay,
     /// The folder of each file, by its number in a [`Mark`].
     folders: Vec<PathBuf>,
-    /// Bytes that were read.
+    /// Bytes read so far.
     read: Cell<usize>,
     /// Words and signs of all files.
     pieces: usize,
@@ -85,7 +85,7 @@ impl<'e> Context<'e> {
         self.parse_in(folder, path, bytes)
     }
 
-    /// Parses what is no file, with paths relative to a folder.
+    /// Parses text that is not a file, with paths relative to a folder.
     pub(super) fn parse_in(&mut self, folder: PathBuf, path: &Path, bytes: Vec<u8>) -> Document {
         let file = self.folders.len();
         self.folders.push(folder);
@@ -120,9 +120,9 @@ impl<'e> Context<'e> {
             .map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
     }
 
-    /// Reads a file, or what stands for it in memory.
+    /// Reads a file, or its replacement in memory.
     pub(super) fn read_file(&mut self, path: &Path, limit: usize) -> Result<Content, FileError> {
-        // Before it is read: what changes meanwhile is another file than the one that was read.
+        // Before it is read, so that a later change is noticed.
         if !self.files.contains_key(path) {
             self.files.insert(path.to_path_buf(), identity(path));
         }
@@ -163,7 +163,7 @@ impl<'e> Context<'e> {
     }
 }
 
-/// How many words and signs a text has: what its trees are made of.
+/// How many words and signs a text has: the size of its trees.
 fn pieces(bytes: &[u8]) -> usize {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let mut before = b' ';
@@ -226,7 +226,7 @@ pub(super) fn mapping<'n>(
     Some(fields)
 }
 
-/// Reports a key that is none of the known ones. Those that are no text are reported already.
+/// Reports an unknown key. Keys that are not text are reported already.
 pub(super) fn check_key(entry: &Entry, known: &[&str], context: &mut Context<'_>) {
     let name = entry.name();
     let is_judged = entry.key.refused || entry.is_merge() || name.is_empty();
@@ -236,7 +236,7 @@ pub(super) fn check_key(entry: &Entry, known: &[&str], context: &mut Context<'_>
     context.error(&entry.key, unknown_key(name, known));
 }
 
-/// Says of a key that it is none of those that are known.
+/// The message for an unknown key.
 pub(super) fn unknown_key(name: &str, known: &[&str]) -> String {
     let hint = match similar(name, known.iter().copied()) {
         Some(meant) => format!("did you mean {meant}?"),
@@ -276,7 +276,7 @@ pub(super) fn list<'n>(
     }
 }
 
-/// Reads each item of a list; what is wrong with one does not hide the others.
+/// Reads each item of a list; an error in one does not hide the others.
 pub(super) fn items<T>(
     node: &Node,
     what: &str,

@@ -1,4 +1,4 @@
-//! Collects what is found wrong while a configuration is read, and puts it in order with line, column and path.
+//! Collects the problems found while a configuration is read, and puts them in order with line, column and path.
 
 use std::collections::{BinaryHeap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,7 +23,7 @@ const KEYS_OF_SECRETS: [&str; 3] = secrets::SOURCES;
 /// Findings whose repetitions are recognised, at most; beyond that a repetition counts as one more.
 const MAX_SEEN: usize = 100_000;
 
-/// What was found so far.
+/// The problems found so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     errors: Findings,
@@ -72,7 +72,7 @@ impl Findings {
         }
         self.total += 1;
         if self.kept.len() == MAX_PROBLEMS {
-            // Most of a file of faults: they cost no look for secrets.
+            // Most of a file of faults: they need no search for secrets.
             if self.kept.peek().is_some_and(|last| last.mark <= mark) {
                 return;
             }
@@ -100,18 +100,18 @@ impl Findings {
 }
 
 impl Report {
-    /// Says what is wrong with the node at this place.
+    /// Reports an error of the node at this place.
     pub(super) fn error(&mut self, mark: Mark, message: impl Into<String>) {
         self.errors.add(mark, None, None, message.into());
     }
 
-    /// Says what is wrong inside the scalar at this place, behind `before` of its text. Where that cannot be found (unusual
-    /// escapes), the scalar itself is meant.
+    /// Reports an error inside the scalar at this place, behind `before` of its text. Where that cannot be found
+    /// (unusual escapes), the scalar itself is meant.
     pub(super) fn error_inside(&mut self, mark: Mark, before: &str, message: impl Into<String>) {
         self.errors.add(mark, Some(before), None, message.into());
     }
 
-    /// Says what is wrong with a field that the mapping at this place does not have.
+    /// Reports an error of a field that is missing in the mapping at this place.
     pub(super) fn error_at_field(
         &mut self,
         mark: Mark,
@@ -126,12 +126,12 @@ impl Report {
         self.errors.total > 0
     }
 
-    /// Says what is allowed and most likely not meant.
+    /// Reports something that is allowed but most likely not meant.
     pub(super) fn warning(&mut self, mark: Mark, message: impl Into<String>) {
         self.warnings.add(mark, None, None, message.into());
     }
 
-    /// Says more of what is wrong at this place, if an error says so already, else what is most likely not meant.
+    /// Adds to an error at this place, if there is one, else reports something that is most likely not meant.
     pub(super) fn hint(&mut self, mark: Mark, message: impl Into<String>) {
         let is_wrong = self.errors.kept.iter().any(|it| it.mark == mark);
         let findings = if is_wrong {
@@ -142,7 +142,7 @@ impl Report {
         findings.add(mark, None, None, message.into());
     }
 
-    /// The errors and the warnings, each in the order of the files; `documents` are those that the marks speak of.
+    /// The errors and the warnings, each in the order of the files; `documents` are those that the marks refer to.
     pub(super) fn into_problems(self, documents: &[Document]) -> (Problems, Problems) {
         (
             self.errors.located(documents),

@@ -1,7 +1,7 @@
 //! Secrets: `{env: NAME}`, `{file: path}`, `{credential: name}` or a literal text.
 //!
-//! No message of this file contains a secret. Names of variables and paths of files are shown only where they look like
-//! such: many a secret is put in their place.
+//! No message of this file contains a secret. Names of variables and paths of files are shown only if they look like
+//! such: secrets are often put in their place.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ impl Form for SecretText {
     }
 }
 
-/// Reads a secret that must be there. A literal one is warned of, and one that has at its ends what nobody sees.
+/// Reads a secret that must be there. Warns of a literal one, and of invisible characters at its ends.
 pub(super) fn secret(node: &Node, context: &mut Context<'_>) -> Option<Secret> {
     let bytes = if is_reference(node) {
         referred(node, context)?
@@ -65,7 +65,7 @@ fn warn_of_unseen(node: &Node, bytes: &[u8], context: &mut Context<'_>) {
     }
 }
 
-/// What is wrong with the text of a secret: what nobody sees at its ends is the likely cause, else it is as `error` says.
+/// Why the text of a secret is refused: invisible characters at its ends are the likely cause, else it is `error`.
 pub(crate) fn refused(bytes: &[u8], error: &dyn Display) -> String {
     match unseen(bytes) {
         Some(what) => format!("the secret {what}: remove that ({error})"),
@@ -73,7 +73,7 @@ pub(crate) fn refused(bytes: &[u8], error: &dyn Display) -> String {
     }
 }
 
-/// What the bytes of a secret have at their beginning or end that nobody sees and hardly anybody means.
+/// Invisible characters at the beginning or end of a secret that are hardly intended.
 fn unseen(bytes: &[u8]) -> Option<&'static str> {
     let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     if is_utf16 || (bytes.len() > 3 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0)) {
@@ -115,7 +115,7 @@ pub(super) fn is_reference(node: &Node) -> bool {
     matches!(node.value, Value::Mapping(_))
 }
 
-/// The bytes that a reference stands for; never none of them. What nobody sees at their ends is warned of.
+/// The bytes that a reference stands for; never empty. Warns of invisible characters at their ends.
 pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
     let bytes = found(node, context)?;
     warn_of_unseen(node, &bytes, context);
@@ -133,7 +133,7 @@ fn found(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
         "env" => variable(&entry.value, named, context),
         "file" => {
             let path = context.resolve(entry.value.mark, named);
-            // A name that has nothing of a path may be the secret itself.
+            // A name that does not look like a path may be the secret itself.
             let is_path = named.contains(['/', '.']);
             let shown = is_path.then(|| path.display().to_string());
             in_file(
@@ -173,7 +173,7 @@ fn variable(node: &Node, name: &str, context: &mut Context<'_>) -> Option<Vec<u8
     value
 }
 
-/// Whether a name is one as variables have, and hardly a secret that stands in its place.
+/// Whether a name is usual for a variable, and hardly a secret in its place.
 pub(super) fn is_usual(name: &str) -> bool {
     let is_usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     name.bytes().all(is_usual) && !looks_secret(name)

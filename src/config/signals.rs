@@ -1,8 +1,8 @@
 //! Signals of the system (inotify through rustix) about folders and files.
 //!
-//! They are read at a pace, and the kernel holds a bounded number of them: a storm costs neither memory nor time. Where
-//! it drops some, it says so, and everything is looked at. Without inotify, or where it refuses a watch, the
-//! [`Watcher`](crate::config::Watcher) still looks by itself, which [`WatchHealth`] tells.
+//! They are read at intervals, and the kernel holds a bounded number of them: a storm costs neither memory nor time. If
+//! the kernel reports dropped signals, everything is checked. Without inotify, or if it refuses a watch, the
+//! [`Watcher`](crate::config::Watcher) still checks by itself, which [`WatchHealth`] reports.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::survey::{Names, Places};
 
-/// How long signals are left to the kernel, which joins those that are the same, after some were read.
+/// How long signals are left to the kernel, which merges equal ones, after some were read.
 const PACE: Duration = Duration::from_millis(50);
 
 /// The most signals that are read at a time; the kernel keeps 16,384 by default.
@@ -33,7 +33,7 @@ const MAX_SIGNALS: usize = 20_000;
 /// older systems), and the kernel keeps some memory for each.
 const FILES_WATCHED: usize = 1000;
 
-/// What may make another file of one. Reading, as a reload does, is no change.
+/// Events that may change a file. Reading, as a reload does, is no change.
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::ATTRIB)
@@ -56,7 +56,7 @@ pub(super) fn inotify() -> io::Result<OwnedFd> {
 pub struct WatchHealth(Arc<Mutex<Option<&'static str>>>);
 
 impl WatchHealth {
-    /// What is the matter, with nothing of the configuration in it; None if changes are noticed at once.
+    /// The problem, without data of the configuration; `None` if changes are noticed at once.
     #[must_use]
     pub fn trouble(&self) -> Option<&'static str> {
         *self.0.lock()
@@ -68,7 +68,7 @@ impl WatchHealth {
     }
 }
 
-/// What happens to watched folders and files.
+/// Events in watched folders and files.
 #[derive(Debug)]
 pub(super) struct Signals {
     open: Open,
@@ -102,13 +102,13 @@ impl Signals {
         &self.health
     }
 
-    /// Watches these and nothing else from now on; says whether one of them is new.
+    /// Watches only these from now on; returns whether one of them is new.
     pub(super) fn follow(&mut self, places: Places, files: &[PathBuf]) -> bool {
         let before = std::mem::take(&mut self.names);
         let refused = self.watch(places, files).err();
         for gone in before.keys().filter(|it| !self.names.contains_key(it)) {
             if let Some(source) = &self.source {
-                // What was removed is watched no more already.
+                // The watch of a removed path is gone already.
                 inotify::remove_watch(source, *gone).unwrap_or_default();
             }
         }
@@ -127,7 +127,7 @@ impl Signals {
         };
         let mut refused = Ok(());
         let mut add = |path: &Path, flags, names| match inotify::add_watch(&*source, path, flags) {
-            // All again, also those watched before: what is there may have been removed and made anew. Two paths may
+            // All again, also those watched before: the path may have been removed and created again. Two paths may
             // be the same folder.
             Ok(number) => self.names.entry(number).or_default().join(names),
             Err(error) if is_elsewhere(error) => {}
@@ -140,7 +140,7 @@ impl Signals {
         for (folder, names) in places {
             add(&folder, CHANGES | WatchFlags::ONLYDIR, names);
         }
-        // What is written through another mount of a file alone is told of the file and not of our folder.
+        // A write through another mount of a file is reported for the file, not for our folder.
         for file in files.iter().take(FILES_WATCHED) {
             add(file, CHANGES, Names::default());
         }
@@ -163,7 +163,7 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that matters; for ever without a source.
+    /// Waits for a signal that matters; forever without a source.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -189,7 +189,7 @@ impl Signals {
     }
 }
 
-/// Whether there is nothing at a path: it is waited for above.
+/// Whether nothing exists at a path: the folder above is watched for it.
 fn is_elsewhere(error: Errno) -> bool {
     matches!(
         error,
@@ -197,7 +197,7 @@ fn is_elsewhere(error: Errno) -> bool {
     )
 }
 
-/// What an operator can do about an error.
+/// Advice to an operator about an error.
 fn trouble(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC) => "fs.inotify.max_user_watches is used up",
@@ -215,7 +215,7 @@ fn registered(signals: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(signals, Interest::READABLE)
 }
 
-/// Reads the signals that there are: whether one matters, and whether there are no more.
+/// Reads the available signals: whether one matters, and whether there are no more.
 fn read(signals: &OwnedFd, names: &HashMap<i32, Names>) -> (bool, bool) {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut reader = Reader::new(signals, &mut buffer);
@@ -237,6 +237,6 @@ fn read(signals: &OwnedFd, names: &HashMap<i32, Names>) -> (bool, bool) {
             Err(_) => return (matters, true),
         }
     }
-    // What is left in the buffer is lost, so that it may have mattered.
+    // The rest of the buffer is lost, so it may have mattered.
     (true, false)
 }

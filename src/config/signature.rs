@@ -1,4 +1,4 @@
-//! The key `signature`: one scheme or a list, each its name or `name: {options}`. What a scheme does is in `signing`.
+//! The key `signature`: one scheme or a list, each its name or `name: {options}`. The schemes are in `signing`.
 
 use http::HeaderName;
 use serde_json::{Map, Value as Json, json};
@@ -105,7 +105,7 @@ impl Form for Header {
     }
 }
 
-/// `signature`. What is signed with by default depends on the secret.
+/// `signature`. The default scheme depends on the secret.
 #[derive(Debug)]
 pub(super) struct Signature;
 
@@ -283,7 +283,7 @@ fn refuse_name(node: &Node, name: &str, context: &mut Context<'_>) {
 fn standard(options: &Node, context: &mut Context<'_>) -> Option<Scheme> {
     let StandardOptions { prefix, key } = Mapping::NEW.read(options, context)?;
     let scheme = Scheme::Standard { prefix, key };
-    // Header names it cannot make are none.
+    // A prefix that makes invalid header names gives no headers.
     match (options.child("prefix"), &scheme) {
         (Some(node), Scheme::Standard { prefix, .. }) if scheme.headers().is_empty() => {
             context.error(node, SigningError::Prefix(prefix.clone()).to_string());

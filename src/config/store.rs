@@ -75,7 +75,7 @@ pub(super) fn store(root: Fields<'_>, context: &mut Context<'_>) -> StoreConfig 
     store
 }
 
-/// A path relative to the folder of its file. What it is by default depends on the environment or on other keys.
+/// A path relative to the folder of its file. The default depends on the environment or on other keys.
 #[derive(Debug)]
 pub(super) struct ResolvedPath;
 

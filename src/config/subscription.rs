@@ -1,10 +1,10 @@
-//! Subscriptions: each key declared once, the values that a subscription has, and what is shown of them.
+//! Subscriptions: each key declared once, the values of a subscription, and their output.
 //!
-//! A declaration says where the key may stand (`shared` in `defaults` and subscriptions; `route` and `own` in subscriptions
-//! only), its sentence, its name, the type of its value, the built-in default, and its form. The value of a key is a field
-//! of [`Subscription`], or in parentheses of [`Draft`], where others decide what becomes of it.
+//! A declaration defines where the key may stand (`shared` in `defaults` and subscriptions; `route` and `own` in
+//! subscriptions only), its sentence, its name, the type of its value, the built-in default, and its form. The value of
+//! a key is a field of [`Subscription`], or in parentheses of [`Draft`], if it depends on other keys.
 //!
-//! Invariant: no secret is shown. Of a secret it is shown that it is set and the fingerprint, of a secret URL scheme and
+//! Invariant: no secret is shown. Of a secret only its presence and fingerprint are shown, of a secret URL scheme and
 //! host, of a secret header value nothing.
 
 use std::sync::{Arc, LazyLock};
@@ -40,7 +40,7 @@ use crate::signing::Scheme;
 /// Where a key may stand, in the order in which messages list the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// In each subscription: for which events it is, and where they go.
+    /// In each subscription: which events it gets, and where they go.
     Route,
     /// In each subscription.
     Own,
@@ -83,7 +83,7 @@ macro_rules! subscription {
         }
 
         impl Subscription {
-            /// A subscription of which nothing is said but its name: active, and without url and events not yet valid.
+            /// A subscription with only a name: active, and without url and events not yet valid.
             #[must_use]
             pub fn named(name: SubscriptionName) -> Self {
                 Self {
@@ -246,7 +246,7 @@ pub enum WhenDisabled {
 }
 
 impl Subscription {
-    /// What it says of its events.
+    /// The filter of its events.
     #[must_use]
     pub fn filter(&self) -> Filter<'_> {
         Filter {
@@ -314,7 +314,7 @@ pub const READ_ONLY: [&str; 3] = ["url_is_secret", "secret_set", "secret_fingerp
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Definition(Arc<str>);
 
-/// The keys of a subscription of which the file says nothing.
+/// The keys of a subscription with only built-in values.
 static PLAIN: LazyLock<Map<String, Value>> =
     LazyLock::new(|| Draft::named(SubscriptionName::unnamed()).shown());
 
@@ -328,7 +328,7 @@ impl Definition {
     #[must_use]
     pub fn fields(&self) -> Map<String, Value> {
         let mut fields = PLAIN.clone();
-        // It was made from a map; only that of the default is none.
+        // It was made from a map; only the default one is empty.
         let own: Map<String, Value> = serde_json::from_str(&self.0).unwrap_or_default();
         fields.extend(own);
         fields

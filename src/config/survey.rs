@@ -1,6 +1,6 @@
-//! Where to watch for changes of the files of a configuration, and what they are.
+//! Where to watch for changes of the files of a configuration, and their states.
 //!
-//! It looks at every file, so it is for a thread on which nobody waits.
+//! It reads every file, so it must not run on a thread that others wait for.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -20,7 +20,7 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct Survey {
     pub(super) sources: Arc<Sources>,
-    /// None if nothing lies elsewhere than before.
+    /// `None` if no path has moved.
     pub(super) places: Option<Places>,
     pub(super) states: States,
     pub(super) occasion: Occasion,
@@ -45,7 +45,7 @@ impl Names {
         self.exact.contains(name) || name.to_str().is_some_and(is_wild)
     }
 
-    /// Takes those of another in.
+    /// Adds those of another.
     pub(super) fn join(&mut self, other: Self) {
         self.exact.extend(other.exact);
         self.wild.extend(other.wild);
@@ -53,7 +53,7 @@ impl Names {
 }
 
 impl Survey {
-    /// Looks at everything, the places last: what changes there meanwhile is found by the next look, once they are
+    /// Checks everything, the places last: changes there meanwhile are found by the next check, once they are
     /// watched.
     pub(super) fn of(sources: Arc<Sources>, before: &States, occasion: Occasion) -> Self {
         let states = sources.look(before, occasion);
@@ -66,8 +66,8 @@ impl Survey {
         }
     }
 
-    /// Looks at everything that was read, to be compared with what it is later: what has changed since it was read counts as
-    /// it was then, so that the next look tells it.
+    /// Checks everything that was read, for comparison with later states: a file that changed since it was read keeps
+    /// the old state, so that the next check reports it.
     pub(super) fn since(read: &Snapshot) -> Self {
         let sources = Arc::new(read.sources().clone());
         let mut survey = Self::of(sources, &States::default(), Occasion::Signal);
@@ -75,7 +75,7 @@ impl Survey {
         survey
     }
 
-    /// Looks whether anything is another than before although the system said nothing. The places are looked for only if
+    /// Checks for changes although the system reported none. The places are looked for only if
     /// they may be others, or are `wanted`.
     pub(super) fn routine(sources: Arc<Sources>, before: &States, wanted: bool) -> Self {
         let occasion = Occasion::Routine;

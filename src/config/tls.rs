@@ -1,4 +1,4 @@
-//! The key `tls` of a subscription: whose certificates are trusted, and the lowest version.
+//! The key `tls` of a subscription: which certificates are trusted, and the lowest version.
 
 use std::path::Path;
 

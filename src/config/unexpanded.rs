@@ -1,14 +1,14 @@
-//! Texts with what looks like a variable of a shell, of Compose or of a template tool. sidehook expands none, so that such a
-//! text goes out as it stands, unless somebody is told.
+//! Texts with what looks like a variable of a shell, of Compose or of a template tool. sidehook expands none, so such a
+//! text would be sent as it stands without a warning.
 //!
-//! One walk over all files decides. Passed over are texts in which such a sign has a meaning of its own or none at all:
+//! One walk over all files finds them. Texts in which such a sign has another meaning or none are skipped:
 //! expressions, patterns, pointers, templates of signatures, titles and descriptions.
 
 use crate::config::document::{Document, Mark, Node, Root, Value};
 use crate::config::report::Report;
 use crate::config::secrets::{SOURCES, is_usual};
 
-/// What a text is for, which decides what may stand there instead.
+/// The purpose of a text, which decides the advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// A literal secret: `{env: NAME}` may stand there, and single signs may be part of it.
@@ -23,7 +23,7 @@ enum Purpose {
     Other,
 }
 
-/// Keys of subscriptions whose texts are passed over.
+/// Keys of subscriptions whose texts are not checked.
 const PASSED_OVER: [&str; 6] = [
     "events",
     "match",
@@ -36,10 +36,10 @@ const PASSED_OVER: [&str; 6] = [
 /// An item of a list, in a path of keys.
 const ITEM: &str = "[]";
 
-/// What expressions of template tools begin with, between double braces.
+/// The first words of template expressions, between double braces.
 const TEMPLATES: [&str; 7] = ["env", ".", "$", "lookup", "secret", "vault", "vars"];
 
-/// Reports variables in all files: as an error where the text is one already, whose message says less, else as a warning.
+/// Reports variables in all files: as an error if the text already has a less clear one, else as a warning.
 pub(super) fn report(documents: &[Document], report: &mut Report) {
     for document in documents {
         if let Root::Node(root) = &document.root {
@@ -73,7 +73,7 @@ fn walk<'n>(node: &'n Node, path: &mut Vec<&'n str>, report: &mut Report) {
     }
 }
 
-/// What the text at a path of keys is for; none where it is passed over.
+/// The purpose of the text at a path of keys; `None` if it is not checked.
 fn purpose(path: &[&str]) -> Option<Purpose> {
     let fields = match path {
         ["subscriptions", _, fields @ ..] | ["defaults", fields @ ..] => fields,
@@ -109,7 +109,7 @@ fn reference_or(rest: &[&str], purpose: Purpose) -> Purpose {
     }
 }
 
-/// The name of the variable that a text is, or an empty one where a text only has some in it; none if it has none.
+/// The name if a text is one variable, empty if it only contains some; `None` if it contains none.
 fn variable(text: &str, purpose: Purpose) -> Option<&str> {
     let text = match (purpose, text.split_once(':')) {
         (Purpose::Pair, Some((_, value))) => value.trim(),
@@ -142,7 +142,7 @@ fn whole(text: &str) -> Option<&str> {
     (name.bytes().all(is_name) && name.as_bytes().first().is_some_and(begins)).then_some(name)
 }
 
-/// The name in `$NAME`, in capitals: what else begins with a dollar sign may mean itself.
+/// The name in `$NAME`, in capitals: other texts that begin with a dollar sign may be meant literally.
 fn bare(word: &str) -> Option<&str> {
     word.strip_prefix('$').filter(|name| is_upper(name))
 }
@@ -154,7 +154,7 @@ fn is_upper(name: &str) -> bool {
         && name.starts_with(|first: char| first.is_ascii_uppercase() || first == '_')
 }
 
-/// What stands between the signs of which urls, addresses and lists are made.
+/// The words between the separators of urls, addresses and lists.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| character.is_whitespace() || "/?&=:.@,;#\\".contains(character))
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// Says why a text is no duration or size.
+/// Why a text is not a duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnitError {
     /// A number alone.
     #[error("a duration needs a unit, such as 30s")]
     DurationUnit,
-    /// Anything else that is no duration.
+    /// Anything else that is not a duration.
     #[error("expected a whole number and one of ms, s, m, h, d, such as 30s")]
     Duration,
     /// A number alone.
     #[error("a size needs a unit, such as 64KiB")]
     SizeUnit,
-    /// Anything else that is no size.
+    /// Anything else that is not a size.
     #[error("expected a whole number and one of B, KiB, MiB, GiB, TiB, such as 64KiB")]
     Size,
     /// More than the arithmetic can represent.
@@ -95,7 +95,7 @@ pub(super) fn written_size(bytes: u64) -> String {
     }
 }
 
-/// The digits at the beginning and what follows; none when there are no digits.
+/// The digits at the beginning and the rest; `None` if there are no digits.
 fn split(text: &str) -> Option<(&str, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at_checked(digits)

@@ -11,7 +11,7 @@ use crate::config::schema::forms::{self, For};
 /// An endpoint with its URL as it is written.
 pub(super) type WrittenUrl = (Endpoint, String);
 
-/// The URL of a subscription. One that is blank is for the reader of the subscription to judge.
+/// The URL of a subscription. A blank one is left to the reader of the subscription.
 #[derive(Debug)]
 pub(super) struct SubscriptionUrl;
 

@@ -1,6 +1,6 @@
-//! What the scalars of a YAML text mean: `serde_yaml` reads the text along the nodes that `layout` found.
+//! The values of the scalars of a YAML text: `serde_yaml` reads the text along the nodes that `layout` found.
 //!
-//! `serde_yaml` is the judge of the syntax. Each scalar is asked for as text, so a plain one comes as written (`1.2`, `yes`)
+//! `serde_yaml` checks the syntax. Each scalar is requested as text, so a plain one comes as written (`1.2`, `yes`)
 //! and its meaning is left to the reader of the field. Where the two parsers see a different shape the file is refused.
 
 use std::fmt;
@@ -24,7 +24,7 @@ pub(super) struct SyntaxError {
     pub(super) is_ambiguous: bool,
 }
 
-/// Line and column of the end of a text, from 1: where it is wrong that nothing more comes.
+/// Line and column of the end of a text, from 1: the place of an error if the text ends too early.
 fn end(text: &str) -> (usize, usize) {
     let text = text.trim_end();
     let last = text.rsplit('\n').next().unwrap_or_default();
@@ -56,7 +56,7 @@ pub(super) fn fill(root: &mut Node, rewritten: &Rewritten) -> Result<(), SyntaxE
     })
 }
 
-/// What the parser says of the syntax alone, with what to look for. Only this is shown: its words are fixed texts,
+/// The parser's message about the syntax alone, with a hint. Only this is shown: its words are fixed texts,
 /// while an error of [`Fill`] may quote a value.
 fn syntax_problem(rewritten: &Rewritten) -> Option<String> {
     let document = serde_yaml::Deserializer::from_str(&rewritten.text).next()?;
@@ -84,7 +84,7 @@ fn original(place: &str, rewritten: &Rewritten) -> String {
     )
 }
 
-/// What is most likely meant by the parser's words.
+/// Hints for the parser's messages.
 const HINTS: [(&str, &str); 4] = [
     (
         "mapping values are not allowed",
@@ -101,7 +101,7 @@ const HINTS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Said where the two parsers see different shapes.
+/// The message if the two parsers see different shapes.
 const AMBIGUOUS: &str =
     "the layout is ambiguous, expected plain block or flow style, keys without a leading ?";
 

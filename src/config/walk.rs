@@ -1,8 +1,8 @@
 //! Finds the files that a glob matches, within bounds: no glob makes a reload look at a whole disk.
 //!
-//! Invariants: links to folders are followed where a component names or matches them, never below `**`, so a walk does not
-//! go round; no wildcard matches a name that begins with a dot, as in shells: editors, volumes and edits of ours keep there
-//! what is no part of the configuration; folders of the kernel's own file systems are not entered; what is looked at is counted over all globs.
+//! Invariants: links to folders are followed where a component names or matches them, never below `**`, so a walk has
+//! no cycles; no wildcard matches a name that begins with a dot, as in shells: editors, volumes and our edits keep
+//! other files there; folders of the kernel's own file systems are not entered; entries are counted over all globs.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,10 +28,10 @@ pub(super) const SHELL: MatchOptions = MatchOptions {
     require_literal_leading_dot: true,
 };
 
-/// Why a glob gives no files.
+/// Why a glob cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WalkError {
-    /// It is none.
+    /// It is not valid.
     #[error("expected a glob such as conf.d/*.yaml ({0})")]
     Pattern(&'static str),
     /// There is too much below it.
@@ -50,7 +50,7 @@ pub(super) enum WalkError {
     Folder(PathBuf, #[source] io::Error),
 }
 
-/// What was looked at so far, for all globs of a configuration.
+/// The number of entries seen so far, for all globs of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     entries: usize,
@@ -68,7 +68,7 @@ enum Step {
 }
 
 impl Walk {
-    /// The paths that a glob matches and that are no folders, in the order of their names.
+    /// The paths that a glob matches and that are not folders, in the order of their names.
     pub(super) fn matches(&mut self, pattern: &Path) -> Result<Vec<PathBuf>, WalkError> {
         let steps = steps(pattern)?;
         let mut found = BTreeSet::new();
@@ -130,7 +130,7 @@ impl Walk {
         self.go(at, rest, found)
     }
 
-    /// The names in a folder. None of what is no folder, or of the kernel.
+    /// The names in a folder. Empty if it is not a folder, or one of the kernel.
     fn names(&mut self, folder: &Path) -> Result<Vec<String>, WalkError> {
         let folder = if folder.as_os_str().is_empty() {
             Path::new(".")
@@ -169,7 +169,7 @@ impl Walk {
 
 fn steps(pattern: &Path) -> Result<Vec<Step>, WalkError> {
     let mut steps: Vec<Step> = Vec::new();
-    // As a whole it says more of what is wrong.
+    // Checked as a whole first, as its error is more precise.
     let check = |text: &str| Pattern::new(text).map_err(|error| WalkError::Pattern(error.msg));
     check(&pattern.to_string_lossy())?;
     for component in pattern.components() {
@@ -284,7 +284,7 @@ mod tests {
             let ours = Walk::default().matches(&whole).unwrap();
             assert_eq!(ours, theirs, "{pattern}");
         }
-        // Who writes the dot means it.
+        // A pattern that begins with a dot matches it.
         assert_eq!(found(&folder, ".*.yaml"), ["._a.yaml", ".hidden.yaml"]);
         assert_eq!(found(&folder, ".git/*"), [".git/config.yaml"]);
     }
@@ -295,7 +295,7 @@ mod tests {
         symlink("..", folder.path().join("a/up")).unwrap();
         symlink("self", folder.path().join("self")).unwrap();
         assert_eq!(found(&folder, "**/*.yaml"), ["a/b/c.yaml"]);
-        // Named step by step, a link is a folder as any other.
+        // Named explicitly, a link is a folder like any other.
         assert_eq!(found(&folder, "a/*/a/b/*.yaml"), ["a/up/a/b/c.yaml"]);
     }
 
@@ -320,7 +320,7 @@ mod tests {
         let mut walk = Walk::default();
         let error = walk.matches(&many.path().join("*")).unwrap_err();
         assert!(matches!(error, WalkError::Files), "{error}");
-        // Each look counts, whatever it finds.
+        // Each entry seen counts, also if nothing matches.
         let looks = (0..=MAX_ENTRIES / MAX_FILES).map(|_| walk.matches(&many.path().join("no*")));
         let error = looks.filter_map(Result::err).next().unwrap();
         assert!(matches!(error, WalkError::Entries), "{error}");

@@ -1,13 +1,13 @@
-//! Watches the files of a configuration and says when one of them changed, after a while of quiet.
+//! Watches the files of a configuration and reports when one of them changed, after a while of quiet.
 //!
-//! Signals of the system say when to look. Folders are watched, as editors and Kubernetes replace a file by renaming or by
+//! Signals of the system start a check. Folders are watched, as editors and Kubernetes replace a file by renaming or by
 //! swapping a symbolic link: all folders on the way through links, and of a folder that is missing the nearest one above
-//! it. In each only some names matter: what happens to other files wakes nobody and does not make the time of quiet
-//! longer. The files themselves are watched too, as their folder tells nothing of what is written through another mount.
+//! it. In each only some names matter: changes of other files neither start a check nor extend the time of quiet.
+//! The files themselves are watched too, as their folder does not report writes through another mount.
 //!
 //! Not everything is signalled (network file systems, folders above that are renamed, limits of the system), so that
-//! everything is looked at every 5 s as well. Whether something changed is decided by comparing what the files are, on a
-//! thread of its own.
+//! everything is checked every 5 s as well. A separate thread decides whether something changed by comparing
+//! the states of the files.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,10 +23,10 @@ use crate::config::loaded::Loaded;
 use crate::config::signals::{Open, Signals, WatchHealth, inotify};
 use crate::config::survey::Survey;
 
-/// How long nothing may happen before a change is told: writers often take several steps.
+/// How long nothing may happen before a change is reported: writers often take several steps.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// How long after the first step a change is told although steps go on.
+/// How long after the first step a change is reported although steps go on.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long after one look the next one begins although no signal came.
@@ -45,8 +45,8 @@ pub struct Watcher {
     /// When files are looked at without a signal, and how long after one look the next one is.
     routine: Instant,
     every: Duration,
-    /// What a look without a signal found, and when first: told once the next one finds the same, as a writer may be at
-    /// work.
+    /// The result of a check without a signal, and when it was found first: reported once the next check finds the
+    /// same, as a writer may be at work.
     suspect: Option<(States, Instant)>,
     /// Looks without a signal since the last attempt to watch what could not be watched.
     since_retry: u32,
@@ -71,15 +71,15 @@ struct Seen {
 }
 
 impl Looker {
-    /// Looks at the files: what they are now is about to be read, and only what changes from now on is told.
+    /// Checks the files that are about to be read again: only later changes are reported.
     pub fn look(&self) {
         let Seen { sources, states } = self.seen();
         let states = sources.look(&states, Occasion::Signal);
         self.lock().states = states;
     }
 
-    /// Looks at what a configuration was read from, to be watched from now on. What later changes are measured by is what
-    /// they were when they were read, and for those that are watched already, when they were looked at last.
+    /// Checks the files that a configuration was read from, to be watched from now on. Later changes are measured
+    /// against their state when they were read, and for those that are watched already, at the last check.
     #[must_use]
     pub fn survey(&self, loaded: &Loaded) -> Survey {
         self.survey_of(&loaded.snapshot)
@@ -115,8 +115,8 @@ impl Seen {
 }
 
 impl Watcher {
-    /// Watches what a configuration was read from. Files that do not exist yet are watched for. What the system does not
-    /// watch is looked at every 5 s, which is logged.
+    /// Watches the files that a configuration was read from. Files that do not exist yet are waited for. Those that the
+    /// system does not watch are checked every 5 s, which is logged.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O.
@@ -140,7 +140,7 @@ impl Watcher {
         watcher
     }
 
-    /// Watches what [`Looker::survey`] has looked at from now on, instead of what was before.
+    /// Watches the files of a [`Looker::survey`] from now on, instead of those before.
     pub fn watch(&mut self, survey: Survey) {
         self.survey = None;
         *self.looker.lock() = Seen {
@@ -152,7 +152,7 @@ impl Watcher {
         self.stir();
     }
 
-    /// What looks at the files, for another thread.
+    /// A handle for checking the files, for another thread.
     #[must_use]
     pub fn looker(&self) -> Looker {
         self.looker.clone()
@@ -164,10 +164,10 @@ impl Watcher {
         self.signals.health().clone()
     }
 
-    /// Waits until a file changed and nothing more happened for 500 ms, or 5 s long something did.
+    /// Waits until a file changed and nothing more happened for 500 ms, or changes went on for 5 s.
     ///
     /// # Cancel safety
-    /// Cancel safe: a change that was noticed is told by the next call.
+    /// Cancel safe: a change that was noticed is reported by the next call.
     pub async fn changed(&mut self) {
         loop {
             let survey = match &mut self.survey {
@@ -264,7 +264,7 @@ impl Watcher {
         is_another
     }
 
-    /// Watches the places of a survey, if they may be others; says whether one of them is new.
+    /// Watches the places of a survey, if they may have changed; returns whether one of them is new.
     fn follow(&mut self, survey: Survey) -> bool {
         let Survey {
             sources, places, ..

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use super::*;
 use tempfile::TempDir;
 
-/// The longest a change may take to be told on a busy machine.
+/// The longest time until a change is reported on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long nothing must be told: longer than the time of quiet.
+/// How long nothing must be reported: longer than the time of quiet.
 const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Watches these files.
@@ -166,7 +166,7 @@ async fn files_that_come_and_go_in_a_watched_folder_are_told() {
     assert_told(&mut watcher).await;
     fs::remove_file(new).unwrap();
     assert_told(&mut watcher).await;
-    // What the glob does not match, or an edit puts there for a moment, is of no concern.
+    // Files that the glob does not match, or that an edit puts there for a moment, do not matter.
     folder.write("conf.d/app.log", "b");
     folder.write("conf.d/.sidehook-part-1.yaml", "b");
     assert_silent(&mut watcher).await;
@@ -301,7 +301,7 @@ fn looking(mut watcher: Watcher, every: Duration) -> Watcher {
     watcher
 }
 
-/// Only signals tell.
+/// Changes are found by signals only.
 fn only_signals(files: &[PathBuf]) -> Watcher {
     looking(watching(files), Duration::from_secs(3600))
 }
@@ -314,7 +314,7 @@ async fn a_folder_that_is_missing_is_waited_for_however_long() {
     for gone in ["a/b/etc", "a"] {
         fs::remove_dir_all(folder.path(gone)).unwrap();
         assert_told(&mut watcher).await;
-        // Nothing but folders, one after the other, each removed and made anew in between.
+        // Only folders, one after the other, each removed and created again in between.
         for above in ["a", "a/b", "a/b/etc"] {
             fs::create_dir_all(folder.path(above)).unwrap();
             assert_silent(&mut watcher).await;
@@ -329,7 +329,7 @@ async fn a_folder_that_is_missing_is_waited_for_however_long() {
     }
 }
 
-/// Of what is above the folder nothing is signalled.
+/// Nothing above the folder is signalled.
 #[tokio::test]
 async fn a_folder_above_that_is_renamed_is_noticed_by_looking() {
     let folder = Folder::new();
@@ -345,7 +345,7 @@ async fn a_folder_above_that_is_renamed_is_noticed_by_looking() {
     assert_silent(&mut watcher).await;
 }
 
-/// As with a bind mount of a file alone: the folder that is watched is told nothing.
+/// As with a bind mount of a file alone: the watched folder gets no signal.
 #[tokio::test]
 async fn a_file_that_is_written_by_another_path_is_told() {
     let folder = Folder::new();
@@ -404,7 +404,7 @@ async fn without_signals_everything_is_looked_at() {
         assert_told(&mut watcher).await;
         folder.write("etc/config.yaml", "b");
         assert_told(&mut watcher).await;
-        // The same text in another file, which no signal says is new.
+        // The same text in another file; no signal reports it as new.
         let new = folder.write("etc/new", "b");
         fs::rename(new, &file).unwrap();
         assert_silent(&mut watcher).await;

@@ -89,7 +89,7 @@ labels! {
 }
 
 impl FailureReason {
-    /// The reason that an answer with this status code gives, none for 2xx.
+    /// The reason for a response with this status code; `None` for 2xx.
     #[must_use]
     pub const fn of_status(code: u16) -> Option<Self> {
         match code {
@@ -141,17 +141,17 @@ pub struct Outcome {
     pub duration: Duration,
     /// How it ended.
     pub status: AttemptStatus,
-    /// Why it failed; none for a success.
+    /// Why it failed; `None` if it succeeded.
     pub reason: Option<FailureReason>,
     /// The status code, if a response head came.
     pub response_code: Option<u16>,
-    /// What went wrong, for people; a status's standard phrase when there is a response. At most 256 bytes, no secrets.
+    /// A description of the failure, or the standard phrase of a received status. At most 256 bytes, no secrets.
     pub error_message: Option<Box<str>>,
     /// The beginning of the response body: at most 4 KiB of a failure, 256 bytes of a success.
     pub response_prefix: Bytes,
 }
 
-/// What becomes of a delivery after an attempt.
+/// The state of a delivery after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Final: it arrived.

@@ -1,14 +1,14 @@
-//! Keeps what looks like a secret out of what is said: secrets are put in wrong places, and messages quote what is wrong.
+//! Hides what looks like a secret in messages: secrets end up in the wrong fields, and messages quote wrong values.
 //!
-//! One judgement for everything that quotes a configuration or an argument. It may hide too much, never a place: line,
-//! column and path say where to look.
+//! The one place that decides this for all quotes of a configuration or an argument. It may hide too much, but never
+//! a place: line, column and path are always shown.
 
 use std::borrow::Cow;
 
-/// What stands in a message where a secret would.
+/// The text that replaces a secret in a message.
 pub const CONCEALED: &str = "(not shown)";
 
-/// What secrets of well-known issuers begin with.
+/// The first characters of secrets from well-known issuers.
 const PREFIXES: [&str; 32] = [
     "whsec_",
     "whsk_",
@@ -44,20 +44,20 @@ const PREFIXES: [&str; 32] = [
     "pat_",
 ];
 
-/// How many characters must follow a prefix, so that the prefix alone can be spoken of.
+/// How many characters must follow a prefix, so that the prefix alone can be mentioned.
 const AFTER_PREFIX: usize = 6;
 
-/// A run of letters and digits of this length is no word.
+/// A run of letters and digits of this length is not a word.
 const LONG: usize = 24;
 
-/// One of this length is no word either if it changes between letters and digits.
+/// One of this length is not a word either if it changes between letters and digits.
 const MIXED: usize = 12;
 
 /// Replaces everything in a text that looks like a secret.
 #[must_use]
 pub fn conceal(text: &str) -> Cow<'_, str> {
     if text.contains("-----BEGIN") {
-        // What comes before it may be the rest of one.
+        // The text before it may be part of a secret.
         return Cow::Borrowed(CONCEALED);
     }
     let mut shown = String::new();
@@ -125,7 +125,7 @@ fn has_prefix(part: &str) -> bool {
     })
 }
 
-/// A run of letters and digits that is no word of a person.
+/// A run of letters and digits that is not a word.
 fn is_random(part: &str) -> bool {
     let (changes, cases) = turns(part);
     let length = part.chars().count();
@@ -135,7 +135,7 @@ fn is_random(part: &str) -> bool {
     is_word && (length >= LONG || is_number || is_mixed)
 }
 
-/// Base64, padded or with its signs in it, which the parts alone may be too short to tell.
+/// Base64, padded or with its special characters, whose parts alone may be too short to recognize.
 fn is_encoded(token: &str) -> bool {
     let is_path = token.starts_with(['/', '.']) || token.contains("://");
     let mut characters = token.chars().filter(char::is_ascii_alphanumeric);

@@ -1,11 +1,11 @@
-//! What the application posted, and what is kept of it.
+//! An event: the data that the application posted and that is kept.
 
 use bytes::Bytes;
 
 use crate::domain::{EventId, Label, Timestamp};
 
-/// The largest body of an event that may be configured, and of a batch, bytes: 16 MiB. The journal has place for so many with
-/// the heads of a whole batch, and intake for four at a time.
+/// The largest body of an event that may be configured, and of a batch, bytes: 16 MiB. The journal has room for
+/// that much with the heads of a whole batch, and intake for four at a time.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// A header of the application's request that is kept with the event: name in lower case, value as received.
@@ -28,11 +28,11 @@ pub struct EventHead {
     pub event_type: Label,
     /// The key that orders deliveries, if any.
     pub key: Option<Label>,
-    /// Where it comes from (`source` of CloudEvents), if said.
+    /// The origin (`source` of CloudEvents), if given.
     pub source: Option<Box<str>>,
-    /// What it is about (`subject` of CloudEvents), if said.
+    /// The subject (`subject` of CloudEvents), if given.
     pub subject: Option<Box<str>>,
-    /// The Content-Type of the body as received; `application/octet-stream` when none was.
+    /// The Content-Type of the body as received; `application/octet-stream` if there was none.
     pub content_type: Box<str>,
     /// Headers of the request that a subscription forwards.
     pub headers: Vec<KeptHeader>,

@@ -3,7 +3,7 @@
 use super::attempt::labels;
 use crate::domain::Timestamp;
 
-/// What a subscription's lane does with deliveries that are due. Times are those of the steady clock.
+/// How a subscription's lane treats deliveries that are due. Times are those of the steady clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Flow {
     /// It attempts them.
@@ -31,7 +31,7 @@ pub enum Flow {
 }
 
 impl Flow {
-    /// When the next attempt may begin at the earliest; None: at once, or not by the passing of time.
+    /// The earliest time of the next attempt; `None` if at once, or if passing time does not open the lane.
     #[must_use]
     pub const fn opens_at(self) -> Option<Timestamp> {
         match self {

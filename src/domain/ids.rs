@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::Timestamp;
 
-/// Says why an id could not be read.
+/// Why an id could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// An event id is `evt_` followed by a hyphenated UUID.
@@ -110,11 +110,11 @@ impl FromStr for EventIdRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventSeq(pub u64);
 
-/// The number under which the store knows a subscription name; a name keeps its number for the life of the store.
+/// The number of a subscription name in the store; a name keeps its number for the life of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionNumber(pub u32);
 
-/// Says why a text is no subscription name.
+/// Reports that a text is not a valid subscription name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a subscription name is 1 to 64 of a-z 0-9 _ -, beginning with a letter or digit")]
 pub struct NameError;
@@ -124,8 +124,8 @@ const NOTIFICATIONS: &str = "_notifications";
 /// The name of sidehook's own subscription that sends e-mails.
 const MAIL: &str = "_mail";
 
-/// A subscription's name: `[a-z0-9][a-z0-9_-]{0,63}`, or one of sidehook's own, which begin with `_` so that nobody can
-/// give them. Cheap to clone.
+/// A subscription's name: `[a-z0-9][a-z0-9_-]{0,63}`, or one of sidehook's own, which begin with `_` so that no
+/// configuration can use them. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionName(Arc<str>);
 
@@ -142,7 +142,7 @@ impl SubscriptionName {
         Self(Arc::from(MAIL))
     }
 
-    /// Reads a name that somebody else has checked, such as one from the store or in an id: sidehook's own are names too.
+    /// Reads a name that was checked before, such as one from the store or in an id. Accepts sidehook's own names too.
     ///
     /// # Errors
     /// [`NameError`] for anything else that no subscription can have.
@@ -222,7 +222,7 @@ impl FromStr for DeliveryId {
     }
 }
 
-/// Says why a text cannot be an event type, given id or key.
+/// Why a text cannot be an event type, given id or key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// It is empty or longer than [`Label::MAX_LEN`] bytes; carries the length found.

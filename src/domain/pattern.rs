@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::domain::Label;
 
-/// Says why a text is no pattern.
+/// Why a text is not a valid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// Nothing is left of it, or after its `!`.

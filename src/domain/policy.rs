@@ -1,4 +1,4 @@
-//! What the fields of a subscription mean for its deliveries: order, limits, disabling.
+//! The policies of a subscription for its deliveries: order, limits, disabling.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub enum AutoDisable {
     Dead(u32),
 }
 
-/// The field `rate_limit`: so many attempts in each period, bursts of one second's worth.
+/// The field `rate_limit`: the number of attempts in each period, with bursts of one second's worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// Attempts in one period, at least 1.
@@ -56,7 +56,7 @@ labels! {
     DisabledReason {
         /// `active: false` in the file.
         Config = 0 "config",
-        /// Somebody did it.
+        /// An operator disabled it.
         Manual = 1 "manual",
         /// The endpoint answered 410 Gone.
         Gone = 2 "gone",
@@ -76,7 +76,7 @@ labels! {
         Delivered = 1 "delivered",
         /// Given up; can be replayed.
         Dead = 2 "dead",
-        /// Somebody took it back; can be replayed.
+        /// An operator cancelled it; can be replayed.
         Cancelled = 3 "cancelled",
     }
 }

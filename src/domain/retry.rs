@@ -15,13 +15,13 @@ pub struct Retry {
 /// The pauses between attempts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RetryForm {
-    /// These; none of them for one attempt only. Shared by the thousands of subscriptions that may have the same.
+    /// These pauses; empty for one attempt only. Shared by the thousands of subscriptions that may have the same.
     Schedule(Arc<[Duration]>),
     /// Growing ones.
     Exponential {
         /// The first.
         initial: Duration,
-        /// What each is multiplied with to give the next, at least 1.
+        /// The factor from one pause to the next, at least 1.
         factor: f64,
         /// The longest.
         max_interval: Duration,
@@ -32,7 +32,7 @@ pub enum RetryForm {
     },
 }
 
-/// What follows a failed attempt.
+/// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
     /// Attempt again after this pause, jitter included.

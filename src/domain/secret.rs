@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretSlice};
 use sha2::{Digest, Sha256};
 
-/// The bytes of a secret. Wiped from memory when dropped; `Debug` shows nothing of it.
+/// The bytes of a secret. Wiped from memory when dropped; `Debug` shows none of them.
 #[derive(Clone)]
 pub struct Secret(SecretSlice<u8>);
 
@@ -22,7 +22,7 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// The SHA-256: to tell secrets apart where they must not be. Not for output.
+    /// The SHA-256, for comparing secrets where their bytes must not appear. Not for output.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.expose()).into()

@@ -1,12 +1,12 @@
-//! How a subscription stands, for those who ask, and why it cannot be disabled or enabled.
+//! The status of a subscription, and why it cannot be disabled or enabled.
 
 use crate::domain::{DisabledReason, Timestamp};
 
-/// How a subscription stands.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// Why it is disabled and since when, by the steady clock; none: it is active. While the file says `active: false`
-    /// that is the reason, whatever else there is.
+    /// Why it is disabled and since when, by the steady clock; `None` if it is active. While the file has
+    /// `active: false`, that is the reason, regardless of others.
     pub disabled: Option<(DisabledReason, Timestamp)>,
     /// Failed attempts since the last success that were the endpoint's fault.
     pub consecutive_failures: u32,
@@ -39,7 +39,7 @@ pub enum StatusError {
     /// It is `locked`.
     #[error("the subscription is locked: only the file can disable it")]
     Locked,
-    /// It cannot be enabled while the file says `active: false`.
+    /// It cannot be enabled while the file has `active: false`.
     #[error("the subscription is inactive in the file: only there it can be made active")]
     Inactive,
 }

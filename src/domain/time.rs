@@ -21,7 +21,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down: what signatures carry.
+    /// Whole seconds since the epoch, rounded down, as used in signatures.
     #[must_use]
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
@@ -64,7 +64,7 @@ impl FromStr for Timestamp {
 
 /// Where time comes from. Passed in wherever time is needed, so that tests decide what time it is.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// What the wall clock of the machine says now: for signatures, ids and what people read.
+    /// The current wall clock time of the machine: for signatures, ids and output for people.
     fn wall(&self) -> Timestamp;
 
     /// A time that never jumps while the process runs: it starts at the wall clock and advances with the

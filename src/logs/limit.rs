@@ -1,7 +1,7 @@
-//! Which log lines are written: of one kind so many in a minute, and fewer about one subscription. The rest is counted and
-//! told once a minute, so that neither traffic nor an endpoint, a client or a file can fill the log.
+//! Limits log lines: per minute, a number of each kind, and fewer of them about one subscription. The rest is counted
+//! and reported once a minute, so that neither traffic nor an endpoint, a client or a file can fill the log.
 //!
-//! A kind is a place in the code. Lines of `debug` and `trace` are wanted as they come. What is remembered is bounded by the
+//! A kind is a place in the code. Lines of `debug` and `trace` are not limited. Memory is bounded by the number of
 //! places in the code and [`SUBSCRIPTIONS_MAX`].
 
 use std::collections::HashMap;
@@ -19,18 +19,18 @@ use tracing_subscriber::layer::Context;
 
 use crate::domain::{Clock, Timestamp};
 
-/// What is counted together.
+/// Lines are counted for this long.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Lines of one kind in a period.
 const LINES: u64 = 100;
 /// Of those, lines about one subscription.
 const LINES_OF_SUBSCRIPTION: u64 = 5;
-/// Subscriptions that are counted apart, for each kind.
+/// Subscriptions that are counted separately, for each kind.
 const SUBSCRIPTIONS_MAX: usize = 1_000;
-/// Subscriptions of which is told apart what was left out, for each kind; those with the most.
+/// Subscriptions whose left-out lines are reported separately, for each kind; those with the most.
 const TOLD_MAX: usize = 20;
 
-/// What the writer itself logs has its own bound.
+/// The target of the writer's own lines, which have their own limit.
 pub(super) const OWN_TARGET: &str = "sidehook::logs";
 
 /// Lets lines pass, or counts them. A cheap handle.
@@ -43,9 +43,9 @@ pub(crate) struct Limit {
 /// Lines that were not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LeftOut {
-    /// What they say.
+    /// The text of the lines.
     pub(super) text: String,
-    /// What they are about; none: no subscription, or several.
+    /// The subscription concerned; `None` if it is none, or several.
     pub(super) subscription: Option<String>,
     /// How many.
     pub(super) count: u64,
@@ -61,7 +61,7 @@ struct Counts {
 struct Kind {
     text: String,
     passed: u64,
-    /// About no subscription, or one that is not counted apart.
+    /// About no subscription, or one that is not counted separately.
     left_out: u64,
     subscriptions: HashMap<Box<str>, Count>,
 }
@@ -78,14 +78,14 @@ impl Limit {
         Self { clock, counts }
     }
 
-    /// When there may be something to tell; none: nothing is counted.
+    /// When there may be something to report; `None` if nothing is counted.
     pub(super) fn due_in(&self, now: Timestamp) -> Option<Duration> {
         let counts = self.counts();
         let is_needed = !counts.kinds.is_empty();
         is_needed.then(|| PERIOD.saturating_sub(now.since(counts.began_at)))
     }
 
-    /// Takes what was left out in the period that has ended; all, if it is not waited for.
+    /// Takes what was left out in the period that has ended; with `all`, also in the current one.
     pub(super) fn take(&self, now: Timestamp, all: bool) -> Vec<LeftOut> {
         let mut counts = self.counts();
         if !all && now.since(counts.began_at) < PERIOD {
@@ -127,7 +127,7 @@ impl<S: Subscriber> Layer<S> for Limit {
 }
 
 impl Counts {
-    /// Begins a period if the last one has ended. What was left out then and not told yet stays.
+    /// Begins a period if the last one has ended. Left-out lines of the old period that are not reported yet stay.
     fn begin(&mut self, now: Timestamp) {
         if self.kinds.is_empty() {
             self.began_at = now;
@@ -192,7 +192,7 @@ impl Kind {
     }
 }
 
-/// What of a line says of which kind it is.
+/// The fields of a line that decide its kind.
 #[derive(Default)]
 struct Line {
     text: String,

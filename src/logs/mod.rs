@@ -1,11 +1,11 @@
 //! Log lines on their way out of the process.
 //!
-//! - `limit`: which lines are written, and which only counted
-//! - `queue`: what waits to be written
+//! - `limit`: which lines are written, and which are only counted
+//! - `queue`: lines that wait to be written
 //!
-//! Lines are written by a thread of their own: who logs never waits for who reads. Leaves to `cli` what lines look like.
-//! Invariants: what waits is bounded in bytes; what does not fit is dropped and counted, errors last; what is left at an
-//! orderly end is written within a bound, whoever reads.
+//! A separate thread writes the lines: code that logs never waits for the reader. Leaves the format of lines to `cli`.
+//! Invariants: waiting lines are bounded in bytes; lines that do not fit are dropped and counted, errors last; at an
+//! orderly end, waiting lines are written within a time limit, even if the reader is slow.
 
 mod limit;
 mod queue;
@@ -33,7 +33,7 @@ use queue::{Next, Queue};
 /// Lines of this process that were lost.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// How many log lines of this process were lost: nobody read them in time, or they could not be written.
+/// How many log lines of this process were lost: they were not read in time, or could not be written.
 pub(crate) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -47,10 +47,10 @@ fn count_dropped(lines: u64) {
 pub(crate) struct Logs(Arc<Queue>);
 
 impl Logs {
-    /// Writes to `out` from a thread of its own, which also tells what `limit` left out.
+    /// Writes to `out` from a separate thread, which also reports what `limit` left out.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(crate) fn start(
         out: impl AsFd + Send + 'static,
         limit: Limit,
@@ -72,7 +72,7 @@ impl Logs {
         Ok(Self(queue))
     }
 
-    /// Has everything written that waits, for at most so long. Lines that come later may be lost.
+    /// Writes everything that waits, for at most `bound`. Lines that come later may be lost.
     pub(crate) fn finish(&self, bound: Duration) {
         self.0.close(bound);
     }
@@ -96,7 +96,7 @@ impl<'a> MakeWriter<'a> for Logs {
     }
 }
 
-/// Takes one line: whatever is written at once.
+/// Takes one line: all that is written in one call.
 #[derive(Debug)]
 pub(crate) struct LineWriter<'a> {
     queue: &'a Queue,
@@ -114,7 +114,7 @@ impl io::Write for LineWriter<'_> {
     }
 }
 
-/// Writes to standard error without a queue, for at most so long: for what is said before there is a log, or without one.
+/// Writes to standard error without a queue, for at most `bound`: for messages before there is a log, or without one.
 pub(crate) fn say(text: String, bound: Duration) {
     let (done, is_done) = sync_channel::<()>(1);
     let say = move || {
@@ -136,12 +136,12 @@ struct Writer<T> {
     is_heard: bool,
     /// Part of a line was written, and not its end.
     is_torn: bool,
-    /// How many lost lines were told of.
+    /// How many lost lines were reported.
     told_dropped: u64,
 }
 
 impl<T: AsFd> Writer<T> {
-    /// Until everything is written after the end was asked for.
+    /// Runs until `close` was called and everything is written.
     fn run(mut self) {
         loop {
             let due_in = self.limit.due_in(self.clock.steady());
@@ -159,7 +159,7 @@ impl<T: AsFd> Writer<T> {
         }
     }
 
-    /// Logs what was lost or left out; whether there was anything.
+    /// Logs what was lost or left out; returns whether there was anything.
     fn tell(&mut self, is_closing: bool) -> bool {
         let dropped = dropped();
         let lost = dropped - self.told_dropped;
@@ -215,7 +215,7 @@ fn write_all(out: &impl AsFd, bytes: &[u8]) -> Result<(), usize> {
         match rustix::io::write(out, rest) {
             Ok(count) if count > 0 => rest = rest.get(count..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            // Whoever opened it does not want to be waited for; we do.
+            // The process that opened it made it non-blocking; this writer must block.
             Err(Errno::AGAIN) => {
                 let mut wait = [PollFd::new(out, PollFlags::OUT)];
                 poll(&mut wait, None).unwrap_or_default();

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// What may wait, bytes.
+/// The most bytes that may wait.
 pub(super) const BYTES_MAX: usize = 1024 * 1024;
-/// What a line takes beside its text.
+/// Bytes of a line beside its text.
 const LINE_OVERHEAD: usize = 64;
 
-/// What the writer is to do.
+/// The next task of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// To write this, and then to say so.
+    /// Write this, then report it as written.
     Line(Box<[u8]>),
     /// Nothing waits.
     Nothing {
@@ -35,7 +35,7 @@ pub(super) struct Queue {
 struct State {
     errors: VecDeque<Line>,
     others: VecDeque<Line>,
-    /// Of both.
+    /// Of `errors` and `others`.
     bytes: usize,
     next_number: u64,
     is_closing: bool,
@@ -55,7 +55,7 @@ impl Line {
 }
 
 impl Queue {
-    /// Adds a line; how many were dropped, this one or others for it.
+    /// Adds a line; returns how many were dropped, this one or others for it.
     pub(super) fn push(&self, is_error: bool, text: &[u8]) -> u64 {
         let mut state = self.state();
         let dropped = state.push(is_error, text);
@@ -64,7 +64,7 @@ impl Queue {
         dropped
     }
 
-    /// Waits for a line, for at most so long; without a bound when there is none.
+    /// Waits for a line, for at most `bound`; without a limit if it is `None`.
     pub(super) fn next(&self, bound: Option<Duration>) -> Next {
         let mut state = self.state();
         let is_idle = |state: &mut State| state.is_empty() && !state.is_closing;
@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    /// Everything is written, and nothing will be any more.
+    /// Notes that everything is written, and nothing will be any more.
     pub(super) fn drained(&self) {
         self.state().is_drained = true;
         self.emptied.notify_all();

@@ -1,4 +1,4 @@
-//! What becomes of lines whoever reads, and of many of a kind.
+//! Lines with slow or absent readers, and many lines of a kind.
 
 use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::OwnedFd;
@@ -114,7 +114,7 @@ fn lines(log: impl FnOnce(&Hand)) -> Vec<String> {
     let clock = Arc::new(Hand::default());
     let limit = Limit::new(clock.clone());
     let logs = Logs::start(to, limit.clone(), clock.clone()).unwrap();
-    // The writer tells by the subscriber of the process, which is not this one.
+    // The writer logs to the subscriber of the process, which is not this one.
     let told = limit.clone();
     let layer = fmt::layer()
         .with_writer(logs.clone())
@@ -184,7 +184,7 @@ fn a_minute_later_lines_are_written_again() {
             clock.0.fetch_add(60_000, Ordering::Relaxed);
         }
     });
-    // What the thread tells of a minute goes to the subscriber of the process: here nobody.
+    // The thread's reports go to the subscriber of the process: here there is none.
     let written = lines.iter().filter(|line| line.contains("WARN")).count();
     assert_eq!(written, 15);
 }

@@ -1,4 +1,4 @@
-//! A letter: what an e-mail says, as JSON in the body of an event, and as text with headers when it is sent.
+//! A letter: the content of an e-mail, as JSON in the body of an event, and as text with headers when it is sent.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,32 +10,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Event;
 
-/// What an e-mail says. Who gets it is looked up when it is sent.
+/// The content of an e-mail. The recipients are looked up when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
-    /// The name of the subscription that it is about.
+    /// The name of the subscription concerned.
     pub subscription: String,
     /// The subject, one line.
     pub subject: String,
     /// The text.
     pub text: String,
-    /// Who gets this copy; none, as in those of earlier versions: everybody.
+    /// The recipient of this copy; `None`, as in letters of earlier versions, if it goes to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<Recipient>,
 }
 
-/// One of those who were to be told when a letter was written.
+/// One of the recipients that were configured when a letter was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// All of them.
+    /// All recipients at that time.
     pub of: Vec<String>,
     /// The place among them.
     pub place: usize,
 }
 
 impl Letter {
-    /// Who gets it, of those that are configured now. Who is not configured any more is replaced by one that was not at that
-    /// time, so that nobody gets it twice.
+    /// The configured recipients of this copy. One that was removed is replaced by one that was added since, so that no
+    /// recipient gets the letter twice.
     pub(super) fn recipients<'a>(&self, configured: &'a [String]) -> Vec<&'a str> {
         let Some(Recipient { of, place }) = &self.recipient else {
             return configured.iter().map(String::as_str).collect();
@@ -54,12 +54,12 @@ impl Letter {
         address.map(String::as_str).into_iter().collect()
     }
 
-    /// Reads the body of an event.
+    /// Reads the body of an event; `None` if it is not a letter.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
 
-    /// The body of the event that carries it; none if it cannot be written, which does not happen.
+    /// The body of its event; `None` if it cannot be written, which does not happen.
     #[must_use]
     pub fn body(&self) -> Option<Bytes> {
         serde_json::to_vec(self).ok().map(Bytes::from)

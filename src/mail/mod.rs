@@ -1,14 +1,14 @@
 //! E-mail through an SMTP server: one connection per attempt, one letter per connection.
 //!
-//! - `letter`: what an e-mail says, as an event of sidehook's own carries it
+//! - `letter`: the content of an e-mail, as an event of sidehook's own carries it
 //! - `session`: the exchange with the server
 //! - `wire`: lines to it and replies from it, bounded
 //!
-//! Leaves to `delivery` when it is attempted, and to `notify` what it says. The server is named in the file, which the
-//! API cannot change here, so `network.allow_private` does not bind it. Invariants: no password goes over a connection
-//! without TLS, except to this machine; with `starttls` nothing but the greeting does; who gets a letter is what the
-//! configuration in force says at the attempt; what the server can make us keep is bounded; what the server says is shown cut and printable, and nothing of what it says
-//! to a password.
+//! Leaves to `delivery` when it is attempted, and to `notify` the content. The server is named in the file, which the
+//! API cannot change here, so `network.allow_private` does not apply to it. Invariants: no password goes over a
+//! connection without TLS, except to this machine; with `starttls` only the exchange before it does. The recipients are
+//! those of the configuration in force at the attempt. The data kept from the server is bounded. Its replies are shown
+//! cut and printable, and its reply to a password is never shown.
 
 mod letter;
 mod session;
@@ -34,7 +34,7 @@ use session::Server;
 /// Why e-mails cannot be sent as configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailerError {
-    /// `notifications.smtp.from` is no address.
+    /// `notifications.smtp.from` is not an address.
     #[error(
         "notifications.smtp.from is no e-mail address: expected one such as sidehook@example.com"
     )]
@@ -44,9 +44,9 @@ pub enum MailerError {
 /// How an e-mail was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailed {
-    /// The server's reply code; none: nobody is to get it any more, and no server was asked.
+    /// The server's reply code; `None` if no recipient is left, so that no server was asked.
     pub code: Option<u16>,
-    /// What the server said, cut and printable.
+    /// The server's reply, cut and printable.
     pub reply: String,
 }
 
@@ -88,7 +88,7 @@ impl Mailer {
     /// Prepares it; `addresses` are the recipients by the subscription that a letter is about. Connects to nothing.
     ///
     /// # Errors
-    /// [`MailerError`]; none if the configuration was validated.
+    /// [`MailerError`]; does not occur if the configuration was validated.
     pub fn new(
         smtp: &Smtp,
         addresses: BTreeMap<SubscriptionName, Vec<String>>,
@@ -104,16 +104,16 @@ impl Mailer {
         })))
     }
 
-    /// Sends the letter that is the body of `event`, within `limit`, to who is to get it now: one recipient, so that what a
-    /// server says of one concerns no other. A letter of an earlier version is for all: the server has it when it has taken
-    /// it for at least one of them and refused the others for good; a refusal for now fails the attempt before anybody gets
-    /// it.
+    /// Sends the letter in the body of `event`, within `limit`, to its current recipient. Each event has one, so
+    /// that a refusal affects no other. A letter of an earlier version is for all recipients: it counts as sent if the
+    /// server took it for at least one and refused the others permanently. A temporary refusal fails the attempt before
+    /// any recipient gets the letter.
     ///
     /// # Errors
-    /// Says why the server has not taken it.
+    /// Why the server did not take it.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection. The server may have taken it.
+    /// Dropping the future closes the connection. The server may have taken the letter.
     pub async fn send(&self, event: &Event, limit: Duration) -> Result<Mailed, MailFailure> {
         let unreadable = || MailFailure::new(FailureReason::Template, "the event is no letter");
         let letter = Letter::read(&event.body).ok_or_else(unreadable)?;
@@ -138,7 +138,7 @@ impl Mailer {
         }
     }
 
-    /// Those who are told of what the letter is about, as configured now. What is no address gets nothing.
+    /// The recipients for the subscription of the letter, as configured now. Invalid addresses are left out.
     fn recipients(&self, letter: &Letter) -> Vec<Mailbox> {
         let name = SubscriptionName::known(&letter.subscription).ok();
         let addresses = name.and_then(|name| self.0.addresses.get(&name));
@@ -148,7 +148,7 @@ impl Mailer {
     }
 }
 
-/// Two are the same when they send alike.
+/// Two are equal when they send in the same way.
 impl PartialEq for Mailer {
     fn eq(&self, other: &Self) -> bool {
         self.0.smtp == other.0.smtp && self.0.addresses == other.0.addresses
@@ -164,7 +164,7 @@ impl fmt::Debug for Mailer {
     }
 }
 
-/// The address as servers know it: the name of its host in ASCII. Source: RFC 5890.
+/// The address as servers expect it: the name of its host in ASCII. Source: RFC 5890.
 fn mailable(address: &str) -> Option<Address> {
     let (local, host) = address.rsplit_once('@')?;
     match Host::parse(host) {

@@ -1,6 +1,6 @@
 //! One exchange with the mail server: connect, secure, authenticate, hand over one letter, leave.
 //!
-//! Each step names its own failures, so that they are told apart by where they came up and not by their text.
+//! Each step names its own failures, so that they are distinguished by the step and not by their text.
 //!
 //! Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 4616 (AUTH PLAIN), RFC 4954 (AUTH), RFC 6152 (8BITMIME), RFC 6531
 //! (SMTPUTF8), RFC 8314 (implicit TLS).
@@ -27,7 +27,7 @@ use crate::mail::{MailFailure, Mailed, printable};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Greeting may take this long while there is another address.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// Saying goodbye may take this long: the letter is taken by then.
+/// QUIT may take this long: the letter is taken by then.
 const QUIT_LIMIT: Duration = Duration::from_secs(1);
 /// Addresses of the server's name that are tried.
 const ADDRESSES_MAX: usize = 4;
@@ -56,7 +56,7 @@ impl Server {
     ) -> Result<Mailed, MailFailure> {
         let mut session = self.connect().await?;
         let sent = session.hand_over(from, to, letter).await;
-        // The letter is taken or refused: what becomes of the connection is of no concern.
+        // The letter is taken or refused: a failure to close the connection does not matter.
         drop(timeout(QUIT_LIMIT, session.wire.command("QUIT")).await);
         let reply = sent?;
         Ok(Mailed {
@@ -137,7 +137,7 @@ impl Server {
         })
     }
 
-    /// Begins TLS in an open connection. What the server offered before is forgotten.
+    /// Begins TLS in an open connection. The extensions offered before are forgotten.
     async fn begin_tls(&self, mut session: Session) -> Result<Session, MailFailure> {
         let what = "TLS could not be begun";
         let failed = |error: WireError| broken(&error, FailureReason::Tls, what);
@@ -203,7 +203,7 @@ impl Session {
         if (200..300).contains(&reply.code) {
             return Ok(());
         }
-        // No word of the server: it may repeat what it was given.
+        // The server's text is left out: it may repeat the password.
         let message = "the mail server refused username and password";
         Err(MailFailure {
             code: Some(reply.code),
@@ -216,7 +216,7 @@ impl Session {
         let encoded = Zeroizing::new(STANDARD.encode(plain.as_bytes()));
         let line = Zeroizing::new(format!("AUTH PLAIN {}", *encoded));
         let reply = self.wire.command(&line).await?;
-        // A server that did not look behind the mechanism asks for it.
+        // A server that ignored the initial response of `AUTH` requests it.
         match reply.code {
             334 => self.wire.command(&encoded).await,
             _ => Ok(reply),
@@ -249,7 +249,7 @@ impl Session {
         for address in to {
             let line = format!("RCPT TO:<{address}>");
             let reply = self.said(&line, "the recipient").await?;
-            // The others are to get it all the same; this one never will.
+            // The others still get it; this one never will.
             if reply.is_permanent() {
                 last_refusal = Some(refused(&reply, "the recipient"));
                 continue;
@@ -267,7 +267,7 @@ impl Session {
         accepted(taken, &what)
     }
 
-    /// Says a line that is to be accepted.
+    /// Sends a line that the server must accept.
     async fn ask(&mut self, line: &str, what: &str) -> Result<Reply, MailFailure> {
         let reply = self.said(line, what).await?;
         accepted(reply, &not_taken(what))
@@ -279,7 +279,7 @@ impl Session {
     }
 }
 
-/// What the server says that it can do.
+/// The extensions that the server offers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Offers {
     starttls: bool,
@@ -295,7 +295,7 @@ impl Offers {
         let mut offers = Self::default();
         for line in reply.lines.iter().skip(1) {
             let line = line.to_ascii_uppercase();
-            // `AUTH=`: from before the standard, and still said.
+            // `AUTH=`: older than the standard, and still sent.
             let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
             match words.next() {
                 Some("STARTTLS") => offers.starttls = true,
@@ -313,7 +313,7 @@ impl Offers {
         offers
     }
 
-    /// What the server must be able to do for this letter, as it stands behind `MAIL`.
+    /// The parameters of `MAIL` for this letter, if the server supports them.
     fn parameters(
         self,
         from: &Address,
@@ -336,7 +336,7 @@ impl Offers {
     }
 }
 
-/// Says EHLO, and HELO to a server that does not know it.
+/// Sends EHLO, and HELO to a server that does not support it.
 async fn introduce(wire: &mut Wire, hello: &str) -> Result<Offers, MailFailure> {
     let what = "the mail server does not talk with us";
     let failed = |error: WireError| broken(&error, FailureReason::Reset, what);
@@ -362,7 +362,7 @@ fn not_taken(what: &str) -> String {
     format!("the mail server did not take {what}")
 }
 
-/// The reply, if the server does what it was asked for.
+/// The reply, if it is positive.
 fn accepted(reply: Reply, what: &str) -> Result<Reply, MailFailure> {
     if reply.is_positive() {
         return Ok(reply);
@@ -381,7 +381,7 @@ fn refusal(reply: &Reply, what: &str) -> MailFailure {
     }
 }
 
-/// A failure by what lies behind it, else by `otherwise`: where it came up.
+/// A failure with the reason behind the error, else with `otherwise`, the reason of the step.
 fn broken(error: &WireError, otherwise: FailureReason, what: &str) -> MailFailure {
     let reason = match error {
         WireError::Io(_) | WireError::Closed => otherwise,

@@ -1,5 +1,5 @@
-//! What is said to a mail server and what it answers, line by line. All that it can make us keep is bounded: the length of
-//! a line, the lines of a reply, the bytes of all its replies on one connection. How long it may take is the caller's.
+//! The lines exchanged with a mail server. All that it can make us keep is bounded: the length of a line, the lines of
+//! a reply, the bytes of all its replies on one connection. The caller limits the time.
 //!
 //! Source: RFC 5321, sections 4.2 (replies) and 4.5.3.1 (sizes).
 
@@ -14,10 +14,10 @@ const LINE_MAX: u64 = 2048;
 const LINES_MAX: usize = 128;
 /// Most bytes of all replies on one connection.
 const REPLIES_MAX: usize = 64 * 1024;
-/// What is read ahead.
+/// Size of the read buffer, bytes.
 const BUFFER: usize = 1024;
 
-/// What bytes come and go by.
+/// A byte stream to and from the server.
 pub(super) trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
@@ -31,19 +31,19 @@ pub(super) enum WireError {
     /// The server closed it.
     #[error("the connection was closed before an answer")]
     Closed,
-    /// What came does not begin with a code.
+    /// The received line does not begin with a code.
     #[error("the answer is not SMTP")]
     NotSmtp,
-    /// A line does not end.
+    /// A line exceeds `LINE_MAX`.
     #[error("a line of the answer is longer than {LINE_MAX} bytes")]
     LineTooLong,
-    /// A reply does not end.
+    /// A reply exceeds `LINES_MAX`.
     #[error("the answer has more than {LINES_MAX} lines")]
     TooManyLines,
-    /// Too much in all.
+    /// The replies exceed `REPLIES_MAX`.
     #[error("the answers have more than {} KiB", REPLIES_MAX / 1024)]
     TooMuch,
-    /// Something unencrypted stands before the encrypted: what it is, nobody can vouch for.
+    /// The server sent unencrypted data beyond its reply, before TLS began: it could be forged.
     #[error("the server went on without TLS after it agreed to begin it")]
     BeforeTls,
 }
@@ -90,7 +90,7 @@ impl Wire {
     /// The bare connection, to go on with TLS.
     ///
     /// # Errors
-    /// The server has said more than was read. Source: CVE-2021-38371 and its kind.
+    /// The server has sent more than was read. Source: CVE-2021-38371 and similar.
     pub(super) fn into_bare(self) -> Result<Box<dyn Channel>, WireError> {
         if !self.stream.buffer().is_empty() {
             return Err(WireError::BeforeTls);
@@ -98,7 +98,7 @@ impl Wire {
         Ok(self.stream.into_inner())
     }
 
-    /// Says a line, and reads the reply to it.
+    /// Sends a line, and reads the reply to it.
     ///
     /// # Errors
     /// [`WireError`]; a refusal is a reply.
@@ -196,7 +196,7 @@ fn stuffed(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What is made of what a server says and then nothing more.
+    /// Reads a reply from a server that sends these bytes and then nothing more.
     async fn said(bytes: &[u8]) -> Result<Reply, WireError> {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         theirs.write_all(bytes).await.unwrap();

@@ -18,7 +18,7 @@ pub enum Selector {
     Header(HeaderName),
 }
 
-/// Why a text is no selector.
+/// Why a text is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// It is neither of the two.
@@ -26,7 +26,7 @@ pub enum SelectorError {
         "expected a JSON pointer (RFC 6901) such as \"/tenant_id\", or \"header:\" and a header name such as \"header:X-Region\""
     )]
     Form,
-    /// What follows `header:` is no name (RFC 9110, section 5.1).
+    /// The text after `header:` is not a header name (RFC 9110, section 5.1).
     #[error("expected a header name (letters, digits and !#$%&'*+-.^_`|~) after header:")]
     HeaderName,
     /// A header that no event has.
@@ -34,12 +34,12 @@ pub enum SelectorError {
     NeverKept(HeaderName),
 }
 
-/// One entry of `match`: what is at the selector must be this text.
+/// One entry of `match`: the value at the selector must equal this text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// Where the value is.
     pub selector: Selector,
-    /// What it must be.
+    /// The required value.
     pub value: Box<str>,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
-    /// The value of an event at this place; none if it has none. The index is the fast way for many.
+    /// The value of an event at this place; `None` if there is none. The index is the fast way for many.
     #[must_use]
     pub fn value<'e>(&self, facts: &Facts<'e>) -> Option<Cow<'e, str>> {
         match self {

@@ -1,8 +1,8 @@
 //! The part of a JSON body that expressions look at, as a tree that borrows from the body.
 //!
-//! What no expression looks at is passed over without being built, so that `data.amount > 100` costs one walk over the
-//! body however large it is. What is looked at is bounded: a part that has too many values, or is nested too deeply,
-//! stands as [`Json::TooLarge`] and is an error for those who look into it, and for nobody else.
+//! The parts that no expression looks at are skipped without being built, so that `data.amount > 100` costs one walk
+//! over the body however large it is. The rest is bounded: a part with too many values or too deep nesting becomes
+//! [`Json::TooLarge`], which is an error only for expressions that look into it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -38,12 +38,12 @@ pub(super) enum Json<'b> {
     TooLarge,
 }
 
-/// What is looked at.
+/// The parts of a body that are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All of it.
     All,
-    /// What it is, and of an object these keys; of a list nothing.
+    /// Its type, and of an object these keys; of a list nothing.
     Keys(BTreeMap<Box<str>, Wanted>),
 }
 
@@ -54,7 +54,7 @@ impl Default for Wanted {
 }
 
 impl Wanted {
-    /// Adds what a path leads to; `of_end` is what is wanted there.
+    /// Adds the value at the end of a path; `of_end` is the part of it that is needed.
     pub(super) fn add<'p>(&mut self, mut path: impl Iterator<Item = &'p str>, of_end: Self) {
         match (self, path.next()) {
             (Self::All, _) => {}
@@ -63,7 +63,7 @@ impl Wanted {
         }
     }
 
-    /// Adds all that another wants.
+    /// Adds all parts of `other`.
     pub(super) fn merge(&mut self, other: Self) {
         match (&mut *self, other) {
             (Self::All, _) => {}
@@ -77,7 +77,7 @@ impl Wanted {
     }
 }
 
-/// Reads what is wanted of a body; `None` when the body is no JSON.
+/// Reads the `wanted` parts of a body; `None` if the body is not JSON.
 pub(super) fn read<'b>(body: &'b [u8], wanted: &Wanted) -> Option<Json<'b>> {
     let mut deserializer = serde_json::Deserializer::from_slice(without_mark(body));
     let mut values = 0;
@@ -215,7 +215,7 @@ impl Part<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            // Each part has values of its own, so that a large one is not in the way of another.
+            // Each part has its own limit, so that a large one does not affect another.
             let value = map.next_value_seed(Part {
                 wanted,
                 depth: self.depth + 1,
@@ -235,7 +235,7 @@ fn in_order<'b>(mut entries: Vec<(Cow<'b, str>, Json<'b>)>) -> Vec<(Cow<'b, str>
     entries
 }
 
-/// A key, borrowed where it has no escapes. One that is no text, such as a lone surrogate, is as it is written.
+/// A key, borrowed if it has no escapes. One that is not valid text, such as a lone surrogate, stays as it is written.
 struct Name;
 
 impl<'b> DeserializeSeed<'b> for Name {

@@ -1,4 +1,4 @@
-//! What filters see of an event.
+//! The view of an event that filters have.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ pub struct Facts<'e> {
     pub given_id: Option<&'e str>,
     /// Where it comes from.
     pub source: Option<&'e str>,
-    /// What it is about.
+    /// Its subject.
     pub subject: Option<&'e str>,
     /// The key that orders deliveries.
     pub key: Option<&'e str>,
@@ -35,7 +35,7 @@ pub struct Facts<'e> {
 }
 
 impl<'e> Facts<'e> {
-    /// Those of an event.
+    /// The facts of an event.
     #[must_use]
     pub fn of(head: &'e EventHead, body: &'e [u8]) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl<'e> Headers<'e> {
         names
     }
 
-    /// Steps that a look at one costs at most: all lines are looked at, and their values may be joined.
+    /// The most steps that looking up one costs: all lines are looked at, and their values may be joined.
     pub(super) fn cost(&self) -> usize {
         let bytes: usize = self.kept.iter().map(|header| header.value.len()).sum();
         self.kept.len() + 1 + bytes / 32

@@ -1,10 +1,10 @@
 //! Which subscriptions an event is for.
 //!
-//! A subscription says it by patterns over the type (`events`), by conditions of equality (`match`) and by an expression
-//! (`when`). The [`FilterIndex`] over all of them is built when a configuration is loaded and never changed; it answers what
-//! asking each subscription in turn would, and costs with 10,000 subscriptions that say the same of other values, such
-//! as one for each tenant, no more than with one. Who the positions stand for, and what is done with a match, is the
-//! caller's.
+//! A subscription selects events by patterns over the type (`events`), by conditions of equality (`match`) and by an
+//! expression (`when`). The [`FilterIndex`] over all of them is built when a configuration is loaded and never changed.
+//! Its result is the same as that of asking each subscription in turn. With 10,000 subscriptions that differ only in
+//! the values of their conditions, such as one for each tenant, it costs no more than with one. The caller maps the
+//! positions to subscriptions and handles the matches.
 //!
 //! In the order of an event: `index` asks `patterns` for those with no conditions, and for each set of
 //! selectors whether its patterns match at all; only then `pointer` looks into the body, once for all sets, and the values

@@ -51,7 +51,7 @@ impl Token {
 /// that will read the body later.
 ///
 /// # Errors
-/// What is wrong with the body, when it is not one JSON value.
+/// Why the body is not one JSON value.
 pub(crate) fn find<'j, const N: usize>(
     json: &'j [u8],
     pointers: [Option<&Pointer>; N],
@@ -120,7 +120,7 @@ pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What is left of a pointer at some depth, and where its value goes.
+/// The rest of a pointer at some depth, and the slot for its value.
 #[derive(Debug, Clone, Copy)]
 struct Wanted<'p> {
     slot: usize,
@@ -139,7 +139,7 @@ fn steps<'p>(wanted: &[Wanted<'p>], leads: impl Fn(&Token) -> bool) -> Vec<Wante
 
 type Found<'j> = [Option<&'j RawValue>];
 
-/// Reads one JSON value to its end and notes what is wanted from inside it.
+/// Reads one JSON value to its end and notes the wanted values inside it.
 fn seek<'j>(
     wanted: &[Wanted<'_>],
     json: &'j [u8],
@@ -211,8 +211,8 @@ impl<'j> Visitor<'j> for Inside<'_, '_, '_, 'j> {
     }
 }
 
-/// Compares a key with what is wanted, without keeping it. One that is no text, such as a lone surrogate, is one that nobody
-/// asks for, and no fault of the body.
+/// Compares a key with the wanted ones, without keeping it. One that is not valid text, such as a lone surrogate,
+/// matches none and is not an error.
 struct Key<'w, 'p>(&'w [Wanted<'p>]);
 
 impl<'p, 'j> DeserializeSeed<'j> for Key<'_, 'p> {

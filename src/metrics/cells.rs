@@ -1,4 +1,4 @@
-//! Metrics without a recorder: one number each, read by who renders them.
+//! Metrics without a recorder: one number each, read when they are rendered.
 //!
 //! A series of a recorder of metrics-exporter-prometheus costs some 400 bytes, and a subscription has about fifty of them.
 

@@ -12,7 +12,7 @@ use crate::metrics::families;
 /// When a series is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// From the start, at 0: `increase` misses nothing of what comes.
+    /// From the start, at 0: `increase` then misses no later change.
     Always,
     /// Once it was other than 0, and then always.
     OnceHappened,

@@ -30,7 +30,7 @@ pub(super) struct Family {
     pub(super) help: &'static str,
 }
 
-/// Defines a constant for each name and the table of all, so that neither can be without the other.
+/// Defines a constant for each name and the table of all, so that neither can exist without the other.
 macro_rules! families {
     ($($constant:ident = $name:literal, $kind:expr, $help:literal;)*) => {
         $(pub(super) const $constant: &str = $name;)*

@@ -12,7 +12,7 @@ use crate::metrics::families;
 /// With more configured subscriptions than this, [`Histograms::Auto`] is as [`Histograms::Shared`].
 pub(super) const OWN_HISTOGRAMS_MAX: usize = 1_000;
 
-/// `metrics.histograms`: whose histograms there are.
+/// `metrics.histograms`: which histograms there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Histograms {
     /// Those of each subscription up to 1,000 of them, of all together above.
@@ -57,7 +57,7 @@ impl Place {
     }
 }
 
-/// The histograms of all subscriptions together, and whether it is these that are in use.
+/// The histograms of all subscriptions together, and whether they are in use.
 pub(super) struct SharedHistograms {
     /// Code of the place.
     place: AtomicU8,
@@ -74,7 +74,7 @@ impl SharedHistograms {
         }
     }
 
-    /// Says where values go from now on, with so many subscriptions.
+    /// Sets where values are recorded from now on, with this number of subscriptions.
     pub(super) fn use_as(&self, histograms: Histograms, subscriptions: usize) {
         let place = histograms.place(subscriptions);
         self.place.store(place.code(), Ordering::Relaxed);
@@ -123,7 +123,7 @@ impl Which {
     }
 }
 
-/// A histogram of one subscription. Records where the configuration says at that moment, so that a kept handle stays
+/// A histogram of one subscription. Records at the place configured at that moment, so that a kept handle stays
 /// right over reloads; its own buckets are made, and shown, from the first value on.
 pub struct OwnOrShared {
     which: Which,
@@ -150,7 +150,7 @@ impl OwnOrShared {
         }
     }
 
-    /// Adds its own buckets, if it is these that are in use.
+    /// Adds its own buckets, if they are in use.
     pub(super) fn render_own(&self, exposition: &mut Exposition, labels: &str) {
         if self.shared.place() == Place::Own
             && let Some(own) = self.own.get()

@@ -1,13 +1,13 @@
 //! Every metric in one place (SPEC section 10): names, labels, handles, and the text that Prometheus scrapes.
 //!
 //! Handles are made when a configuration is loaded and kept; recording an event is a call on a handle, never a lookup.
-//! Nothing is installed globally, so that each relay in a process, and each test, has metrics of its own.
+//! Nothing is installed globally, so that each relay in a process, and each test, has its own metrics.
 //!
-//! Each subscription has numbers of its own beside the recorder of the process; [`render`](Metrics::render) merges what
-//! they say by family. So a subscription that leaves the configuration takes its series with it: memory is bounded by
+//! Each subscription has its own numbers beside the recorder of the process; [`render`](Metrics::render) merges them
+//! by family. So a subscription that leaves the configuration takes its series with it: memory is bounded by
 //! what is configured, however often names change. A removed one that a lane still holds goes on counting unseen, and
 //! is shown again if its name returns meanwhile. A subscription costs less than 1 KiB,
-//! and as much again where it has histograms of its own.
+//! and as much again where it has its own histograms.
 //!
 //! Invariant: label values come from the configuration or a closed set, never from traffic.
 
@@ -41,7 +41,7 @@ pub use crate::metrics::subscription::SubscriptionMetrics;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit that this is built from, in full, or `unknown`; found by `build.rs`.
+/// The full commit of this build, or `unknown`; found by `build.rs`.
 const REVISION: &str = env!("SIDEHOOK_REVISION");
 
 /// All metrics of a relay; a cheap handle.
@@ -59,13 +59,13 @@ struct Inner {
     /// Of all subscriptions together, those that are gone among them: it only grows.
     reasons: Arc<Reasons>,
     subscriptions: RwLock<Subscriptions>,
-    /// What everything runs on; none in a program without one.
+    /// The tokio runtime; `None` in a program without one.
     runtime: Option<Handle>,
 }
 
 #[derive(Default)]
 struct Subscriptions {
-    /// Those that are configured, and those that somebody still holds.
+    /// Those that are configured, and those whose handle is still held.
     known: BTreeMap<SubscriptionName, Arc<SubscriptionMetrics>>,
     configured: BTreeSet<SubscriptionName>,
 }
@@ -81,7 +81,7 @@ pub struct IngestMetrics {
     pub rejected: Counter,
     /// `events_received_total`: answered 503.
     pub overloaded: Counter,
-    /// `events_unmatched_total`: accepted, but no subscription wants them.
+    /// `events_unmatched_total`: accepted, but no subscription matches.
     pub unmatched: Counter,
     /// `ingest_duration_seconds`: from the request's head to its answer.
     pub duration: Histogram,
@@ -111,7 +111,7 @@ struct ConfigMetrics {
 
 impl Metrics {
     /// Makes the recorder of the process, with every series that depends on no subscription at 0. The store counts as
-    /// healthy until it says otherwise.
+    /// healthy until it reports otherwise.
     #[must_use]
     pub fn new() -> Self {
         let process = Recorder::new();
@@ -155,7 +155,7 @@ impl Metrics {
         Arc::clone(self.inner.write().make(name, new))
     }
 
-    /// Says which subscriptions are configured, and with which histograms: only these are rendered, what alerts wait for
+    /// Sets which subscriptions are configured, and with which histograms: only these are rendered, those for alerts
     /// at 0 from now on.
     pub fn set_configured(&self, names: &[SubscriptionName], histograms: Histograms) {
         let mut subscriptions = self.inner.write();

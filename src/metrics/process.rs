@@ -1,6 +1,5 @@
-//! What is counted of the process, whatever runs in it: log lines lost, and the usual `process_*` metrics, read from
-//! `/proc/self` when they are asked for. What cannot be read, as on systems
-//! without `/proc`, is left out.
+//! Metrics of the process itself: log lines lost, and the usual `process_*` metrics, read from `/proc/self` when they
+//! are requested. Metrics that cannot be read, as on systems without `/proc`, are left out.
 
 use std::fs;
 
@@ -15,7 +14,7 @@ use crate::metrics::families;
 /// that Rust's standard library is tested on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds what the system says about this process.
+/// Adds the metrics of this process that the system provides.
 pub(super) fn render(exposition: &mut Exposition, runtime: Option<&Handle>) {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let stat = read("/proc/self/stat");
@@ -47,14 +46,14 @@ pub(super) fn render(exposition: &mut Exposition, runtime: Option<&Handle>) {
     }
 }
 
-/// Log lines that were lost; more than a u32 holds are no more telling.
+/// Log lines that were lost; the number stops at the largest u32.
 fn dropped() -> Option<f64> {
     count(u32::try_from(logs::dropped()).unwrap_or(u32::MAX))
 }
 
 fn open_files() -> Option<f64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // Without the one that is open to count them.
+    // Without the descriptor that is open for counting.
     count(listed.saturating_sub(1))
 }
 

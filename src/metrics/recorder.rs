@@ -1,4 +1,4 @@
-//! A recorder of metrics-exporter-prometheus with the handles it gives, without its listener and not installed.
+//! A recorder of metrics-exporter-prometheus with its handles, without its listener and not installed.
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{
@@ -18,7 +18,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that knows the buckets of every histogram.
+    /// A recorder with the buckets of every histogram.
     pub(super) fn new() -> Self {
         let builder = families::ALL
             .iter()
@@ -46,7 +46,7 @@ impl Recorder {
             .register_histogram(&key(name, labels), &metadata())
     }
 
-    /// What was recorded, in Prometheus text format.
+    /// The recorded metrics, in Prometheus text format.
     pub(super) fn render(&self) -> String {
         self.handle.render()
     }
@@ -78,7 +78,7 @@ fn key(name: &'static str, labels: &Labels<'_>) -> Key {
     Key::from_parts(name, labels)
 }
 
-/// The exporter does not look at it.
+/// The exporter does not use it.
 const fn metadata() -> Metadata<'static> {
     Metadata::new("sidehook", Level::INFO, None)
 }

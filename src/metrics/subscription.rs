@@ -14,7 +14,7 @@ use crate::metrics::histograms::{OwnOrShared, SharedHistograms, Which};
 use crate::metrics::reasons::{ByCode, Names, Reasons};
 use crate::metrics::seconds;
 
-/// Metrics of one subscription. What alerts wait for is shown at 0 from the start, everything else once it happened, so
+/// Metrics of one subscription. Those that alerts use are shown at 0 from the start, all others once they happened, so
 /// that thousands of idle subscriptions fit into a scrape.
 pub struct SubscriptionMetrics {
     /// `deliveries_total`: arrived.

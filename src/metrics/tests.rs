@@ -1,10 +1,10 @@
-//! What is rendered: every family, its labels at 0, and only what is configured.
+//! Rendered metrics: every family, its labels at 0, and only those that are configured.
 
 use super::*;
 use crate::domain::{AttemptStatus, Condition, DeadReason, FailureReason};
 use crate::metrics::histograms::OWN_HISTOGRAMS_MAX;
 
-/// Series of a configured subscription for which nothing has happened, as docs/operations.md says.
+/// Series of a configured subscription for which nothing has happened, as documented in docs/operations.md.
 const IDLE_SERIES: usize = 12;
 
 fn name(text: &str) -> SubscriptionName {
@@ -17,7 +17,7 @@ fn numbered(count: usize) -> Vec<SubscriptionName> {
         .collect()
 }
 
-/// The value of a series, none if it is not rendered.
+/// The value of a series, `None` if it is not rendered.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text
         .lines()
@@ -89,7 +89,7 @@ fn what_alerts_wait_for_is_there_at_zero_and_the_rest_once_it_happened() {
     }
 }
 
-/// What docs/operations.md says of the number of series, so that capacity can be planned with it.
+/// The number of series documented in docs/operations.md, so that capacity can be planned with it.
 #[test]
 fn the_documented_numbers_of_series_are_those_that_are_shown() {
     let metrics = configured(&["billing"]);

@@ -1,4 +1,4 @@
-//! Which turns of a subscription make one e-mail: those of a second, and then those of a minute. Pure.
+//! Which turns (status changes) of a subscription make one e-mail: those of a second, and then those of a minute. Pure.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use crate::alerts::StatusAlert;
 use crate::domain::{SubscriptionName, Timestamp};
 
-/// How long is waited for a further turn before the first e-mail is sent.
+/// How long to wait for a further turn before the first e-mail is sent.
 const LINGER: Duration = Duration::from_secs(1);
 /// The least time between two e-mails about a subscription.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Turns that one e-mail tells; the oldest go first.
+/// The most turns in one e-mail; the oldest are dropped first.
 const TURNS_MAX: usize = 16;
 
-/// What one e-mail tells.
+/// The content of one e-mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mail {
     /// The subscription.
     pub(super) about: SubscriptionName,
-    /// What happened to it and when, in order; at least one.
+    /// Its turns with their times, in order; at least one.
     pub(super) turns: Vec<(Timestamp, StatusAlert)>,
 }
 
-/// What e-mails are to tell, by subscription.
+/// Turns that wait for their e-mail, by subscription.
 #[derive(Debug, Default)]
 pub(super) struct Mailbag(BTreeMap<SubscriptionName, OfSubscription>);
 
@@ -83,7 +83,7 @@ impl Mailbag {
         mails.filter(|mail| !mail.turns.is_empty()).collect()
     }
 
-    /// When the next e-mail is due; none: nothing waits.
+    /// When the next e-mail is due; `None` if nothing waits.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         let waiting = self.0.values().filter(|it| !it.turns.is_empty());
         waiting.map(|it| it.due_at).min()

@@ -1,16 +1,16 @@
-//! Tells operators how it goes: makes events of alerts, which are stored and delivered as all else is.
+//! Notifies operators: makes events of alerts, which are stored and delivered like all others.
 //!
-//! - `payload`: what `notifications.webhook` gets
-//! - `wording`: what an e-mail says
+//! - `payload`: the payloads for `notifications.webhook`
+//! - `wording`: the text of an e-mail
 //! - `mailbag`: which alerts make one e-mail
-//! - `room`: when it is told that events are refused for want of room
+//! - `room`: when to report that events are refused for lack of space
 //!
-//! Leaves the gathering to [`Alerts`], and to `delivery` the lanes that deliver: signing, retries, dead letters. Two
-//! destinations get events of their own, so that e-mails can be drawn together and a webhook need not wait for them.
+//! Leaves collecting to [`Alerts`], and to `delivery` the lanes that deliver: signing, retries, dead letters. The two
+//! destinations get separate events, so that e-mails can be combined and a webhook need not wait for them.
 //!
-//! Invariants: nothing that delivers waits for this; a alert is kept here until the store has it, and meanwhile no other
-//! is taken; from then on it is as durable as any event. A crash loses what was not stored yet: that is milliseconds of
-//! alerts, a second for dead deliveries and e-mails, up to a minute of those that are held back to be drawn together.
+//! Invariants: deliveries never wait for this; an alert is kept here until the store has it, and meanwhile no other
+//! is taken; from then on it is as durable as any event. A crash loses the alerts not stored yet: milliseconds of
+//! alerts, a second for dead deliveries and e-mails, up to a minute of those held back to be combined.
 //! An orderly stop loses nothing.
 
 mod mailbag;
@@ -37,9 +37,9 @@ use crate::store::{AcceptError, Health, NewDelivery, NewEvent, Store};
 use mailbag::Mailbag;
 use room::Room;
 
-/// How often is looked whether events are refused.
+/// How often to check whether events are refused.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
-/// How long is waited when the store did not take a alert.
+/// How long to wait after the store did not take an alert.
 const AGAIN_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of bodies that may be pending for one destination; beyond it they are dead, reason `overflow`.
 const PENDING_MAX: u64 = 64 << 20;
@@ -47,7 +47,7 @@ const PENDING_MAX: u64 = 64 << 20;
 const BATCH_MAX: usize = 64;
 /// Events that are accepted while the disk is full, out of the reserve that outcomes need, too.
 const FULL_DISK_MAX: usize = 64;
-/// Where such events come from.
+/// The source of these events.
 const SOURCE: &str = "sidehook";
 
 /// Makes events of alerts.
@@ -58,14 +58,14 @@ pub(crate) struct Announcer {
     config: watch::Receiver<Arc<Config>>,
     mailbag: Mailbag,
     room: Room,
-    /// What the store is to take, in order.
+    /// Events for the store to accept, in order.
     waiting: Vec<NewEvent>,
     /// How many were accepted since the disk is full.
     accepted_while_full: usize,
 }
 
 impl Announcer {
-    /// Goes by the configuration in force.
+    /// Uses the configuration in force.
     #[must_use]
     pub(crate) fn new(
         store: Store,
@@ -85,8 +85,8 @@ impl Announcer {
         }
     }
 
-    /// Tells what there is to tell until `stop`, then everything that is left. After a failure of the store it only waits
-    /// for `stop`: who watches over the store knows.
+    /// Makes and stores events of alerts until `stop`, then of all that are left. After a failure of the store it
+    /// only waits for `stop`: the supervisor of the store handles the failure.
     ///
     /// # Cancel safety
     /// When dropped, what was not stored yet is lost.
@@ -100,7 +100,7 @@ impl Announcer {
                 Err(_) => return stop.cancelled().await,
             };
             let is_told = async {
-                // What the store refuses is to be accepted first.
+                // Events that the store refused go first.
                 match self.waiting.is_empty() {
                     true => self.alerts.raised().await,
                     false => pending().await,
@@ -116,7 +116,7 @@ impl Announcer {
         self.tell_all().await;
     }
 
-    /// Takes what is to be told now, unless something waits for the store; says when there is more.
+    /// Takes the alerts and e-mails that are due, unless events wait for the store; returns when more are due.
     fn gather(&mut self) -> Option<Timestamp> {
         if !self.waiting.is_empty() {
             return None;
@@ -180,8 +180,8 @@ impl Announcer {
             let Some((_, last)) = mail.turns.last() else {
                 continue;
             };
-            // A copy for each, as an event of its own: who is refused for now holds up nobody else, and who has got it does
-            // not get it again.
+            // An event with a copy for each recipient: a temporary refusal of one delays no other, and a recipient
+            // that has the letter does not get it again.
             for place in 0..of.len() {
                 let of = of.to_vec();
                 let letter = Letter {
@@ -229,7 +229,7 @@ impl Announcer {
         });
     }
 
-    /// Has the store take what waits; false: it does not now.
+    /// Has the store accept the waiting events; `false` if it cannot now.
     ///
     /// # Errors
     /// The store has failed.

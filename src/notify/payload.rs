@@ -1,4 +1,4 @@
-//! What `notifications.webhook` gets: `{type, timestamp, data}`, as Standard Webhooks recommends.
+//! The payloads for `notifications.webhook`: `{type, timestamp, data}`, as Standard Webhooks recommends.
 //!
 //! ```text
 //! sidehook.subscription.failing    {subscription, consecutive_failures, last_failure}
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `last_failure` is `{reason, response_code, error_message}` or null, each of its fields as in the list of attempts.
-//! Fields may be added, none is taken away.
+//! Fields may be added, none is removed.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use crate::alerts::{Alert, AlertKind, Deaths, FailedReloads, Failure, Shortage, 
 use crate::config::Problem;
 use crate::domain::{DisabledReason, FailureReason, SubscriptionName};
 
-/// The body of the event that tells it.
+/// The body of the event for an alert.
 pub(super) fn of(alert: &Alert) -> Value {
     json!({
         "type": event_type(&alert.kind),
@@ -27,7 +27,7 @@ pub(super) fn of(alert: &Alert) -> Value {
     })
 }
 
-/// The type of the event that tells it.
+/// The type of the event for an alert.
 pub(super) fn event_type(kind: &AlertKind) -> &'static str {
     match kind {
         AlertKind::Status(_, turn) => turn_type(turn),
@@ -37,7 +37,7 @@ pub(super) fn event_type(kind: &AlertKind) -> &'static str {
     }
 }
 
-/// The type of the event that tells how a subscription stands.
+/// The type of the event for a change of a subscription's status.
 pub(super) fn turn_type(turn: &StatusAlert) -> &'static str {
     match turn {
         StatusAlert::Failing { .. } => "sidehook.subscription.failing",
@@ -46,7 +46,7 @@ pub(super) fn turn_type(turn: &StatusAlert) -> &'static str {
     }
 }
 
-/// The subscription that it is about.
+/// The subscription concerned.
 pub(super) fn about(kind: &AlertKind) -> Option<&SubscriptionName> {
     match kind {
         AlertKind::Status(name, _) | AlertKind::Dead(name, _) => Some(name),

@@ -1,23 +1,23 @@
-//! When operators are told that events are refused for want of room: once, until none was refused for a while. Pure.
+//! When to report that events are refused for lack of space: once, until none was refused for a while. Pure.
 
 use std::time::Duration;
 
 use crate::alerts::Shortage;
 use crate::domain::Timestamp;
 
-/// So long no event must be refused before it is told again.
+/// No event must be refused for this long before it is reported again.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What was seen of it.
+/// The refusals seen so far.
 #[derive(Debug)]
 pub(super) struct Room {
     refused: u64,
-    /// When it was seen last that events were refused.
+    /// When new refusals were seen last.
     refused_at: Option<Timestamp>,
 }
 
 impl Room {
-    /// So many events were refused before.
+    /// `refused` events were refused before.
     pub(super) fn new(refused: u64) -> Self {
         let refused_at = None;
         Self {
@@ -26,7 +26,7 @@ impl Room {
         }
     }
 
-    /// What is to be told now that so many were `refused` in all.
+    /// Takes the total of `refused` events; returns what to report, if anything.
     pub(super) fn look(
         &mut self,
         refused: u64,

@@ -1,4 +1,4 @@
-//! What an e-mail says. Plain text, one paragraph for each turn.
+//! The text of an e-mail. Plain text, one paragraph for each turn.
 
 use crate::alerts::{Failure, StatusAlert};
 use crate::domain::DisabledReason;

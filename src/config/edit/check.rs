@@ -1,4 +1,4 @@
-//! Looks at an edited text as if somebody else had written it: only what was asked for has changed.
+//! Compares an edited text with the old one, independently of how it was made: only the requested change may differ.
 
 use crate::config::document::{Document, Node, Root, Value};
 use crate::config::edit::steps::{Alter, as_new};
@@ -56,7 +56,7 @@ fn has_become(old: &Node, new: &Node, alter: &Alter) -> bool {
     }
 }
 
-/// Whether two nodes say the same, in the same order and with scalars of the same kind.
+/// Whether two nodes are equal, in the same order and with scalars of the same kind.
 fn is_same(old: &Node, new: &Node) -> bool {
     match (&old.value, &new.value) {
         (Value::Scalar(old), Value::Scalar(new)) => old.text == new.text && old.plain == new.plain,

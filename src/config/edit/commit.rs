@@ -1,4 +1,4 @@
-//! Writes an edit: first the files of new secrets, then the configuration, last goes what nothing names any more.
+//! Writes an edit: first the files of new secrets, then the configuration; last it removes files no longer named.
 //!
 //! Invariant: whatever fails, no new secret's file is left behind, and the configuration is what it was. After a kill the
 //! next edit removes such a file: a note in the folder, `.sidehook-…`, has the names of those that an edit makes and
@@ -21,19 +21,19 @@ use crate::private;
 /// The most bytes of a note that are read: thousands of names.
 const NOTE_BYTES_MAX: u64 = 1 << 20;
 
-/// What an edit writes.
+/// The files that an edit writes.
 #[derive(Debug)]
 pub(super) struct Write {
     /// The configuration file, as it is named.
     pub(super) file: PathBuf,
-    /// Its bytes as they were read; none: there is no such file.
+    /// Its bytes as they were read; `None` if there is no such file.
     pub(super) old: Option<Secret>,
     pub(super) new: Secret,
     /// The file whose mode and owner a new one gets.
     pub(super) like: PathBuf,
     /// The folder of the store.
     pub(super) store: PathBuf,
-    /// What helps if the file cannot be written; empty: nothing is known.
+    /// Advice if the file cannot be written; may be empty.
     pub(super) advice: String,
     /// New files with secrets, which come first.
     pub(super) secrets: Vec<(PathBuf, Secret)>,
@@ -45,7 +45,7 @@ pub(super) struct Write {
 }
 
 impl Edited {
-    /// Writes the edit and waits until it is on the disk. The file has either all of it or nothing, whatever happens.
+    /// Writes the edit and waits until it is on the disk. The file has all of it or nothing, even after a crash.
     ///
     /// Blocks, on locks for a few seconds at most.
     ///
@@ -69,7 +69,7 @@ impl Edited {
             .chain(given_up.iter().filter_map(|path| path.file_name()))
             .collect();
         if !names.is_empty() {
-            // An edit without secrets does not fail for what is the matter in their folder.
+            // An edit without secrets does not fail because of a problem in their folder.
             settled?;
             note.write(&names).map_err(told)?;
         }
@@ -91,7 +91,7 @@ impl Edited {
 }
 
 impl Write {
-    /// Files of secrets that earlier edits made, and that nothing names any more. Others are not ours to remove.
+    /// Files of secrets that earlier edits made, and that are not named any more. Other files are not removed.
     fn given_up(&self) -> Vec<&PathBuf> {
         let is_ours = |path: &&PathBuf| {
             let name = path.file_name().map(OsStr::to_string_lossy);
@@ -106,7 +106,7 @@ impl Write {
     }
 }
 
-/// The names of the files that an edit of one configuration makes and gives up, in the folder of secrets. Others may
+/// The names of the files that an edit of one configuration makes and removes, in the folder of secrets. Others may
 /// have theirs there.
 struct Note {
     folder: PathBuf,
@@ -123,7 +123,7 @@ impl Note {
         }
     }
 
-    /// Removes what an edit that was killed has left, if the configuration does not name it.
+    /// Removes the files of an edit that was killed, if the configuration does not name them.
     fn settle(&self, write: &Write) -> io::Result<()> {
         let mut text = String::new();
         match private::open(&self.path, OpenOptions::new().read(true)) {
@@ -164,7 +164,7 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        // Mostly there is none; one that stays is settled by the next edit.
+        // Usually there is none; one that stays is handled by the next edit.
         std::fs::remove_file(&self.path).ok();
     }
 }
@@ -185,7 +185,7 @@ impl Made {
         let folder = path.parent().unwrap_or(path);
         make_folder(folder)?;
         let opened = private::open(path, OpenOptions::new().write(true).create_new(true));
-        // What is refused once it is made goes again; what was there before stays.
+        // A file that fails after it was made is removed; one that existed before stays.
         if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
             self.0.push(path.to_path_buf());
         }
@@ -228,7 +228,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 pub(super) fn refused(path: &Path, error: &io::Error) -> EditError {
     let path = path.display();
     let reason = match error.kind() {
-        // Our own word for what is there.
+        // Our own message.
         _ if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::ReadOnlyFilesystem => "it is read-only for the relay".to_owned(),
         io::ErrorKind::PermissionDenied => "the relay may not write there".to_owned(),

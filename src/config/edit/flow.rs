@@ -1,4 +1,4 @@
-//! Mappings and lists in flow style after a change: the pieces that stay are copied as they are, with what stands between
+//! Mappings and lists in flow style after a change: the pieces that stay are copied as they are, with the text between
 //! them.
 
 use std::ops::Range;
@@ -59,7 +59,7 @@ impl Pieces<'_> {
             return self.filled(steps);
         }
         let mut text = String::new();
-        // What stands after the last piece that was written, up to where the next one begins.
+        // The text after the last piece that was written, up to the next one.
         let mut gap = self.gap(0).to_owned();
         let mut next = 0;
         for (number, step) in steps.iter().enumerate() {
@@ -120,7 +120,7 @@ impl Pieces<'_> {
         gone.fold(gap, |gap, index| merged(&gap, self.gap(index + 1)))
     }
 
-    /// What stands before the part with this number; after the last one, what ends the collection.
+    /// The text before the part with this number; after the last one, the end of the collection.
     fn gap(&self, index: usize) -> &str {
         let before = index.checked_sub(1).and_then(|index| self.parts.get(index));
         let start = before.map_or(self.node.mark.start, |part| self.places.part_end(*part));
@@ -163,7 +163,7 @@ impl Pieces<'_> {
         format!("{head}{value}")
     }
 
-    /// What stands before and after a new piece that is put into a gap: on its own line where the others are.
+    /// The texts before and after a new piece in a gap: on its own line where the others are.
     fn around_new(&self, gap: &str, is_first: bool, is_last: bool) -> (String, String) {
         if is_first {
             return (gap.to_owned(), ", ".to_owned());
@@ -188,7 +188,7 @@ impl Pieces<'_> {
     }
 }
 
-/// The gaps before and after a part that goes, in one. Its comment goes if it had the line for itself; comment lines
+/// The gaps before and after a removed part, in one. Its comment goes if it had the line for itself; comment lines
 /// stay.
 fn merged(before: &str, after: &str) -> String {
     let is_opening = before.starts_with(['{', '[']);

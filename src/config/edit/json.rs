@@ -1,7 +1,7 @@
 //! The new text of a file that is JSON: it stays JSON, as other programs may read it, too.
 //!
-//! JSON has no comments, so that what stands between two parts is only space and a comma. Parts that stay are copied as they
-//! are, and what was between two of them stays where it was. New ones are written as the file is: in lines of their own
+//! JSON has no comments, so that only space and a comma stand between two parts. Parts that stay are copied as they
+//! are, and the space between two of them stays. New ones are written as the file is: in lines of their own
 //! where the others are, indented by as much.
 
 use serde::de::IgnoredAny;
@@ -14,7 +14,7 @@ use crate::config::edit::steps::{Alter, Step, as_new, steps};
 use crate::config::edit::text::reading_of;
 use crate::config::edit::want::{Reading, Want};
 
-/// What a new file is indented by.
+/// The indentation of a new file.
 const STEP: &str = "  ";
 
 /// Whether a text is JSON.
@@ -29,7 +29,7 @@ pub(super) fn is_for(document: &Document) -> bool {
     is_json(&document.text) || is_new && extension.is_some_and(|it| it.eq_ignore_ascii_case("json"))
 }
 
-/// The text of a JSON file after a change; none where it would not be JSON any more.
+/// The text of a JSON file after a change; `None` if it would not be JSON any more.
 pub(super) fn edited(document: &Document, alter: &Alter) -> Option<String> {
     let places = Places::new(document);
     let new = match &document.root {
@@ -52,14 +52,14 @@ pub(super) fn edited(document: &Document, alter: &Alter) -> Option<String> {
 
 struct Editor<'t> {
     places: Places<'t>,
-    /// By what a level is indented; none where all is in one line.
+    /// The indentation of a level; `None` if all is in one line.
     step: Option<String>,
     colon: &'static str,
     comma: &'static str,
 }
 
 impl<'t> Editor<'t> {
-    /// Writes as a file does whose outermost mapping is `root`.
+    /// Takes the style of the file whose outermost mapping is `root`.
     fn new(places: Places<'t>, root: Option<&Node>) -> Self {
         let part = root.and_then(|root| places.parts(root)?.first().copied());
         let step = match part {
@@ -147,7 +147,7 @@ impl<'t> Editor<'t> {
         format!("{head}{}", self.value(part.value, alter, reading))
     }
 
-    /// A new value; what takes several lines does so behind a line that is indented by `line`, if by anything.
+    /// A new value; if it takes several lines, they follow a line that is indented by `line`, if at all.
     fn written(&self, want: &Want, line: Option<&str>) -> String {
         let is_number = |text: &str| {
             let json = serde_json::from_str(text);
@@ -195,7 +195,7 @@ impl<'t> Editor<'t> {
         self.places.slice(node.mark.start..node.end)
     }
 
-    /// By what the line is indented in which a value begins; none where all is in one line.
+    /// The indentation of the line in which a value begins; `None` if all is in one line.
     fn line_of(&self, node: &Node) -> Option<&'t str> {
         self.step.as_ref()?;
         let line = self
@@ -205,15 +205,15 @@ impl<'t> Editor<'t> {
     }
 }
 
-/// What stands between the parts of a collection.
+/// The texts between the parts of a collection.
 struct Between<'t> {
     begin: String,
     /// Before the part with each number.
     gaps: Vec<&'t str>,
-    /// Between others than were neighbours before.
+    /// Between parts that were not neighbours before.
     comma: String,
     end: String,
-    /// By what new parts are indented that take several lines.
+    /// The indentation of new parts that take several lines.
     line: Option<String>,
 }
 
@@ -276,7 +276,7 @@ impl<'t> Between<'t> {
     }
 }
 
-/// What stands before a byte in its line, if that is only space and another line is before.
+/// The indentation of the line of a byte, if only space stands before it and it is not the first line.
 fn indentation(places: Places<'_>, at: usize) -> Option<&str> {
     let line = places.line_start(at);
     let before = places.slice(line..at);

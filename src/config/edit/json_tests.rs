@@ -77,7 +77,7 @@ fn patch(name: &str, fields: &Json) -> Alter {
     in_subscriptions(name, Alter::Fields(fields.collect()))
 }
 
-/// The steps of a life: what is asked, and what it does to the whole.
+/// A series of edits: each with a subscription and its changed fields; `None` removes it.
 fn steps_of_a_life() -> Vec<(&'static str, Option<Json>)> {
     vec![
         (

@@ -1,8 +1,8 @@
 //! Edits of subscriptions that are edits of the file: only the lines concerned change.
 //!
 //! [`prepare()`] reads the files, puts the edit into the text, and validates the whole configuration with it; nothing is
-//! written yet. [`Edited::commit`] writes. Who calls them sees to it that one edit is under way at a time; edits by other
-//! hands are noticed and never overwritten.
+//! written yet. [`Edited::commit`] writes. The caller makes sure that only one edit is under way at a time; edits by
+//! other programs or people are noticed and never overwritten.
 
 mod check;
 mod commit;
@@ -32,12 +32,12 @@ use crate::domain::{Secret, SubscriptionName};
 pub use prepare::prepare;
 pub(super) use swap::TEMPORARY;
 
-/// What is to be changed of a subscription's definition.
+/// A change to a subscription's definition.
 #[derive(Debug, Clone)]
 pub struct Edit {
-    /// Of which subscription.
+    /// The subscription.
     pub name: SubscriptionName,
-    /// What.
+    /// The change.
     pub change: Change,
 }
 
@@ -81,31 +81,31 @@ impl fmt::Debug for Change {
 /// Why an edit is refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The file does not have it.
+    /// The file does not contain it.
     #[error("no subscription has this name")]
     Unknown,
-    /// The file has it already.
+    /// The file already contains it.
     #[error("a subscription of this name exists")]
     Exists,
     /// It is `locked`.
     #[error("the subscription is locked: only the file can change it")]
     Locked,
-    /// The file cannot be changed, or not in this way; says why.
+    /// The file cannot be changed, or not in this way; carries the reason.
     #[error("{0}")]
     Refused(String),
-    /// This process may not write a file; says which, why, and what helps.
+    /// This process may not write a file; carries the file, the reason and advice.
     #[error("{0}")]
     NotWritable(String),
     /// The values are wrong: paths relative to the subscription, with messages.
     #[error("the definition is not valid")]
     Invalid(Vec<(String, String)>),
-    /// The files as they are now are wrong, whatever the edit.
+    /// The current files are wrong, regardless of the edit.
     #[error("the configuration on the disk is not valid: {0}")]
     Broken(ConfigError),
 }
 
 impl EditError {
-    /// The problems of the subscription with their paths in it; others are of the files, whatever the edit.
+    /// The problems of the subscription with their paths in it; others are of the files, regardless of the edit.
     pub(crate) fn of_problems(name: &SubscriptionName, error: ConfigError) -> Self {
         let prefix = format!("subscriptions.{name}");
         let own = |path: &str| {
@@ -127,7 +127,7 @@ impl EditError {
         }
     }
 
-    /// With what helps if the file cannot be written.
+    /// With advice if the file cannot be written.
     fn advised(self, advice: &str) -> Self {
         match self {
             Self::NotWritable(why) if !advice.is_empty() => {
@@ -147,6 +147,6 @@ pub struct Edited {
     pub file: PathBuf,
     /// A secret that was made for a new subscription: to be shown this once.
     pub generated_secret: Option<Secret>,
-    /// What is to be written.
+    /// The files to write.
     write: commit::Write,
 }

@@ -26,7 +26,7 @@ impl<'t> Places<'t> {
         }
     }
 
-    /// What stands in a range.
+    /// The text in a range.
     pub(super) fn slice(self, range: Range<usize>) -> &'t str {
         self.text.get(range).unwrap_or_default()
     }
@@ -65,7 +65,7 @@ impl<'t> Places<'t> {
         before.bytes().all(|byte| byte == b' ')
     }
 
-    /// How far a byte is indented, in characters; what a list's dash or a question mark takes counts.
+    /// The column of a byte, in characters; a list's dash or a question mark before it counts.
     pub(super) fn column(self, at: usize) -> usize {
         self.slice(self.line_start(at)..at).chars().count()
     }
@@ -97,7 +97,7 @@ impl<'t> Places<'t> {
         matches!(&node.value, Value::Scalar(scalar) if !scalar.plain) && is_marked
     }
 
-    /// The parts of a mapping or list; none where they cannot be told apart.
+    /// The parts of a mapping or list; `None` if they cannot be separated.
     pub(super) fn parts<'n>(self, node: &'n Node) -> Option<Vec<Part<'n>>> {
         match &node.value {
             Value::Scalar(_) => Some(Vec::new()),
@@ -135,7 +135,7 @@ impl<'t> Places<'t> {
         before.strip_suffix('-').map(str::len)
     }
 
-    /// The byte after the colon of a key; none where it stands alone.
+    /// The byte after the colon of a key; `None` if it has no colon.
     pub(super) fn after_colon(self, key: &Node) -> Option<usize> {
         let rest = self.slice(key.end..self.len());
         let after = rest.trim_start().strip_prefix(':')?;

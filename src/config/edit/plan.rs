@@ -1,9 +1,9 @@
-//! From a change as the API asks for it to what becomes of each field of the file.
+//! From a change as the API takes it to the change of each field of the file.
 //!
-//! Fields come as the API shows them, so that what was got can be put back: what equals the definition in force stays as it
-//! is written, or unwritten; keys that only tell are passed over; `{"redacted": true}` is what stands in that place. No
-//! reference to a secret and no path of a file comes in that is not in that place already: a token for the API must
-//! not read the files and variables of the host.
+//! Fields come as the API shows them, so that a definition can be sent back: values equal to those in force stay as
+//! they are written, or unwritten; read-only keys are ignored; `{"redacted": true}` stands for the value in that place.
+//! A reference to a secret or a path of a file is accepted only if it already is in that place: a token for the API
+//! must not read the files and variables of the host.
 
 use serde_json::{Map, Value as Json};
 
@@ -16,10 +16,10 @@ use crate::config::subscription::{Place, READ_ONLY, names};
 
 pub(super) const ONLY_IN_FILE: &str = "can be set only in the file";
 
-/// What is wrong with a value: its path in the subscription, and a message.
+/// A problem with a value: its path in the subscription, and a message.
 pub(super) type Wrong = (String, String);
 
-/// A subscription as it is before a change; nothing of one that is new.
+/// A subscription before a change; empty for a new one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Before<'n> {
     /// Its entry in the file.
@@ -28,7 +28,7 @@ pub(super) struct Before<'n> {
     pub(super) definition: Option<&'n Map<String, Json>>,
     /// The section `defaults`.
     pub(super) defaults: Option<&'n Node>,
-    /// Fields that are written even if they say what is in force.
+    /// Fields that are written even if they equal those in force.
     pub(super) insisted: &'n [String],
 }
 
@@ -44,7 +44,7 @@ impl<'n> Before<'n> {
     }
 }
 
-/// What becomes of the fields that are named, `secret` and `previous_secrets` left out.
+/// The changes of the given fields, `secret` and `previous_secrets` left out.
 pub(super) fn fields(
     name: &str,
     given: &Map<String, Json>,
@@ -127,7 +127,7 @@ fn one(
     Ok(Some(Alter::Set(want)))
 }
 
-/// A text, or what stands in this place of the file.
+/// A text, or the value in this place of the file.
 fn secret_or_text(path: &str, json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     let Json::Object(fields) = json else {
         return Ok(Want::from_json(json));
@@ -142,12 +142,12 @@ fn secret_or_text(path: &str, json: &Json, node: Option<&Node>) -> Result<Want, 
         .ok_or_else(|| (path.to_owned(), ONLY_IN_FILE.to_owned()))
 }
 
-/// `{"redacted": true}`: how the API shows what is secret.
+/// `{"redacted": true}`: how the API shows secrets.
 pub(super) fn is_redacted(fields: &Map<String, Json>) -> bool {
     fields.len() == 1 && fields.get("redacted") == Some(&Json::Bool(true))
 }
 
-/// What the file has as a list stays a list where it can.
+/// Headers stay a list if the file has one, where possible.
 fn headers(json: &Json, node: Option<&Node>) -> Result<Want, Wrong> {
     let Json::Object(fields) = json else {
         return Ok(Want::from_json(json));

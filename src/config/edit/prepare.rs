@@ -32,7 +32,7 @@ const NOT_EDITABLE: &str =
 /// Puts an edit into the text of the file that has the subscription, and validates the whole configuration with it.
 ///
 /// # Errors
-/// Everything that speaks against it. Nothing is written in any case.
+/// All problems with the edit. Nothing is written in any case.
 pub fn prepare(
     path: &Path,
     environment: &Environment,
@@ -53,7 +53,7 @@ pub fn prepare(
         draft = target.draft(path, environment, edit, &before, now, &insisted)?;
     }
     let Draft { plan, new, after } = draft;
-    // What the readers say of a value says more, so that they come first.
+    // The problems that the readers report are more precise, so that they come first.
     check_types(&edit.change)?;
     check_outcome(edit, &after, plan.expected.as_ref())?;
     let file = target.document.path.clone();
@@ -86,7 +86,7 @@ pub fn prepare(
     })
 }
 
-/// What helps if `file`, which the edit changes, cannot be written.
+/// Advice if `file`, which the edit changes, cannot be written.
 fn advice(edit: &Edit, config: &Config, file: &Path) -> String {
     let (name, is_new) = (&edit.name, matches!(edit.change, Change::Create(_)));
     let own = config.admin.write_to.as_deref();
@@ -124,7 +124,7 @@ fn with_newline(secret: &Secret) -> Secret {
 /// The file that changes.
 struct Target {
     document: Document,
-    /// The main file, where it is another.
+    /// The main file, if it is another.
     main: Option<Document>,
     exists: bool,
 }
@@ -138,8 +138,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// The fields that said what was in force, and were not written, but do not follow from the rest any more: without a
-    /// secret the signature is none, with one it has to be written.
+    /// Unwritten fields that were given as in force, but no longer follow from the rest: without a secret the signature
+    /// is none, with one it has to be written.
     fn not_in_force(&self, edit: &Edit) -> Vec<String> {
         let (Change::Patch(given) | Change::Replace(given)) = &edit.change else {
             return Vec::new();
@@ -158,7 +158,7 @@ impl Draft {
     }
 }
 
-/// What is to become of it.
+/// The planned changes.
 struct Plan {
     /// Fields that were given as they are in force.
     in_force: Vec<String>,
@@ -192,7 +192,7 @@ impl Target {
         let mut documents = documents;
         if let Some(position) = position {
             let document = documents.swap_remove(position);
-            // What was the first one is the last one now, unless it is the one that changes.
+            // The first one becomes the last one, unless it is the one that changes.
             let main = (position > 0)
                 .then(|| documents.into_iter().next())
                 .flatten();
@@ -314,7 +314,7 @@ fn in_force(edit: &Edit, before: Before<'_>) -> Vec<String> {
     in_force.map(|(key, _)| key.clone()).collect()
 }
 
-/// Refuses JSON types that the file would not tell from those it takes.
+/// Refuses JSON types that the file could not distinguish from valid ones.
 fn check_types(change: &Change) -> Result<(), EditError> {
     let fields = match change {
         Change::Patch(fields) | Change::Replace(fields) | Change::Create(fields) => fields,
@@ -337,7 +337,7 @@ fn new_entry(alters: Vec<(String, Alter)>) -> Alter {
     Alter::Set(Want::Block(fields.collect()))
 }
 
-/// Whether a new subscription signs: unless it, or the defaults, say `none`.
+/// Whether a new subscription signs: unless it, or the defaults, have `none`.
 fn wants_secret(given: &Map<String, Json>, defaults: Option<&Node>) -> bool {
     match given.get("signature") {
         Some(Json::Null) | None => {
@@ -361,8 +361,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || (real(one).is_some() && real(one) == real(other))
 }
 
-/// The new text of a document; none where it cannot be changed so. What was written is read back, and if it does not
-/// say what it should, tried again with all new texts in quotes. JSON stays JSON.
+/// The new text of a document; `None` if it cannot be changed in this way. The result is read back; if it differs from
+/// the edit, all new texts are put in quotes. JSON stays JSON.
 pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<String>> {
     let checked = |new: String| {
         let new = Zeroizing::new(new);
@@ -378,7 +378,7 @@ pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<Stri
         .find_map(|quotes| checked(edited(document, alter, quotes)?))
 }
 
-/// Whether the configuration has what the edit says.
+/// Checks that the configuration contains the edit.
 fn check_outcome(edit: &Edit, after: &Loaded, expected: Option<&Secret>) -> Result<(), EditError> {
     let subscription = after.config.subscriptions.get(&edit.name);
     let has_it = !matches!(edit.change, Change::Delete);

@@ -37,7 +37,7 @@ pub(super) fn reads_as_text(plain: &str) -> bool {
     !(begins_with_digit && digits.bytes().all(is_numeric))
 }
 
-/// Whether a text can stand without quotes, in a line of its own and within a flow collection, and stays a text.
+/// Whether a text can stand without quotes, in its own line and within a flow collection, and stays a text.
 fn can_be_plain(text: &str) -> bool {
     let is_safe = |character: char| {
         character.is_alphanumeric() || " -_./:@%+=~*!$&^();'#<>|\\".contains(character)
@@ -65,7 +65,7 @@ pub(super) fn text(text: &str, quotes: Quotes) -> String {
     }
 }
 
-/// What YAML, or a reader of it, may take as a line break or as nothing.
+/// Characters that YAML, or a reader of it, may take as a line break or ignore.
 fn is_special(character: char) -> bool {
     matches!(
         character,
@@ -107,7 +107,7 @@ pub(super) fn inline(want: &Want, quotes: Quotes) -> String {
         Want::Bool(value) => value.to_string(),
         Want::Number(number) => number.clone(),
         Want::Text(words) => text(words, quotes),
-        // What was plain and is no text to a parser stays plain, as quotes would make it one.
+        // A plain scalar that parsers do not read as text stays plain, as quotes would make it one.
         Want::Written { text, plain: true } if !reads_as_text(text) && !text.contains(',') => {
             text.clone()
         }
@@ -147,7 +147,7 @@ impl Lines {
         lines
     }
 
-    /// Whether a value is better written over several lines, in a line that has so many characters before it.
+    /// Whether a value is better written over several lines, in a line with `before` characters before it.
     pub(super) fn is_block(self, want: &Want, before: usize) -> bool {
         let is_long = before + inline(want, self.quotes).chars().count() > WIDTH;
         match want {

@@ -1,4 +1,4 @@
-//! The secrets of a subscription in an edit: a new one gets a file of its own, of which the configuration gets the path.
+//! The secrets of a subscription in an edit: a new one gets its own file, and the configuration names the path.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::domain::{Secret, Timestamp};
 /// Bytes of the key of a generated secret.
 const KEY_BYTES: usize = 32;
 
-/// Previous secrets that a rotation leaves at most: each makes signature headers longer, and receivers take only so much.
+/// The most previous secrets after a rotation: each makes signature headers longer, and receivers limit these.
 const PREVIOUS_MAX: usize = 8;
 
-/// How long an old secret signs along in what is advised, where nothing else is asked for.
+/// The default time for which the advice lets an old secret sign along.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A file to be written before the configuration names it.
@@ -40,7 +40,7 @@ pub(super) struct Vault<'e> {
     /// The configuration file, as it is named.
     config: &'e Path,
     now: Timestamp,
-    /// What has to be written.
+    /// The files to write.
     pub(super) files: Vec<NewFile>,
     /// The secret that the subscription must have afterwards.
     pub(super) expected: Option<Secret>,
@@ -59,7 +59,7 @@ impl<'e> Vault<'e> {
         }
     }
 
-    /// What `secret` and `previous_secrets` become in a patch or a whole definition.
+    /// The new values of `secret` and `previous_secrets` in a patch or a whole definition.
     pub(super) fn fields(
         &mut self,
         given: &Map<String, Json>,
@@ -117,7 +117,7 @@ impl<'e> Vault<'e> {
         Ok(Some(alter))
     }
 
-    /// A secret that nobody knows yet.
+    /// A new random secret.
     pub(super) fn generate(&mut self) -> Result<(Secret, Want), EditError> {
         let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
         random(&mut key)?;
@@ -128,7 +128,7 @@ impl<'e> Vault<'e> {
         Ok((secret, want))
     }
 
-    /// What the fields become when a secret follows another.
+    /// The new values of both fields when a secret replaces another.
     pub(super) fn rotate(
         &mut self,
         secret: &Secret,
@@ -171,7 +171,7 @@ impl<'e> Vault<'e> {
         ])
     }
 
-    /// The reference of a secret that goes on for a while; a literal one gets a file, too.
+    /// The reference of a secret that stays valid for a while; a literal one gets a file, too.
     fn old(&mut self, node: &Node) -> Result<Want, EditError> {
         match node.text() {
             Some(text) => self.keep(Secret::new(text.as_bytes().to_vec())),
@@ -179,7 +179,7 @@ impl<'e> Vault<'e> {
         }
     }
 
-    /// Refuses to replace a secret that is not kept in a file of ours, and says how people do it.
+    /// Refuses to replace a secret that is not in a file of ours, and explains how to do it by hand.
     fn refuse_managed(&self, node: Option<&Node>, grace: Duration) -> Result<(), EditError> {
         let named = |key: &'static str| Some((key, node?.child(key)?.text()?));
         let Some((key, name)) = ["env", "credential"].into_iter().find_map(named) else {

@@ -12,9 +12,9 @@ impl Splices {
         self.0.push((range, with.into()));
     }
 
-    /// The text with all of them made; none when two of them overlap or one is no range of it.
+    /// The text after all replacements; `None` if two of them overlap or one is not a range of it.
     pub(super) fn applied_to(mut self, text: &str) -> Option<String> {
-        // An insertion at the begin of a range that goes stands before it.
+        // An insertion at the beginning of a removed range stands before it.
         self.0.sort_by_key(|(range, _)| (range.start, range.end));
         let mut new = String::with_capacity(text.len() + 256);
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! What becomes of a mapping or list, part by part: which stay, which change, which are new, in their order.
+//! The change of a mapping or list, part by part: which stay, which change, which are new, in their order.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,14 @@ use crate::config::edit::want::{Reading, Want};
 /// The most pairs of items that are compared to find out what a list has kept.
 const COMPARED_MAX: usize = 1_000_000;
 
-/// A change of a value and of what is in it.
+/// A change of a value and of its parts.
 #[derive(Clone)]
 pub(super) enum Alter {
     /// It stays.
     Keep,
     /// It goes, with its key.
     Remove,
-    /// It is this, whatever it was.
+    /// It becomes this.
     Set(Want),
     /// Of a mapping these fields change.
     Fields(Vec<(String, Alter)>),
@@ -29,7 +29,7 @@ pub(super) enum Step {
     New(Option<String>, Want),
 }
 
-/// The parts of a collection after a change; none when it becomes something else.
+/// The parts of a collection after a change; `None` if it becomes something else.
 pub(super) fn steps(node: &Node, alter: &Alter, reading: Reading) -> Option<Vec<Step>> {
     let steps = match (&node.value, alter) {
         (Value::Mapping(entries), Alter::Fields(fields)) => {
@@ -70,7 +70,7 @@ pub(super) fn steps(node: &Node, alter: &Alter, reading: Reading) -> Option<Vec<
     Some(steps)
 }
 
-/// What stands where nothing was; none for nothing.
+/// The value of a new place; `None` if it stays empty.
 pub(super) fn as_new(alter: &Alter) -> Option<Want> {
     match alter {
         Alter::Keep | Alter::Remove => None,
@@ -91,7 +91,7 @@ fn unless_same(node: &Node, alter: &Alter, reading: Reading) -> Alter {
     }
 }
 
-/// The items that both have stay; between them what was there becomes what is wanted, one by one.
+/// The items that both have stay; between them the old items are replaced by the wanted ones, one by one.
 fn list(items: &[Node], wants: &[Want], reading: Reading) -> Vec<Step> {
     let mut steps = Vec::with_capacity(wants.len());
     let (mut item, mut want) = (0, 0);
@@ -116,7 +116,7 @@ fn list(items: &[Node], wants: &[Want], reading: Reading) -> Vec<Step> {
     steps
 }
 
-/// The longest sequence of pairs of equal items; of very long lists only what they begin with.
+/// The longest sequence of pairs of equal items; of very long lists only the beginnings are compared.
 fn common(items: &[Node], wants: &[Want], reading: Reading) -> Vec<(usize, usize)> {
     let is_same = |item: usize, want: usize| match (items.get(item), wants.get(want)) {
         (Some(node), Some(want)) => want.is_said_by(node, reading),

@@ -1,15 +1,15 @@
-//! Puts a new file in the place of another in one step, unless somebody changed it meanwhile.
+//! Puts a new file in the place of another in one step, unless it changed meanwhile.
 //!
-//! The two files change places (`RENAME_EXCHANGE`), so what was in place is in our hands whole, and is compared only
-//! then with what the edit was made from. Where it is something else, the two change back. Editors of this kind wait for
-//! each other by a lock on the folder, so only a hand can come in between; in the folder of the store, its lock is that lock.
+//! The two files change places (`RENAME_EXCHANGE`), so the old file is then held whole, and is compared only then with
+//! the one that the edit was made from. If they differ, the two change back. Editors of this kind wait for each other
+//! by a lock on the folder, so only other programs can interfere; in the folder of the store, its lock is that lock.
 //!
-//! After a kill the file is the old or the new one, and a file named `.sidehook-…` may be left. Its name has the hashes of both:
-//! the next edit removes it if it is one of them. If it is neither, it is what a hand wrote at just that moment: it
-//! stays, and is told in the log.
+//! After a kill the file is the old or the new one, and a file named `.sidehook-…` may be left. Its name has the hashes
+//! of both: the next edit removes it if it is one of them. If it is neither, another program wrote it at that moment:
+//! it stays, and is logged.
 //!
-//! A program that writes into the file itself may have opened it before the exchange and write after it, into what is
-//! in our hands then. So that is looked at for another 50 ms. Who takes longer between opening and writing is not
+//! A program that writes into the file itself may have opened it before the exchange and write after it, into the old
+//! file. So that one is checked for another 50 ms. A longer time between opening and writing is not
 //! noticed.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
@@ -28,7 +28,7 @@ use crate::config::file;
 use crate::config::load::MAX_BYTES;
 use crate::domain::Secret;
 
-/// What temporary files begin with; `include` passes over them.
+/// The prefix of temporary files; `include` ignores them.
 pub(in crate::config) const TEMPORARY: &str = ".sidehook-";
 
 const CHANGED: &str = "the file was changed meanwhile: look at it again";
@@ -37,7 +37,7 @@ const CHANGED: &str = "the file was changed meanwhile: look at it again";
 const LOCK_TRIES: usize = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often what was replaced is looked at before it is let go, and the pause before each: 50 ms in all.
+/// How often the replaced file is checked before it is removed, and the pause before each: 50 ms in all.
 const LOOKS: usize = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -47,8 +47,8 @@ const EXCHANGES_MAX: usize = 8;
 /// The most bytes of the value of an extended attribute: what Linux has.
 const ATTRIBUTE_MAX: usize = 64 * 1024;
 
-/// Writes `new` in the place of `file`, which has to be `old`, or absent where that is none; a new file gets mode and owner
-/// of `like`. `store`: the folder of the relay's store.
+/// Writes `new` in the place of `file`, which must contain `old`, or be absent if that is `None`; a new file gets mode
+/// and owner of `like`. `store`: the folder of the relay's store.
 pub(super) fn replace(
     file: &Path,
     old: Option<&Secret>,
@@ -120,7 +120,7 @@ fn exchange_checked(
     match exchange(&temporary.path, target) {
         Ok(()) => {}
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            // This file system knows no exchange. What is left between the look and the rename is a moment.
+            // This file system has no exchange. Only a moment is left between the check and the rename.
             check(target, old)?;
             temporary.put_over(target).map_err(told)?;
             return folder.sync_all().map_err(told);
@@ -150,14 +150,14 @@ fn exchange_checked(
     Err(outcome.map_or_else(told, |()| EditError::Refused(CHANGED.to_owned())))
 }
 
-/// Brings what was found in place back, or what somebody has put there since; `placed` is what is there now.
+/// Brings the replaced file back, or a version written since; `placed` is the file there now.
 fn change_back(temporary: &Path, target: &Path, mut placed: Version) -> io::Result<()> {
     for _ in 0..EXCHANGES_MAX {
         exchange(temporary, target)?;
         if Version::read(temporary)? == placed {
             return Ok(());
         }
-        // Written a moment ago over ours, and now in our hands: that is the last word.
+        // Written a moment ago over ours, and now exchanged out: this is the newest version, so it is put back.
         placed = Version::read(target)?;
     }
     Err(io::Error::other("it changes too often"))
@@ -167,7 +167,7 @@ fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }
 
-/// Waits for other edits in this folder. That of the store is locked by the relay already, as long as it runs, and its edits
+/// Waits for other edits in this folder. That of the store is already locked by the running relay, whose edits
 /// wait for each other.
 fn lock(folder: &Path, store: &Path) -> io::Result<File> {
     let folder = File::open(folder)?;
@@ -246,7 +246,7 @@ impl Temporary {
         write().map_err(|error| refused(&folder.join(TEMPORARY), &error))
     }
 
-    /// Renames it to where nothing is.
+    /// Renames it to a path that does not exist.
     fn put_new(mut self, target: &Path) -> io::Result<()> {
         match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
             Ok(()) => self.is_left = true,
@@ -279,7 +279,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes temporary files of edits that were killed, but for what somebody else wrote.
+/// Removes temporary files of edits that were killed, except those that another program wrote.
 fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -320,7 +320,7 @@ fn random() -> io::Result<u64> {
 enum Owner {
     /// It replaces the other.
     Kept,
-    /// It is new. Who may not give files away, as a service that reads the configuration of root, keeps it for himself.
+    /// It is new. A process that may not change owners, such as a service with root's configuration, keeps its own.
     Wanted,
 }
 
@@ -352,7 +352,7 @@ fn mode(metadata: &Metadata) -> Permissions {
     Permissions::from_mode(metadata.mode() & 0o7777)
 }
 
-/// Extended attributes, access lists among them. What the system keeps of its own (`security.`) it sets anew.
+/// Extended attributes, access lists among them. The system itself sets those of `security.` again.
 fn copy_extended(like: &Path, file: &File) -> io::Result<()> {
     let mut names = vec![0; ATTRIBUTE_MAX];
     let length = match rustix::fs::listxattr(like, names.as_mut_slice()) {

@@ -1,11 +1,11 @@
-//! The new text of a file: only the bytes of what changes are others.
+//! The new text of a file: only the bytes of the changed values differ.
 //!
 //! The edits of `yaml-edit` 0.3 itself are not used, only the places that it finds. Tried with it: it loses a comment
 //! after a flow list over several lines when the value becomes a scalar, and comments inside a flow mapping when a key
-//! goes; it sets nothing below a key without a value; and it knows nothing of the readers here, for whom a plain
-//! `1.2` may be text. What it finds right, in block and flow style, quoted, folded and literal texts, CRLF, explicit
-//! keys (`? key`) and files without a newline at their end, are the places of keys and values. A range in block style ends
-//! after its last line, comment included; [`Places::end`] takes that back.
+//! goes; it sets nothing below a key without a value; and it does not take the readers into account, for which a plain
+//! `1.2` may be text. It finds the places of keys and values right, in block and flow style, quoted, folded and literal
+//! texts, CRLF, explicit keys (`? key`) and files without a newline at their end. A range in block style ends
+//! after its last line, comment included; [`Places::end`] corrects that.
 //!
 //! Rules: of a field that stays only its value changes, and of a list or mapping only the parts that differ. A comment after
 //! a value stays with it and goes with its line. Comment lines stay, except those inside a value that
@@ -19,12 +19,12 @@ use crate::config::edit::splice::Splices;
 use crate::config::edit::steps::{Alter, Step, as_new, steps};
 use crate::config::edit::want::{Reading, Want};
 
-/// What a file is indented by where nothing says.
+/// The default indentation of a level.
 const STEP: usize = 2;
 
-/// The text of a file after a change, or none where it is written in a way that this cannot follow.
+/// The text of a file after a change; `None` if the file is written in a way that is not supported.
 ///
-/// `quotes` are put around new texts where those around them do not say otherwise.
+/// `quotes` are put around new texts unless those around them suggest otherwise.
 pub(super) fn edited(document: &Document, alter: &Alter, quotes: Quotes) -> Option<String> {
     let mut editor = Editor {
         places: Places::new(document),
@@ -71,7 +71,7 @@ impl Editor<'_> {
         nested.max().filter(|step| *step > 0).unwrap_or(STEP)
     }
 
-    /// Changes a mapping or list that is no part of another.
+    /// Changes an outermost mapping or list.
     fn collection(&mut self, node: &Node, alter: &Alter) -> Option<()> {
         if self.places.is_flow(node) {
             let new = flow::edited(self.places, node, alter, self.quotes, Reading::Exact);
@@ -82,7 +82,7 @@ impl Editor<'_> {
         self.block(node, steps, Reading::Exact)
     }
 
-    /// Changes a mapping or list in block style part by part; none when it can only be written anew.
+    /// Changes a mapping or list in block style part by part; `None` if it can only be rewritten.
     fn block(&mut self, node: &Node, steps: Vec<Step>, reading: Reading) -> Option<()> {
         let parts = self.places.parts(node)?;
         let first = *parts.first()?;
@@ -178,7 +178,7 @@ impl Editor<'_> {
                 return self.block(part.value, steps, reading);
             }
         }
-        // Fields of something that has none of them left, or had none: what is not named is not there.
+        // A change of fields rewrites the value only if it names all fields that there are.
         if matches!(alter, Alter::Fields(_)) && !self.has_no_other(part.value, alter) {
             return None;
         }
@@ -201,7 +201,7 @@ impl Editor<'_> {
         }
     }
 
-    /// Whether [`Editor::block`] can do it; where nothing stays, it is written anew.
+    /// Whether [`Editor::block`] can do it; if no part stays, it is rewritten.
     fn can_edit(&self, node: &Node, steps: &[Step]) -> bool {
         let has_old = steps.iter().any(|step| matches!(step, Step::Old(..)));
         let Some(parts) = self.places.parts(node).filter(|_| has_old) else {
@@ -213,7 +213,7 @@ impl Editor<'_> {
         })
     }
 
-    /// Writes a value anew in the place of the old one.
+    /// Replaces the old value by a new one.
     fn write(&mut self, part: Part<'_>, want: &Want, indent: usize) -> Option<()> {
         let value = part.value;
         let quotes = self.quotes_of(value);

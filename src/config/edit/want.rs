@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use crate::config::document::{Node, Value};
 use crate::config::edit::render::reads_as_text;
 
-/// What is to stand in a place. Not `Debug`: it may be a secret.
+/// The wanted value of a place. Not `Debug`: it may be a secret.
 #[derive(Clone, PartialEq)]
 pub(super) enum Want {
     Null,
@@ -25,7 +25,7 @@ pub(super) enum Want {
     Block(Vec<(String, Want)>),
 }
 
-/// How strictly a text is told from what it looks like.
+/// How strictly a text is distinguished from other scalars that look like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     /// `"1"` and `1` differ.
@@ -68,7 +68,7 @@ impl Want {
         }
     }
 
-    /// Whether a node says this already. The order of a mapping's keys says nothing.
+    /// Whether a node already has this value. The order of a mapping's keys does not matter.
     pub(super) fn is_said_by(&self, node: &Node, reading: Reading) -> bool {
         match (self, &node.value) {
             (Self::Null, _) => node.is_null(),

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-/// Who writes values by the schema.
+/// The writer of values that the schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum For {
     /// People, in the file, who also refer to secrets and files.
     File,
-    /// Clients of the API, who do not, and who give back what was shown.
+    /// Clients of the API, who do not, and who send back values that were shown.
     Api,
 }
 
@@ -95,7 +95,7 @@ pub(in crate::config) fn reference() -> Value {
     reference
 }
 
-/// In a file a text needs no quotes, so that 123 and true are texts as well; not where a text has a form of its own.
+/// In a file a text needs no quotes, so that 123 and true are texts as well; not if the schema restricts the text.
 pub(in crate::config) fn take_plain_scalars(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(take_plain_scalars),

@@ -1,8 +1,8 @@
 //! The JSON Schema of the configuration (draft 2020-12), for editors and for the API's document, which reuses the fields of
 //! a subscription.
 //!
-//! It says what one value alone can tell; what holds between values, and what files and the environment say, only a load
-//! finds. Invariants: it has exactly the keys that the readers have, and the defaults of `defaults`; tests hold it to both.
+//! It covers each value by itself; only a load checks values against each other, and against files and the environment.
+//! Invariants: it has exactly the keys of the readers, and the defaults of `defaults`; tests check both.
 
 pub(super) mod forms;
 #[cfg(test)]
@@ -47,8 +47,8 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The fields of a subscription's definition as the API shows and takes them, each with its schema. What is only shown is
-/// `readOnly`, what is never shown `writeOnly`.
+/// The fields of a subscription's definition as the API shows and takes them, each with its schema. Fields that are
+/// only shown are `readOnly`, those never shown `writeOnly`.
 #[must_use]
 pub fn subscription_properties() -> Map<String, Value> {
     properties(Place::Route, For::Api)

@@ -195,7 +195,7 @@ fn files_that_are_right_fit() {
     }
 }
 
-/// What the API shows fits what its document says of it.
+/// The definition that the API shows matches its documentation.
 #[test]
 fn definitions_fit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/valid");
@@ -251,7 +251,7 @@ fn what_is_wrong_does_not_fit() {
     }
 }
 
-/// What of a value a schema does not allow, by the keywords that are used here but patterns and formats.
+/// The violation of a schema by a value, by the keywords that are used here except patterns and formats.
 fn violation(value: &Value, schema: &Value) -> Option<String> {
     let wrong = |what: &str| Some(format!("{what} at {value}"));
     if let Some(kind) = schema.get("type") {

@@ -1,15 +1,15 @@
-//! What kind of JSON value a field takes. The readers know only YAML, where 123 is a text as well; a client of the API that
-//! sends a number where its document says text is told so.
+//! The JSON types of a field's values. The readers handle only YAML, where 123 is a text as well; a client of the API
+//! that sends a number instead of a text gets an error.
 
 use serde_json::{Map, Value};
 
 use crate::config::report::push_key;
 use crate::config::schema::subscription_properties;
 
-/// The values of a subscription's fields that are of another JSON type than
-/// [`subscription_properties`] says, in the order of the fields: each with its path, relative to the subscription, and
-/// what would be right. Only what the readers would let pass is looked for: numbers and booleans instead of texts, texts
-/// instead of numbers. Keys that are unknown are left to the readers.
+/// The values of a subscription's fields whose JSON type differs from that in
+/// [`subscription_properties`], in the order of the fields: each with its path, relative to the subscription, and
+/// the expected type. Only errors that the readers do not find are reported: numbers and booleans instead of texts,
+/// texts instead of numbers. Unknown keys are left to the readers.
 #[must_use]
 pub(crate) fn wrong_types(fields: &Map<String, Value>) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -59,7 +59,7 @@ fn look(value: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Stri
     }
 }
 
-/// The form that a value is meant to have: of its own type and with its keys, or text for a number or a boolean.
+/// The form that a value most likely has: of its type and with its keys, or text for a number or a boolean.
 fn form_of<'s>(value: &Value, forms: &'s [Value]) -> Option<&'s Value> {
     let has_keys = |form: &Value| match value {
         Value::Object(entries) => entries.keys().all(|key| of_key(form, key).is_some()),
@@ -82,7 +82,7 @@ fn of_key<'s>(schema: &'s Value, key: &str) -> Option<&'s Value> {
     })
 }
 
-/// What a value should be, where it is of a type that a reader takes for it.
+/// The expected type of a value, if it has another one that a reader would accept.
 fn wrong(value: &Value, schema: &Value) -> Option<&'static str> {
     if has_type(value, schema) || schema.get("type").is_none() {
         return None;

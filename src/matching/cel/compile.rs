@@ -109,8 +109,8 @@ impl<'s> Compiler<'s> {
         }))
     }
 
-    /// A variable of a macro, of the event, or a type; with a dot in front never one of a macro. `field` is what is asked
-    /// of it.
+    /// A variable of a macro, of the event, or a type; with a dot in front never one of a macro. `field` is the field
+    /// selected from it.
     fn name(
         &self,
         expression: &IdedExpr,
@@ -196,7 +196,7 @@ impl<'s> Compiler<'s> {
         Ok(Box::new([self.node(left)?, self.node(right)?]))
     }
 
-    /// Notes the name that `headers` is asked for, so that the header is kept.
+    /// Notes the name that is looked up in `headers`, so that the header is kept.
     pub(super) fn note_header(
         &mut self,
         at: &IdedExpr,

@@ -11,7 +11,7 @@ use crate::matching::facts::Facts;
 
 pub(super) type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
-/// Evaluates a condition with so many steps; with it comes how many are left.
+/// Evaluates a condition with at most this many steps; also returns how many are left.
 pub(super) fn condition<'a>(
     root: &'a Node,
     facts: &'a Facts<'a>,
@@ -42,7 +42,7 @@ impl<'a> Evaluation<'a> {
         match node {
             Node::Literal(literal) => Ok(of_literal(literal)),
             Node::Variable(variable) => self.variable(*variable),
-            // A macro gives its variable before its body is evaluated.
+            // A macro sets its variable before its body is evaluated.
             Node::Local(depth) => Ok(self.locals.get(*depth).cloned().unwrap_or(Value::Null)),
             Node::Select(operand, field) => {
                 let operand = self.value(operand)?;
@@ -57,7 +57,7 @@ impl<'a> Evaluation<'a> {
             }
             Node::Has(operand, field) => {
                 let operand = self.value(operand)?;
-                // What is there, though too large to be looked into, is there.
+                // A field that is too large to be looked into exists all the same.
                 match self.field(operand, field) {
                     Err(EvaluationError::DataTooLarge) => Ok(Value::Bool(true)),
                     found => Ok(Value::Bool(found?.is_some())),
@@ -155,7 +155,7 @@ impl<'a> Evaluation<'a> {
         self.value(chosen)
     }
 
-    /// `&&` where false decides, `||` where true does: whatever the other operand is, and be it an error.
+    /// `&&` where false decides, `||` where true does, even if the other operand is an error.
     fn connective(&mut self, [left, right]: &'a [Node; 2], decides: bool) -> Evaluated<'a> {
         let left = match self.boolean(left) {
             Ok(value) if value == decides => return Ok(Value::Bool(decides)),
@@ -244,7 +244,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// `all` where false decides, `exists` where true does: whatever the other elements give, and be it an error.
+    /// `all` where false decides, `exists` where true does, even if other elements give errors.
     fn fold(&mut self, it: &'a Loop, range: &List<'a>, decides: bool) -> Evaluated<'a> {
         let mut pending = None;
         for index in 0..range.len() {
@@ -328,7 +328,7 @@ fn is_in(
         }
         Value::Map(map) => match map.get(value, fuel) {
             Err(NoOverload(_)) => Err(NoOverload("in")),
-            // What is there, though too large to be looked into, is there.
+            // A field that is too large to be looked into exists all the same.
             Err(EvaluationError::DataTooLarge) => Ok(true),
             found => Ok(found?.is_some()),
         },

@@ -1,10 +1,10 @@
-//! What an evaluation may cost, counted in steps, so that no expression and no body makes one take long.
+//! The cost of an evaluation, counted in steps and limited, so that no expression and no body makes one take long.
 
 use crate::matching::cel::EvaluationError;
 
-/// Steps of one evaluation at most. A step is a node of the expression, an element that is looked at, or up to
-/// [`BYTES_A_STEP`] bytes of a text that are; it takes at most 40 ns, so that an evaluation takes at most 2 ms. What is made
-/// anew takes [`MADE`] more.
+/// The most steps of one evaluation. A step is a node of the expression, an element that is looked at, or up to
+/// [`BYTES_A_STEP`] bytes of a text that are. It takes at most 40 ns, so that an evaluation takes at most 2 ms. Each
+/// new list, map or text takes [`MADE`] more.
 pub(in crate::matching) const STEPS_MAX: u64 = 50_000;
 
 /// Steps for making a list, map or text, beside those for what is in it.
@@ -47,7 +47,7 @@ impl Fuel {
         self.take(u64::try_from(steps).unwrap_or(u64::MAX))
     }
 
-    /// Takes the steps for so many bytes of a text.
+    /// Takes the steps for this number of bytes of a text.
     pub(super) fn take_bytes(&mut self, bytes: usize) -> Result<(), EvaluationError> {
         self.take_many(bytes / BYTES_A_STEP)
     }

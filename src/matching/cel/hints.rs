@@ -1,14 +1,14 @@
-//! What was most likely meant by what is no CEL: words and signs of SQL, of JavaScript and of other languages.
+//! Hints for texts that are not CEL: words and signs of SQL, of JavaScript and of other languages.
 //!
-//! The parser says where it stopped, which helps only those who know CEL. Here the text is read as tokens, and the first
-//! thing that people write by habit is answered with what CEL has for it.
+//! The parser reports where it stopped, which helps only users who know CEL. Here the text is read as tokens, and for
+//! the first common habit of another language, the hint names the CEL equivalent.
 
 use std::fmt::Write;
 
 use crate::domain::similar;
 use crate::matching::cel::node::Variable;
 
-/// Signs that CEL does not have, the longer ones first, and what is right.
+/// Signs that CEL does not have, the longer ones first, each with its replacement.
 const SIGNS: [(&str, &str); 16] = [
     ("===", "use =="),
     ("!==", "use !="),
@@ -34,10 +34,10 @@ const SIGNS: [(&str, &str); 16] = [
     ("^", "use != between conditions"),
 ];
 
-/// Signs of more than one character that CEL has: they are passed over whole.
+/// Signs of more than one character that CEL has: they are skipped whole.
 const KNOWN_SIGNS: [&str; 6] = ["==", "!=", "<=", ">=", "&&", "||"];
 
-/// Characters that begin nothing in CEL, and what is right.
+/// Characters that begin nothing in CEL, each with its replacement.
 const CHARACTERS: [(char, &str); 13] = [
     ('“', "use plain quotes: ' or \""),
     ('”', "use plain quotes: ' or \""),
@@ -54,7 +54,7 @@ const CHARACTERS: [(char, &str); 13] = [
     ('≥', "use >="),
 ];
 
-/// Words between or before operands, in lower case, and what is right.
+/// Words between or before operands, in lower case, each with its replacement.
 const WORDS: [(&str, &str); 10] = [
     ("and", "use &&"),
     ("or", "use ||"),
@@ -74,7 +74,7 @@ const WORDS: [(&str, &str); 10] = [
     ("contains", "use text.contains('part'), or 'item' in list"),
 ];
 
-/// Variables of others, in lower case, and ours.
+/// Variables of other systems, in lower case, each with ours.
 const VARIABLES: [(&str, &str); 27] = [
     ("body", "data"),
     ("payload", "data"),
@@ -105,7 +105,7 @@ const VARIABLES: [(&str, &str); 27] = [
     ("event", "data"),
 ];
 
-/// Functions of others, in lower case, and what there is.
+/// Functions of other languages, in lower case, each with its replacement.
 const FUNCTIONS: [(&str, &str); 40] = [
     ("len", "size(x)"),
     ("length", "size(x)"),
@@ -154,7 +154,7 @@ const FUNCTIONS: [(&str, &str); 40] = [
 
 const LOWER: &str = "text.matches('(?i)^pattern$'), which takes both cases";
 
-/// A place in an expression, and what is wrong there.
+/// A place in an expression, and the problem there.
 pub(super) type Hint = (usize, String);
 
 /// The first thing in a text that is written as in another language, or is not closed.
@@ -171,17 +171,17 @@ pub(super) fn of(text: &str) -> Option<Hint> {
     Some((open, format!("the {bracket} here is never closed")))
 }
 
-/// What was read so far.
+/// The state of the scan so far.
 #[derive(Default)]
 struct Scan {
     /// Brackets that are open, with their places.
     open: Vec<(usize, char)>,
-    /// The word before, and that it is one.
+    /// The word just before, if there is one.
     before: String,
 }
 
 impl Scan {
-    /// Reads one token; gives its length.
+    /// Reads one token; returns its length.
     fn next(&mut self, text: &str, at: usize, rest: &str) -> Result<usize, Hint> {
         let Some(first) = rest.chars().next() else {
             return Ok(1);
@@ -296,7 +296,7 @@ fn quoted(at: usize, rest: &str, is_raw: bool) -> Result<usize, Hint> {
     Err((at, format!("the quote {quote} here is never closed")))
 }
 
-/// Refuses `in ('a', 'b')`, which lists are in SQL.
+/// Refuses `in ('a', 'b')`, the notation for lists in SQL.
 fn in_brackets(at: usize, rest: &str) -> Result<(), Hint> {
     let inner = rest.get(1..).unwrap_or_default().trim_start();
     let is_literal =
@@ -335,7 +335,7 @@ fn sign(at: usize, rest: &str, first: char) -> Result<usize, Hint> {
     }
 }
 
-/// What an unknown variable most likely is; `field` is what is asked of it.
+/// A hint for an unknown variable; `field` is the field selected from it.
 pub(super) fn variable(name: &str, field: Option<&str>) -> String {
     let lower = name.to_ascii_lowercase();
     let mut hint = String::new();
@@ -363,7 +363,7 @@ pub(super) fn variable(name: &str, field: Option<&str>) -> String {
     hint
 }
 
-/// What an unknown function most likely is.
+/// A hint for an unknown function.
 pub(super) fn function(name: &str, known: &[&'static str]) -> String {
     let lower = name.to_ascii_lowercase();
     let ours = FUNCTIONS.iter().find(|(other, _)| *other == lower);

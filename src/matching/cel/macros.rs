@@ -6,7 +6,7 @@ use crate::matching::cel::compile::Compiler;
 use crate::matching::cel::node::{Loop, LoopKind, Node};
 use crate::matching::cel::{ExpressionError, ExpressionErrorKind as Kind};
 
-/// Compiles a call of a macro; none if it is no macro.
+/// Compiles a call of a macro; `None` if it is not a macro.
 pub(super) fn compile(
     compiler: &mut Compiler<'_>,
     expression: &IdedExpr,

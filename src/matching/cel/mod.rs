@@ -1,8 +1,8 @@
 //! Expressions of `when`, in CEL (the Common Expression Language, <https://cel.dev>).
 //!
-//! The crate `cel` reads them. They are evaluated here, because the crate has no bound of what an evaluation costs, copies
-//! what it iterates over, and puts values into its errors: `fuel` says what one may cost, values are borrowed from the
-//! body, and errors have nothing of an event. Tests compare both on random expressions.
+//! The crate `cel` parses them. They are evaluated here, because the crate does not limit the cost of an evaluation,
+//! copies the collections it iterates over, and puts values into its errors. Here `fuel` limits the cost, values are
+//! borrowed from the body, and errors contain nothing of an event. Tests compare both on random expressions.
 //!
 //! Variables: `type`, `id` (the given id, else the event id), `source`, `subject`, `key` (empty when there is none),
 //! `headers` (names in lower case) and `data` (the JSON body, else null). Whole numbers of a body are `int`, or `uint` where
@@ -57,35 +57,35 @@ struct Compiled {
     wanted: Option<Wanted>,
 }
 
-/// Why a text is no expression.
+/// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
 pub struct ExpressionError {
     /// The byte of the text where it goes wrong, from 0.
     pub offset: usize,
-    /// What is wrong there.
+    /// The problem there.
     pub kind: ExpressionErrorKind,
 }
 
-/// What is wrong with an expression.
+/// The problems that an expression can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionErrorKind {
     /// It is too long.
     #[error("expected an expression of at most {EXPRESSION_BYTES_MAX} bytes")]
     TooLong,
-    /// The syntax; carries what the parser says.
+    /// The syntax; carries the parser's message.
     #[error("not a CEL expression: {0}")]
     Syntax(String),
     /// Deeper than the bound.
     #[error("nested too deeply, expected at most {} levels", compile::DEPTH_MAX)]
     TooDeep,
-    /// What is written as in another language, or not closed; carries what is right.
+    /// Syntax of another language, or something not closed; carries the correction.
     #[error("{0}")]
     Foreign(String),
-    /// A name that is none of the variables; carries what it most likely is.
+    /// A name that is none of the variables; carries a hint at the right one.
     #[error("unknown variable {0}{1} expected {known}, or one of a macro", known = Variable::NAMES.join(", "))]
     UnknownVariable(String, String),
-    /// A name that is none of the functions; carries what it most likely is.
+    /// A name that is none of the functions; carries a hint at the right one.
     #[error("unknown function {0}{1} expected one of {known}", known = functions::NAMES.join(", "))]
     UnknownFunction(String, String),
     /// `in` with something else than a list or map.
@@ -93,7 +93,7 @@ pub enum ExpressionErrorKind {
         "in looks into a list, such as data.plan in ['pro', 'team']; for texts there is text.contains('part')"
     )]
     NoList,
-    /// A value that is no bool, whatever the event is.
+    /// A value that is never a bool, for any event.
     #[error("expected a condition that is true or false, such as type == 'invoice.paid'")]
     NoCondition,
     /// A function that is called in a wrong way; carries its name and how it is called.
@@ -102,7 +102,7 @@ pub enum ExpressionErrorKind {
     /// Part of CEL that is not supported; carries which.
     #[error("{0} are not supported")]
     Unsupported(&'static str),
-    /// The pattern of `matches` is none; carries what is wrong with it.
+    /// The pattern of `matches` is not valid; carries the reason.
     #[error("not a regular expression: {0}")]
     Regex(String),
     /// A header name with other than lower-case letters.
@@ -116,7 +116,7 @@ pub enum ExpressionErrorKind {
     HeaderName(String),
 }
 
-/// Why an evaluation gave neither true nor false. Has nothing of the event but what the expression itself names.
+/// Why an evaluation gave neither true nor false. Contains nothing of the event, only names from the expression itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
     /// A value of a type that an operator or function does not take; carries its name.
@@ -128,7 +128,7 @@ pub enum EvaluationError {
     /// A key that is not there, or an index out of bounds.
     #[error("no such key or index")]
     NoSuchKey,
-    /// A map that says one key twice.
+    /// A map literal that repeats a key.
     #[error("a map with the same key twice")]
     RepeatedKey,
     /// Whole numbers that become too large.
@@ -190,12 +190,12 @@ impl Expression {
         self.0.headers.iter()
     }
 
-    /// What it looks at of the body; none if it does not.
+    /// The parts of the body that it looks at; `None` if it does not.
     pub(super) fn wanted(&self) -> Option<&Wanted> {
         self.0.wanted.as_ref()
     }
 
-    /// Evaluates it, reading of the body what it looks at.
+    /// Evaluates it, reading the parts of the body that it looks at.
     ///
     /// # Errors
     /// When it gives neither true nor false.
@@ -206,8 +206,8 @@ impl Expression {
         self.evaluate_with(facts, data, STEPS_MAX).0
     }
 
-    /// Evaluates it with so many steps over a body of which at least all is there that it looks at; with it comes how
-    /// many are left.
+    /// Evaluates it with this many steps over a body that contains at least all parts it looks at; also returns how
+    /// many steps are left.
     pub(super) fn evaluate_with(
         &self,
         facts: &Facts<'_>,
@@ -265,7 +265,7 @@ fn compile(text: &str) -> Result<Compiled, ExpressionError> {
     })
 }
 
-/// The parser says of a call where its brackets begin: what is meant is the name before.
+/// The parser reports the position of a call's bracket; this moves it to the name before.
 fn from_name(text: &str, error: ExpressionError) -> ExpressionError {
     let name = match &error.kind {
         ExpressionErrorKind::UnknownFunction(name, _) => name.as_str(),
@@ -280,7 +280,7 @@ fn from_name(text: &str, error: ExpressionError) -> ExpressionError {
     ExpressionError { offset, ..error }
 }
 
-/// What the parser says of a token, in words.
+/// The parser's message about a token, in plain words.
 fn said(message: &str) -> String {
     let short = message.split(" expecting ").next().unwrap_or(message);
     let words = [

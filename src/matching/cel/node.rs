@@ -31,7 +31,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// Whether its value is neither true nor false whatever the event is.
+    /// Whether its value is never true or false, for any event.
     pub(super) fn is_never_bool(&self) -> bool {
         match self {
             Self::Literal(literal) => !matches!(literal, Literal::Bool(_)),
@@ -65,7 +65,7 @@ pub(super) enum Literal {
     Type(Type),
 }
 
-/// What an expression sees of the event.
+/// The variables of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variable {
     Type,
@@ -133,7 +133,7 @@ impl Operator {
         })
     }
 
-    /// Whether it makes a value of two, rather than comparing them.
+    /// Whether it computes a value from two, rather than comparing them.
     const fn is_arithmetic(self) -> bool {
         match self {
             Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Modulo => true,
@@ -147,7 +147,7 @@ impl Operator {
         }
     }
 
-    /// As it is written.
+    /// Its sign in an expression.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Equal => "==",
@@ -183,7 +183,7 @@ pub(super) enum Function {
 }
 
 impl Function {
-    /// Whether it gives neither true nor false.
+    /// Whether its result is never true or false.
     const fn is_never_bool(self) -> bool {
         match self {
             Self::Size | Self::Int | Self::Uint | Self::Double | Self::String | Self::Type => true,
@@ -197,9 +197,9 @@ impl Function {
 pub(super) struct Loop {
     pub(super) kind: LoopKind,
     pub(super) range: Node,
-    /// What is said of each element.
+    /// The expression evaluated for each element.
     pub(super) body: Node,
-    /// Of `map` with three arguments: which elements.
+    /// Of `map` with three arguments: the filter of the elements.
     pub(super) guard: Option<Node>,
 }
 

@@ -1,6 +1,6 @@
 //! Patterns of `matches`, whose cost is known before a text is looked at.
 //!
-//! A pattern whose automaton is small takes one step for some bytes of a text, whatever the pattern. Any other costs up
+//! A pattern whose automaton is small takes one step for a fixed number of bytes. Any other costs up
 //! to its size for each byte, and is charged that before it runs: a lazily built automaton would be as slow in the worst
 //! case, and keep megabytes.
 
@@ -39,10 +39,10 @@ impl Pattern {
     /// Compiles a pattern, in the syntax of the crate `regex`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why it is not valid.
     pub(super) fn compile(written: &str) -> Result<Self, String> {
         let syntax = syntax::Config::new().nest_limit(64);
-        // The last line says what is wrong, those before show where.
+        // The last line is the error, those before show its place.
         let parsed = syntax::parse_with(written, &syntax).map_err(|error| {
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
@@ -85,7 +85,7 @@ impl Pattern {
         if let Some(automaton) = &self.automaton {
             fuel.take_many(text.len() / BYTES_A_STEP)?;
             let input = Input::new(text).anchored(Anchored::No).earliest(true);
-            // It gives up where a word boundary of Unicode is beside other letters than those of ASCII.
+            // It stops where a Unicode word boundary is next to letters outside ASCII.
             if let Ok(found) = automaton.try_search_fwd(&input) {
                 return Ok(found.is_some());
             }

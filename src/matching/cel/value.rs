@@ -1,4 +1,4 @@
-//! What an expression computes with: the values of CEL, borrowed from the event and the expression where they can be.
+//! The values that an expression computes with, borrowed from the event and the expression where possible.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,7 +9,7 @@ use crate::matching::cel::{EvaluationError, EvaluationError::NoOverload};
 use crate::matching::document::Json;
 use crate::matching::facts::Headers;
 
-/// A value. Cheap to clone: what is not borrowed is shared.
+/// A value. Cheap to clone: the data is borrowed or shared.
 #[derive(Debug, Clone)]
 pub(super) enum Value<'a> {
     Null,
@@ -45,7 +45,7 @@ pub(super) enum Map<'a> {
     Made(Rc<[(Value<'a>, Value<'a>)]>),
 }
 
-/// What `type(x)` gives.
+/// The result of `type(x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     Null,
@@ -82,7 +82,7 @@ impl Text<'_> {
     }
 }
 
-/// A value of the body; what was too large to be looked into is an error.
+/// A value of the body; one that was too large to be looked into is an error.
 pub(super) fn known<'a>(json: &'a Json<'a>) -> Result<Value<'a>, EvaluationError> {
     Ok(match json {
         Json::TooLarge => return Err(EvaluationError::DataTooLarge),
@@ -125,7 +125,7 @@ impl<'a> Map<'a> {
         })
     }
 
-    /// The value of a key; numbers are the same key whatever their type.
+    /// The value of a key; equal numbers are the same key, regardless of their types.
     pub(super) fn get(
         &self,
         key: &Value<'_>,
@@ -218,7 +218,7 @@ impl Value<'_> {
         )
     }
 
-    /// Equality of CEL: numbers by their value, whatever their type; other values of different types are not equal.
+    /// Equality of CEL: numbers by value, regardless of their types; other values of different types are not equal.
     pub(super) fn equals(
         &self,
         other: &Value<'_>,
@@ -242,7 +242,7 @@ impl Value<'_> {
         }
     }
 
-    /// Ordering of CEL, for `<` and its kind; none with NaN, which is neither less nor greater.
+    /// Ordering of CEL, for `<` and similar; `None` with NaN, which is neither less nor greater.
     pub(super) fn compare(
         &self,
         other: &Value<'_>,
@@ -295,7 +295,7 @@ fn maps_equal(left: &Map<'_>, right: &Map<'_>, fuel: &mut Fuel) -> Result<bool, 
     Ok(true)
 }
 
-/// None where one of them is no number; `Some(None)` with NaN.
+/// `None` if one of them is not a number; `Some(None)` with NaN.
 fn compare_numbers(left: &Value<'_>, right: &Value<'_>) -> Option<Option<Ordering>> {
     Some(match (left, right) {
         (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),

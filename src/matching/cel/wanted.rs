@@ -1,9 +1,9 @@
-//! What an expression looks at of the body.
+//! The parts of the body that an expression looks at.
 
 use crate::matching::cel::node::{Literal, Node, Variable};
 use crate::matching::document::Wanted;
 
-/// What is looked at; none if the body is not.
+/// The parts that are looked at; `None` if the body is not needed.
 pub(super) fn of(root: &Node) -> Option<Wanted> {
     let mut wanted = None;
     add(root, &mut wanted);

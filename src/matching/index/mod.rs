@@ -1,4 +1,4 @@
-//! The index over what all subscriptions say of their events.
+//! The index over the filters of all subscriptions.
 
 mod sets;
 
@@ -13,7 +13,7 @@ use crate::matching::facts::Facts;
 use crate::matching::index::sets::Sets;
 use crate::matching::patterns::{PatternIndex, sort_and_deduplicate};
 
-/// What a subscription says of its events.
+/// The filter of a subscription.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter<'s> {
     /// `events`
@@ -26,16 +26,16 @@ pub struct Filter<'s> {
     pub when_error: WhenError,
 }
 
-/// `when_error`: what an error while `when` is evaluated means.
+/// `when_error`: the result if evaluating `when` fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenError {
     /// The event is not for the subscription.
     Skip,
-    /// It is.
+    /// The event is for the subscription.
     Deliver,
 }
 
-/// An index over the filters of all subscriptions. Immutable; a subscription is known by its position.
+/// An index over the filters of all subscriptions. Immutable; a subscription is identified by its position.
 #[derive(Debug, Default)]
 pub struct FilterIndex {
     /// Those without conditions.
@@ -46,7 +46,7 @@ pub struct FilterIndex {
     when: Vec<Option<(usize, WhenError)>>,
     /// Each text once.
     expressions: Vec<Expression>,
-    /// What those look at that do not look at the whole body.
+    /// The parts of the body needed by the expressions that do not look at all of it.
     parts: Wanted,
 }
 
@@ -54,7 +54,7 @@ pub struct FilterIndex {
 #[derive(Debug, Default)]
 struct Members {
     patterns: PatternIndex,
-    /// The positions in the index by those in `patterns`; none when they are the same.
+    /// The positions in the index by those in `patterns`; `None` if they are the same.
     positions: Option<Box<[usize]>>,
 }
 
@@ -72,7 +72,7 @@ pub struct Found {
 pub struct Failure {
     /// The subscription.
     pub position: usize,
-    /// Why; of one expression it is shared.
+    /// The reason; shared if several subscriptions have the expression.
     pub error: Arc<EvaluationError>,
 }
 
@@ -103,7 +103,7 @@ impl Members {
 }
 
 impl FilterIndex {
-    /// Builds the index; a subscription is known by its position in the iteration.
+    /// Builds the index; a subscription is identified by its position in the iteration.
     pub fn new<'a>(filters: impl IntoIterator<Item = Filter<'a>>) -> Self {
         let mut index = Self::default();
         let mut plain = Vec::new();
@@ -158,7 +158,7 @@ impl FilterIndex {
         is_whole.then_some(found)
     }
 
-    /// With it comes whether the allowance was enough.
+    /// Also returns whether the allowance was enough.
     fn find_within(&self, facts: &Facts<'_>, allowance: Allowance) -> (Found, bool) {
         let mut found = Found::default();
         let positions = &mut found.positions;
@@ -219,14 +219,14 @@ const READ_BYTES_A_STEP: usize = 8;
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
     together: u64,
-    /// What each may take when there is nothing left of that: nobody's expression fails over those of others.
+    /// The share of each expression after those are used up, so that none fails because of others.
     each: u64,
 }
 
 type Answer = Result<bool, Arc<EvaluationError>>;
 
-/// What expressions say of one event, each asked once, and the body read at most twice: what some look at, and all of it
-/// if one looks at all.
+/// The result of each expression for one event. Each is evaluated once, and the body is read at most twice: the parts
+/// that some look at, and all of it if one looks at all.
 struct Answers<'i, 'e> {
     index: &'i FilterIndex,
     facts: &'i Facts<'e>,

@@ -1,8 +1,8 @@
 //! The conditions of all subscriptions, by the selectors they use.
 //!
 //! Most subscriptions of a configuration ask the same question (`/tenant_id`) and differ in the answer. So for each
-//! distinct set of selectors the values of an event are looked up once and lead through a hash map to those that want just
-//! these, whose patterns decide.
+//! distinct set of selectors the values of an event are looked up once and lead through a hash map to those that
+//! require these, whose patterns decide.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -67,7 +67,7 @@ impl Sets {
 }
 
 impl Set {
-    /// Puts the key of an event's values together; false if one is not there, or no subscription wants it.
+    /// Joins the values of an event to a key; `false` if one is missing, or no subscription requires it.
     fn key<'b, 'j: 'b>(
         &self,
         facts: &Facts<'_>,
@@ -90,7 +90,7 @@ fn push(value: &str, key: &mut Vec<u8>) {
     key.extend_from_slice(value.as_bytes());
 }
 
-/// What the pointers lead to in one body.
+/// The values that the pointers lead to in one body.
 struct Body<'j>(Vec<Option<&'j RawValue>>);
 
 impl<'j> Body<'j> {
@@ -118,7 +118,7 @@ pub(super) struct Builder<'a> {
     order: Vec<Vec<&'a Selector>>,
 }
 
-/// The subscriptions of a set by the values they want.
+/// The subscriptions of a set by the values they require.
 type Growing<'a> = HashMap<Key, Vec<(usize, &'a Patterns)>>;
 
 impl<'a> Builder<'a> {

@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::{EventId, KeptHeader, Timestamp};
 use crate::matching::{Headers, Selector};
 
-/// A filter that owns what it says.
+/// A filter that owns its data.
 #[derive(Debug, Clone)]
 struct Own {
     events: Patterns,
@@ -39,7 +39,7 @@ impl Own {
         }
     }
 
-    /// What the index is checked against.
+    /// The reference that the index is checked against.
     fn is_for(&self, facts: &Facts<'_>) -> bool {
         self.events.matches(facts.event_type)
             && self.matches.iter().all(|condition| condition.holds(facts))

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::domain::{Pattern, Patterns};
 use crate::matching::patterns::trie::Trie;
 
-/// An index over the patterns of some subscriptions. Immutable; a subscription is known by its position among them.
+/// An index over the patterns of some subscriptions. Immutable; a subscription is identified by its position.
 #[derive(Debug, Default)]
 pub(super) struct PatternIndex {
     /// Those with the pattern `*`.
@@ -19,12 +19,12 @@ pub(super) struct PatternIndex {
     literals: HashMap<Box<str>, Vec<usize>>,
     /// Those with a wildcard between or behind other segments.
     wildcards: Trie,
-    /// What each excludes, by position; most exclude nothing.
+    /// The exclusions of each, by position; most exclude nothing.
     excluded: Vec<Box<[Pattern]>>,
 }
 
 impl PatternIndex {
-    /// Builds the index; a subscription is known by its position in the iteration.
+    /// Builds the index; a subscription is identified by its position in the iteration.
     pub(super) fn new<'a>(subscriptions: impl IntoIterator<Item = &'a Patterns>) -> Self {
         let mut index = Self::default();
         for (position, patterns) in subscriptions.into_iter().enumerate() {
@@ -103,7 +103,7 @@ impl PatternIndex {
     }
 }
 
-/// Sorts what stands in `found` from `start` on; several patterns of one subscription may have matched.
+/// Sorts the positions in `found` from `start` on; several patterns of one subscription may have matched.
 pub(super) fn sort_and_deduplicate(found: &mut Vec<usize>, start: usize) {
     if let Some(appended) = found.get_mut(start..) {
         appended.sort_unstable();

@@ -1,4 +1,4 @@
-//! Tests of the index: it finds what the patterns themselves say.
+//! Tests of the index: it gives the same results as the patterns themselves.
 
 use proptest::prelude::*;
 

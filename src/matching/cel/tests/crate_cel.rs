@@ -1,4 +1,4 @@
-//! What is evaluated here agrees with what the crate `cel` makes of the same expression.
+//! Results here agree with those of the crate `cel` for the same expression.
 
 use cel::Context;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use super::*;
 const BODY: &str = r#"{"i": 3, "j": -7, "d": 2.5, "s": "abc", "t": "b", "n": null, "yes": true,
     "l": [1, 2, 3], "m": {"a": 1, "b": "x"}, "x": [{"p": 1}, {"p": 5, "q": "z"}], "e": []}"#;
 
-/// The same with the crate, none for an error.
+/// The same with the crate; `None` for an error.
 fn by_the_crate(text: &str) -> Option<bool> {
     let program = cel::Program::compile(text).unwrap();
     let mut context = Context::default();
@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn random_expressions_give_what_the_crate_gives(text in expression()) {
-        // An `x` outside of a macro, or a call that is none, is an error here at once and there at its time.
+        // An unknown `x` or an unknown function is an error at compile time here, and at evaluation there.
         if let Ok(expression) = Expression::compile(&text) {
             let here = expression.evaluate(&facts(&[], BODY)).ok();
             prop_assert_eq!(here, by_the_crate(&text), "{}", text);

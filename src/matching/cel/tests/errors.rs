@@ -1,8 +1,8 @@
-//! What is no expression is said when it is compiled, with its place.
+//! An invalid expression is reported when it is compiled, with its place.
 
 use super::*;
 
-/// What is wrong, and with what the text goes on there.
+/// The message, and the rest of the text from the place of the error on.
 fn wrong(text: &str) -> (String, &str) {
     let error = Expression::compile(text).unwrap_err();
     (error.to_string(), text.get(error.offset..).unwrap())
@@ -89,7 +89,7 @@ fn unknown_names_have_a_place() {
     assert_eq!(rest, "frobnicate () == 'a'");
 }
 
-/// What is said begins so, and where.
+/// Checks the beginning of the message, and the place.
 fn says(text: &str, message: &str, rest: &str) {
     let found = wrong(text);
     assert!(found.0.starts_with(message), "{text}: {}", found.0);
