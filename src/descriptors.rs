@@ -1,4 +1,4 @@
-//! The process's file descriptors as a budget: what the system allows, and who may use how much of it.
+//! The process's file descriptors as a budget: the limit of the system, and how much of it each part may use.
 //!
 //! Some are reserved for what must never fail, such as the next segment of the journal: `RESERVE`. Clients of the
 //! listeners have half of the rest for certain, split by [`client_places`]; deliveries have the other half for certain,
@@ -73,7 +73,7 @@ impl Drop for Client {
 /// Whether a new connection to an endpoint may be kept.
 ///
 /// # Errors
-/// What the system says when no descriptor is left, if what is left belongs to others.
+/// The error of the system when no descriptor is left, if the rest belongs to others.
 pub(crate) fn admit_delivery(connection: &impl AsFd) -> io::Result<()> {
     let number = usize::try_from(connection.as_fd().as_raw_fd()).unwrap_or_default();
     match number < delivery_bound(limit(), CLIENTS.load(Ordering::Relaxed)) {

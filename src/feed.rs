@@ -1,7 +1,7 @@
 //! Live events of deliveries and subscriptions, for streams and the page.
 //!
-//! Publishing never waits, and no event is built while nobody listens. A listener that is too slow skips events and learns
-//! how many: nothing here is durable, the store is.
+//! Publishing never waits, and no event is built without a listener. A listener that is too slow skips events and gets
+//! their number: nothing here is durable, the store is.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub enum FeedEvent {
     Subscription {
         /// Which.
         name: SubscriptionName,
-        /// How it stands now.
+        /// Its state now.
         status: Status,
     },
 }
@@ -51,7 +51,7 @@ pub struct AttemptEnded {
     pub reason: Option<FailureReason>,
     /// The status code of the response, if one came.
     pub response_code: Option<u16>,
-    /// What went wrong, for people.
+    /// The error, for people.
     pub error_message: Option<Box<str>>,
     /// How long it took.
     pub duration: Duration,
@@ -61,7 +61,7 @@ pub struct AttemptEnded {
     pub state: DeliveryState,
     /// When it is due again, by the steady clock; None if it has ended.
     pub next_attempt_at: Option<Timestamp>,
-    /// What its subscription's lane does with what is due, after it.
+    /// How its subscription's lane treats due deliveries, after it.
     pub flow: Flow,
 }
 

@@ -1,7 +1,7 @@
-//! Files and folders that nobody else could have put there or can change: what the store is made of.
+//! Files and folders that no other user could have put there or can change: the store is made of these.
 //!
-//! Who can write a file here decides what is delivered, and who may use the API. So a file is opened without following a
-//! link, and is taken only if it is a regular one of this user or root with one name, that no others may write.
+//! A user who can write a file here decides what is delivered, and who may use the API. So no file is opened through a
+//! link, and each is taken only if it is a regular one of this user or root with one name, that no others may write.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -44,7 +44,7 @@ const OF_KERNEL: [FsWord; 21] = [
     0x0765_5821, // resctrl
 ];
 
-/// Says why nothing can be stored in a file system.
+/// The reason why nothing can be stored in such a file system.
 const NOT_STORED: &str =
     "is in a file system of the kernel, which stores nothing: expected a folder on a disk";
 
@@ -72,10 +72,10 @@ enum Wrong {
     Names(u64),
 }
 
-/// Opens a file of ours. What `options` make gets the mode 0600.
+/// Opens a file of ours. A file that `options` create gets the mode 0600.
 ///
 /// # Errors
-/// What the system says, and [`NotPrivate`] inside of an error of the kind `PermissionDenied`.
+/// The error of the system, and [`NotPrivate`] inside of an error of the kind `PermissionDenied`.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
@@ -89,7 +89,7 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Checks a file that somebody else opens by its path; one that is absent is fine.
+/// Checks a file that other code opens by its path; one that is absent is fine.
 ///
 /// # Errors
 /// As for [`open`].
@@ -120,7 +120,7 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
-/// Says whether this process could make something in a folder that is there, as far as it can be told without doing so.
+/// Checks whether this process could create files in an existing folder, as far as possible without doing so.
 ///
 /// # Errors
 /// Why it could not.

@@ -1,7 +1,7 @@
 //! The phases of stopping: each part waits for the phase that concerns it.
 //!
 //! Order: `stop_accepting` → requests under way are answered → `stop_leasing` → attempts in flight finish → the store
-//! closes. `stop_now` cuts it short. Who listens for signals, and how long each phase may take, is decided by the
+//! closes. `stop_now` cuts it short. How signals are received, and how long each phase may take, is decided by the
 //! composition root.
 
 use tokio_util::sync::CancellationToken;

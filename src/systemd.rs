@@ -1,4 +1,4 @@
-//! What systemd is told, and the sockets that it hands over.
+//! Notifications to systemd, and the sockets that it hands over.
 //!
 //! The environment is read once, through a function that is passed in. Without `NOTIFY_SOCKET` everything here does
 //! nothing. When the process is ready, reloads or stops is decided elsewhere.
@@ -69,7 +69,7 @@ impl Notifier {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// How often [`Notifier::alive`] is to be called: twice in the watchdog's interval; none without a watchdog.
+    /// How often [`Notifier::alive`] is to be called: twice in the watchdog's interval; `None` without a watchdog.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
         Some((self.watchdog? / 2).max(Duration::from_millis(1)))

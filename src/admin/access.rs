@@ -1,9 +1,9 @@
-//! Who may call: no web page of another site, and nobody without a token that allows it.
+//! Which callers are accepted: no web page of another site, and no caller without a token that allows the call.
 //!
 //! A browser on the machine reaches loopback ports, and a name that an attacker rebinds to 127.0.0.1 makes it take our
 //! listener for his own site. So whatever such a page sends is refused by what browsers cannot hide: `Host`, `Origin`
-//! and `Sec-Fetch-Site`. There are no CORS headers. A unix socket needs no token: its mode says who may connect, and no
-//! browser can; its `Host` means nothing.
+//! and `Sec-Fetch-Site`. There are no CORS headers. A unix socket needs no token: its mode decides which users connect,
+//! and no browser can; its `Host` means nothing.
 
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ pub(super) fn check_site(head: &Parts, peer: Peer, admin: &AdminConfig) -> Resul
     Ok(())
 }
 
-/// What the caller may do.
+/// Returns the scopes of the caller.
 ///
 /// # Errors
 /// 401 for a missing or wrong token, 400 for several.

@@ -20,18 +20,18 @@ use crate::domain::list_elements;
 
 /// The most bytes of a body.
 const BYTES_MAX: usize = 1 << 20;
-/// What is wrong with what is no text.
+/// The error for a value that is not a text.
 pub(super) const TEXT_EXPECTED: &str = "expected a text";
 /// From the end of the head to the end of the body.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the body of a write to its end: a JSON object; nothing is an empty one.
+/// Reads the body of a write to its end: a JSON object; an empty body is an empty object.
 ///
 /// # Errors
-/// 415 for another media type, 413 beyond 1 MiB, 408 when it takes too long, 400 for what is no JSON, 422 for what is no object.
+/// 415 for another media type, 413 beyond 1 MiB, 408 when too slow, 400 if it is not JSON, 422 if it is not an object.
 ///
 /// # Cancel safety
-/// What was read is lost.
+/// The bytes read so far are lost.
 pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Map<String, Value>, Refusal>
 where
     B: Body<Data = Bytes>,
@@ -75,7 +75,7 @@ pub(super) fn nothing(body: &Map<String, Value>) -> Result<(), Refusal> {
     Fields::new(body, Vec::new()).end(Some(()))
 }
 
-/// The fields of a body, read one by one so that all errors are told at once.
+/// The fields of a body, read one by one so that all errors are reported together.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     body: &'a Map<String, Value>,
@@ -123,7 +123,7 @@ impl<'a> Fields<'a> {
         read.map_err(|message| self.error(name, &message)).ok()
     }
 
-    /// Whether it says true; null is as if it were not there.
+    /// Whether the field is true; null counts as absent.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         match self.get(name) {
             None => false,
@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
         self.errors.iter().any(|(path, _)| path == name)
     }
 
-    /// What was read of them, unless anything was wrong.
+    /// Returns what was read of the fields, unless a field had an error.
     ///
     /// # Errors
     /// 422, by path.

@@ -1,4 +1,4 @@
-//! What the API asks of the owner of the relay, who alone can do it.
+//! Requests of the API to the owner of the relay, which alone can carry them out.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::domain::{Outcome, Secret, StatusError, SubscriptionName};
 /// Commands that may wait for their turn; more wait before they are sent.
 const COMMANDS_WAITING_MAX: usize = 16;
 
-/// Something that only the owner of the relay can do. Who asked may go away: then the answer is dropped.
+/// Something that only the owner of the relay can do. If the caller goes away, the answer is dropped.
 pub enum Command {
     /// Bring the gauges of all lanes up to date.
     Refresh(oneshot::Sender<()>),
@@ -21,7 +21,7 @@ pub enum Command {
         Box<EditRequest>,
         oneshot::Sender<Result<EditDone, EditRefusal>>,
     ),
-    /// Make ready to send a `sidehook.test` event that is not recorded; none: no subscription has this name and a url.
+    /// Prepare to send a `sidehook.test` event that is not recorded; `None` if no subscription of this name has a url.
     Test(SubscriptionName, oneshot::Sender<Option<TestAttempt>>),
     /// End a pause and the probing of a subscription.
     Hurry(SubscriptionName, oneshot::Sender<Result<(), StatusError>>),
@@ -49,12 +49,12 @@ pub type TestAttempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub struct EditRequest {
     /// Of which.
     pub name: SubscriptionName,
-    /// What changes in the file; none: nothing.
+    /// The change in the file; `None` if nothing changes there.
     pub change: Option<Change>,
     /// To enable (true) or disable it, judged against the definition after the change.
     pub enable: Option<bool>,
     /// Tags of which the definition must have one before the change (RFC 9110, section 13.1.1), in
-    /// their quotes as [`etag`](crate::config::etag) gives them; none: any will do.
+    /// their quotes as [`etag`](crate::config::etag) gives them; `None` if any will do.
     pub if_match: Option<Vec<String>>,
 }
 
@@ -112,7 +112,7 @@ impl Control {
         self.ask(Command::Refresh).await.unwrap_or_default();
     }
 
-    /// Asks and waits for the answer; none when the relay is stopping.
+    /// Asks and waits for the answer; `None` when the relay is stopping.
     ///
     /// # Cancel safety
     /// Dropping the future does not take the question back.

@@ -1,8 +1,8 @@
 //! The text of all metrics: rendered on a thread of its own, because with thousands of subscriptions that takes longer than
-//! a delivery may wait, and shared by all who ask.
+//! a delivery may wait, and shared by all callers.
 //!
-//! Who asks while a text is rendered shares the next one. At most [`ALIVE_MAX`] texts are in memory, however many read
-//! them and however slowly: a further one takes the place of the one that nobody has read from for longest, whose readers
+//! A call while a text is rendered shares the next one. At most [`ALIVE_MAX`] texts are in memory, however many clients
+//! read them and however slowly: a further one replaces the one that was read from least recently, whose readers
 //! are cut off.
 
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ const ALIVE_MAX: usize = 4;
 /// Bytes of a text that are handed on at once.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// How often histograms are emptied into their buckets when nobody scrapes.
+/// How often histograms are emptied into their buckets when there are no scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Gives the text. Cheap to clone; the thread ends with the last clone.
@@ -44,12 +44,12 @@ pub struct Exporter {
     shared: Arc<Shared>,
 }
 
-/// What the thread is asked for.
+/// Requests to the thread.
 #[derive(Debug)]
 enum Question {
     /// The text, with everything up to date.
     Text(oneshot::Sender<Bytes>),
-    /// That what the store knows is up to date.
+    /// That the store's gauges are brought up to date.
     Publish(oneshot::Sender<()>),
 }
 
@@ -71,15 +71,15 @@ struct Text(Mutex<Reading>);
 struct Reading {
     /// None once another text took its place.
     bytes: Option<Bytes>,
-    /// When somebody read from it last.
+    /// When it was last read from.
     read: Instant,
 }
 
 impl Exporter {
-    /// Starts the thread, which also keeps histograms from growing while nobody scrapes.
+    /// Starts the thread, which also keeps histograms from growing while there are no scrapes.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system starts no thread.
     pub fn start(metrics: Metrics, store: Store) -> io::Result<Self> {
         let (ask, asked) = sync_channel(WAITING_MAX);
         thread::Builder::new()
@@ -113,7 +113,7 @@ impl Exporter {
         Some(TextBody::new(text))
     }
 
-    /// Waits until what queues know of their oldest deliveries is up to date; not when too many ask at once.
+    /// Waits until the ages of the queues' oldest deliveries are up to date; returns at once if too many callers wait.
     pub(super) async fn published(&self) {
         let (answer, answered) = oneshot::channel();
         if self.ask.try_send(Question::Publish(answer)).is_ok() {
@@ -216,7 +216,7 @@ fn run(metrics: &Metrics, store: &Store, asked: &Receiver<Question>) {
     }
 }
 
-/// Answers all of them, with one text. Who asked may have gone away.
+/// Answers all of them, with one text. Callers may have gone away.
 fn answer(metrics: &Metrics, questions: Vec<Question>) {
     let mut text = None;
     for question in questions {
@@ -266,7 +266,7 @@ mod tests {
         }
         let whole = bodies.remove(2).collect().await.unwrap().to_bytes();
         assert_eq!(whole, text(2));
-        // What was read whole makes room for the next.
+        // A text that was read completely makes room for the next.
         drop(TextBody::new(shared.keep(text(6))));
         assert!(
             bodies

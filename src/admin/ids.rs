@@ -10,7 +10,7 @@ use crate::domain::{DeliveryId, EventId, EventIdRange, SubscriptionName};
 const NAMED_MAX: usize = 5;
 
 impl Call {
-    /// The event that the path names, `nothing` being what is said if there is none.
+    /// Returns the id of the event that the path names; `nothing` is the detail of the 404.
     ///
     /// # Errors
     /// 404: no event has such an id; 409: several begin so.

@@ -1,12 +1,12 @@
-//! The admin API, and what orchestrators and scrapers ask: the service of the admin and metrics listeners.
+//! The admin API, probes and metrics: the service of the admin and metrics listeners.
 //!
 //! `operations/` is the one table of all operations: `router` finds the operation of a call in it, `openapi` describes it.
 //! In the order of a call: `access` keeps web pages of other sites and strangers out, `router` finds the operation, its
 //! scope is checked, then `query` and `body` read what came with it, and the handler answers. There is a file for each
 //! resource: `subscriptions/`, `attempts`, `events`, `deliveries`, `replays`, `configuration`, `stream`, `probes`; `views`
-//! converts what the store tells into the types of `api`. What only the owner of the relay can do is asked of it through [`Control`].
+//! converts the store's values into the types of `api`. Work for the owner of the relay goes to it through [`Control`].
 //!
-//! `/healthz`, `/readyz` and `/metrics` need no token and no known `Host`: they say nothing secret and change nothing.
+//! `/healthz`, `/readyz` and `/metrics` need no token and no known `Host`: they reveal no secret and change nothing.
 //! Listening and connection limits are the concern of `http_server`.
 //!
 //! Invariants: a refusal is a problem document; no answer but the one that made it shows a secret; every call ends within
@@ -64,7 +64,7 @@ pub use token::{TokenError, Tokens};
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says whether events are accepted from now on.
+    /// Sets whether events are accepted from now on.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
@@ -74,24 +74,24 @@ impl Readiness {
     }
 }
 
-/// What the service answers from. Cheap to clone.
+/// The shared state of the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
-    /// What `/metrics` shows.
+    /// Renders `/metrics`.
     pub exporter: Exporter,
     /// Where events, deliveries and states are.
     pub store: Store,
     /// Whether events are accepted.
     pub readiness: Readiness,
-    /// Whom to ask for what only the owner of the relay can do.
+    /// The channel to the owner of the relay.
     pub control: Control,
-    /// What happens.
+    /// Live events.
     pub feed: Feed,
     /// Whether changes of the configuration are noticed at once.
     pub watching: WatchHealth,
-    /// Who may use the API.
+    /// The tokens of the API.
     pub tokens: Tokens,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// When the process started, by the steady clock.
     pub started_at: Timestamp,
@@ -99,7 +99,7 @@ pub struct Admin {
     pub source: ConfigSource,
     /// Configuration file, store and addresses of this process.
     pub(crate) instance: Arc<Instance>,
-    /// Places for those who listen to what happens.
+    /// Places for clients of the stream.
     pub streams: Streams,
     /// Ends streams.
     pub stop: CancellationToken,

@@ -28,7 +28,7 @@ pub(super) async fn show(_: Call) -> Result<Answer, Refusal> {
     ))
 }
 
-/// The schema of an object of which no more is said.
+/// The schema of an object without further detail.
 pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object"})
 }
@@ -127,7 +127,7 @@ fn of_path(name: &str) -> Value {
     json!({"name": name, "in": "path", "required": true, "schema": schema})
 }
 
-/// What a subscription's name is.
+/// The pattern of a subscription's name.
 pub(super) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";
 
 fn of_query(parameter: &Parameter) -> Value {
@@ -184,7 +184,7 @@ fn refused(status: u16) -> Value {
     })
 }
 
-/// What every refusal says (RFC 9457).
+/// The schema of every refusal (RFC 9457).
 fn problem() -> Value {
     json!({
         "type": "object",

@@ -1,4 +1,4 @@
-//! What an operation of the API is: enough to find it, to check a call of it, and to describe it.
+//! The description of an operation of the API: enough to find it, to check a call of it, and to document it.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schem
     generator.subschema_for::<T>()
 }
 
-/// What an operation needs.
+/// The permission that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Nothing at all.
@@ -42,7 +42,7 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// Its name in the configuration; none for what is open.
+    /// Its name in the configuration; `None` for what is open.
     pub(super) fn as_str(self) -> Option<&'static str> {
         match self {
             Self::Open => None,
@@ -71,9 +71,9 @@ pub(super) struct Operation {
     pub(super) summary: &'static str,
     pub(super) scope: Scope,
     pub(super) query: &'static [Parameter],
-    /// Headers that it heeds beyond those of every call, each with what it is for.
+    /// Headers that it uses beyond those of every call, each with its purpose.
     pub(super) headers: &'static [(&'static str, &'static str)],
-    /// The schema of its body; none: it has no body.
+    /// The schema of its body; `None` if it has no body.
     pub(super) body: Option<SchemaOf>,
     /// Its answers when all goes well.
     pub(super) answers: Vec<Success>,

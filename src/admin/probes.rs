@@ -1,4 +1,4 @@
-//! What orchestrators and scrapers ask: `/healthz`, `/readyz`, `/metrics`. They say nothing secret and change nothing.
+//! Probes and metrics: `/healthz`, `/readyz`, `/metrics`. They reveal no secret and change nothing.
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -13,7 +13,7 @@ use crate::store::Health;
 /// The media type of Prometheus text. Source: Prometheus exposition formats, text format 0.0.4.
 pub(super) const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /healthz`; its headers say which sidehook answers.
+/// `GET /healthz`; its headers identify the sidehook that answers.
 pub(super) async fn healthz(call: Call) -> Result<Answer, Refusal> {
     let store = &call.admin.store;
     let mut answer = match store.health() {

@@ -1,4 +1,4 @@
-//! What stands behind the `?`: each parameter once, known, and valid.
+//! The query string: each parameter at most once, known, and valid.
 
 use percent_encoding::percent_decode_str;
 
@@ -6,10 +6,10 @@ use crate::admin::refusal::Refusal;
 use crate::domain::{Label, LabelError, NameError, SubscriptionName, Timestamp};
 use crate::store::{PAGE_MAX, Page};
 
-/// How many a page has if nobody says.
+/// The default number of entries on a page.
 const LIMIT_DEFAULT: usize = 50;
 
-/// What a parameter is.
+/// The kind of a parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     /// `limit`: 1 to 200.
@@ -137,7 +137,7 @@ impl Query {
     }
 }
 
-/// What is said of a time that is none.
+/// The error for an invalid time.
 pub(super) const TIME_EXPECTED: &str = "expected RFC 3339, such as 2026-01-31T12:00:00Z";
 
 /// Reads RFC 3339 (section 5.6), to the millisecond.

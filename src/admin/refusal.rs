@@ -115,7 +115,7 @@ impl Refusal {
         self
     }
 
-    /// The answer that says so.
+    /// Returns the answer with the problem document.
     pub(super) fn into_answer(self) -> Answer {
         let Inner { problem, header } = *self.0;
         let mut answer: Answer = problem.into_response().map(BodyExt::boxed_unsync);

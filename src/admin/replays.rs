@@ -17,7 +17,7 @@ use crate::store::{ReplayId, ReplayRequest};
 
 const NO_REPLAY: &str = "there is no such bulk replay, or it is no longer kept";
 
-/// The answer that one has begun, which says where to see how far it is.
+/// The answer that a replay has begun, which contains where to see its progress.
 pub(super) fn begun(id: ReplayId, body: &impl Serialize) -> Answer {
     let mut answer = json_with(StatusCode::ACCEPTED, body);
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/replays/{}", id.0)) {
@@ -77,7 +77,7 @@ fn id(call: &Call) -> Result<ReplayId, Refusal> {
     call.named(NO_REPLAY).map(ReplayId)
 }
 
-/// What a body asks for, and whether only to count.
+/// Returns the requested replay, and whether it is only to be counted.
 fn asked(body: &Map<String, Value>) -> Result<(ReplayRequest, bool), Refusal> {
     let mut fields = Fields::of::<NewReplay>(body);
     let subscription = fields.text("subscription", TEXT_EXPECTED, |text| {

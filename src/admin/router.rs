@@ -6,11 +6,11 @@ use percent_encoding::percent_decode_str;
 use crate::admin::operation::{Operation, Scope};
 use crate::admin::operations::all;
 
-/// What a method and a path lead to.
+/// The result of looking up a method and a path.
 pub(super) enum Found {
     /// An operation, with the segments that its path names.
     Operation(&'static Operation, Vec<String>),
-    /// The path is known, and has these methods, as `Allow` says them.
+    /// The path is known and has these methods, written as in `Allow`.
     Methods {
         allowed: String,
         /// Whether the path is open to everybody.
@@ -21,7 +21,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// Whether who asks need not be anybody.
+    /// Whether no token is needed.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Operation(operation, _) => operation.scope == Scope::Open,
@@ -64,7 +64,7 @@ pub(super) fn find(method: &Method, path: &str, open_only: bool) -> Found {
     }
 }
 
-/// The segments of a path, decoded; none if one is no UTF-8.
+/// The segments of a path, decoded; `None` if one is not UTF-8.
 fn decoded(path: &str) -> Option<Vec<String>> {
     let segments = path.strip_prefix('/')?.split('/');
     let decode = |segment| Some(percent_decode_str(segment).decode_utf8().ok()?.into_owned());

@@ -25,7 +25,7 @@ use crate::admin::{Admin, access, body};
 use crate::config::Scopes;
 use crate::http_server::{Peer, Problem};
 
-/// What a listener serves.
+/// The part of the service that a listener offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
     /// Everything.
@@ -68,7 +68,7 @@ impl Admin {
                     let answered = admin.answer(surface, peer, request).await;
                     let answer = answered.unwrap_or_else(|refusal| {
                         let mut answer = refusal.into_answer();
-                        // What is left of a body that was not read ends the connection: said, so that nobody uses it again.
+                        // An unread rest of the body ends the connection: announced, so that no client reuses it.
                         if has_body {
                             answer
                                 .headers_mut()
@@ -115,7 +115,7 @@ impl Admin {
         }
     }
 
-    /// Lets a request in, and says what it may do. What lies outside of /v1 is nobody's secret.
+    /// Lets a request in, and returns its scopes. What lies outside of /v1 is no secret.
     fn admitted(&self, head: &Parts, peer: Peer) -> Result<Scopes, Refusal> {
         let config = self.control.config();
         access::check_site(head, peer, &config.admin)?;

@@ -1,6 +1,6 @@
-//! The configuration on the disk: read again for those who ask, and compared with what is in force.
+//! The configuration on the disk: read again on request, and compared with the configuration in force.
 //!
-//! Reading all of it takes seconds when there are thousands of subscriptions, so how it compares is remembered for as long as
+//! Reading all of it takes seconds when there are thousands of subscriptions, so the result is remembered as long as
 //! the files are the same.
 
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::config::{
 /// How long is remembered that the files are not what is in force: they may be it again, by a file that was not among them.
 const DIFFERENCE_KEPT: Duration = Duration::from_secs(5);
 
-/// Says whether the owner of the relay would put a configuration in force: what is questionable, else what is wrong. Blocks.
+/// Checks whether the owner of the relay would put a configuration in force: returns warnings, else errors. Blocks.
 pub(super) type Judge = Arc<dyn Fn(&Loaded) -> Result<Vec<Problem>, ConfigError> + Send + Sync>;
 
 /// Where the configuration is read from again. Cheap to clone.
@@ -32,7 +32,7 @@ pub struct ConfigSource {
     environment: Environment,
     is_from_pipe: bool,
     judge: Judge,
-    /// What listens and stores goes by this.
+    /// The configuration from which listeners and the store were set up.
     started_with: Arc<Config>,
     /// One reading at a time.
     turn: Arc<Semaphore>,
@@ -52,12 +52,12 @@ pub(super) enum OnDisk {
     Pipe,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone)]
 struct Comparison {
     /// With which configuration in force.
     with: Weak<Config>,
-    /// What the files were.
+    /// The files that were compared.
     files: Snapshot,
     on_disk: OnDisk,
     /// Until when it holds while the files are the same; None: until they are not.
@@ -103,7 +103,7 @@ impl ConfigSource {
         }
     }
 
-    /// Says that a configuration that was read from `files` is in force now.
+    /// Records that a configuration that was read from `files` is in force now.
     pub fn set_in_force(&self, config: &Arc<Config>, files: Snapshot) {
         *self.known() = Comparison::in_force(config, files);
     }
@@ -150,7 +150,7 @@ impl ConfigSource {
         if self.is_from_pipe {
             return OnDisk::Pipe;
         }
-        // A copy: the runtime's thread may want to say what is in force while the files are looked at.
+        // A copy: the runtime's thread may need to record what is in force while the files are looked at.
         let last = self.known().clone();
         if last.holds(config) {
             return last.on_disk;
@@ -193,7 +193,7 @@ impl ConfigSource {
         let run = move || {
             let result = work(&source);
             drop(turn);
-            // Who asked may have gone away.
+            // The caller may have gone away.
             drop(done.send(result));
         };
         let thread = thread::Builder::new().name("read-config".to_owned());
@@ -240,7 +240,7 @@ mod tests {
             Arc::new(|_| Ok(Vec::new())),
         );
         assert_eq!(source.compared(&config), OnDisk::InForce);
-        // What is known is wrong from here on, so that a reading is seen.
+        // The remembered state is wrong from here on, so that a reading is seen.
         source.known().on_disk = OnDisk::Differs;
         assert_eq!(source.compared(&config), OnDisk::Differs);
         write(&path, "subscriptions: {a: {active: false}} \n");
@@ -257,14 +257,14 @@ mod tests {
         );
         source.known().until = Some(Instant::now());
         assert!(matches!(source.compared(&config), OnDisk::Invalid(Some(_))));
-        // Another in force is compared anew.
+        // A different configuration in force is compared again.
         write(&path, "subscriptions: {b: {active: false}}\n");
         let loaded = load(&path, &Environment::default()).unwrap();
         assert_eq!(source.compared(&config), OnDisk::Differs);
         assert_eq!(source.compared(&Arc::new(loaded.config)), OnDisk::InForce);
     }
 
-    /// What is judged is not what is there any more.
+    /// A file that changes while it is judged is read again.
     #[test]
     fn a_file_that_changes_while_it_is_judged_is_read_again() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! `GET /v1/stream`: what happens, as it happens, as server-sent events (WHATWG HTML, section 9.2).
+//! `GET /v1/stream`: live events, as server-sent events (WHATWG HTML, section 9.2).
 //!
 //! Each is `event: attempt`, `delivery` or `subscription` with one line of JSON. A comment every 15 s keeps the connection
-//! open. A listener that is too slow gets `event: missed` with the number of what it missed. Nothing is kept for those
-//! who come later: the lists are for that.
+//! open. A client that is too slow gets `event: missed` with the number of missed events. Nothing is kept for clients
+//! that connect later: the lists are for that.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ use crate::feed::{AttemptEnded, FeedEvent};
 
 /// Streams at the same time.
 const STREAMS_MAX: usize = 16;
-/// A stream on which nothing happens says so this often.
+/// The interval of comments on a stream without events.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Places for those who listen. Cheap to clone.
+/// Places for clients of the stream. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Streams(Arc<Semaphore>);
 
@@ -74,7 +74,7 @@ pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-/// One who listens.
+/// A client of the stream.
 struct Listener {
     feed_events: Receiver<FeedEvent>,
     /// Only what concerns this one.
@@ -88,7 +88,7 @@ struct Listener {
 }
 
 impl Listener {
-    /// The next piece of the stream; none at its end.
+    /// The next piece of the stream; `None` at its end.
     async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;

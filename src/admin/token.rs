@@ -35,7 +35,7 @@ pub enum TokenError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -44,7 +44,7 @@ pub enum TokenError {
     Content(PathBuf),
 }
 
-/// Who may use the API. Cheap to clone.
+/// The tokens of the API. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tokens(Arc<Inner>);
 
@@ -71,7 +71,7 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Says what [`Tokens::open`] would, without making the file. Blocks.
+    /// Checks whether [`Tokens::open`] would succeed, as far as possible without making the file. Blocks.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -87,7 +87,7 @@ impl Tokens {
         }
     }
 
-    /// What a token allows, none for a wrong one; takes the same time wherever it differs.
+    /// The scopes of a token, `None` for a wrong one; takes the same time wherever it differs.
     pub(super) fn scopes_of(&self, presented: &[u8], configured: &[AdminToken]) -> Option<Scopes> {
         if configured.is_empty() {
             // A reload may have removed the configured ones since the start.
@@ -125,7 +125,7 @@ impl Tokens {
             Some(found) => found,
             None => {
                 make(path).map_err(failed)?;
-                // What is in force is what the file says, whoever wrote it.
+                // The file's content is in force, whichever process wrote it.
                 read(path).map_err(failed)?.unwrap_or_default()
             }
         };
@@ -135,7 +135,7 @@ impl Tokens {
     }
 }
 
-/// What the file holds; none if there is no file.
+/// The content of the file; `None` if there is no file.
 fn read(path: &Path) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let file = match private::open(path, OpenOptions::new().read(true)) {
         Ok(file) => file,

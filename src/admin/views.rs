@@ -1,4 +1,4 @@
-//! Answers from what the store and the feed tell: the one place where the two meet.
+//! Answers made from values of the store and the feed: the one place where the two meet.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,11 +21,11 @@ pub(super) fn list<T, V: Serialize>(found: Listing<T>, view: impl FnMut(T) -> V)
 }
 
 impl api::Attempt {
-    /// An attempt of a delivery that stands so now, and whose subscription's lane does so with what is due.
+    /// An attempt with the present state of its delivery; `flow` is how the subscription's lane treats due deliveries.
     pub(super) fn new(delivery: &DeliverySummary, attempt: &Attempt, flow: Flow) -> Self {
         let is_waiting =
             attempt.next_attempt_at.is_some() && delivery.attempts == Some(attempt.number);
-        // What became of it without another attempt: it was cancelled, or is dead.
+        // The delivery's state where it ended without another attempt: it was cancelled, or is dead.
         let state = match attempt.delivery_state() {
             DeliveryState::Pending if is_waiting => delivery.state,
             state => state,
@@ -101,7 +101,7 @@ impl api::AttemptWithResponse {
     }
 }
 
-/// Bytes as text, or in base64 if they are no UTF-8. What was cut within a character is text up to it.
+/// Bytes as text, or in base64 if they are not UTF-8. Text that was cut within a character ends before it.
 fn text_or_base64(bytes: &Bytes) -> (Option<String>, Option<String>) {
     match str::from_utf8(bytes) {
         Ok(text) => (Some(text.to_owned()), None),
@@ -145,7 +145,7 @@ impl api::Delivery {
     }
 }
 
-/// What a pending delivery waits for.
+/// The reasons why a pending delivery waits.
 struct Waits {
     next_attempt_at: Option<Timestamp>,
     waits_for: Option<&'static str>,
@@ -162,8 +162,8 @@ impl Waits {
         }
     }
 
-    /// What a pending delivery of a subscription waits for whose lane does so with what is due. Holding is told before a dead
-    /// delivery that blocks, as that may be replayed only then; one that is merely pending before whatever keeps both.
+    /// Why a pending delivery waits, given its lane's `flow`. Holding is reported before a dead delivery that
+    /// blocks, as that may be replayed only then; a reason of the lane before a merely pending delivery.
     fn of(found: &DeliverySummary, flow: Flow) -> Self {
         let [.., order] = WAITS;
         let lane = Self::for_lane(found.due_at, flow);
@@ -187,7 +187,7 @@ impl Waits {
         }
     }
 
-    /// What a delivery waits for that is due at this time.
+    /// Why a delivery that is due at this time waits for its lane.
     fn for_lane(due_at: Option<Timestamp>, flow: Flow) -> Self {
         let [enabling, probing, retry_after, rate_limit, _] = WAITS;
         let waits_for = match flow {

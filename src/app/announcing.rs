@@ -1,4 +1,4 @@
-//! The task that tells operators, and its end: after the last attempt, because that may have to be told too, and before the
+//! The task that notifies operators, and its end: after the last attempt, which may need a notification, and before the
 //! store is closed.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::feed::Feed;
 use crate::notify::Announcer;
 use crate::store::Store;
 
-/// Storing what is left to tell may take this long.
+/// The time limit for storing the remaining notifications.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The task. Dropped, it ends.
@@ -45,7 +45,7 @@ impl Announcing {
         Self { alerts, task, stop }
     }
 
-    /// Whom lanes tell what happens; `feed` is for those who look on.
+    /// Where lanes report; `feed` is for live streams.
     pub(super) fn reports(&self, feed: &Feed) -> Reports {
         Reports {
             feed: feed.clone(),
@@ -53,12 +53,12 @@ impl Announcing {
         }
     }
 
-    /// Where is told what operators are to know.
+    /// The channel for alerts to operators.
     pub(super) fn alerts(&self) -> &Alerts {
         &self.alerts
     }
 
-    /// Waits until it has ended, which it does not before it is told to.
+    /// Waits until it has ended, which it does not before it is stopped.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -70,7 +70,7 @@ impl Announcing {
         }
     }
 
-    /// Lets it store what is left to tell.
+    /// Lets it store the remaining notifications.
     pub(super) async fn finish(&mut self) {
         self.stop.cancel();
         if timeout(FINISH_LIMIT, self.task.join_next()).await.is_err() {

@@ -1,4 +1,4 @@
-//! What the API asks for: gauges, test attempts, reloads, and changes of subscriptions.
+//! Commands of the API: gauges, test attempts, reloads, and changes of subscriptions.
 //!
 //! A change of a definition is a change of the file: checked, written and put in force before it is answered, in one go
 //! with whether the subscription is enabled. Nothing of a change that is refused is done.
@@ -15,7 +15,7 @@ use crate::domain::StatusError;
 const FROM_PIPE: &str = "the configuration came through a pipe: there is no file to change";
 
 impl Running {
-    /// Does what the API asks for. Who asked may have gone away; then nobody needs to know.
+    /// Carries out a command of the API. If the caller has gone away, the answer is dropped.
     pub(super) fn handle_command(&mut self, command: Command) {
         let loads = matches!(command, Command::Reload(_) | Command::Edit(..));
         if loads && !self.loading.is_idle() {
@@ -118,7 +118,7 @@ impl Running {
         }
         result.map_err(EditRefusal::NotInForce)?;
         match (&request.change, request.enable) {
-            // What disabled one of this name that was there before is of no concern to a new one.
+            // A subscription of this name that was disabled before it was removed does not concern a new one.
             (Some(Change::Create(_)), None) => match self.lanes.enable(&request.name) {
                 Ok(()) | Err(StatusError::Inactive) => {}
                 Err(error) => return Err(error.into()),

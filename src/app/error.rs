@@ -1,4 +1,4 @@
-//! Why the relay did not start, or ended although nobody asked for it.
+//! Why the relay did not start, or ended without a request to stop.
 
 use std::io;
 
@@ -42,19 +42,19 @@ pub enum AppError {
         "other machines can reach the admin listener {0}: set admin.tokens, or listen on 127.0.0.1 or a unix socket"
     )]
     OpenAdmin(String),
-    /// What systemd handed over is no socket that listens for connections.
+    /// A socket that systemd handed over does not listen for connections.
     #[error("what systemd handed over is not a listening TCP or unix socket")]
     Socket(#[source] io::Error),
     /// The system gave no thread.
     #[error("the system refused a thread")]
     Thread(#[source] io::Error),
-    /// A bug: the store was closed by nobody.
+    /// A bug: the store ended without being closed.
     #[error("the store ended by itself")]
     StoreEnded,
     /// A bug: a listener ended by itself.
     #[error("a listener ended by itself")]
     ListenerEnded,
-    /// A bug: the task that tells operators ended by itself.
+    /// A bug: the task that notifies operators ended by itself.
     #[error("the task that tells operators ended by itself")]
     AnnouncerEnded,
     /// A bug: a task panicked.

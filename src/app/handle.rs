@@ -8,7 +8,7 @@ use crate::shutdown::Shutdown;
 /// Reloads that may wait for their turn.
 const RELOADS_WAITING_MAX: usize = 16;
 
-/// Whom to tell how a reload went, if anybody.
+/// Where to send the result of a reload, if anywhere.
 pub(super) type ReloadRequest = Option<oneshot::Sender<Result<Reloaded, ConfigError>>>;
 
 /// Asks a running relay for things. Cheap to clone.
@@ -25,7 +25,7 @@ impl Handle {
         (Self { reloads, shutdown }, requests)
     }
 
-    /// Reads the configuration again and waits until it is in force: none when the relay is stopping.
+    /// Reads the configuration again and waits until it is in force; `None` when the relay is stopping.
     ///
     /// # Errors
     /// [`ConfigError`]: the running configuration stays in place.

@@ -21,7 +21,7 @@ use crate::systemd::ActivatedSockets;
 /// Requests under way at a stop have this long: together with the grace period of attempts less than the 30 s after which
 /// orchestrators kill.
 const EVENTS_DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same for operators, who can ask again.
+/// The same for operators, whose clients can ask again.
 const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// Connections of operators at the same time.
 const ADMIN_CONNECTIONS_MAX: usize = 512;
@@ -72,8 +72,8 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// The first address for events that other machines may reach: there must be tokens for it. Tells more than the file
-    /// does, which does not know what a name resolves to and what systemd listens on.
+    /// The first address for events that other machines may reach: there must be tokens for it. More precise than the
+    /// file, which does not contain what a name resolves to and what systemd listens on.
     pub(super) fn open_for_events(&self) -> Option<&Address> {
         self.events.iter().find(|address| address.is_open())
     }
@@ -138,7 +138,7 @@ impl Bound {
         if matches!(&config.listen.admin, ListenAddress::Unix(path) if folder.is_socket(path)) {
             return;
         }
-        // Who was given tokens is not to have more than these allow by being in the group of the relay.
+        // A user with tokens must not get more than these allow by being in the group of the relay.
         let is_for_group = config.admin.tokens.is_empty();
         match folder.bind(&config.store.path, is_for_group).await {
             Ok((listener, path)) => {
@@ -194,7 +194,7 @@ impl Bound {
     }
 }
 
-/// Raises the limit of open files, and says when it is small for the configuration.
+/// Raises the limit of open files, and warns when it is small for the configuration.
 pub(super) fn raise_limit(config: &Config) -> usize {
     let Limit { files, refused } = descriptors::raise_limit();
     if let Some(error) = refused {
@@ -214,8 +214,8 @@ pub(super) fn raise_limit(config: &Config) -> usize {
     files
 }
 
-/// Binds what is configured, which may have several addresses, or takes what systemd bound; also gives where each can be
-/// reached. What is among `taken` is passed over.
+/// Binds the configured address, which may resolve to several, or takes systemd's; also returns where each can be
+/// reached. Addresses in `taken` are passed over.
 async fn bind(
     name: &'static str,
     configured: &ListenAddress,
@@ -268,7 +268,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Waits until one of them has ended, which none does before it is told to.
+    /// Waits until one of them has ended, which none does before it is stopped.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -280,7 +280,7 @@ impl Listeners {
         }
     }
 
-    /// Waits until all have ended after they were told to.
+    /// Waits until all have ended after they were stopped.
     ///
     /// # Cancel safety
     /// Cancel safe.

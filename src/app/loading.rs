@@ -20,7 +20,7 @@ pub(super) struct Prepared {
     pub(super) config: Arc<Config>,
     pub(super) routes: Routes,
     pub(super) warnings: Problems,
-    /// What it was read from.
+    /// The files that it was read from.
     pub(super) files: Snapshot,
     /// Where a watcher looks from now on.
     pub(super) survey: Option<Survey>,
@@ -53,10 +53,10 @@ pub(super) struct Written {
     pub(super) generated_secret: Option<Secret>,
 }
 
-/// Whom to tell how an edit went.
+/// Where to send the result of an edit.
 pub(super) type EditAnswer = oneshot::Sender<Result<EditDone, EditRefusal>>;
 
-/// A load that is over; none where its thread ended without a result.
+/// A load that is over; the result is missing where its thread ended without one.
 pub(super) enum Ended {
     Reload(Option<Result<Prepared, ConfigError>>, ReloadRequest),
     Edit(
@@ -110,7 +110,7 @@ impl Loading {
         self.under_way = Some(UnderWay::Edit(self.on_a_thread(write), request, answer));
     }
 
-    /// Waits for the end of the load under way; for ever when there is none.
+    /// Waits for the end of the load under way; forever when there is none.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -142,7 +142,7 @@ impl Loading {
     ) -> oneshot::Receiver<T> {
         let (done, result) = oneshot::channel();
         let run = move || {
-            // Nobody waits any more when the relay has ended meanwhile.
+            // There is no receiver any more when the relay has ended meanwhile.
             drop(done.send(work()));
         };
         // It has done its work and is about to end. Only then does the next one get its memory: the allocator has some for each

@@ -5,8 +5,8 @@
 //!   `signpost`: a note that tells them the address
 //! - `preflight`: what a start would refuse, for `check` and for reloads
 //! - `loading`: the configuration that is being loaded; `reload`: a new one, whole or not at all
-//! - `commands`: what the API asks for, edits of the file among it
-//! - `announcing`: the task that tells operators
+//! - `commands`: commands of the API, edits of the file among them
+//! - `announcing`: the task that notifies operators
 //! - `stop`: the phases of a shutdown
 //! - `handle`: how others ask for a reload or a stop
 //!
@@ -64,7 +64,7 @@ use preflight::Judge;
 /// Commands of the API that may wait for a load; more wait where they come from.
 const WAITING_MAX: usize = 16;
 
-/// What a relay gets from outside beside its configuration.
+/// The inputs of a relay beside its configuration.
 pub struct Options {
     /// The configuration file, to be read again by a reload.
     pub config_path: PathBuf,
@@ -72,25 +72,25 @@ pub struct Options {
     pub is_from_pipe: bool,
     /// Where secrets may come from beside files.
     pub environment: Environment,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Whether a change of the files reloads.
     pub watch: bool,
-    /// What systemd handed over, if it started the process.
+    /// The sockets that systemd handed over, if it started the process.
     pub sockets: Option<ActivatedSockets>,
-    /// Whom to tell how it goes.
+    /// Where the progress of start and stop is reported.
     pub notifier: Notifier,
     /// Where commands look for the relay, if anywhere.
     pub runtime_folder: Option<RuntimeFolder>,
 }
 
-/// A relay that accepts and delivers. Its tasks run from the start on, but nobody watches over them before
+/// A relay that accepts and delivers. Its tasks run from the start on, but are not watched before
 /// [`Running::wait`]. Dropped, everything ends at once, as by a kill.
 pub struct Running {
     options: Options,
-    /// What listens and stores goes by this until the process ends.
+    /// Listeners and the store go by this until the process ends.
     started_with: Arc<Config>,
-    /// Everything else goes by this.
+    /// Everything else follows this.
     config: Arc<Config>,
     store: Store,
     /// Hands on what the store commits.
@@ -103,11 +103,11 @@ pub struct Running {
     stop_admin: CancellationToken,
     addresses: Addresses,
     readiness: Readiness,
-    /// What the API shows.
+    /// The configuration that the API shows.
     in_force: watch::Sender<Arc<Config>>,
-    /// What it compares with the files.
+    /// The source that the API compares with the files.
     source: ConfigSource,
-    /// Says of a configuration whether it can be put in force.
+    /// Checks whether a configuration can be put in force.
     judge: Judge,
     commands: mpsc::Receiver<Command>,
     announcer: Announcing,
@@ -133,7 +133,7 @@ impl Running {
         self.handle.clone()
     }
 
-    /// Watches over the relay until it is told to stop, then stops it in order.
+    /// Watches over the relay until it is stopped, then stops it in order.
     ///
     /// # Errors
     /// [`AppError`] when it had to end by itself: the process must end too, and not with success.
@@ -200,7 +200,7 @@ impl Running {
     }
 }
 
-/// What it means that the store's task is over although the store was not closed.
+/// The error for a store whose task ended although the store was not closed.
 fn store_ended(ended: Result<Result<(), StoreError>, JoinError>) -> AppError {
     match ended {
         Ok(Err(failure)) => failure.into(),

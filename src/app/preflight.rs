@@ -1,7 +1,7 @@
-//! Reports before a start what it would refuse on this machine: addresses in use, folders that cannot be used.
+//! Reports reasons why a start on this machine would fail: addresses in use, folders that cannot be used.
 //!
-//! The file alone is judged by `config`. Here the same functions say so that bind, open and prepare at a start; nothing is
-//! made, locked or listened on. What the running sidecar of the same store holds is no fault: it will have ended by then.
+//! The file alone is judged by `config`. Here the functions of bind, open and prepare check the machine; nothing is
+//! made, locked or listened on. Resources of the running sidecar of the same store are no fault: it will have ended.
 
 use std::error::Error;
 use std::io;
@@ -27,14 +27,14 @@ pub struct Preflight {
     pub warnings: Vec<Problem>,
 }
 
-/// Says what a start on this machine would refuse of the configuration in `file`. Blocks: who holds an address is asked,
-/// for a second at most.
+/// Reports why a start on this machine would refuse the configuration in `file`. Blocks: the holder of an address is
+/// asked, for a second at most.
 #[must_use]
 pub fn preflight(file: &Path, loaded: &Loaded) -> Preflight {
     let mut examination = Examination::new(file, loaded);
     // Another user may be allowed what this one is not.
     examination.is_lenient = !rustix::process::geteuid().is_root();
-    // First: what the process that has the store listens on is no fault, also where it is too busy to say who it is.
+    // First: addresses of the process that has the store are no fault, also where it is too busy to identify itself.
     examination.store();
     for (name, address) in loaded.config.listen.addresses() {
         examination.address(&name, address);
@@ -133,7 +133,7 @@ struct Examination<'a> {
     loaded: &'a Loaded,
     /// Of the store that is configured, if it is there.
     instance: Option<String>,
-    /// The process that has the store open, which listens where it says.
+    /// The process that has the store open, whose listeners are no fault.
     process: Option<u32>,
     /// Missing permissions of this user are warnings, not errors.
     is_lenient: bool,
@@ -212,7 +212,7 @@ impl<'a> Examination<'a> {
         }
     }
 
-    /// Refuses an address that others reach without a token, which a name in the file does not tell.
+    /// Refuses an address that others reach without a token, which a name in the file does not show.
     fn open(&self, name: &str, found: &[SocketAddr]) -> Option<AppError> {
         let mut found = found.iter();
         let open = found.find(|at| !at.ip().to_canonical().is_loopback())?;
@@ -241,7 +241,7 @@ impl<'a> Examination<'a> {
         }
     }
 
-    /// Takes what a start would say: an error, or, where only this user may not, a warning.
+    /// Records a reason against a start: as an error, or, where only this user lacks permission, as a warning.
     fn refused(&mut self, name: &str, error: &(dyn Error + 'static)) {
         if self.is_lenient && is_denied(error) {
             let message = format!(

@@ -36,7 +36,7 @@ impl Running {
         });
     }
 
-    /// Puts a loaded configuration in force, or says why the running one stays.
+    /// Puts a loaded configuration in force, or returns why the running one stays.
     pub(super) fn finish_reload(
         &mut self,
         prepared: Option<Result<Prepared, ConfigError>>,
@@ -67,7 +67,7 @@ impl Running {
         }
         self.options.notifier.ready();
         if let Some(answer) = answer {
-            // Who asked may have gone away.
+            // The caller may have gone away.
             drop(answer.send(result));
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! A relay that has such a folder serves its admin API on one more unix socket there: `admin.sock` in the folder that systemd
 //! made for it (`RuntimeDirectory=`), or `admin-<hash of the store's path>.sock` in a folder that all relays of a user share.
-//! A store belongs to one process, so no two running relays have the same name there. Who may connect is said by the modes
-//! of the folder and of the socket (0660): root, the user of the relay and its group; with `admin.tokens` (0600) not the group. The socket is an addition: a relay
-//! that cannot make it runs without.
+//! A store belongs to one process, so no two running relays have the same name there. Access follows the modes of the
+//! folder and the socket (0660): root, the user of the relay and its group; with `admin.tokens` (0600) not the group.
+//! The socket is an addition: a relay that cannot make it runs without.
 
 use std::fs::{DirBuilder, Permissions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -48,8 +48,8 @@ impl RuntimeFolder {
         }
     }
 
-    /// Binds the socket of the relay that has the store in `store` open; gives its path too. A socket that nobody answers
-    /// on is replaced, that of another process is not.
+    /// Binds the socket of the relay that has the store in `store` open; returns its path too. A stale socket without
+    /// a listener is replaced, that of another process is not.
     ///
     /// # Errors
     /// [`RuntimeFolderError`]: the relay has to go without.
@@ -92,10 +92,10 @@ pub(super) enum RuntimeFolderError {
     Socket(#[from] crate::http_server::BindError),
 }
 
-/// What there is in the runtime folders that somebody with this environment can look into.
+/// The sockets in those runtime folders that a user with this environment can read.
 #[derive(Debug, Default)]
 pub struct RuntimeSockets {
-    /// Sockets; nobody may answer on them any more.
+    /// Sockets; some may have no listener any more.
     pub sockets: Vec<PathBuf>,
     /// Folders that this user may not look into.
     pub closed: Vec<PathBuf>,
@@ -111,7 +111,7 @@ impl RuntimeSockets {
         if let Some(own) = named(environment, "RUNTIME_DIRECTORY") {
             found.add(&own.join(SOCKET));
         }
-        // Whoever could put a socket there could pass for the relay.
+        // A user who could put a socket there could pass for the relay.
         if let Some(folder) = of_user(environment).filter(|it| private::open_folder(it).is_ok()) {
             found.look_into(&folder, true);
         }

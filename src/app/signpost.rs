@@ -1,6 +1,6 @@
-//! Where the admin API really is, as a note in the folder of the store: `admin.address`.
+//! The actual address of the admin API, as a note in the folder of the store: `admin.address`.
 //!
-//! The configuration may say something else by now, or nothing: port 0. Commands that find no socket in a runtime folder
+//! The configuration may name another address by now, or none: port 0. Commands that find no socket in a runtime folder
 //! look here. It is an addition: a relay that cannot leave it runs without.
 
 use std::fs::{self, OpenOptions};

@@ -150,7 +150,7 @@ fn admin(
     })
 }
 
-/// What the API says of this process.
+/// The description of this process for the API.
 fn instance(config: &Config, options: &Options, addresses: &Addresses) -> Instance {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let shown = |path: &Path| absolute(path).display().to_string();
@@ -175,7 +175,7 @@ async fn bind(config: &Config, options: &mut Options) -> Result<Bound, AppError>
     Ok(bound)
 }
 
-/// Refuses addresses that other machines reach without a token: the file alone does not tell of all.
+/// Refuses addresses that other machines reach without a token: the file alone does not show all of them.
 fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> {
     let has_none = config.ingest.tokens.is_empty();
     if let Some(open) = addresses.open_for_events().filter(|_| has_none) {
@@ -188,7 +188,7 @@ fn check_tokens(addresses: &Addresses, config: &Config) -> Result<(), AppError> 
     Ok(())
 }
 
-/// What both ends of the store are made of.
+/// The shared inputs of ingest and lanes.
 struct Parts<'a> {
     config: &'a Arc<Config>,
     store: &'a Store,
@@ -198,7 +198,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What takes events, until it is told to stop.
+    /// Makes the side that accepts events, until it is stopped.
     fn ingest(&self, alerts: &Alerts) -> Ingest {
         Ingest::new(
             Routes::new(Arc::clone(self.config), self.store, self.metrics),
@@ -210,7 +210,7 @@ impl Parts<'_> {
         )
     }
 
-    /// What delivers them.
+    /// Makes the lanes that deliver them.
     fn lanes(&self, reports: Reports) -> Result<Lanes, SettingsError> {
         Lanes::start(
             self.config,
@@ -251,7 +251,7 @@ fn store_options(config: &Config) -> StoreOptions {
 }
 
 impl Running {
-    /// Says so to commands, to who started it, and in the log.
+    /// Reports the start to commands, to the supervisor, and in the log.
     fn say_that_it_started(&self) {
         signpost::leave(&self.config.store.path, &self.addresses.admin);
         self.options.notifier.ready();

@@ -1,5 +1,5 @@
 //! The phases of a shutdown, in the order that loses and repeats nothing: stop accepting and answer what is under way,
-//! stop leasing and let attempts in flight finish, close the store, and only then stop telling how it goes.
+//! stop leasing and let attempts in flight finish, close the store, and only then stop reporting progress.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::app::{AppError, Running, signpost};
 use crate::config::Config;
 
-/// What attempts get beyond the longest `timeout` of a subscription: their outcome must be recorded too.
+/// The time for attempts beyond the longest `timeout` of a subscription: their outcome must be recorded too.
 const GRACE_MARGIN: Duration = Duration::from_secs(2);
 /// However long a `timeout` is, attempts in flight get no more than this.
 const GRACE_MAX: Duration = Duration::from_secs(25);

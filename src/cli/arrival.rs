@@ -17,7 +17,7 @@ use crate::signing::{Scheme, VerifyError, verify};
 const TOLERANCE_SECS: i64 = 300;
 /// At most so many characters of a body are shown to people; programs get it whole.
 const SHOWN_CHARS_MAX: usize = 1000;
-/// Headers that say how something was sent, not what.
+/// Headers that describe the transport of a request, not its content.
 const UNINTERESTING: [&str; 6] = [
     "accept",
     "accept-encoding",
@@ -26,10 +26,10 @@ const UNINTERESTING: [&str; 6] = [
     "host",
     "user-agent",
 ];
-/// Headers whose value is nobody's business.
+/// Headers whose value is confidential.
 const CONFIDENTIAL: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
-/// What a signature says about a request.
+/// The result of checking a request's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// There was no secret to verify with.
@@ -93,7 +93,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) head: &'a Parts,
     /// The body.
     pub(crate) body: &'a Bytes,
-    /// What its signature says.
+    /// The result of checking its signature.
     pub(crate) verdict: Verdict,
     /// How it is answered.
     pub(crate) status: StatusCode,
@@ -129,7 +129,7 @@ impl Arrival<'_> {
         })
     }
 
-    /// The headers that say something, confidential values left out.
+    /// The informative headers, confidential values left out.
     fn headers(&self) -> impl Iterator<Item = (&HeaderName, String)> {
         let headers = self.head.headers.iter();
         headers
@@ -138,7 +138,7 @@ impl Arrival<'_> {
     }
 }
 
-/// For people: a line about the request, one for each header that says something, and the beginning of the body.
+/// For people: a line about the request, one for each informative header, and the beginning of the body.
 impl fmt::Display for Arrival<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { method, uri, .. } = self.head;

@@ -19,7 +19,7 @@ use crate::cli::{ConfigArg, Usage};
 use crate::config::{ConfigError, Environment, overlap};
 use crate::domain::conceal;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook dev --forward-to http://localhost:3000/webhooks
@@ -141,7 +141,7 @@ fn check_loop(forward_to: &str, listen: &str) -> Result<(), Usage> {
         (None, _) => 80,
     };
     let addresses = |text: &str| -> Vec<SocketAddr> {
-        // What cannot be resolved is for the start, or the first attempt, to say.
+        // A name that cannot be resolved is reported by the start, or by the first attempt.
         text.to_socket_addrs()
             .map(Iterator::collect)
             .unwrap_or_default()
@@ -158,7 +158,7 @@ fn check_loop(forward_to: &str, listen: &str) -> Result<(), Usage> {
     Ok(())
 }
 
-/// The port of a url, where it says one that is not among the usual ones.
+/// The port of a url, where it names one that is not among the usual ones.
 fn port(url: &str) -> Option<u16> {
     let port = url.parse::<http::Uri>().ok()?.port_u16()?;
     Some(port).filter(|port| ![443, 8443].contains(port))
@@ -194,7 +194,7 @@ async fn show(folder: &Folder) -> anyhow::Result<()> {
     operate::follow_all(&client).await
 }
 
-/// What is wrong, in terms of the arguments: the file is ours, and gone.
+/// Reports an error in terms of the arguments: the file is ours, and gone.
 fn explained(error: anyhow::Error) -> anyhow::Error {
     let Some(ConfigError(problems)) = error.downcast_ref() else {
         return error;

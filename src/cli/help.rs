@@ -1,4 +1,4 @@
-//! The command line as clap knows it, its commands in groups.
+//! The command line as clap describes it, its commands in groups.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
 
-/// What stands below the help of the program.
+/// The text below the help of the program.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   sidehook demo                                     see it work, with nothing to configure

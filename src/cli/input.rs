@@ -1,4 +1,4 @@
-//! What commands read: files and standard input, within a bound, and secrets from wherever they are.
+//! The input of commands: files and standard input, within a bound, and secrets from wherever they are.
 
 use std::convert::Infallible;
 use std::fs::File;

@@ -18,7 +18,7 @@ use crate::domain::{Clock, Secret, SystemClock};
 use crate::http_server::check_tcp;
 use crate::signing::Scheme;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook listen --port 9000 --secret-env BILLING_SECRET
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn listen(args: &Args, secrets: Vec<Secret>) -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    // It says who is in the way.
+    // The error names the process that holds the address.
     check_tcp(&address.to_string(), &[address])?;
     let listener = TcpListener::bind(address)
         .await

@@ -1,5 +1,5 @@
-//! Where log lines go and how they look: fixed lower-case texts with fields, on standard error, as `log` of the
-//! configuration says. `RUST_LOG` is not read: the file is the truth. How they get there is the concern of [`crate::logs`].
+//! Where log lines go and how they look: fixed lower-case texts with fields, on standard error, as set by `log` of the
+//! configuration. `RUST_LOG` is not read: the file is the truth. How they get there is the concern of [`crate::logs`].
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
@@ -21,7 +21,7 @@ const PANIC_TEXT_MAX: usize = 1024;
 /// Starts logging for the whole process, panics too. Later calls change nothing.
 ///
 /// # Errors
-/// The system gives no thread for it.
+/// The system starts no thread for it.
 pub(crate) fn init(log: &Log, clock: Arc<dyn Clock>) -> io::Result<Logs> {
     let limit = Limit::new(Arc::clone(&clock));
     let logs = Logs::start(io::stderr(), limit.clone(), clock)?;
@@ -51,7 +51,7 @@ pub(crate) fn init(log: &Log, clock: Arc<dyn Clock>) -> io::Result<Logs> {
     Ok(logs)
 }
 
-/// The usual hook waits for whoever reads standard error.
+/// The usual hook blocks until standard error is read.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("no text");
     let text = text.get(..text.floor_char_boundary(PANIC_TEXT_MAX));

@@ -12,14 +12,14 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::cli::help::command;
 
-/// What stands below the help of `completions`.
+/// The text below the help of `completions`.
 const COMPLETIONS: &str = "\
 Examples:
   sidehook completions bash > /etc/bash_completion.d/sidehook
   sidehook completions zsh > ~/.zfunc/_sidehook
   sidehook completions fish > ~/.config/fish/completions/sidehook.fish";
 
-/// What stands below the help of `man`.
+/// The text below the help of `man`.
 const MAN: &str = "\
 Examples:
   sidehook man | man -l -

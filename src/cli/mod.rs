@@ -1,4 +1,4 @@
-//! The command line: one file per command, and what they share. `main` gives the exit code: 0 done, 1 failed, 2 usage or
+//! The command line: one file per command, and shared parts. `main` returns the exit code: 0 done, 1 failed, 2 usage or
 //! configuration error. Results go to standard output, errors to standard error.
 
 mod arrival;
@@ -105,7 +105,7 @@ impl ConfigArg {
         config::locate(self.config.as_deref(), environment)
     }
 
-    /// Whether somebody named the file.
+    /// Whether the user named the file.
     fn is_given(&self, environment: &Environment) -> bool {
         self.config.is_some() || environment.is_config_named()
     }
@@ -119,7 +119,7 @@ impl ConfigArg {
         std::path::absolute(&path).unwrap_or(path)
     }
 
-    /// What is in the file, with the variables of its service.
+    /// Reads the file, with the variables of its service.
     fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
         let path = self.path(environment);
         let environment = service::with_variables(&path, environment.clone());
@@ -127,7 +127,7 @@ impl ConfigArg {
         loaded.map_err(|error| self.explained(error, &environment))
     }
 
-    /// Says where a configuration can be, if nobody named one and none is there.
+    /// Adds where a configuration can be, if none was named and none is there.
     fn explained(&self, error: ConfigError, environment: &Environment) -> ConfigError {
         let ConfigError(problems) = &error;
         let [problem] = &**problems else {
@@ -145,7 +145,7 @@ impl ConfigArg {
     }
 }
 
-/// Runs the command that the arguments of the process name, and gives its exit code.
+/// Runs the command that the arguments of the process name, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let command = help::command();
@@ -164,7 +164,7 @@ pub fn main() -> ExitCode {
     };
     let (text, code) = failure(&error);
     match cli.command {
-        // It ends whether somebody reads why or not.
+        // It ends whether the text is read or not.
         Command::Run(_) => logs::say(gate::lines(&text), run::LOG_END_LIMIT),
         _ => drop(gate::stderr().write_all(text.as_bytes())),
     }
@@ -223,7 +223,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
 
 /// Prints help and version to standard output, usage errors to standard error.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell when the stream is closed.
+    // Without a reader of the stream there is nothing to report.
     if error.exit_code() == 0 {
         drop(error.print());
         return ExitCode::SUCCESS;
@@ -234,7 +234,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What is wrong with the arguments, found out only by using them.
+/// An error in the arguments, found out only by using them.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -252,7 +252,7 @@ fn failure(error: &anyhow::Error) -> (String, ExitCode) {
         let lines = lines.map(|line| format!("error: {line}\n"));
         return (lines.collect(), ExitCode::from(2));
     }
-    // What the sidecar finds wrong with values, or with its configuration.
+    // An error that the sidecar finds in values, or in its configuration.
     let refused: Option<&CallError> = error.downcast_ref();
     let is_wrong = refused.and_then(CallError::status) == Some(StatusCode::UNPROCESSABLE_ENTITY)
         || error.is::<Usage>();

@@ -1,7 +1,7 @@
 //! Root checks the store of a service: in a process of the user who owns the folder.
 //!
-//! Root does not open files in a folder of somebody else: what he writes there may be led elsewhere, and what he makes the
-//! owner cannot use. The process keeps one power of root beside the user: to read and search whatever there is
+//! Root does not open files in a folder of another user: its writes there could be led elsewhere, and the owner cannot
+//! use the files that root makes. The process keeps one power of root beside the user: to read and search everything
 //! (`CAP_DAC_READ_SEARCH`). So it reaches the folder also where systemd hides it (`/var/lib/private`), and reads a
 //! configuration that only root may read.
 
@@ -16,7 +16,7 @@ use rustix::thread::{
     configure_capability_in_ambient_set, set_capabilities, set_capabilities_secure_bits,
 };
 
-/// Checks the store in a folder as its owner, in another process, if this is root and the owner is not; gives the exit code then.
+/// Checks the store in a folder in a process of its owner, if this is root and the owner is not; returns the exit code.
 ///
 /// # Errors
 /// The system does not start it.
@@ -26,7 +26,7 @@ pub(super) fn check_as_owner(folder: &Path) -> std::io::Result<Option<u8>> {
     }
     let owner = std::fs::metadata(folder).map(|found| (found.uid(), found.gid()));
     let Ok((user, group)) = owner else {
-        // What is wrong with it is for the check to say.
+        // An error in it is for the check to report.
         return Ok(None);
     };
     if user == 0 {
@@ -43,7 +43,7 @@ pub(super) fn check_as_owner(folder: &Path) -> std::io::Result<Option<u8>> {
     Ok(Some(code.unwrap_or(1)))
 }
 
-/// Lets the next process of this thread read and search everything, whoever it runs as. Source: capabilities(7).
+/// Lets the next process of this thread read and search everything, as any user. Source: capabilities(7).
 fn keep_reading() -> io::Result<()> {
     let mut sets = capabilities(None)?;
     sets.inheritable |= CapabilitySet::DAC_READ_SEARCH;

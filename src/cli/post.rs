@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// At most this much of an answer is read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// What of a type needs no escape in a path. Source: RFC 3986, section 2.3.
+/// The characters of a type that need no escape in a path. Source: RFC 3986, section 2.3.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -40,7 +40,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Where a process on the same machine reaches a listener with this address; none when the configuration does not say.
+    /// Where a process on the same machine reaches a listener with this address; `None` if the configuration is silent.
     pub(crate) fn of_listener(address: &ListenAddress) -> Option<Self> {
         match address {
             ListenAddress::Tcp(address) => {
@@ -57,7 +57,7 @@ impl Target {
         }
     }
 
-    /// Where a process on the same machine reaches an address that is listened on: `host:port` or `unix:/path`; none for a
+    /// Where a process on the same machine reaches a bound address: `host:port` or `unix:/path`; `None` for a
     /// socket without a path.
     pub(crate) fn of_bound(address: &str) -> Option<Self> {
         let address = match address.strip_prefix("unix:") {
@@ -112,7 +112,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// What a sidecar answers to an event that it accepted.
+/// The answer of a sidecar to an event that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Receipt {
     /// The event id.
@@ -125,18 +125,18 @@ pub(crate) struct Receipt {
     pub(crate) results: Option<Vec<FirstAttempt>>,
 }
 
-/// How a delivery stands after its first attempt, in the words of the contract.
+/// The state of a delivery after its first attempt, in the words of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct FirstAttempt {
     /// For which subscription.
     pub(crate) subscription: String,
-    /// What the delivery is now.
+    /// The present state of the delivery.
     pub(crate) state: String,
-    /// How the attempt ended; none if there was none.
+    /// How the attempt ended; `None` if there was none.
     pub(crate) status: Option<String>,
     /// The status code of the response, if there was one.
     pub(crate) response_code: Option<u16>,
-    /// What went wrong, if something did.
+    /// The error, if there was one.
     pub(crate) error_message: Option<String>,
 }
 
@@ -167,7 +167,7 @@ impl Posting {
     }
 }
 
-/// Posts an event and gives the answer, whatever it is.
+/// Posts an event and returns the answer, whatever it is.
 ///
 /// # Errors
 /// When the sidecar cannot be reached, or gives no HTTP answer within 30 s and the time that it is asked to wait.

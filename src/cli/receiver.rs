@@ -39,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, answe
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, tls.clone(), answer.clone()));
                 }
-                // Out of descriptors, say: connections that end give theirs back.
+                // Out of descriptors, for example: connections that end give theirs back.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
         }

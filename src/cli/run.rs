@@ -15,10 +15,10 @@ use crate::config::{self, Environment, Loaded};
 use crate::domain::SystemClock;
 use crate::systemd::{ActivatedSockets, Notifier};
 
-/// The last log lines have so long to be written: nobody may be reading them.
+/// The time limit for writing the last log lines: their reader may be gone.
 pub(crate) const LOG_END_LIMIT: Duration = Duration::from_secs(1);
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook run --config config.yaml

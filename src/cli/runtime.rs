@@ -39,7 +39,7 @@ fn new() -> io::Result<Runtime> {
         .build()
 }
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     /// SIGTERM or SIGINT.
@@ -48,10 +48,10 @@ pub(crate) enum Request {
     Reload,
 }
 
-/// What SIGHUP means to a process.
+/// The meaning of SIGHUP for a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HangUp {
-    /// Whoever started it said that it is to outlive its terminal, as `nohup` does.
+    /// The parent process set it to outlive its terminal, as `nohup` does.
     Ignored,
     /// The terminal is closed: end in order.
     Stops,
@@ -60,8 +60,8 @@ pub(crate) enum HangUp {
 }
 
 impl HangUp {
-    /// What it means to this process: it was started from a terminal if its standard input or error is one, unless by a
-    /// supervisor, which may give a terminal to what it runs.
+    /// Its meaning for this process: it was started from a terminal if its standard input or error is one, unless by a
+    /// supervisor, which may give a terminal to its processes.
     pub(crate) fn of_process(environment: &Environment) -> Self {
         let variable = |name| environment.variables.get(name).map(String::as_str);
         let own_id = std::process::id();
@@ -94,7 +94,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes over the signals of the process, for good; `hang_up` says what SIGHUP asks for.
+    /// Takes over the signals of the process, for good; `hang_up` is the meaning of SIGHUP.
     ///
     /// SIGXFSZ is taken too and never looked at: its default action would kill the process at a file size limit, where
     /// the store must see the error of its write instead.

@@ -22,7 +22,7 @@ use crate::systemd::Notifier;
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one with a name that nobody can guess, in the system's folder for temporary files.
+    /// Makes one with a name that cannot be guessed, in the system's folder for temporary files.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let random = getrandom::u64().context("no randomness")?;
         let path = std::env::temp_dir().join(format!("sidehook-{random:016x}"));
@@ -67,7 +67,7 @@ impl Folder {
     }
 }
 
-/// The signals that end it. There is nothing to read again: a closed terminal ends it, whoever sent the signal.
+/// The signals that end it. There is nothing to read again: a hang-up ends it, whichever process sent the signal.
 ///
 /// # Errors
 /// The system refuses.
@@ -111,7 +111,7 @@ pub(crate) async fn run_beside(
 /// A new secret in the form of Standard Webhooks.
 ///
 /// # Errors
-/// The system gives no randomness.
+/// The system provides no randomness.
 pub(crate) fn new_secret() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).context("no randomness")?;
@@ -120,7 +120,7 @@ pub(crate) fn new_secret() -> anyhow::Result<String> {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system, as everything in this folder is.
+        // A folder that cannot be removed is left to the system, as everything in this place is.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::cli::show::gate;
 use std::process::ExitCode;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook schema > sidehook.schema.json

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook secret > billing.secret

@@ -21,7 +21,7 @@ use crate::cli::{ConfigArg, service};
 use crate::config::{ConfigError, Environment, load_intake, load_operator};
 use crate::domain::Secret;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook send invoice.paid --data '{\"total\": 7}'
@@ -127,12 +127,12 @@ pub(super) fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
-/// Where the sidecar takes events, and the token it asks for. The running one says where; else the configuration, and if that
+/// Where the sidecar takes events, and its token. The running one gives the address; else the configuration; if that
 /// names no address (port 0, a socket of systemd), the admin API. With `--url` alone no configuration is read.
 ///
 /// A token goes only where a configuration meant it to go: to the address that is given with it, or to a listener that may
 /// be its sidecar ([`check_listener`]). A configuration that the running sidecar alone names is not read if others can
-/// write it, who could have any file sent anywhere.
+/// write it: they could have any file sent anywhere.
 async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     if let (Some(url), None) = (&args.url, &args.config.config) {
         return Ok((url.clone(), None));
@@ -183,7 +183,7 @@ async fn find(args: &Args) -> anyhow::Result<(Target, Option<Secret>)> {
     Ok((target, token))
 }
 
-/// Where events are posted, as the admin API says.
+/// Where events are posted, according to the admin API.
 async fn asked(args: &Args, environment: &Environment) -> anyhow::Result<Target> {
     let sidecar = SidecarArgs::of_config(&args.config);
     let client = Client::of(sidecar.find_by_files(environment, Need::Read)?);
@@ -241,7 +241,7 @@ fn print(args: &Args, status: StatusCode, answer: &[u8]) -> anyhow::Result<()> {
     )?)
 }
 
-/// What of a problem document is for people.
+/// The parts of a problem document that are for people.
 #[derive(Debug, Default, Deserialize)]
 struct Refusal {
     detail: String,
@@ -261,7 +261,7 @@ fn refused(refusal: &Refusal) -> String {
     said
 }
 
-/// What became of the event, in words; `waited`: how first attempts went was asked for.
+/// Describes the result of an event, in words; `waited`: results of first attempts were requested.
 fn accepted(receipt: &Receipt, event_type: &str, waited: bool) -> String {
     let id = receipt.id.escape_debug();
     let again = if receipt.duplicate { " before" } else { "" };

@@ -1,10 +1,10 @@
 //! The variables of a service, for commands beside it.
 //!
 //! The shipped unit reads `EnvironmentFile=-/etc/sidehook/environment`. A shell has none of that, so commands which read the
-//! configuration take what is not set from the file `environment` in the folder of the configuration, if this user may
+//! configuration take unset variables from the file `environment` in the folder of the configuration, if this user may
 //! read it and it belongs to him or root. Nothing of it is shown.
 //!
-//! Source: systemd.exec(5), `EnvironmentFile=`; `env-file.c` of systemd for what escapes mean where.
+//! Source: systemd.exec(5), `EnvironmentFile=`; `env-file.c` of systemd for the meaning of escapes.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -73,7 +73,7 @@ fn parse(text: &str) -> BTreeMap<String, String> {
     variables
 }
 
-/// What stands before `=`, on one line.
+/// Reads the name before `=`, on one line.
 fn name(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut name = String::new();
     while let Some(next) = rest.next_if(|next| !['=', '\n'].contains(next)) {
@@ -89,7 +89,7 @@ fn is_name(name: &str) -> bool {
         && !name.is_empty()
 }
 
-/// What stands behind `=`, up to the end of the line that is not escaped or quoted.
+/// Reads the value behind `=`, up to the end of the line that is not escaped or quoted.
 fn value(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut value = String::new();
     // So many bytes do not end with a space that may go.
@@ -121,7 +121,7 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> String {
     value
 }
 
-/// What is left of a quoted text, with its end.
+/// Reads the rest of a quoted text, with its end.
 fn quoted(quote: char, rest: &mut Peekable<Chars<'_>>, value: &mut String) {
     while let Some(next) = rest.next() {
         match next {

@@ -1,4 +1,4 @@
-//! What is added to the usage errors of clap: what an argument most likely is that a command does not know.
+//! Additions to the usage errors of clap: the most likely intention of an argument that a command does not have.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

@@ -1,4 +1,4 @@
-//! `sidehook verify`: says whether a captured request carries a valid signature, or exactly why not.
+//! `sidehook verify`: reports whether a captured request carries a valid signature, or exactly why not.
 //!
 //! Exit codes: 0 valid, 1 not valid, 2 the question itself is wrong (an unreadable file, a secret that does not fit).
 
@@ -14,7 +14,7 @@ use crate::config::Environment;
 use crate::domain::Timestamp;
 use crate::signing::{Algorithm, KeyForm, Scheme, VerifyError, verify};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook verify --secret-env BILLING_SECRET --headers-file head.txt --body @body.json
@@ -78,8 +78,8 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-/// Judges a request as of `now`, unless `--at` says another time. The verdict goes to `out`, everything else that is
-/// to be said to `err`. Returns the exit code.
+/// Judges a request as of `now`, unless `--at` gives another time. The verdict goes to `out`, everything else
+/// to `err`. Returns the exit code.
 ///
 /// # Errors
 /// `out` or `err` takes no text.
@@ -101,7 +101,7 @@ pub(crate) fn run(
     }
 }
 
-/// What came out: valid, or why not.
+/// The result: valid, or why not.
 type Verdict = Result<(), VerifyError>;
 
 fn judge(

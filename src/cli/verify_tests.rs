@@ -1,4 +1,4 @@
-//! What `sidehook verify` prints and returns.
+//! The output and exit codes of `sidehook verify`.
 
 use super::*;
 use clap::Parser;

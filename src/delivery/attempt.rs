@@ -30,7 +30,7 @@ use crate::store::{Lease, StoreError};
 /// The pause after an attempt for which this machine lacked something.
 const LACK_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an endpoint asks for in the headers of its answer.
+/// The requests of an endpoint in the headers of its answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Asked {
     /// To be left alone for so long.
@@ -40,7 +40,7 @@ pub(super) struct Asked {
     is_own_lack: bool,
 }
 
-/// Makes one attempt with these settings, begun in this epoch of probing. Resolves when its outcome is written, which is when its slot is free again.
+/// Makes one attempt in this epoch of probing. Resolves when its outcome is written, which frees its slot.
 ///
 /// # Errors
 /// The store's, when the outcome could not be written.
@@ -95,7 +95,7 @@ pub(super) async fn attempt(
 }
 
 /// Gives a delivery back after a pause: this machine lacked what an attempt needs. The endpoint has no part in that, so it
-/// neither counts nor uses up a number, and what follows is decided anew.
+/// neither counts nor uses up a number, and what follows is decided again.
 async fn put_off(lane: &Lane, outcome: &Outcome, lease: Lease) -> Result<(), StoreError> {
     lane.metrics.own_lacks.increment(1);
     let (event_id, error) = (&lease.event().head.id, outcome.error_message.as_deref());
@@ -106,7 +106,7 @@ async fn put_off(lane: &Lane, outcome: &Outcome, lease: Lease) -> Result<(), Sto
     Ok(())
 }
 
-/// Sends an event once with these settings, and says how that ended and what the endpoint asks for.
+/// Sends an event once with these settings, and returns the outcome and the requests of the endpoint.
 ///
 /// # Cancel safety
 /// Dropped, the request is given up; the endpoint may have got it.
@@ -148,7 +148,7 @@ pub(super) async fn make(
     }
 }
 
-/// What came of sending.
+/// The result of sending.
 enum Sent {
     Request(Result<Answer, SendError>),
     Mail(Result<Mailed, MailFailure>),
@@ -166,7 +166,7 @@ async fn send(settings: &Settings, event: &Event, wall: Timestamp) -> Sent {
     }
 }
 
-/// What the future gives, none if it panics: an event that trips a bug must not end the relay, nor be attempted
+/// Returns the future's output, `None` if it panics: an event that trips a bug must not end the relay, nor be attempted
 /// again and again without its schedule. The future is not used any more, so no broken state is seen.
 async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(future).catch_unwind().await.ok()
@@ -182,7 +182,7 @@ struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Counts the attempt for the subscription, does what its endpoint asked for, and says what follows.
+    /// Counts the attempt for the subscription, does what its endpoint asked for, and returns what follows.
     fn decide(
         &self,
         lane_status: &mut LaneStatus,
@@ -239,7 +239,7 @@ impl Ended<'_> {
         }
     }
 
-    /// Why the delivery is given up whatever its schedule says.
+    /// The reason to give the delivery up whatever its schedule allows.
     fn given_up(&self) -> Option<DeadReason> {
         let code = self.outcome.response_code;
         let gives_up = code.is_some_and(|code| self.settings.give_up_on.contains(&code));
@@ -287,7 +287,7 @@ fn tell(lane: &Lane, lease: &Lease, outcome: &Outcome, next: Next, now: Timestam
     }
 }
 
-/// What those hear who listen.
+/// The event for live streams.
 fn feed_event(
     lane: &Lane,
     lease: &Lease,
@@ -321,7 +321,7 @@ fn feed_event(
     })
 }
 
-/// What the metrics need of an attempt, kept until its outcome is written.
+/// The values for the metrics of an attempt, kept until its outcome is written.
 struct Counted {
     status: AttemptStatus,
     reason: Option<FailureReason>,

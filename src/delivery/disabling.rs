@@ -11,7 +11,7 @@ use crate::store::SubscriptionState;
 /// The response header with which an endpoint steers its deliveries.
 const STEERING: &str = "webhook-delivery";
 
-/// What an endpoint asks for.
+/// The requests of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Steering {
     /// To give this delivery up.

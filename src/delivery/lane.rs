@@ -1,6 +1,6 @@
 //! One lane: the loop that turns ready deliveries of one subscription into attempts, within its `concurrency`.
 //!
-//! Leaves to `attempt` what an attempt is, to `lane_status` when nothing is attempted, to `lanes` who starts it.
+//! Leaves to `attempt` what an attempt is, to `lane_status` when nothing is attempted, to `lanes` the start.
 //! Invariants: one lane per queue, so that `concurrency` holds; a lane polls its own attempts, so that they cost no
 //! task each and end with it; it takes at most [`TAKE_MAX`] deliveries a turn, so that others get theirs; whatever
 //! could be attempted now is attempted in this turn, or wakes the next one.
@@ -38,7 +38,7 @@ use crate::store::{Lease, Queue, Store, StoreError, SubscriptionState};
 /// How many deliveries a lane takes in one turn.
 const TAKE_MAX: usize = 64;
 
-/// What belongs to one lane and is seen from outside too.
+/// The parts of a lane that are seen from outside too.
 pub(super) struct Lane {
     pub(super) name: SubscriptionName,
     pub(super) number: SubscriptionNumber,
@@ -49,9 +49,9 @@ pub(super) struct Lane {
     pub(super) orders: Orders,
     slots: Arc<Slots>,
     pub(super) feed: Feed,
-    /// Whom to tell what operators are to know; none for sidehook's own, whose failures would only lead to more of them.
+    /// Where operators are notified; `None` for sidehook's own, whose failures would only lead to more notifications.
     alerts: Option<Alerts>,
-    /// Locked after `lane_status` by those who need both.
+    /// Locked after `lane_status` where both are needed.
     last_report: Mutex<LastReport>,
     lane_status: Mutex<LaneStatus>,
     is_full: AtomicBool,
@@ -91,7 +91,7 @@ impl Lane {
         }
     }
 
-    /// How the subscription stands; locked, never across an await.
+    /// The state of the subscription; locked, never across an await.
     pub(super) fn lane_status(&self) -> MutexGuard<'_, LaneStatus> {
         self.lane_status.lock()
     }
@@ -144,7 +144,7 @@ impl Lane {
         metrics.consecutive_failures.set(failures);
     }
 
-    /// Delivers until it is told to end: after `stop_leasing` it takes nothing more and ends with its last attempt,
+    /// Delivers until it is stopped: after `stop_leasing` it takes nothing more and ends with its last attempt,
     /// after `stop_now`, or when it is dismissed, at once, and what was in flight is pending again.
     ///
     /// # Errors
@@ -214,7 +214,7 @@ impl Lane {
         current
     }
 
-    /// Records what is to be recorded, takes what may be attempted now, and says what to wait for.
+    /// Writes records that are due, takes what may be attempted now, and returns what to wait for.
     fn turn(&self, work: &mut Work, in_flight: usize) -> Turn {
         let now = self.clock.steady();
         // Locked until they are taken: nothing is, once a subscription was disabled.
@@ -255,7 +255,7 @@ impl Lane {
         }
     }
 
-    /// Changes the lane_status at `now`, records at once what is to be recorded at once, and tells those who listen when it
+    /// Changes the lane_status at `now`, records at once what is to be recorded at once, and publishes it when it
     /// was enabled or disabled by that.
     pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut LaneStatus) -> T) -> T {
         let mut lane_status = self.lane_status();
@@ -263,7 +263,7 @@ impl Lane {
         let changed = change(&mut lane_status);
         self.record(lane_status.tend(now));
         let status = lane_status.state().status();
-        // Told under the lock: of two changes the later one has to be heard last.
+        // Sent under the lock: of two changes the later one has to arrive last.
         if let Some(alerts) = &self.alerts {
             let turns = self.last_report().look(&status);
             for turn in turns.into_iter().flatten() {
@@ -279,19 +279,19 @@ impl Lane {
         changed
     }
 
-    /// Begins to tell operators of turns from what is recorded now, after `notify_after` failures in a row.
+    /// Begins to notify operators of changes from what is recorded now, after `notify_after` failures in a row.
     pub(super) fn begin_telling(&self, notify_after: u32) {
         let status = self.lane_status().state().status();
         let notify_after = self.alerts.as_ref().map(|_| notify_after);
         self.last_report().begin(notify_after, &status);
     }
 
-    /// Tells operators of failing after so many failures in a row from now on.
+    /// Notifies operators of failing after so many failures in a row from now on.
     pub(super) fn tell_failing_after(&self, notify_after: u32) {
         self.last_report().set_notify_after(notify_after);
     }
 
-    /// Remembers why an attempt failed, for when that is told.
+    /// Remembers why an attempt failed, for a later notification.
     pub(super) fn attempt_failed(&self, reason: FailureReason, outcome: &Outcome) {
         if self.alerts.is_some() {
             self.last_report().failed(Failure {
@@ -302,7 +302,7 @@ impl Lane {
         }
     }
 
-    /// Tells operators that the delivery of this event is dead.
+    /// Notifies operators that the delivery of this event is dead.
     pub(super) fn tell_dead(&self, event: EventId, reason: DeadReason) {
         if let Some(alerts) = &self.alerts {
             alerts.dead(&self.name, event, reason);
@@ -320,26 +320,26 @@ impl Lane {
         }
     }
 
-    /// Says that it was disabled at run time.
+    /// Logs that it was disabled at run time.
     pub(super) fn tell_disabled(&self, reason: DisabledReason) {
         warn!(subscription = %self.name, reason = reason.as_str(), "subscription is disabled");
     }
 
-    /// Says that it was enabled again.
+    /// Logs that it was enabled again.
     pub(super) fn tell_enabled(&self) {
         info!(subscription = %self.name, "subscription is enabled");
     }
 }
 
-/// What a lane keeps from turn to turn.
+/// The state that a lane keeps from turn to turn.
 struct Work {
-    /// How to deliver; none: not at all.
+    /// How to deliver; `None`: not at all.
     settings: Option<Arc<Settings>>,
     rate: Rate,
     share: Share,
     /// Something may be ready to be taken.
     is_ready: bool,
-    /// What was taken and not begun yet.
+    /// Leases that were taken and whose attempts have not begun.
     leases: Vec<Lease>,
 }
 
@@ -356,7 +356,7 @@ impl Work {
     }
 }
 
-/// What came of a turn.
+/// The result of a turn.
 struct Turn {
     /// Of the attempts that begin now.
     epoch: Epoch,
@@ -371,7 +371,7 @@ fn gauge(number: u64) -> f64 {
     f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// The next that ends; none when there are none.
+/// The output of the next that ends; `None` when there are none.
 async fn next<T: Future>(attempts: &mut Option<FuturesUnordered<T>>) -> Option<T::Output> {
     attempts.as_mut()?.next().await
 }

@@ -1,10 +1,10 @@
-//! How a subscription stands: held, paused, probed, or failing how often in a row; and when that is to be recorded.
+//! The state of a subscription: held, paused, probed, or failing how often in a row; and when that is to be recorded.
 //!
 //! It is held while it is inactive in the file, disabled at run time, or gone from the file. Leaves the recording to the
 //! lane, and to `disabling` why it is disabled. Pure: time comes in as [`Clock::steady`](crate::domain::Clock::steady).
 //! Counts and pauses are recorded at most once per [`WRITE_PAUSE`], so a crash may forget the last second of them;
 //! holding and resuming are recorded at once. Invariants: while held there is no pause, so that no time is counted as
-//! stopped twice; the endpoint is recorded with whatever was said of it.
+//! stopped twice; the endpoint is recorded with every fact about it.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::store::SubscriptionState;
 /// The least time between two recordings of counts and pauses.
 pub(super) const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
-/// The least time between two times that failing is told.
+/// The least time between two reports of failing.
 const TELL_PAUSE: Duration = Duration::from_secs(60);
 
-/// What people are told when it changes.
+/// The changes that people are notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatusChange {
     /// Attempts fail.
     Failing,
-    /// An attempt succeeded after failing was told.
+    /// An attempt succeeded after failing was reported.
     Recovered,
 }
 
-/// What the file says of a subscription, as far as its lane_status depends on it.
+/// The part of a subscription's definition in the file on which its lane_status depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Defined {
     /// The field `active`.
     pub(super) active: bool,
-    /// A digest of the url; none if it has none.
+    /// A digest of the url; `None` if it has none.
     pub(super) endpoint: Option<u64>,
     /// A digest of all of it, as [`digest_of`](super::settings::digest_of) makes it.
     pub(super) definition: u64,
@@ -48,7 +48,7 @@ struct Grounds {
     removed_at: Option<Timestamp>,
 }
 
-/// How one subscription stands.
+/// The state of one subscription.
 #[derive(Debug)]
 pub(super) struct LaneStatus {
     state: SubscriptionState,
@@ -57,9 +57,9 @@ pub(super) struct LaneStatus {
     /// The state is not recorded as it is; from this time on it may be.
     unwritten_from: Option<Timestamp>,
     written_at: Timestamp,
-    /// Failing was told, and no attempt succeeded since.
+    /// Failing was reported, and no attempt succeeded since.
     is_failing: bool,
-    /// When failing was told last.
+    /// When failing was reported last.
     told_at: Option<Timestamp>,
 }
 
@@ -82,8 +82,8 @@ impl LaneStatus {
         }
     }
 
-    /// Goes by what the file says from now on, none: it says nothing of it any more. A changed url, or becoming active
-    /// again, enables what was disabled for what the endpoint did; answers whether it did.
+    /// Follows the definition in the file from now on, `None` if it is gone. A changed url, or becoming active
+    /// again, enables what was disabled for what the endpoint did; returns whether it did.
     pub(super) fn follow(&mut self, defined: Option<Defined>, now: Timestamp) -> bool {
         let mut is_lifted = false;
         let before = self.grounds();
@@ -137,7 +137,7 @@ impl LaneStatus {
         was_disabled
     }
 
-    /// Attempts what is due at once, as somebody asks for it: ends a pause, and probing until attempts fail again.
+    /// Attempts what is due at once, on request: ends a pause, and probing until attempts fail again.
     pub(super) fn hurry(&mut self, now: Timestamp) {
         self.lift_pause(now);
         self.probe.open();
@@ -154,7 +154,7 @@ impl LaneStatus {
         self.changed();
     }
 
-    /// Counts an attempt: `failure` is why it failed, none for a success.
+    /// Counts an attempt: `failure` is why it failed, `None` for a success.
     pub(super) fn count(&mut self, failure: Option<FailureReason>, now: Timestamp) {
         match failure {
             None => self.forget_failures(),
@@ -174,8 +174,8 @@ impl LaneStatus {
         self.changed();
     }
 
-    /// What is to be told of an attempt, whoever's fault its failure was: the first failure and the first success after
-    /// it. An endpoint that works now and then is told of once in [`TELL_PAUSE`].
+    /// The change to report after an attempt, whichever side caused a failure: the first failure and the first success
+    /// after it. An endpoint that works now and then is reported once in [`TELL_PAUSE`].
     pub(super) fn status_change(
         &mut self,
         has_failed: bool,
@@ -209,7 +209,7 @@ impl LaneStatus {
         self.probe.slots(concurrency, now)
     }
 
-    /// What the lane does with deliveries that are due, the rate not looked at.
+    /// How the lane treats deliveries that are due, the rate not looked at.
     pub(super) fn flow(&self) -> Flow {
         if self.is_held() {
             return Flow::Held;
@@ -226,12 +226,12 @@ impl LaneStatus {
         &mut self.probe
     }
 
-    /// Whether this is the endpoint that the file names. What another one said is of no concern any more.
+    /// Whether this is the endpoint that the file names. The answers of another one do not matter any more.
     pub(super) fn is_at(&self, endpoint: u64) -> bool {
         self.state.endpoint == endpoint
     }
 
-    /// What is recorded of it, sooner or later.
+    /// The state that is recorded, sooner or later.
     pub(super) fn state(&self) -> &SubscriptionState {
         &self.state
     }
@@ -245,7 +245,7 @@ impl LaneStatus {
         stops::age(since, now, &self.state.stops).saturating_sub(held)
     }
 
-    /// When there is something to do for [`LaneStatus::tend`] or a slot to fill; none while all is quiet.
+    /// When there is something to do for [`LaneStatus::tend`] or a slot to fill; `None` while there is nothing.
     pub(super) fn alarm(&self, now: Timestamp) -> Option<Timestamp> {
         let probe = self.probe.alarm(now).filter(|_| !self.is_held());
         [self.paused_until, self.unwritten_from, probe]
@@ -294,7 +294,7 @@ impl LaneStatus {
         has_moved
     }
 
-    /// Lifts what the endpoint brought about, and nothing that somebody decided.
+    /// Lifts what the endpoint brought about, and nothing that a user decided.
     fn forgive(&mut self) -> bool {
         use DisabledReason::{Config, Endpoint, Failing, Gone, Manual};
         let is_lifted = match self.state.disabled {
@@ -333,7 +333,7 @@ impl LaneStatus {
         }
     }
 
-    /// Ends holding: counting of failures begins anew, and the time until now counts as stopped.
+    /// Ends holding: counting of failures starts again, and the time until now counts as stopped.
     fn resume(&mut self, since: Timestamp, now: Timestamp) {
         self.state.held_since = None;
         stops::add(&mut self.state.stops, (since, now));

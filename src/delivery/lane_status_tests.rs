@@ -1,4 +1,4 @@
-//! How a subscription stands: holding, pauses, counting, what the file says, and when that is recorded.
+//! The state of a subscription: holding, pauses, counting, changes of the file, and when that is recorded.
 
 use super::*;
 use crate::domain::EventId;

@@ -2,8 +2,8 @@
 //!
 //! Leaves to `lane` the delivering, and to `app` when to call what. Invariants: there are never two lanes for one
 //! queue, so the lane of a subscription that is gone from the file holds, and is dismissed by the next configuration
-//! that finds it idle; a configuration is applied whole or not at all; a lane that ends without being told to is an error
-//! that [`Lanes::joined`] gives.
+//! that finds it idle; a configuration is applied whole or not at all; a lane that ends unasked is an error
+//! that [`Lanes::joined`] returns.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, SubscriptionState};
 
-/// Why delivering ended although nobody asked for it. The process must end.
+/// Why delivering ended without a request to stop. The process must end.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
     /// The store failed.
@@ -40,7 +40,7 @@ pub enum LaneError {
     Store {
         /// Whose lane it was.
         subscription: SubscriptionName,
-        /// What the store says.
+        /// The error of the store.
         source: StoreError,
     },
     /// A bug: a lane panicked.
@@ -48,10 +48,10 @@ pub enum LaneError {
     Panicked(#[source] JoinError),
 }
 
-/// Who is told what happens.
+/// Where lanes report.
 #[derive(Debug, Clone)]
 pub struct Reports {
-    /// Those who look on.
+    /// Live events.
     pub feed: Feed,
     /// Operators.
     pub alerts: Alerts,
@@ -75,19 +75,19 @@ pub struct Lanes {
     beat: u64,
 }
 
-/// A subscription with its settings; none while it is inactive.
+/// A subscription with its settings; `None` while it is inactive.
 type Prepared = (Arc<Subscription>, Option<Arc<Settings>>);
 
-/// What is kept of one lane to steer it.
+/// A lane, with what is needed to steer it.
 struct Handle {
     lane: Arc<Lane>,
-    /// The definition that it follows; none once the subscription is gone from the file.
+    /// The definition that it follows; `None` once the subscription is gone from the file.
     definition: Option<Arc<Subscription>>,
 }
 
 impl Lanes {
-    /// Starts a lane for each subscription of the configuration. Deliveries of subscriptions that the store knows and
-    /// the configuration does not are held from now on, unless they were already.
+    /// Starts a lane for each subscription of the configuration. Deliveries of subscriptions that are in the store but
+    /// not in the configuration are held from now on, unless they were already.
     ///
     /// # Errors
     /// [`SettingsError`]: nothing was started. Does not happen with a configuration that was validated.
@@ -128,8 +128,8 @@ impl Lanes {
 
     /// Applies a new configuration, whole: new subscriptions get a lane, changed ones are delivered to by their new
     /// definition from the next attempt on (attempts in flight finish with the old one), inactive and removed ones
-    /// are held; `notifications` gives lanes of sidehook's own, which are followed in the same way. That is recorded, and in force when this returns. Which subscriptions the metrics show is not said here but with
-    /// [`Metrics::set_configured`].
+    /// are held; sidehook's own lanes follow `notifications`. Recorded, and in force on return. The subscriptions
+    /// that the metrics show are set with [`Metrics::set_configured`].
     ///
     /// # Errors
     /// [`SettingsError`]: nothing was changed. Does not happen with a configuration that was validated.
@@ -165,7 +165,7 @@ impl Lanes {
     }
 
     /// Disables a subscription, reason `manual`, until it is enabled with [`Lanes::enable`]: its deliveries are held.
-    /// Recorded, and in force when this returns; attempts in flight finish. Changes nothing if somebody did so before.
+    /// Recorded, and in force on return; attempts in flight finish. Changes nothing if it was disabled manually.
     ///
     /// # Errors
     /// [`StatusError`]: it is unknown or locked.
@@ -218,9 +218,9 @@ impl Lanes {
         Ok(())
     }
 
-    /// One signed attempt of an event of type `sidehook.test`, outside the queue: neither recorded nor counted nor told.
-    /// Also of a subscription that is disabled or inactive: who enables it wants to test it first. Bounded by its
-    /// `timeout`; it begins when it is polled and is given up when it is dropped. None: no subscription has this name, or
+    /// One signed attempt of an event of type `sidehook.test`, outside the queue: not recorded, counted or reported.
+    /// Also of a subscription that is disabled or inactive: it can be tested before it is enabled. Bounded by its
+    /// `timeout`; it begins when polled and is given up when dropped. `None` if no subscription has this name, or
     /// it has no url.
     pub fn test(
         &self,
@@ -236,14 +236,14 @@ impl Lanes {
         Some(trial::run(settings, trial::event_type()?, clock))
     }
 
-    /// How a configured subscription stands; none for other names.
+    /// The state of a configured subscription; `None` for other names.
     #[must_use]
     pub fn status(&self, name: &SubscriptionName) -> Option<Status> {
         let (handle, _) = self.configured(name)?;
         Some(handle.status())
     }
 
-    /// How each configured subscription stands, by name.
+    /// The state of each configured subscription, by name.
     pub fn statuses(&self) -> impl Iterator<Item = (&SubscriptionName, Status)> {
         let configured = self.lanes.iter();
         let configured =
@@ -287,7 +287,7 @@ impl Lanes {
                 source,
             })?;
         }
-        // Without any subscription there is still somebody to wait for.
+        // Without any subscription this waits for the end of the relay.
         tokio::select! {
             () = self.shutdown.stop_leasing.cancelled() => Ok(()),
             () = self.shutdown.stop_now.cancelled() => Ok(()),
@@ -340,7 +340,7 @@ impl Lanes {
             .unwrap_or_else(|| Arc::new(Settings::mail(subscription, mailer.clone())))
     }
 
-    /// The settings for a subscription, none if it is inactive; those it has already if nothing changed.
+    /// The settings for a subscription, `None` if it is inactive; those it has already if nothing changed.
     fn prepare(
         &self,
         subscription: &Arc<Subscription>,
@@ -391,7 +391,7 @@ impl Lanes {
             Orders::new(settings, self.beat),
             self.reports.clone(),
         ));
-        // What was never seen before has nobody who knew it otherwise.
+        // The initial state of a new subscription is no change to report.
         let is_new = self.store.state(lane.number) == SubscriptionState::default();
         let notify_after = subscription.notify_after;
         if !is_new {
@@ -415,7 +415,7 @@ impl Lanes {
         self.lanes.insert(name.clone(), handle);
     }
 
-    /// Holds the deliveries of subscriptions that only the store knows: they have no lane that could.
+    /// Holds the deliveries of subscriptions that are only in the store: they have no lane that could.
     fn hold_unconfigured(&self) {
         let now = self.clock.steady();
         for (name, number) in self.store.subscriptions() {
@@ -441,7 +441,7 @@ impl Handle {
         self.lane.lane_status().state().status()
     }
 
-    /// Holds or resumes by what the definition says, and records it.
+    /// Holds or resumes according to the definition, and records it.
     fn follow_file(&self) {
         let defined = self.definition.as_ref().map(|definition| Defined {
             active: definition.active,
@@ -478,7 +478,7 @@ impl Handle {
     }
 }
 
-/// A lane that nobody steers any more ends.
+/// Without its handle a lane cannot be steered, so it ends.
 impl Drop for Handle {
     fn drop(&mut self) {
         self.lane.orders.dismiss();

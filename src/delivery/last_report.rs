@@ -52,7 +52,7 @@ impl LastReport {
         }
     }
 
-    /// Returns the alerts that a status leads to; none in almost all cases.
+    /// Returns the alerts that a status leads to; no alerts in almost all cases.
     pub(super) fn look(&mut self, status: &Status) -> [Option<StatusAlert>; 2] {
         if self.notify_after.is_none() {
             return [None, None];

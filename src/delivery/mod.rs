@@ -2,8 +2,8 @@
 //!
 //! - `lanes`: one lane per subscription; starts them, hands them new settings, reports on them
 //! - `lane`: the loop of one of them
-//! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` says what follows
-//! - `settings`: what a lane needs of its subscription's definition
+//! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` decides what follows
+//! - `settings`: the prepared form of a subscription's definition for its lane
 //! - `lane_status`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
 //! - `disabling`: when it is disabled by itself
 //! - `last_report`: alerts about a subscription; `own`: sidehook's own subscriptions, which deliver them

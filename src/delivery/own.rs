@@ -1,6 +1,6 @@
 //! sidehook's own subscriptions, made of `notifications`: operational events and e-mails are delivered as all else is.
 //!
-//! They have names that nobody can give, follow the schedule `standard`, are never disabled, and never delay others: each has
+//! They have reserved names, follow the schedule `standard`, are never disabled, and never delay others: each has
 //! a lane, like any subscription.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) fn subscriptions(notifications: &Notifications) -> Vec<Subscription> 
     webhook.into_iter().chain(mail).collect()
 }
 
-/// What sends the e-mails of this configuration: to the addresses that it names, whenever the event was accepted.
+/// Makes the sender of this configuration's e-mails: to the addresses that it names, whenever the event was accepted.
 pub(super) fn mailer(config: &Config) -> Result<Option<Mailer>, MailerError> {
     let Some(smtp) = &config.notifications.smtp else {
         return Ok(None);

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between probes.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// Which attempts were begun under the same conditions: what others end with says nothing of the present.
+/// Identifies attempts that began under the same conditions: outcomes of earlier epochs do not describe the present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Epoch(u64);
 
@@ -93,7 +93,7 @@ impl Probe {
         }
     }
 
-    /// Opens the way at once: what is in flight says nothing of the present any more.
+    /// Opens the way at once: outcomes of attempts in flight do not describe the present any more.
     pub(super) fn open(&mut self) {
         self.phase = Phase::default();
         self.epoch.0 += 1;
@@ -114,7 +114,7 @@ impl Probe {
         self.epoch
     }
 
-    /// Takes note of how an attempt of `delivery`, begun in `epoch`, ended; `failure` is why it failed, none for a success.
+    /// Records how an attempt of `delivery`, begun in `epoch`, ended; `failure` is why it failed, `None` for a success.
     pub(super) fn ended(
         &mut self,
         delivery: EventId,
@@ -125,7 +125,7 @@ impl Probe {
     ) {
         match Sign::of(failure) {
             Sign::Success => self.succeeded(concurrency),
-            // What was in flight when probing began, or when it ended, simply ends.
+            // Attempts in flight when probing began, or when it ended, simply end.
             Sign::Down if epoch == self.epoch => self.failed(delivery, now),
             Sign::Answer if epoch == self.epoch => self.answered(now),
             Sign::Nothing if epoch == self.epoch => self.learned_nothing(now),
@@ -169,7 +169,7 @@ impl Probe {
         self.probe(now, pause);
     }
 
-    /// It can be reached, so that the pauses begin anew; whether it works is for a success to say.
+    /// It can be reached, so the pauses start again; only a success shows whether it works.
     fn answered(&mut self, now: Timestamp) {
         match &mut self.phase {
             Phase::Open(row) => row.clear(),

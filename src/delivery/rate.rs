@@ -28,7 +28,7 @@ impl Rate {
         }
     }
 
-    /// Goes on with another limit. What was saved up counts by it at once, so that changing the limit is no way around it.
+    /// Goes on with another limit. Saved tokens are converted at once, so that changing the limit is no way around it.
     pub(super) fn set(&mut self, limit: Option<RateLimit>, now: Timestamp) {
         if limit == self.limit {
             return;
@@ -60,7 +60,7 @@ impl Rate {
         }
     }
 
-    /// In how long an attempt may begin; none if one may now.
+    /// In how long an attempt may begin; `None` if one may now.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Duration> {
         if self.available(now) > 0 {
             return None;

@@ -1,4 +1,4 @@
-//! What follows an attempt: delivered, due again, or dead; and what an endpoint asks for with `Retry-After`.
+//! The decision after an attempt: delivered, due again, or dead; and the pause of an endpoint's `Retry-After`.
 //!
 //! Leaves the arithmetic of pauses to [`Retry`], and pausing the lane to `lane_status`. Pure.
 
@@ -12,7 +12,7 @@ use crate::domain::{AttemptStatus, DeadReason, Next, Retry, RetryDecision, Times
 /// The longest pause that an endpoint can ask for.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What the decision about a delivery depends on.
+/// The inputs of the decision about a delivery.
 #[derive(Debug)]
 pub(super) struct Attempted<'a> {
     /// How the attempt ended.
@@ -23,7 +23,7 @@ pub(super) struct Attempted<'a> {
     pub(super) age: Duration,
     /// How long the endpoint asked to be left alone.
     pub(super) retry_after: Option<Duration>,
-    /// Why it is given up whatever the schedule says.
+    /// The reason to give it up whatever the schedule allows.
     pub(super) given_up: Option<DeadReason>,
     /// The endpoint is gone, so that the delivery is held and not given up by the schedule: it is due at once then.
     pub(super) is_gone: bool,
@@ -31,7 +31,7 @@ pub(super) struct Attempted<'a> {
     pub(super) retry: &'a Retry,
 }
 
-/// Decides what becomes of a delivery. `now` is by [`Clock::steady`](crate::domain::Clock::steady); `sample`
+/// Decides how a delivery goes on. `now` is by [`Clock::steady`](crate::domain::Clock::steady); `sample`
 /// draws a random number from 0 up to 1 for the jitter, and is asked only after a failure.
 pub(super) fn next(
     attempted: &Attempted<'_>,
@@ -64,7 +64,7 @@ pub(super) fn next(
     }
 }
 
-/// How long the endpoint asks to be left alone: `Retry-After` of a 429 or 503, in seconds or as a date, the longest of several, at most
+/// The pause of `Retry-After` in a 429 or 503, in seconds or as a date, the longest of several, at most
 /// [`RETRY_AFTER_MAX`]. A date that has passed is zero; anything else is ignored. `wall` is the wall clock.
 ///
 /// Source: RFC 9110, section 10.2.3.
@@ -110,8 +110,8 @@ fn until(value: &str, wall: Timestamp) -> Option<Duration> {
     Some(date.since(wall))
 }
 
-/// Dates that HTTP does not know, but endpoints send: HTTP's own with another name for UTC or an offset, and those of
-/// ISO 8601, which are in UTC where they have no offset. Time since 1970.
+/// Dates that are not those of HTTP, but that endpoints send: HTTP's own with another name for UTC or an offset, and
+/// those of ISO 8601, which are in UTC where they have no offset. Time since 1970.
 fn other_date(value: &str) -> Option<Duration> {
     let iso = || {
         let instant: Option<jiff::Timestamp> = value.parse().ok();
@@ -119,7 +119,7 @@ fn other_date(value: &str) -> Option<Duration> {
         instant.or_else(|| Some(civil()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
     };
     let written = || {
-        // The weekday says nothing that the date does not.
+        // The weekday adds nothing to the date.
         let date = value.split_once(',').map_or(value, |(_, date)| date).trim();
         let (date, zone) = date.rsplit_once(' ')?;
         let zone = match zone {

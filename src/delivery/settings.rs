@@ -1,4 +1,4 @@
-//! What a lane needs of its subscription's definition, prepared once when the configuration is loaded.
+//! The prepared form of a subscription's definition for its lane, made once when the configuration is loaded.
 //!
 //! Leaves to `config` what is valid. Invariant: settings do not change; a new definition makes new ones, which keep
 //! the client, and so its pooled connections, as long as the way to the endpoint is the same.
@@ -17,17 +17,17 @@ use crate::mail::{Mailer, MailerError};
 use crate::request::{RequestPlan, TargetError};
 use crate::signing::{Signer, SigningError};
 
-/// Why a subscription cannot be delivered to. A configuration that was validated gives none of these.
+/// Why a subscription cannot be delivered to. Does not happen with a configuration that was validated.
 #[derive(Debug, thiserror::Error)]
 #[error("subscription {subscription} cannot be delivered to")]
 pub struct SettingsError {
     /// Which subscription.
     pub subscription: SubscriptionName,
-    /// What is wrong with it.
+    /// The error in it.
     pub source: SettingsProblem,
 }
 
-/// What is wrong with a subscription.
+/// The errors of a subscription.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsProblem {
     /// It has no endpoint.
@@ -44,10 +44,10 @@ pub enum SettingsProblem {
     Mailer(#[from] MailerError),
 }
 
-/// Says what starting lanes would of the definitions in a configuration.
+/// Reports whether lanes could start with the definitions in a configuration.
 ///
 /// # Errors
-/// [`SettingsError`] of the first that is wrong; none if the configuration was validated.
+/// [`SettingsError`] of the first that is wrong. Does not happen with a configuration that was validated.
 pub fn check(config: &Config) -> Result<(), SettingsError> {
     let of = |name: &SubscriptionName, source| SettingsError {
         subscription: name.clone(),
@@ -96,18 +96,18 @@ pub(super) enum Transport {
     Mail(Mailer),
 }
 
-/// What sending a request needs.
+/// The parts needed to send a request.
 #[derive(Debug)]
 pub(super) struct Http {
     /// The requests, but for what differs from event to event.
     pub(super) plan: RequestPlan,
     /// The way to the endpoint.
     pub(super) client: Client,
-    /// What the client was made for.
+    /// The way for which the client was made.
     way: Way,
 }
 
-/// What makes up the way to an endpoint: another one needs another client.
+/// The properties of the way to an endpoint: another way needs another client.
 #[derive(Debug, PartialEq)]
 struct Way {
     origin: Origin,
@@ -119,7 +119,7 @@ impl Settings {
     /// Prepares the settings of an active subscription; `previous` are those it had until now.
     ///
     /// # Errors
-    /// [`SettingsProblem`]; none if the configuration was validated.
+    /// [`SettingsProblem`]; does not happen with a configuration that was validated.
     pub(super) fn new(
         subscription: &Subscription,
         egress: &Egress,
@@ -179,13 +179,13 @@ impl Settings {
     }
 }
 
-/// What a url is recognized by over restarts: the first 8 bytes of its SHA-256, little endian. It may be a secret, so
+/// Identifies a url over restarts: the first 8 bytes of its SHA-256, little endian. It may be a secret, so
 /// the url itself is not kept in the store.
 pub(super) fn digest(url: &Url) -> u64 {
     short(&Sha256::digest(url.as_str()))
 }
 
-/// What a definition is recognized by over restarts: what the API shows of it, and what it shows of no secret.
+/// Identifies a definition over restarts: covers its fields as the API shows them, url, and fingerprints of secrets.
 pub(super) fn digest_of(subscription: &Subscription) -> u64 {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {

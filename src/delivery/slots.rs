@@ -1,6 +1,6 @@
 //! Attempts in flight of all lanes together, as a budget: each takes some KiB, a descriptor and memory of the system.
 //!
-//! Every lane has slots of its own, which nobody else can take: as many as are left for it when all lanes get the same, at
+//! Every lane has slots of its own, which no other can take: as many as are left for it when all lanes get the same, at
 //! least one. Beyond these it borrows, at most as many as are then still free: so however many attempts hang, a lane that
 //! needs more finds some (the dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
 //!
@@ -15,14 +15,14 @@ const OWN: usize = 4096;
 /// Slots that are borrowed.
 const BORROWED: usize = 2048;
 
-/// What all lanes share.
+/// The state shared by all lanes.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     lanes: AtomicUsize,
     borrowed: AtomicUsize,
 }
 
-/// What one lane uses of it.
+/// One lane's part of it.
 #[derive(Debug)]
 pub(super) struct Share {
     slots: Arc<Slots>,
@@ -45,7 +45,7 @@ impl Share {
         (own + may_borrow).saturating_sub(in_flight)
     }
 
-    /// Takes note of how many are in flight now.
+    /// Records how many are in flight now.
     pub(super) fn use_for(&mut self, in_flight: usize) {
         self.borrow(in_flight.saturating_sub(self.own()));
     }

@@ -1,6 +1,6 @@
-//! A test of a subscription: one attempt of an event that nobody posted, beside its queue.
+//! A test of a subscription: one attempt of an event that was not posted, beside its queue.
 //!
-//! It is built, signed, sent and judged as any attempt is, and then forgotten: not recorded, not counted, not told.
+//! It is built, signed, sent and judged as any attempt is, and then forgotten: not recorded, counted or reported.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::domain::{Clock, Event, EventHead, EventId, Label, Outcome, Timestamp}
 
 /// The type of the event.
 const TYPE: &str = "sidehook.test";
-/// What its body says.
+/// The message in its body.
 const MESSAGE: &str = "a test of this subscription, sent by sidehook on request";
 
 /// Sends a test event with these settings, within their `timeout`.

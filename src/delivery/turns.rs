@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 /// Turns between which other tasks run. In each a lane begins 64 attempts at most.
 const TURNS: usize = 16;
 
-/// What all lanes share.
+/// The state shared by all lanes.
 #[derive(Debug)]
 pub(super) struct Turns {
     permits: Arc<Semaphore>,

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::domain::Timestamp;
 
 const SEQUENCE: u8 = 0x30;
-/// What names a subject best, as tag, length and value of an OID (commonName, organizationalUnitName, organizationName).
+/// The attributes that name a subject best, as tag, length and value of an OID (CN, OU, O).
 const NAMES: [(&[u8], &str); 3] = [
     (&[0x55, 0x04, 0x03], "CN"),
     (&[0x55, 0x04, 0x0b], "OU"),
@@ -16,7 +16,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 
-/// The `notAfter` of a certificate in DER, none if it cannot be read.
+/// The `notAfter` of a certificate in DER, `None` if it cannot be read.
 ///
 /// Source: RFC 5280 section 4.1, `Certificate`, `TBSCertificate` and `Validity`.
 pub(super) fn expires_at(der: &[u8]) -> Option<Timestamp> {
@@ -30,7 +30,7 @@ pub(super) fn expires_at(der: &[u8]) -> Option<Timestamp> {
     time(kind, str::from_utf8(text).ok()?)
 }
 
-/// The subject of a certificate in DER as `CN=name`, none if it cannot be read. The certificate may be cut behind it.
+/// The subject of a certificate in DER as `CN=name`, `None` if it cannot be read. The certificate may be cut behind it.
 pub(super) fn subject(der: &[u8]) -> Option<String> {
     let (_, certificate) = header(der)?;
     let (_, fields) = header(certificate.1)?;
@@ -53,13 +53,13 @@ pub(super) fn subject(der: &[u8]) -> Option<String> {
     })
 }
 
-/// How many bytes a certificate in DER has by what its beginning says; none if it cannot be one.
+/// The whole length of a certificate in DER according to its first bytes; `None` if it cannot be one.
 pub(super) fn length(der: &[u8]) -> Option<usize> {
     let (tag, (length, content)) = header(der)?;
     (tag == SEQUENCE).then(|| der.len() - content.len() + length)
 }
 
-/// What begins with the validity, of the fields of a `TBSCertificate`.
+/// The rest of a `TBSCertificate` from the validity on.
 fn from_validity(mut fields: &[u8]) -> Option<&[u8]> {
     if fields.first() == Some(&VERSION) {
         fields = element(fields)?.2;

@@ -35,7 +35,7 @@ const RESENT_SHARED_MAX: u32 = 4;
 /// The longest time to wait for one answer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What came back, as far as it is read (16 KiB).
+/// The response, as far as it is read (16 KiB).
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -73,7 +73,7 @@ impl Client {
     /// failure.
     ///
     /// # Errors
-    /// Says why no response head came.
+    /// The reason why no response head came.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection, or the stream of a shared one. The endpoint may have got the request.
@@ -108,7 +108,7 @@ impl Client {
         })
     }
 
-    /// When the endpoint's certificate ends, as last seen; none before the first TLS connection.
+    /// When the endpoint's certificate ends, as last seen; `None` before the first TLS connection.
     #[must_use]
     pub fn certificate_expires(&self) -> Option<Timestamp> {
         *self.0.certificate_expires.lock()

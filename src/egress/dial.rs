@@ -23,7 +23,7 @@ use crate::egress::origin::{Host, Origin};
 use crate::egress::resolver::Resolver;
 use crate::egress::tls::Tls;
 
-/// What connecting may take in all: resolving, dialling and the TLS handshake.
+/// The limit for connecting in all: resolving, dialling and the TLS handshake.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause between two addresses (RFC 8305 section 8).
@@ -32,7 +32,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// A connection, encrypted or not.
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// An open connection, and what its handshake told.
+/// An open connection, and the results of its handshake.
 pub(super) struct Dialled {
     pub(super) stream: Stream,
     pub(super) is_http2: bool,
@@ -132,7 +132,7 @@ async fn connect(
             Ok(Some((address, Err(error)))) => {
                 let message = format!("could not connect to {address}: {}", error.kind());
                 let failed = SendError::of_system(FailureReason::Connect, message, &error);
-                // A lack of our own says nothing of the endpoint, whatever its other addresses did.
+                // A lack of our own is no fault of the endpoint, whatever its other addresses did.
                 let is_own_lack = failure.is_own_lack || failed.is_own_lack;
                 failure = SendError {
                     is_own_lack,
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// An address at which nobody answers, as long as what comes with it lives: its queue of connections is full.
+    /// An address that accepts no connection while the returned values live: its queue of connections is full.
     async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

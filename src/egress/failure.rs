@@ -92,7 +92,7 @@ impl SendError {
     }
 }
 
-/// Whether an error says that this machine lacks descriptors, memory, buffers, local ports or threads.
+/// Whether an error means that this machine lacks descriptors, memory, buffers, local ports or threads.
 pub(super) fn is_own_lack(error: &io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| {
@@ -108,7 +108,7 @@ pub(super) fn is_own_lack(error: &io::Error) -> bool {
     })
 }
 
-/// What should be a response head is beyond 32 KiB, without a status line.
+/// The response head is beyond 32 KiB, without a status line.
 fn head_too_large() -> SendError {
     let message = "the response head is larger than 32 KiB";
     SendError::new(FailureReason::Protocol, message)

@@ -4,7 +4,7 @@
 //! an address and after the resolver has answered. It leaves names, URLs and the resolver to others.
 //!
 //! Invariants: an IPv4 address inside an IPv6 one is judged as the IPv4 address it stands for; in IPv6 only
-//! what is listed as public is allowed, so a block that nobody thought of is denied; a cloud metadata address needs
+//! what is listed as public is allowed, so an unforeseen block is denied; a cloud metadata address needs
 //! both switches.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,7 +28,7 @@ pub struct AddressPolicy {
 /// Why an address may not be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It serves credentials to whoever asks from inside a cloud machine.
+    /// It serves credentials to any caller inside a cloud machine.
     #[error(
         "{0} is a cloud metadata address: it needs network.allow_metadata beside network.allow_private"
     )]
@@ -51,7 +51,7 @@ impl AddressPolicy {
     /// Checks one address that is about to be dialled, for TLS (`encrypted`) or plain HTTP.
     ///
     /// # Errors
-    /// Says why the address may not be dialled.
+    /// The reason why the address may not be dialled.
     pub fn check(&self, address: SocketAddr, encrypted: bool) -> Result<(), Denied> {
         let ip = address.ip().to_canonical();
         let allowed = self
@@ -193,7 +193,7 @@ fn carried_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     behind_prefix.into_iter().flatten().chain(isatap(ip))
 }
 
-/// What an address of the local NAT64 block (RFC 8215) may carry: its prefix has 48, 56, 64 or 96 bits, and the ninth
+/// The addresses that a local NAT64 address (RFC 8215) may carry: its prefix has 48, 56, 64 or 96 bits, and the ninth
 /// byte is left out (RFC 6052).
 fn local_nat64(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let [.., g, h, _, i, j, k, l, m, n, o] = ip.octets();

@@ -110,7 +110,7 @@ fn no_spelling_of_a_denied_address_gets_past_the_guard() {
     for ip in denied_v4() {
         for host in spellings(ip) {
             urls += 1;
-            // What the URL parser refuses never gets to the guard; what it takes must be an address, not a name.
+            // Hosts that the URL parser refuses never get to the guard; those it takes must be addresses, not names.
             let Ok(url) = Url::parse(&format!("https://{host}/hook")) else {
                 continue;
             };

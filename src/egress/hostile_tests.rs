@@ -20,7 +20,7 @@ use super::testing::{
 use super::{Answer, ClientOptions, Egress, SendError};
 use crate::domain::FailureReason;
 
-/// What a slow machine may add to `TIMEOUT`.
+/// The delay that a slow machine may add to `TIMEOUT`.
 const MARGIN: std::time::Duration = std::time::Duration::from_millis(600);
 
 /// Sends one request to an endpoint that treats each connection with `behaviour`.

@@ -13,7 +13,7 @@ use crate::domain::FailureReason;
 use crate::egress::failure::SendError;
 use crate::egress::tls::{SystemRoots, failure, failure_name};
 
-/// What is needed to begin TLS with a mail server, made when first needed.
+/// The parts needed to begin TLS with a mail server, made when first needed.
 #[derive(Default)]
 pub(crate) struct MailTls {
     roots: SystemRoots,
@@ -24,7 +24,7 @@ impl MailTls {
     /// Shakes hands with the server that is called `name`.
     ///
     /// # Errors
-    /// Says what is wrong with its certificate or with the handshake.
+    /// The error in its certificate or in the handshake.
     pub(crate) async fn connect<S>(
         &self,
         name: ServerName<'static>,

@@ -1,6 +1,6 @@
 //! Dialling out: which addresses may be dialled, how names become addresses, TLS, and a pooled client per subscription.
 //!
-//! What a request says is `request`'s; what its answer means is `delivery`'s. Invariants: the guard sees the very
+//! Requests are made by `request`; their answers are interpreted by `delivery`. Invariants: the guard sees the very
 //! socket address that is dialled; no redirect is followed; no proxy of the environment is used; a request is written
 //! at most once; everything that comes from an endpoint has a bound in bytes and time.
 
@@ -46,7 +46,7 @@ use tls::{SystemRoots, Tls};
 pub struct ClientOptions {
     /// ALPN may choose HTTP/2.
     pub http2: bool,
-    /// The only roots to trust; none: the system's.
+    /// The only roots to trust; `None` for the system's.
     pub roots: Option<Roots>,
     /// Lowest TLS version.
     pub min_version: TlsVersion,
@@ -54,7 +54,7 @@ pub struct ClientOptions {
     pub idle_connections: usize,
 }
 
-/// What all clients share: the resolver with its cache, the system's roots, and the places for idle connections. A cheap handle.
+/// The state shared by all clients: resolver and cache, system roots, places for idle connections. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Egress {
     resolver: Arc<Resolver>,

@@ -18,7 +18,7 @@ pub(super) struct Origin {
     pub(super) port: u16,
     /// The `Host` header of requests without one.
     pub(super) host_header: HeaderValue,
-    /// The name that the certificate must have; none for plain HTTP.
+    /// The name that the certificate must have; `None` for plain HTTP.
     pub(super) server_name: Option<ServerName<'static>>,
 }
 

@@ -24,7 +24,7 @@ use crate::domain::FailureReason;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// What a server saw.
+/// The observations of a server.
 #[derive(Default)]
 struct Seen {
     connections: AtomicUsize,

@@ -1,12 +1,12 @@
 //! Names to addresses: the system's resolver (getaddrinfo), with a cache and bounds.
 //!
-//! It knows nothing of which addresses may be dialled: see `guard`. Invariants: at most [`LOOKUPS`] and [`SILENT`] lookups
-//! run at once, one per name; an answer is used for as long as the cache says and is what gets dialled, so there is no
+//! Which addresses may be dialled is left to `guard`. Invariants: at most [`LOOKUPS`] and [`SILENT`] lookups
+//! run at once, one per name; an answer is used while the cache allows it and is what gets dialled, so there is no
 //! second lookup between check and dial.
 //!
 //! A name whose servers are silent must not delay another. So a lookup that has no answer after [`PATIENCE`] leaves its
 //! slot to the next and goes on in one of [`SILENT`] others; a name that did not answer is asked again after pauses that
-//! double; and what was found once is used while a new answer is awaited or fails (RFC 8767).
+//! double; and an earlier answer is used while a new one is awaited or fails (RFC 8767).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const NAMES: usize = 4_096;
 /// Addresses kept of one answer.
 const ADDRESSES: usize = 16;
-/// How long addresses are used. getaddrinfo does not tell the record's own time.
+/// How long addresses are used. getaddrinfo does not return the record's own time.
 const GOOD_FOR: Duration = Duration::from_secs(30);
 /// How long a failure is used; after a lookup that took longer than this, twice as long each time.
 const BAD_FOR: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ const BAD_FOR_MAX: Duration = Duration::from_secs(120);
 /// How long addresses are used beyond [`GOOD_FOR`] while there is no new answer.
 const STALE_FOR: Duration = Duration::from_secs(600);
 
-/// What asks for the addresses of a name.
+/// The function that looks up the addresses of a name.
 type Ask = Arc<dyn Fn(Arc<str>) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// A lookup that ended.
@@ -64,14 +64,14 @@ struct Failure {
     is_own_lack: bool,
 }
 
-/// A lookup, under way or ended; its task is aborted when nobody wants it any more.
+/// A lookup, under way or ended; its task is aborted when no caller needs it any more.
 type Lookup = Shared<BoxFuture<'static, Option<Answer>>>;
 
-/// What is known of a name.
+/// The cache entry of a name.
 #[derive(Clone)]
 struct Known {
     lookup: Lookup,
-    /// What an earlier lookup found, and until when it may be used.
+    /// The result of an earlier lookup, and until when it may be used.
     stale: Option<(Arc<[IpAddr]>, Instant)>,
 }
 
@@ -142,7 +142,7 @@ impl Resolver {
         })
     }
 
-    /// What is known of `name`, with a lookup that is under way or whose answer is still good.
+    /// The entry of `name`, with a lookup that is under way or whose answer is still good.
     fn known(&self, name: &str) -> Known {
         let mut cache = self.cache.lock();
         let before = cache.get(name).cloned();
@@ -214,7 +214,7 @@ impl Failure {
 }
 
 impl Answer {
-    /// What a lookup found that took so long, after `silent` ones without an answer.
+    /// The answer of a lookup that took so long, after `silent` ones without an answer.
     fn of(found: io::Result<Vec<IpAddr>>, took: Duration, silent: u32) -> Self {
         let mut distinct: Vec<IpAddr> = Vec::new();
         let addresses = match found {

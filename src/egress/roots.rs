@@ -1,7 +1,7 @@
 //! The certificates that an endpoint's own CA file names: read from PEM once, when the configuration is loaded.
 //!
 //! PEM is read generously, as people paste it: text around the certificates, indentation, line ends of any kind, all in one
-//! line, line ends written as `\n`, a byte order mark. What is not whole is an error that says which certificate it is.
+//! line, line ends written as `\n`, a byte order mark. A damaged certificate is an error that says which one it is.
 //! Source: RFC 7468.
 
 use std::fmt;
@@ -19,7 +19,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// What a certificate may be called: as usual, as in old files, and as OpenSSL writes one with its trust.
+/// The possible labels of a certificate: as usual, as in old files, and as OpenSSL writes one with its trust.
 const LABELS: [&str; 3] = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"];
 
 /// Wrong certificates that are named at most.
@@ -43,7 +43,7 @@ struct Inner {
     store: Arc<RootCertStore>,
 }
 
-/// Why a file cannot say whom to trust. Has nothing of the file but labels and subjects.
+/// Why the trusted roots cannot be read from a file. Contains nothing of the file but labels and subjects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
     /// There is no certificate in it; carries what is there instead.
@@ -111,7 +111,7 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// What is wrong with a certificate. Display goes on behind its number.
+/// An error in a certificate. Display goes on behind its number.
 #[derive(Debug, PartialEq, Eq)]
 struct Flaw {
     subject: Option<String>,
@@ -230,7 +230,7 @@ fn add(mut der: Vec<u8>, store: &mut RootCertStore) -> Result<(), Flaw> {
     added.map_err(|_| Flaw::new(NO_CERTIFICATE, &der))
 }
 
-/// What a file without certificates has instead.
+/// Describes the content of a file without certificates.
 fn instead(pem: &[u8], text: &str) -> String {
     let is_utf16 = pem.starts_with(&[0xff, 0xfe]) || pem.starts_with(&[0xfe, 0xff]);
     let label = text
@@ -247,7 +247,7 @@ fn instead(pem: &[u8], text: &str) -> String {
     }
 }
 
-/// A text that somebody else wrote, escaped and cut.
+/// A text from an untrusted source, escaped and cut.
 fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN_MAX).collect();
     if shown.len() < text.len() {

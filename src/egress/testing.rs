@@ -1,4 +1,4 @@
-//! What the tests of this room share: raw servers on loopback, certificates, clients that may dial them.
+//! Shared parts of this module's tests: raw servers on loopback, certificates, clients that may dial them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ where
     address
 }
 
-/// Reads one request with its body; none at the end of the connection.
+/// Reads one request with its body; `None` at the end of the connection.
 pub(super) async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
     let mut bytes = Vec::new();
     loop {

@@ -70,7 +70,7 @@ impl SystemRoots {
     }
 }
 
-/// TLS as one subscription's endpoint wants it.
+/// The TLS settings for one subscription's endpoint.
 pub(super) struct Tls {
     system: Arc<SystemRoots>,
     own_roots: Option<Roots>,
@@ -79,7 +79,7 @@ pub(super) struct Tls {
     config: OnceLock<Arc<ClientConfig>>,
 }
 
-/// A TLS connection and what its handshake told.
+/// A TLS connection and the results of its handshake.
 pub(super) struct Secured {
     pub(super) stream: TlsStream<TcpStream>,
     /// ALPN chose HTTP/2.
@@ -164,7 +164,7 @@ pub(super) fn failure(error: &io::Error) -> SendError {
     SendError::new(FailureReason::Tls, message)
 }
 
-/// What went wrong in TLS, for people: nothing in it was written by the endpoint.
+/// An error of TLS, for people: nothing in it was written by the endpoint.
 pub(super) fn failure_name(error: &rustls::Error) -> String {
     use rustls::Error;
     let name = match error {
@@ -256,7 +256,7 @@ fn certificate_failure(error: &CertificateError) -> String {
     name.to_owned()
 }
 
-/// What a certificate must change that the verifier refused by an error of its own, which has only this name.
+/// The necessary change of a certificate that the verifier refused by an error of its own, which has only this name.
 fn invalid(name: &str) -> String {
     let change = match name {
         "CaUsedAsEndEntity" => {

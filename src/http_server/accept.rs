@@ -1,4 +1,4 @@
-//! The accept loop: as many connections as the limit allows, each a task of this loop, until told to stop.
+//! The accept loop: as many connections as the limit allows, each a task of this loop, until it is stopped.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,7 +23,7 @@ use crate::http_server::{Limits, Listener, RequestBody};
 /// How long nothing is accepted after an error that the next connection would meet too.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How often it is tried to find a place for who waits, when nothing else happens.
+/// How often it is tried to find a place for a waiting connection, when nothing else happens.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// Serves the listener until `stop`, then drains.
@@ -109,7 +109,7 @@ where
         }
     }
 
-    /// Serves who had connected before the end.
+    /// Serves the connections that were made before the end.
     fn accept_backlog(&mut self, listener: Listener) {
         let waiting = self.waiting.take();
         for (stream, caller) in waiting.into_iter().chain(listener.into_backlog()) {
@@ -117,7 +117,7 @@ where
         }
     }
 
-    /// Gives who waits a place, or makes room for it.
+    /// Gives the waiting connection a place, or makes room for it.
     fn seat(&mut self) {
         if self.tasks.len() >= self.limit {
             self.places.make_room();
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails in turn with the errors of its list, then tells the loop to stop.
+    /// Fails in turn with the errors of its list, then stops the loop.
     struct Failing {
         errors: Vec<i32>,
         next: Cell<usize>,

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers, which tell [`Progress`] when the other side keeps them waiting.
+//! Bodies of requests and answers, which notify [`Progress`] when the other side keeps them waiting.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -12,8 +12,8 @@ use tower_http::body::UnsyncBoxBody;
 
 use crate::http_server::progress::{Phase, Progress};
 
-/// Bytes of an answer that are handed to hyper at once. It copies what it is handed before it waits for the other side,
-/// so this bounds what an answer costs that nobody reads.
+/// Bytes of an answer that are handed to hyper at once. It copies them before it waits for the other side,
+/// so this bounds the cost of an answer that is not read.
 const PIECE_BYTES: usize = 32 << 10;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -66,7 +66,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// An answer's body: goes out in pieces, and says when all of it was taken.
+/// An answer's body: goes out in pieces, and reports when all of it was taken.
 pub(super) struct AnswerBody {
     body: UnsyncBoxBody<Bytes, BoxError>,
     rest: Bytes,

@@ -150,7 +150,7 @@ async fn requests_that_arrive_while_stopping_are_answered_as_the_last_of_their_c
     for _ in 0..20 {
         kept.push(sent(&server, GET, true).await);
     }
-    // These are written before the server knows of them, and one has connected before it was accepted.
+    // These are written before the server sees them, and one has connected before it was accepted.
     server.stop.cancel();
     let mut early = sent(&server, GET, false).await;
     for stream in &mut kept[..10] {

@@ -33,14 +33,14 @@ use crate::http_server::{Limits, Problem};
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How long the last answer may take to be written, and what the other side still sends is thrown away. Closing at once
-/// would reset the connection, and with it the answer on its way to somebody who is still sending.
+/// would reset the connection, and with it the answer on its way to a client that is still sending.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The same when the listener stops: clients may keep their side of an idle connection open for long.
 const STOP_LINGER: Duration = Duration::from_millis(250);
 
 /// How long a connection stays open for requests once the listener stops: those that are on their way, and those of
-/// clients that cannot know yet. Each is answered, and its answer says that it is the last one.
+/// clients that cannot have noticed yet. Each is answered, and its answer announces that it is the last one.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// How often a connection that is about to end is looked at.
@@ -49,7 +49,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes thrown away at most while lingering.
 const LINGER_BYTES: u64 = 16 << 20;
 
-/// What tells a connection to end.
+/// The signals that end a connection.
 pub(super) struct Closing {
     /// When its place is wanted by another, and when `stop` is.
     pub(super) leave: CancellationToken,
@@ -116,13 +116,13 @@ pub(super) async fn serve<S, B>(
         () = &mut finishing => return,
         () = closing.leave.cancelled(), if ending == Ending::Open => {}
     }
-    // Who wants its place waits for nobody's last bytes; a stop does.
+    // A client that needs the place does not wait for last bytes; a stop does.
     if closing.stop.is_cancelled() {
         finishing.await;
     }
 }
 
-/// Follows an answer from now on, and says that it is the last one if it is.
+/// Follows an answer from now on, and marks it if it is the last one.
 fn watch(
     mut answer: Response<UnsyncBoxBody<Bytes, BoxError>>,
     progress: Arc<Progress>,
@@ -212,11 +212,11 @@ fn http(limits: &Limits) -> http1::Builder {
 /// Why a connection ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// What came was no request head.
+    /// The bytes received were no request head.
     Malformed,
     /// A request did not come to its end in time.
     Slow,
-    /// Nothing is to be said: it was idle, or broke.
+    /// No answer: it was idle, or broke.
     Silent,
 }
 
@@ -238,7 +238,7 @@ impl End {
         }
     }
 
-    /// What is sent before closing; `refused` is the status that hyper chose.
+    /// The problem to send before closing; `refused` is the status that hyper chose.
     fn problem(self, refused: Option<StatusCode>) -> Option<Problem> {
         let status = match self {
             Self::Malformed => refused.unwrap_or(StatusCode::BAD_REQUEST),

@@ -1,8 +1,8 @@
-//! Where each request on a connection begins and ends, and whether its head says so in only one way.
+//! Where each request on a connection begins and ends, and whether its head is unambiguous.
 //!
 //! hyper takes some heads that two parties can read differently: it drops a second `Content-Length`, prefers
 //! `Transfer-Encoding`, and passes on codings before `chunked`. [`Framing`] reads the same bytes on their way to hyper and
-//! finds the first head that is ambiguous. What is plainly malformed is left to hyper.
+//! finds the first head that is ambiguous. Plainly malformed heads are left to hyper.
 //!
 //! Source: RFC 9112, sections 2.2, 3.2, 5.1, 5.2, 6.1 to 6.3 and 7.1.
 
@@ -64,7 +64,7 @@ enum Fault {
 }
 
 impl Framing {
-    /// Takes the next bytes of the connection; gives how many of them lie before the first ambiguous head, if there is one.
+    /// Takes the next bytes of the connection; returns how many lie before the first ambiguous head, if there is one.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -97,7 +97,7 @@ impl Framing {
         None
     }
 
-    /// Takes bytes of a head; gives how many belong to it.
+    /// Takes bytes of a head; returns how many belong to it.
     fn follow_head(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         if self.head.is_empty() {
             // Empty lines before a request are nothing (RFC 9112, section 2.2).
@@ -182,7 +182,7 @@ impl Chunk {
     }
 }
 
-/// What is left of a length after some bytes, and how many of the bytes it took.
+/// The rest of a length after some bytes, and how many of the bytes it took.
 fn subtract(length: u64, bytes: usize) -> (u64, usize) {
     let taken = usize::try_from(length).map_or(bytes, |length| length.min(bytes));
     let left = length.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX));
@@ -206,7 +206,7 @@ fn head_length(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// What the fields of a head say about its body and its host.
+/// The facts in the fields of a head about its body and its host.
 #[derive(Debug, Default)]
 struct Fields {
     hosts: usize,
@@ -282,7 +282,7 @@ fn digits(value: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// What a host with its port consists of (RFC 3986, section 3.2.2), but for the comma: two hosts would be read there.
+/// Bytes of a host with its port (RFC 3986, section 3.2.2), but for the comma: two hosts would be read there.
 fn is_of_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte)
 }

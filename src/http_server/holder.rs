@@ -1,7 +1,7 @@
-//! Who listens on an address that was to be bound: another sidehook, another program, or this very process.
+//! The holder of an address that was to be bound: another sidehook, another program, or this very process.
 //!
-//! A sidehook says so in the headers of its answer to `GET /healthz`, on each of its listeners, but only to callers on
-//! this machine: [`conceal`] takes them from what others get. What answers may be
+//! A sidehook identifies itself in headers of its answer to `GET /healthz`, on each listener, but only to callers on
+//! this machine: [`conceal`] removes these headers from answers to others. The listener may be
 //! anything: it is asked for a quarter of a second, little is read of it, and only what looks like a version is shown.
 
 use std::fmt;
@@ -29,10 +29,10 @@ const WAIT: Duration = Duration::from_millis(250);
 const ANSWER_MAX: usize = 4096;
 /// Open files of processes that are looked at.
 const FILES_MAX: usize = 65_536;
-/// What is asked. The host is one that every listener takes.
+/// The request. The host is one that every listener takes.
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
-/// Says in the headers of an answer which sidehook it is of.
+/// Identifies the sidehook in the headers of an answer.
 pub(crate) fn identify(headers: &mut HeaderMap, instance: &str) {
     headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     if let Ok(instance) = HeaderValue::from_str(instance) {
@@ -40,24 +40,24 @@ pub(crate) fn identify(headers: &mut HeaderMap, instance: &str) {
     }
 }
 
-/// Whether who called from `peer` at our address `local` is on this machine, as [`Holder::of_tcp`] is.
+/// Whether the caller from `peer` at our address `local` is on this machine, as [`Holder::of_tcp`] is.
 pub(super) fn is_near(peer: SocketAddr, local: SocketAddr) -> bool {
     let (peer, local) = (peer.ip().to_canonical(), local.ip().to_canonical());
     peer.is_loopback() || peer == local
 }
 
-/// Takes what [`identify`] says from the answer to a caller on another machine.
+/// Takes the headers of [`identify`] from the answer to a caller on another machine.
 pub(super) fn conceal(headers: &mut HeaderMap) {
     headers.remove(VERSION);
     headers.remove(INSTANCE);
 }
 
-/// Who holds an address, as far as it can be told.
+/// The holder of an address, as far as it can be determined.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holder {
     /// It is a sidehook.
     sidehook: Option<Sidehook>,
-    /// The number and command of the process, where the system tells.
+    /// The number and command of the process, where the system reports them.
     process: Option<(u32, String)>,
 }
 
@@ -154,7 +154,7 @@ fn ask(mut stream: impl Read + Write + AsFd) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// What the head of an answer says of the sidehook that it is of; none if it is of something else.
+/// The sidehook that the head of an answer names; `None` if it is of something else.
 fn identified(answer: &[u8]) -> Option<Sidehook> {
     let head = std::str::from_utf8(answer.get(..answer.len().min(ANSWER_MAX))?).ok()?;
     if !head.starts_with("HTTP/1.") {
@@ -224,7 +224,7 @@ fn listening_in(table: &str, port: u16) -> Vec<String> {
     found.collect()
 }
 
-/// The users whose sockets listen where a connection to this address of this machine would arrive; none if the system
+/// The users whose sockets listen where a connection to this address of this machine would arrive; empty if the system
 /// shows none.
 pub(crate) fn listening_users(at: SocketAddr) -> Vec<u32> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -291,7 +291,7 @@ mod tests {
 
     use super::*;
 
-    /// Who holds a port whose listener answers so, byte for byte.
+    /// The sidehook at a port whose listener answers so, byte for byte.
     fn holder_that_says(answer: &[u8]) -> Option<Sidehook> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();

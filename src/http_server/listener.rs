@@ -34,7 +34,7 @@ const BACKLOG_MAX: usize = 128;
 const TURN_TRIES: usize = 20;
 const TURN_PAUSE: Duration = Duration::from_millis(10);
 
-/// Who may connect to a unix socket: its user and group.
+/// The users who may connect to a unix socket: its user and group.
 const SOCKET_MODE: u32 = 0o660;
 
 /// A bound socket. Tests bind port 0.
@@ -47,7 +47,7 @@ pub enum Listener {
     Unix(Option<SocketFile>, UnixListener),
 }
 
-/// Says why an address cannot be listened on.
+/// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The socket could not be made or bound.
@@ -55,16 +55,16 @@ pub enum BindError {
     Bind {
         /// The address as configured.
         address: String,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Somebody else listens there.
+    /// Another listener has the address.
     #[error("{address} is in use by {holder}")]
     InUse {
         /// The address as configured, and as it was resolved.
         address: String,
-        /// Who does.
+        /// Its holder.
         holder: Box<Holder>,
     },
     /// Something else than a socket is in the way.
@@ -98,7 +98,7 @@ impl BindError {
 }
 
 impl Listener {
-    /// Binds `host:port` at every address of the host, such as both of `localhost`: who connects by the name may try either.
+    /// Binds `host:port` at every address of the host, such as both of `localhost`: a client may try either.
     /// Port 0 is any free one, the same for all. Addresses in `taken` are passed over.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Listener {
         loop {
             let is_last = tries.next().is_none();
             match bind_all(&found, listen_tcp) {
-                // What was free for one family was not for the other.
+                // The port was free for one family but not for the other.
                 Err((at, error))
                     if at.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && !is_last => {}
                 Err((at, error)) => return Err(BindError::of_tcp(address, at, error)),
@@ -124,7 +124,7 @@ impl Listener {
     /// Binds a unix socket with mode 0660. A socket file that a dead process left behind is replaced.
     ///
     /// # Errors
-    /// [`BindError::InUse`] when somebody answers there, [`BindError::NotASocket`], [`BindError::Bind`].
+    /// [`BindError::InUse`] when there is a listener, [`BindError::NotASocket`], [`BindError::Bind`].
     pub async fn unix(path: &Path) -> Result<Self, BindError> {
         let failed = |error: io::Error| BindError::new(format!("unix:{}", path.display()), error);
         let turn = turn(path).await;
@@ -147,22 +147,22 @@ impl Listener {
     /// Takes over a TCP socket that listens already.
     ///
     /// # Errors
-    /// What the system says, for example when there is no runtime.
+    /// The error of the system, for example when there is no runtime.
     pub fn from_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Self::Tcp)
     }
 
-    /// Takes over a unix socket that listens already; its file belongs to whoever made it.
+    /// Takes over a unix socket that listens already; its file belongs to the process that made it.
     ///
     /// # Errors
-    /// What the system says, for example when there is no runtime.
+    /// The error of the system, for example when there is no runtime.
     pub fn from_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         UnixListener::from_std(socket).map(|listener| Self::Unix(None, listener))
     }
 
-    /// The TCP address that is listened on; none for a unix socket.
+    /// The TCP address that is listened on; `None` for a unix socket.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
@@ -171,7 +171,7 @@ impl Listener {
         }
     }
 
-    /// The path of a unix socket; none for TCP, and for one without a path.
+    /// The path of a unix socket; `None` for TCP, and for one without a path.
     #[must_use]
     pub fn unix_path(&self) -> Option<PathBuf> {
         match self {
@@ -183,7 +183,7 @@ impl Listener {
         }
     }
 
-    /// What connections of this listener come in by.
+    /// The kind of connection to this listener.
     #[must_use]
     pub fn peer(&self) -> Peer {
         match self {
@@ -213,8 +213,8 @@ impl Listener {
         }
     }
 
-    /// Ends listening, and gives those who have connected and were not accepted yet: closing alone would cut them off. The
-    /// system is asked, as the runtime may not know of them yet.
+    /// Ends listening, and returns connections that were not accepted yet: closing alone would cut them off. The
+    /// system is asked, as the runtime may not have noticed them yet.
     pub(super) fn into_backlog(self) -> Vec<(Stream, Caller)> {
         match self {
             Self::Tcp(listener) => {
@@ -289,7 +289,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// A lock on the folder of a socket: of two processes that find the same stale file, the second would otherwise remove what
-/// the first has just bound. Who does not get it in time goes on without: others can hold it who may only look.
+/// the first has just bound. Without it in time a process goes on: even a user who may only read can hold it.
 async fn turn(path: &Path) -> Option<File> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = File::open(folder.unwrap_or(Path::new("."))).ok()?;
@@ -303,20 +303,20 @@ async fn turn(path: &Path) -> Option<File> {
     None
 }
 
-/// What a path for a socket has in its place.
+/// The state of a path for a socket.
 enum Place {
     Free,
-    /// A socket on which nobody answers.
+    /// A socket without a listener.
     Stale,
-    /// A socket on which somebody listens.
+    /// A socket with a listener.
     Held(Held),
 }
 
-/// A connection to who listens on a socket; none where too many others wait for one.
+/// A connection to the listener of a socket; `None` where too many others wait for one.
 struct Held(Option<OwnedFd>);
 
 impl Held {
-    /// Asks who it is.
+    /// Asks the listener to identify itself.
     fn in_use(self, path: &Path) -> BindError {
         let holder = self.0.map(|socket| Holder::of_unix(socket.into()));
         BindError::InUse {
@@ -366,7 +366,7 @@ pub(crate) fn resolve(address: &str) -> Result<Vec<SocketAddr>, BindError> {
     Ok(found)
 }
 
-/// Says what [`Listener::tcp`] would of the addresses of `address`, by binding them without listening. Blocks.
+/// Checks whether [`Listener::tcp`] would bind the addresses of `address`, by binding without listening. Blocks.
 ///
 /// # Errors
 /// As for [`Listener::tcp`].
@@ -377,7 +377,7 @@ pub(crate) fn check_tcp(address: &str, found: &[SocketAddr]) -> Result<(), BindE
     Ok(())
 }
 
-/// Says what [`Listener::unix`] would, without making or removing anything. Blocks.
+/// Checks what [`Listener::unix`] would do, without making or removing anything. Blocks.
 ///
 /// # Errors
 /// As for [`Listener::unix`].
@@ -424,7 +424,7 @@ fn bind_all<T>(
 
 fn listen_tcp(at: SocketAddr) -> io::Result<(Listener, u16)> {
     let socket = bind_tcp(at)?;
-    // Longer than the default: who does not fit waits a second before it tries again.
+    // Longer than the default: a client beyond it waits a second before it tries again.
     rustix::net::listen(&socket, BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
     let port = listener.local_addr()?.port();

@@ -117,7 +117,7 @@ fn of_many_that_find_a_stale_socket_one_gets_it_and_keeps_it() {
             let runtime = { runtime }.enable_all().build().unwrap();
             start.wait();
             let listener = runtime.block_on(Listener::unix(&path)).ok()?;
-            // The others ask who it is, each once; what is closed is no answer.
+            // The others ask for the holder, each once; a closed connection is no answer.
             let answered = async {
                 for _ in 1..MANY {
                     drop(listener.accept().await);

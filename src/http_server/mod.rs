@@ -1,10 +1,10 @@
-//! Listening for HTTP/1.1: sockets, the accept loop, and what holds for every connection whatever is served on it.
+//! Listening for HTTP/1.1: sockets, the accept loop, and the rules for every connection whatever is served on it.
 //!
 //! A connection that is silent, slow, malformed or too many is dealt with here, so that a service only ever sees whole
 //! request heads; what a request means is the service's. Every refusal has a body that is a problem document
 //! (RFC 9457), those of hyper included, and so does the panic of a handler.
 //!
-//! Invariants: the accept loop ends only when it is told to; a connection costs at most [`Limits::head_bytes`] and a
+//! Invariants: the accept loop ends only when it is stopped; a connection costs at most [`Limits::head_bytes`] and a
 //! read buffer before a request is complete; every connection task belongs to the future that [`serve`] returns.
 
 mod accept;
@@ -64,7 +64,7 @@ impl Default for Limits {
     }
 }
 
-/// What a connection came in by.
+/// The kind of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// TCP.
@@ -78,7 +78,7 @@ pub enum Peer {
 
 /// Serves connections until `stop` is cancelled, by a service made for the listener's kind of connection.
 ///
-/// Once stopping, only those who connected before are accepted; requests under way, and those that arrive within half a
+/// Once stopping, only earlier connections are accepted; requests under way, and those that arrive within half a
 /// second, are answered with `Connection: close`; then connections without a request are closed. All of it takes
 /// [`Limits::drain_timeout`] at most.
 ///

@@ -1,7 +1,7 @@
-//! Who has a place on a listener, and who has to leave when places are short.
+//! Which connections have a place on a listener, and which have to leave when places are short.
 //!
-//! Places are shared fairly by who calls: who has most of them loses one first. Within one caller the connection goes that
-//! keeps us waiting longest, be it for a request, for the rest of one, or for its answer to be taken. On a loopback
+//! Places are shared fairly by caller: the one with the most loses one first. Within one caller that connection goes
+//! that keeps us waiting longest, for a request, for the rest of one, or for its answer to be taken. On a loopback
 //! address all callers are one, so this alone decides. A connection that waits for us never has to leave.
 
 use std::cmp::Reverse;
@@ -16,21 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http_server::progress::Progress;
 
-/// A connection may keep us waiting this long whatever others want: a head in two packets is no fault, and who just
-/// connected must get to say something.
+/// A connection may keep us waiting this long whatever others need: a head in two packets is no fault, and a new
+/// connection must get time for its request.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Of so many connections one leaves at a time.
 const BATCH_SHARE: usize = 64;
 
-/// Who calls.
+/// The caller of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
     /// A user of this machine, by a unix socket.
     User(u32),
     /// An address; of IPv6 a network of 64 bits, which is what one party has.
     Address(IpAddr),
-    /// The system does not say.
+    /// The system does not report it.
     Unknown,
 }
 

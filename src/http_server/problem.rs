@@ -1,4 +1,4 @@
-//! Problem documents: what every refusal says.
+//! Problem documents: the body of every refusal.
 //!
 //! Source: RFC 9457. `type` is left out (about:blank), so `title` is the phrase of the status; `code` is stable and for
 //! programs, `detail` is for people, `errors` names fields.

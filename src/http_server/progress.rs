@@ -1,4 +1,4 @@
-//! How far a connection has come: what its parts know of each other.
+//! The progress of a connection: shared by its parts.
 //!
 //! The socket sees bytes, the service sees requests, the connection's timer asks whether something takes too long, and the
 //! accept loop asks which connection is waited for longest. Atomics, because it travels with its task between threads.
@@ -130,12 +130,12 @@ impl Progress {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes have arrived that nobody has read; known only of a connection that is about to close.
+    /// Records whether bytes have arrived unread; known only of a connection that is about to close.
     pub(super) fn set_unread(&self, unread: bool) {
         self.unread.store(unread, Ordering::Relaxed);
     }
 
-    /// Whether no request has begun, not even one that nobody has read.
+    /// Whether no request has begun, not even an unread one.
     pub(super) fn is_idle(&self) -> bool {
         self.phase() == Phase::Idle && !self.unread.load(Ordering::Relaxed)
     }
@@ -150,7 +150,7 @@ impl Progress {
         Some(now.saturating_duration_since(self.opened + Duration::from_millis(since)))
     }
 
-    /// When the phase has taken too long; none if it has no limit.
+    /// When the phase has taken too long; `None` if it has no limit.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let at = |since, limit| self.opened + Duration::from_millis(since) + limit;
         let since = self.since_ms.load(Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Progress {
         match self.phase() {
             Phase::Idle => Some(at(since, limits.idle_timeout)),
             Phase::Head => Some(at(since, limits.head_timeout)),
-            // How long a body may take is the service's to say.
+            // The time for a body is up to the service.
             Phase::Request => None,
             Phase::Answer => unread,
             Phase::Sent => unread.or(Some(at(since, limits.idle_timeout))),

@@ -36,7 +36,7 @@ pub(super) fn limits() -> Limits {
 }
 
 /// Answers with the body it got; `/panic` panics, `/gate` waits for the gate, `/early` does not read the body, `/large`
-/// answers more than anybody takes who does not read.
+/// answers more than a client takes that does not read.
 pub(super) async fn start(limits: Limits) -> Server {
     let listener = Listener::tcp("127.0.0.1:0", &[]).await.unwrap().remove(0);
     let address = listener.tcp_address().unwrap();

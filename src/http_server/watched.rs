@@ -1,4 +1,4 @@
-//! A connection's socket, which tells [`Progress`] of bytes and keeps ambiguous requests from hyper.
+//! A connection's socket, which reports bytes to [`Progress`] and keeps ambiguous requests from hyper.
 
 use std::io;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ impl Stream {
         }
     }
 
-    /// Whether bytes have arrived that nobody has read: asks the system, as the runtime may not know yet.
+    /// Whether bytes have arrived unread: asks the system, as the runtime may not have noticed yet.
     fn has_unread(&self) -> bool {
         let (mut byte, flags) = ([0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         let peeked = match self {
@@ -79,7 +79,7 @@ impl Watched {
         self.is_ambiguous
     }
 
-    /// Whether the other side has said that it sends nothing more.
+    /// Whether the other side has announced that it sends nothing more.
     pub(super) fn at_end(&self) -> bool {
         self.at_end
     }

@@ -1,4 +1,4 @@
-//! What is said of events that are durable.
+//! The answers for events that are durable.
 
 use std::fmt::Write;
 
@@ -78,13 +78,13 @@ impl Accepted {
     }
 }
 
-/// Says that another answer might have come without the Prefer header.
+/// Announces that another answer might have come without the Prefer header.
 pub(super) fn vary(response: &mut Response<Full<Bytes>>) {
     let prefer = HeaderValue::from_static("prefer");
     response.headers_mut().insert(VARY, prefer);
 }
 
-/// Says that the preference was heeded, also where the time passed first.
+/// Announces that the preference was applied, also where the time passed first.
 pub(super) fn applied(response: &mut Response<Full<Bytes>>, wait: Wait) {
     if let Ok(value) = HeaderValue::try_from(format!("wait={}", wait.seconds)) {
         response.headers_mut().insert(PREFERENCE_APPLIED, value);
@@ -137,7 +137,7 @@ fn write_results<'a>(
     json.push(']');
 }
 
-/// Writes what stands before the element at this position.
+/// Writes the separator before the element at this position.
 fn separate(json: &mut String, position: usize) {
     if position > 0 {
         json.push(',');

@@ -1,7 +1,7 @@
 //! Batches of JSON events, one on each line (`application/x-ndjson`).
 //!
 //! Each line that is not empty is an event whose body is the line's bytes, without the end of line. The path and the
-//! headers may say the type of all of them; given ids and keys come from the lines.
+//! headers may give the type of all of them; given ids and keys come from the lines.
 
 use bytes::Bytes;
 

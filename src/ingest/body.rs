@@ -48,7 +48,7 @@ impl BodyReader {
     /// [`Refusal::NoMemory`] when none became free in time.
     ///
     /// # Cancel safety
-    /// What was read is lost.
+    /// The bytes read so far are lost.
     pub(super) async fn read<B>(&self, body: B, bound: u64) -> Result<(Bytes, Budget<'_>), Refusal>
     where
         B: Body<Data = Bytes>,

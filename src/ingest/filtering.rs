@@ -70,7 +70,7 @@ impl Filtering {
         done.await.ok().flatten().ok_or(Refusal::Filters)
     }
 
-    /// To the thread, started anew if there is none: a panic over one event is not the end of all others.
+    /// The channel to the thread, restarted if there is none: a panic over one event is not the end of all others.
     fn jobs(&self) -> Option<mpsc::Sender<Job>> {
         let mut known = self.jobs.lock();
         if let Some(jobs) = known.as_ref().filter(|jobs| !jobs.is_closed()) {
@@ -94,7 +94,7 @@ fn run(mut waiting: mpsc::Receiver<Job>) {
             continue;
         }
         let (addressed, deliveries) = job.routes.address(&Facts::of(&job.head, &job.body));
-        // Who asked may have gone.
+        // The caller may have gone away.
         job.reply.send((job.head, addressed, deliveries)).ok();
     }
 }

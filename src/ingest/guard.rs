@@ -1,4 +1,4 @@
-//! Who may post: no web page, and nobody without the token when there are tokens.
+//! Which callers may post: no web page, and no caller without the token when there are tokens.
 //!
 //! A browser on the machine reaches loopback ports, and a name that an attacker rebinds to 127.0.0.1 makes it take our
 //! listener for his own site. So whatever a page sends is refused by what browsers cannot hide: `Origin`,
@@ -47,7 +47,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// `same-site` is another origin too: any other port of localhost. What no browser says today is not trusted either.
+/// `same-site` is another origin too: any other port of localhost. Unknown values are not trusted either.
 fn is_other_site(fetch_site: &HeaderValue) -> bool {
     !matches!(fetch_site.as_bytes(), b"same-origin" | b"none")
 }

@@ -17,7 +17,7 @@ pub(super) const TEXT_BYTES_MAX: usize = 1024;
 
 const TEXT_EXPECTED: &str = "expected at most 1024 visible ASCII characters";
 
-/// What an event without Content-Type has.
+/// The media type of an event without Content-Type.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// Lines of JSON, in the spellings that are in use, of `application/` and `text/`, also with `x-`: none of them is registered.
@@ -35,7 +35,7 @@ const OTHER_BATCHES: [&[u8]; 3] = [
     b"application/json-seq",
 ];
 
-/// What ingest knows of a request's headers. Each of these may be there once only, but for Prefer.
+/// The headers of a request that ingest uses. Each of these may be there once only, but for Prefer.
 #[derive(Debug, Default)]
 pub(super) struct RequestHead<'a> {
     pub(super) host: Option<&'a HeaderValue>,
@@ -57,7 +57,7 @@ pub(super) struct RequestHead<'a> {
     kept: Vec<KeptHeader>,
 }
 
-/// What a body is.
+/// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// One event, whatever its bytes are.
@@ -66,7 +66,7 @@ pub(super) enum Format {
     Batch,
 }
 
-/// What every event of a request takes from its head.
+/// The parts of a request's head that go to each of its events.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
     pub(super) content_type: Box<str>,
@@ -113,7 +113,7 @@ impl<'a> RequestHead<'a> {
             }
             "sec-fetch-site" => &mut self.fetch_site,
             "authorization" => &mut self.authorization,
-            // Without a media type it says nothing.
+            // Without a media type it counts as absent.
             "content-type" if media_type(value).is_empty() => return Ok(()),
             "content-type" => &mut self.content_type,
             "ce-type" => &mut self.ce_type,
@@ -144,13 +144,13 @@ impl<'a> RequestHead<'a> {
         Ok(())
     }
 
-    /// The type, if a header says it.
+    /// The type, if a header gives it.
     pub(super) fn event_type(&self) -> Option<&'a [u8]> {
         let value = self.ce_type.or(self.sidehook_type)?;
         Some(value.as_bytes())
     }
 
-    /// The given id, if a header says it; that of `Idempotency-Key` without its quotes.
+    /// The given id, if a header gives it; that of `Idempotency-Key` without its quotes.
     pub(super) fn given_id(&self) -> Option<&'a [u8]> {
         let quoted = || self.idempotency_key.map(|value| unquoted(value.as_bytes()));
         self.ce_id
@@ -159,7 +159,7 @@ impl<'a> RequestHead<'a> {
             .or_else(|| self.webhook_id.map(HeaderValue::as_bytes))
     }
 
-    /// The key, if a header says it.
+    /// The key, if a header gives it.
     pub(super) fn key(&self) -> Option<&'a [u8]> {
         let value = self.sidehook_key.or(self.ce_partition_key)?;
         Some(value.as_bytes())
@@ -170,7 +170,7 @@ impl<'a> RequestHead<'a> {
         prefer::wait(self.prefer.iter().map(|value| value.as_bytes()))
     }
 
-    /// What the body is, by its Content-Type.
+    /// The kind of the body, by its Content-Type.
     ///
     /// # Errors
     /// A kind of batch other than lines of JSON, or a content coding (415): the body would be taken for something it is not.

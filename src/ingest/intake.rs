@@ -41,7 +41,7 @@ pub(super) struct Taken<'a> {
     pub(super) format: Format,
     pub(super) wait: Option<Wait>,
     pub(super) events: Vec<NewEvent>,
-    /// What each event led to beside deliveries.
+    /// The results of each event beside deliveries.
     pub(super) addressed: Vec<Addressed>,
     /// Held until the store has the events.
     pub(super) budget: Budget<'a>,
@@ -62,10 +62,10 @@ impl Intake {
         self.clock.steady()
     }
 
-    /// Checks and reads a request. All that can be said by the head is said before the body is read.
+    /// Checks and reads a request. All refusals that the head allows come before the body is read.
     ///
     /// # Errors
-    /// Whatever is wrong with the request.
+    /// Every error of the request.
     ///
     /// # Cancel safety
     /// Nothing has happened yet when this returns.

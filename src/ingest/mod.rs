@@ -6,9 +6,9 @@
 //!
 //! In the order of a request: `intake` makes events of it, with `guard` keeping web pages and strangers out, `target`
 //! and `head` reading the request head, `body` the body within its limits, `naming` and `batch` the names; `routes` asks
-//! the index of `matching` who they are for, and keeps what it needs to know. Then the store makes them durable, and `answer` says so. What is refused on
-//! the way is a `Refusal` and leaves nothing in the store. With `Prefer: wait` the answer first waits for what became of
-//! the events (`prefer`, `waiting`). Connections are `http_server`'s.
+//! the index of `matching` for subscriptions. Then the store makes them durable, and `answer` reports it. A refusal
+//! on the way is a `Refusal` and leaves nothing in the store. With `Prefer: wait` the answer first waits for attempts
+//! (`prefer`, `waiting`). Connections are `http_server`'s.
 //!
 //! Invariants: a request sees one [`Routes`]; JSON is parsed only when a pointer is needed; Authorization,
 //! Proxy-Authorization and Cookie are never kept.
@@ -73,7 +73,7 @@ struct Shared {
 }
 
 impl Ingest {
-    /// Makes the listener's side of the store; `alerts` is told of deliveries that are dead from the start. Once `stop` is cancelled no answer waits for attempts any more.
+    /// Makes the listener's side of the store; `alerts` gets deliveries dead from the start. `stop` ends waiting.
     pub(crate) fn new(
         routes: Routes,
         store: Store,
@@ -146,7 +146,7 @@ impl Shared {
             Err(refusal) => {
                 refusal.count(&self.metrics);
                 let mut response = refusal.into_response();
-                // There is no such path here, but who finds our address taken can tell by whom.
+                // There is no such path here, but a process that finds our address taken can see by which sidehook.
                 if asks_who {
                     identify(response.headers_mut(), self.store.instance());
                 }

@@ -1,4 +1,4 @@
-//! The names of an event: its type, given id and key, each from the first place that says it.
+//! The names of an event: its type, given id and key, each from the first place that has it.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(super) struct Names {
     pub(super) key: Option<Label>,
 }
 
-/// What a path and headers say of the names; the body is asked for the rest.
+/// The names in a path and headers; the others are looked for in the body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said<'a> {
     pub(super) event_type: Option<&'a [u8]>,
@@ -37,10 +37,10 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Names the one event of a request. A body that is no JSON says nothing.
+/// Names the one event of a request. A body that is not JSON gives no names.
 ///
 /// # Errors
-/// What is missing or no name (422).
+/// A name is missing or invalid (422).
 pub(super) fn single(said: Said<'_>, routes: &Routes, body: &Bytes) -> Result<Names, Refusal> {
     let pointers = wanted(said, routes.pointers());
     let found = if pointers.iter().any(Option::is_some) {
@@ -52,7 +52,7 @@ pub(super) fn single(said: Said<'_>, routes: &Routes, body: &Bytes) -> Result<Na
     resolve(said, found, routes, &mut errors).ok_or(Refusal::Invalid(errors))
 }
 
-/// The pointers that have to be followed because nothing else says the name.
+/// The pointers that have to be followed because the path and headers do not give the name.
 pub(super) fn wanted<'p>(
     said: Said<'_>,
     pointers: &'p Pointers,
@@ -68,7 +68,7 @@ pub(super) fn wanted<'p>(
     ]
 }
 
-/// Makes names of what was said and what was found; none if `errors` got one, as for a type that may not be posted.
+/// Makes names of given and found texts; `None` if `errors` got one, as for a type that may not be posted.
 pub(super) fn resolve(
     said: Said<'_>,
     [event_type, given_id, key]: [Option<Cow<'_, str>>; 3],

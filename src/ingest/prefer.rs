@@ -1,7 +1,7 @@
-//! What a request prefers: `Prefer: wait=N`. Source: RFC 7240.
+//! The preference of a request: `Prefer: wait=N`. Source: RFC 7240.
 //!
 //! Several headers are one list, names are case-insensitive, and of a preference given twice the first counts, usable or
-//! not. What is unknown, malformed or unusable is ignored, as the RFC asks: no request fails because of what it prefers.
+//! not. Unknown, malformed or unusable ones are ignored, as the RFC asks: no request fails because of its preferences.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) fn wait<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Wai
 /// The value of the first `wait` in a header, empty if it has none.
 fn first_wait(header: &[u8]) -> Option<&[u8]> {
     list_elements(header).find_map(|element| {
-        // What follows the first semicolon are parameters; `wait` has none.
+        // After the first semicolon there are parameters; `wait` has none.
         let preference = split_unquoted(element, b';').next()?;
         let (name, value) = match preference.iter().position(|byte| *byte == b'=') {
             Some(position) => (preference.get(..position)?, preference.get(position + 1..)?),

@@ -1,4 +1,4 @@
-//! What a post would become, without a store: for `sidehook explain`.
+//! The result that a post would have, without a store: for `sidehook explain`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Error + 'static,
 {
-    // Nobody looks at the numbers: deliveries are for the store.
+    // The numbers are not used: deliveries are for the store.
     let routes = Routes::numbered(config, &Metrics::new(), |_| SubscriptionNumber(0));
     let routes = Arc::new(routes);
     let intake = Intake::new(clock);

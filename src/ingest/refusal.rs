@@ -1,4 +1,4 @@
-//! Why a request is refused, and the problem document that says so.
+//! Why a request is refused, and the problem document for it.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ use crate::ingest::head::Format;
 use crate::metrics::IngestMetrics;
 use crate::store::AcceptError;
 
-/// Field errors of one request at most: the first ones say enough.
+/// Field errors of one request at most: the first ones are enough.
 const ERRORS_MAX: usize = 100;
 
 /// Why a request is refused. Nothing of it is in the store.
@@ -82,7 +82,7 @@ pub(super) struct FieldErrors {
 }
 
 impl FieldErrors {
-    /// What stands before the fields added from now on.
+    /// Sets the prefix of the fields added from now on.
     pub(super) fn set_prefix(&mut self, prefix: String) {
         self.prefix = prefix;
     }
@@ -233,7 +233,7 @@ impl Refusal {
     }
 }
 
-/// What a client may know of the store.
+/// The part of a store's error that a client may see.
 fn store_detail(error: &AcceptError) -> &'static str {
     match error {
         AcceptError::Conflict(_) => {

@@ -1,4 +1,4 @@
-//! What a request needs of the configuration, prepared once when it is loaded.
+//! The part of the configuration that requests need, prepared once when it is loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::store::{NewDelivery, Queue, Receipt, Store};
 /// How long no further line is written about a subscription whose expression fails.
 const QUIET_MS: i64 = 60_000;
 
-/// What one request sees: one immutable value, swapped whole by a reload.
+/// The configuration of one request: one immutable value, swapped whole by a reload.
 pub(crate) struct Routes {
     config: Arc<Config>,
     index: FilterIndex,
@@ -46,7 +46,7 @@ struct Target {
     told_at_ms: AtomicI64,
 }
 
-/// Where a JSON body says its names.
+/// Where a JSON body has its names.
 #[derive(Debug, Default)]
 pub(super) struct Pointers {
     pub(super) event_type: Option<Pointer>,
@@ -54,7 +54,7 @@ pub(super) struct Pointers {
     pub(super) key: Option<Pointer>,
 }
 
-/// What an event led to beside deliveries.
+/// The results of an event beside deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Addressed {
     /// No subscription matches.
@@ -216,8 +216,8 @@ impl Routes {
         self.targets.get(*position).map(|target| &target.name)
     }
 
-    /// Counts what became of an accepted event at each subscription, where it was not a pending delivery, and what went
-    /// wrong on the way.
+    /// Counts the results of an accepted event at each subscription, where it was not a pending delivery, and errors
+    /// on the way.
     pub(super) fn count(&self, addressed: &Addressed, receipt: &Receipt, now: Timestamp) {
         let target = |position: &usize| self.targets.get(*position);
         for target in addressed.skipped.iter().filter_map(target) {

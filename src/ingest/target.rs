@@ -1,4 +1,4 @@
-//! Method and path: which requests are posts of events, and the type that the path says.
+//! Method and path: which requests are posts of events, and the type in the path.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::ingest::refusal::Refusal;
 
-/// The type in the path, percent-decoded; none for `/events` alone.
+/// The type in the path, percent-decoded; `None` for `/events` alone.
 ///
 /// # Errors
 /// Another path (404), another method (405), bytes that are not percent-encoded as they should be (400), a type that is

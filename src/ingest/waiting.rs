@@ -2,7 +2,7 @@
 //!
 //! 200 with results when every delivery of what was new had its first attempt or cannot be attempted now; 202 as usual
 //! when N seconds since the request's head pass first, or the relay stops. Nothing is waited for, and so no preference
-//! applied, where every event was a duplicate (the first request's answer told what there was to tell), in an empty
+//! applied, where every event was a duplicate (the first request's answer reported the results), in an empty
 //! batch, and when too many wait already.
 //!
 //! Invariant: waiting never takes the connections that others need to post.
@@ -24,7 +24,7 @@ use crate::store::{FirstAttempt, Watch};
 /// Requests that wait at the same time: half of the connections of a listener.
 const REQUESTS_MAX: usize = 512;
 
-/// Who may wait, and how long at most.
+/// Which requests may wait, and how long at most.
 #[derive(Debug)]
 pub(super) struct WaitingRoom {
     places: Semaphore,
@@ -40,7 +40,7 @@ pub(super) struct Place<'a> {
 }
 
 impl WaitingRoom {
-    /// Once `stop` is cancelled nobody waits any more.
+    /// Once `stop` is cancelled no request waits any more.
     pub(super) fn new(stop: CancellationToken) -> Self {
         Self {
             places: Semaphore::new(REQUESTS_MAX),
@@ -48,7 +48,7 @@ impl WaitingRoom {
         }
     }
 
-    /// Takes a place for a request that began at `started`; none if there is none left.
+    /// Takes a place for a request that began at `started`; `None` if there is none left.
     pub(super) fn enter(&self, wait: Wait, started: Instant) -> Option<Place<'_>> {
         Some(Place {
             until: started + wait.duration(),
@@ -59,7 +59,7 @@ impl WaitingRoom {
 }
 
 impl Place<'_> {
-    /// Waits for first attempts; none if they take too long or there is no more waiting.
+    /// Waits for first attempts; `None` if they take too long or there is no more waiting.
     async fn wait_for(self, watch: Watch) -> Option<Vec<Vec<FirstAttempt>>> {
         tokio::select! {
             biased;
@@ -69,7 +69,7 @@ impl Place<'_> {
     }
 }
 
-/// What an answer is to wait for.
+/// The things that an answer is to wait for.
 pub(super) struct Waiting<'a> {
     pub(super) wait: Wait,
     /// None if nothing is waited for.
@@ -82,7 +82,7 @@ impl Waiting<'_> {
     /// Waits, and makes the answer.
     ///
     /// # Cancel safety
-    /// Dropped, nobody waits any more; the events stay accepted.
+    /// Dropped, waiting ends; the events stay accepted.
     pub(super) async fn answer(self, accepted: Accepted) -> Response<Full<Bytes>> {
         let Some((place, watch)) = self.granted else {
             let mut response = accepted.into_response();

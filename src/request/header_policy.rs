@@ -29,7 +29,7 @@ fn before_colon(name: &str) -> &str {
     name.split_once(':').map_or(name, |(name, _)| name)
 }
 
-/// What to do instead.
+/// A hint at an alternative.
 fn hint(name: &str) -> &'static str {
     if name.eq_ignore_ascii_case("authorization") {
         " A key can be sent in another header, such as X-API-Key."

@@ -1,10 +1,10 @@
-//! What an endpoint gets: which headers may be configured, and the request of an attempt.
+//! The requests to endpoints: which headers may be configured, and the request of an attempt.
 //!
 //! `header_policy` judges names and values when a configuration is loaded; `plan` does everything of a request
 //! that is the same for each attempt once, and the rest per attempt. Signatures are left to `signing`, connections
 //! and `Host` (`:authority` in HTTP/2) to `egress`, which derives it from the URL of the request.
 //!
-//! Invariant: what sidehook manages (length, type, signatures) is set last, so that neither a configured nor a
+//! Invariant: headers that sidehook manages (length, type, signatures) are set last, so that neither a configured nor a
 //! forwarded header can replace or double it.
 
 mod header_policy;

@@ -17,7 +17,7 @@ const AGENT: &str = concat!("sidehook/", env!("CARGO_PKG_VERSION"));
 const JSON: &str = "application/json";
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Says why a URL cannot be requested although it is one.
+/// Why a URL cannot be requested although it is one.
 #[derive(Debug, thiserror::Error)]
 #[error("expected a URL that fits a request: {0}")]
 pub struct TargetError(#[from] InvalidUri);
@@ -37,7 +37,7 @@ pub(crate) struct RequestPlan {
     method: Method,
     uri: Uri,
     url: Url,
-    /// All headers that every request has: the static ones with their values, those set per attempt with none yet, so
+    /// All headers that every request has: the static ones with their values, those set per attempt still empty, so
     /// that setting them neither grows nor rearranges the map.
     headers: HeaderMap,
     forward: Vec<HeaderName>,

@@ -4,9 +4,9 @@
 //! `{timestamp}`, `{body}` and `{url}`, `value` may have `{id}`, `{timestamp}` and `{signature}`. There is no escape
 //! for a literal `{`.
 //!
-//! What is refused, because the signature would be worth nothing or nobody could check it: `signed` without `{body}`,
+//! Refused, because the signature would be worth nothing or could not be checked: `signed` without `{body}`,
 //! `value` without `{signature}`, a signed timestamp that is not sent. A signed `{id}` may be left out of `value`, for
-//! receivers that know it from the body or from `webhook-id` of the scheme `standard` beside this one.
+//! receivers that take it from the body or from `webhook-id` of the scheme `standard` beside this one.
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName};
@@ -22,7 +22,7 @@ use crate::signing::verify::VerifyError;
 
 /// Where the id of a request is looked for when `value` does not carry it.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-/// What most values fit into; longer ones grow.
+/// The length that is enough for most values; longer ones grow.
 const VALUE_LEN: usize = 160;
 
 /// The options of `hmac` as written.
@@ -103,7 +103,7 @@ impl CustomHmac {
         self.algorithm
     }
 
-    /// The timestamp as sent; where it is sent twice, both must say the same.
+    /// The timestamp as sent; where it is sent twice, both must be the same.
     fn received_timestamp<'h>(
         &self,
         headers: &'h HeaderMap,

@@ -1,4 +1,4 @@
-//! What the families of schemes have in common: the content they sign, the writing and the reading of headers.
+//! The common parts of the families of schemes: the content they sign, the writing and the reading of headers.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub(super) trait Format: fmt::Debug + Send + Sync {
     fn read<'h>(&self, headers: &'h HeaderMap) -> Result<Received<'h>, VerifyError>;
 }
 
-/// What a signature can cover, each as it is sent.
+/// The parts that a signature can cover, each as it is sent.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     /// The id, escaped.
@@ -41,7 +41,7 @@ pub(super) struct Message<'a> {
     pub(super) url: &'a str,
 }
 
-/// What a request says about its signature.
+/// The signature of a request, with the values beside it.
 #[derive(Default)]
 pub(super) struct Received<'h> {
     /// The id, in schemes that sign one.
@@ -69,7 +69,7 @@ pub(super) fn single<'h>(
         .map_err(|_| malformed(name, "visible ASCII characters"))
 }
 
-/// Says that a header is there but not of this form.
+/// The error for a header that is there but not of this form.
 pub(super) fn malformed(name: &HeaderName, expected: &str) -> VerifyError {
     VerifyError::MalformedHeader {
         name: name.clone(),

@@ -16,7 +16,7 @@ use crate::domain::Timestamp;
 /// The digest inside an HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// `sha1`, for receivers that know no better.
+    /// `sha1`, for receivers that support nothing better.
     Sha1,
     /// `sha256`
     Sha256,

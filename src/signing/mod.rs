@@ -1,7 +1,7 @@
-//! Signature schemes in both directions: what a delivery carries so that its endpoint can check where it comes from,
+//! Signature schemes in both directions: the headers of a delivery with which its endpoint can check its origin,
 //! and the check itself, for `sidehook verify`, `listen` and `demo`.
 //!
-//! One file per family of schemes: `standard`, `body`, `timestamped` and `custom`. Each knows its headers,
+//! One file per family of schemes: `standard`, `body`, `timestamped` and `custom`. Each defines its headers,
 //! what it signs, how it writes signatures and how it reads them back; the keys and the choice among several of them
 //! are the same for all. Reading secrets and the `signature:` field is left to the configuration, the rest of a
 //! request to `request`.

@@ -26,7 +26,7 @@ const NAMES: [&str; 18] = [
 
 const PREFIXES: [&str; 2] = ["proxy-", "x-forwarded-"];
 
-/// Whether nobody but sidehook may set this header.
+/// Whether only sidehook may set this header.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {
     let name = name.as_str();
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))

@@ -21,7 +21,7 @@ use crate::signing::timestamped::Timestamped;
 pub enum Scheme {
     /// Standard Webhooks 1.0: `<prefix>-id`, `<prefix>-timestamp`, `<prefix>-signature`.
     Standard {
-        /// What the header names begin with: `webhook`, or `svix` for receivers that expect Svix's names.
+        /// The prefix of the header names: `webhook`, or `svix` for receivers that expect Svix's names.
         prefix: String,
         /// How the secret becomes the key.
         key: KeyForm,
@@ -111,7 +111,7 @@ pub enum SigningError {
     UnknownPlaceholder {
         /// `signed` or `value`.
         field: &'static str,
-        /// What stands between the braces.
+        /// The text between the braces.
         name: String,
         /// Those that are known.
         expected: &'static str,
@@ -127,7 +127,7 @@ pub enum SigningError {
     /// `value` has one placeholder twice.
     #[error("value may contain {0} only once")]
     RepeatedPlaceholder(&'static str),
-    /// `value` has two placeholders without text between them, so nobody could take it apart.
+    /// `value` has two placeholders without text between them, so it could not be taken apart.
     #[error("value needs text between {0} and {1}")]
     AdjacentPlaceholders(&'static str, &'static str),
     /// `value` has text that a header cannot carry as it is.

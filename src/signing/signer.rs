@@ -11,7 +11,7 @@ use crate::signing::key::KeyRing;
 use crate::signing::text::{Decimal, escaped_id};
 use crate::signing::{Scheme, SigningError};
 
-/// What a signature may cover, and what its headers may name. Has no `Debug`: bodies and URLs stay out of logs.
+/// The values that a signature may cover, and its headers may name. Has no `Debug`: bodies and URLs stay out of logs.
 #[derive(Clone, Copy)]
 pub struct SignInput<'a> {
     /// Given id, else event id; unescaped.
@@ -43,7 +43,7 @@ struct Prepared {
 
 impl Signer {
     /// Prepares the keys of all schemes. In schemes that carry several signatures `previous` secrets sign along, each
-    /// until its time; the others know the current secret only.
+    /// until its time; the others use the current secret only.
     ///
     /// # Errors
     /// There are schemes but no secret, a secret or an option does not fit, or two schemes write the same header.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::signing::SigningError;
 use crate::signing::format::Message;
 
-/// What can stand between braces.
+/// The possible names between braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placeholder {
     Id,
@@ -59,7 +59,7 @@ impl Placeholder {
         }
     }
 
-    /// What it stands for.
+    /// The value in its place.
     fn of<'a>(self, message: &Message<'a>, signature: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Id => message.id.as_bytes(),
@@ -119,7 +119,7 @@ impl Template {
         })
     }
 
-    /// Takes a text apart that [`fill`](Self::fill) made; none when it has another form. A placeholder ends where the
+    /// Takes a text apart that [`fill`](Self::fill) made; `None` when it has another form. A placeholder ends where the
     /// text behind it begins, an id, the only one that may contain such text, where it begins for the last time.
     pub(super) fn take_apart<'t>(&self, text: &'t str) -> Option<Found<'t>> {
         let mut found = Found::default();
@@ -223,7 +223,7 @@ fn push_text(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-/// What a header's value says.
+/// The parts of a header's value.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found<'t> {
     pub(super) id: Option<&'t str>,

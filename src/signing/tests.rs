@@ -175,7 +175,7 @@ prop_compose! {
     }
 }
 
-/// The headers with one value changed; none when the change makes no header value.
+/// The headers with one value changed; `None` when the change makes no header value.
 fn with(headers: &HeaderMap, name: &HeaderName, value: &[u8]) -> Option<HeaderMap> {
     let mut headers = headers.clone();
     headers.insert(name.clone(), HeaderValue::from_bytes(value).ok()?);

@@ -27,7 +27,7 @@ pub enum VerifyError {
     MalformedHeader {
         /// The header.
         name: HeaderName,
-        /// What it looks like.
+        /// Its form.
         expected: String,
     },
     /// No signature is one of these secrets over this body.
@@ -45,7 +45,7 @@ pub enum VerifyError {
 ///
 /// `url` is needed by schemes that sign it. A timestamp, in schemes that sign one, may differ from `now` by
 /// `tolerance_secs` (0 or more) in both directions; `i64::MAX` accepts any. The signature is judged first, so that a
-/// complaint about the timestamp says that everything else is right.
+/// complaint about the timestamp means that everything else is right.
 ///
 /// # Errors
 /// See [`VerifyError`].

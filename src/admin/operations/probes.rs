@@ -1,4 +1,4 @@
-//! What is open to everybody, and the description of all the rest.
+//! The operations that are open to everybody, and the description of all others.
 
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success};

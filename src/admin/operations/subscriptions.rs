@@ -7,7 +7,7 @@ use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
 use crate::admin::{attempts, openapi, subscriptions};
 use crate::api::{Attempt, List, Retried, Rotation, TestAttempt};
 
-/// What an edit heeds.
+/// The header that makes an edit conditional.
 const IF_MATCH: &[(&str, &str)] = &[(
     "If-Match",
     "Only if the definition is one of these: values of ETag, or *",
@@ -20,7 +20,7 @@ pub(super) fn operations() -> Vec<Operation> {
     all
 }
 
-/// The subscription, as it stands.
+/// The answer with the subscription.
 const SHOWN: Success =
     Success::json(200, "The subscription", subscriptions::schema).with_headers(&["ETag"]);
 

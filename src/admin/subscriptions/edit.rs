@@ -26,7 +26,7 @@ use crate::store::OperationError;
 /// The most bytes of a secret that is given, as of one in a file.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
-/// How long an old secret signs along if nobody says.
+/// How long an old secret signs along by default.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Random bytes of a secret that is made.
 const SECRET_BYTES: usize = 32;
@@ -54,14 +54,14 @@ pub(in crate::admin) async fn patch(mut call: Call) -> Result<Answer, Refusal> {
     shown(&call, &name, None).await
 }
 
-/// `PUT`: the definition is replaced. What `GET` shows can be put back: what only tells is passed over.
+/// `PUT`: the definition is replaced. The answer of `GET` can be put back: read-only fields are ignored.
 pub(in crate::admin) async fn put(mut call: Call) -> Result<Answer, Refusal> {
     let name = known(&call)?;
     let enable = status(&mut call.body)?;
     same_name(&mut call.body, &name)?;
     let number = call.admin.store.subscription(&name);
     let is_active = call.admin.store.state(number).status().is_active();
-    // A status as it is was most likely shown by GET, and nobody asks for a change of it.
+    // An unchanged status was most likely copied from GET, and is no request to change it.
     let enable = enable.filter(|enable| *enable != is_active);
     let fields = definition(&mut call.body);
     perform(&call, &name, Some(Change::Replace(fields)), enable).await?;
@@ -212,7 +212,7 @@ fn same_name(body: &mut Map<String, Value>, name: &SubscriptionName) -> Result<(
     }
 }
 
-/// Takes out what can be set of a whole definition; what `GET` shows beside it only tells.
+/// Takes the fields of a definition out of the body; the read-only fields that `GET` shows are dropped.
 fn definition(body: &mut Map<String, Value>) -> Map<String, Value> {
     let mut fields = std::mem::take(body);
     fields.retain(|name, _| !is_read_only(name));
@@ -223,7 +223,7 @@ fn is_read_only(name: &str) -> bool {
     READ_ONLY.contains(&name) || is_state(name)
 }
 
-/// The tags of `If-Match` (RFC 9110, section 13.1.1), in their quotes; none for `*` or no header. Weak ones never
+/// The tags of `If-Match` (RFC 9110, section 13.1.1), in their quotes; `None` for `*` or no header. Weak ones never
 /// match.
 fn if_match(headers: &HeaderMap) -> Option<Vec<String>> {
     let values: Vec<&[u8]> = headers
@@ -292,7 +292,7 @@ fn refused(refusal: EditRefusal) -> Refusal {
     }
 }
 
-/// The answer with one as it stands now, and with the secret that was made for it, this once.
+/// The answer with its present state, and with the secret that was made for it, this once.
 async fn shown(
     call: &Call,
     name: &SubscriptionName,
@@ -302,7 +302,7 @@ async fn shown(
     // Another call may have deleted it meanwhile.
     let subscription = config.subscriptions.get(name);
     let subscription = subscription.ok_or_else(|| Refusal::not_found(NO_SUBSCRIPTION))?;
-    // What was done is done, even if its figures cannot be had just now.
+    // The change is in force, even if its figures cannot be had just now.
     let tally = call
         .admin
         .store

@@ -1,7 +1,7 @@
-//! `/v1/subscriptions`: how they are defined and how they stand.
+//! `/v1/subscriptions`: their definitions and their state.
 //!
-//! What is shown is one flat object: the fields as they would stand in the file, secrets redacted, and the state that the
-//! store and its queue know.
+//! Each is shown as one flat object: the fields as they would stand in the file, secrets redacted, and state from the
+//! store and its queue.
 
 mod edit;
 mod retry;
@@ -30,7 +30,7 @@ pub(super) use view::{body_schema, new_body_schema, schema};
 /// Why there is nothing to show.
 pub(super) const NO_SUBSCRIPTION: &str = "no subscription has this name";
 
-/// What a cursor of the list begins with; the last name of the page follows.
+/// The prefix of a cursor of the list; the last name of the page follows.
 const CURSOR: &str = "s-";
 
 /// The list, by name.

@@ -1,4 +1,4 @@
-//! `POST …/{name}/test`: sends a `sidehook.test` event and tells how that went. Nothing of it is recorded.
+//! `POST …/{name}/test`: sends a `sidehook.test` event and reports the outcome. Nothing of it is recorded.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a subscription looks like.
+//! The representation of a subscription.
 
 use std::sync::LazyLock;
 
@@ -12,13 +12,13 @@ use crate::config::{self, subscription_properties};
 use crate::domain::{Condition, DeliveryId, Flow, Secret, SubscriptionName};
 use crate::store::Tally;
 
-/// The fields that tell how a subscription stands.
+/// The fields that report the state of a subscription.
 static STATE: LazyLock<Value> = LazyLock::new(|| {
     let schema = schemars::schema_for!(SubscriptionState).to_value();
     schema.get("properties").cloned().unwrap_or_default()
 });
 
-/// Whether a field tells how a subscription stands.
+/// Whether a field reports the state of a subscription.
 pub(super) fn is_state(name: &str) -> bool {
     STATE.get(name).is_some()
 }

@@ -1,4 +1,4 @@
-//! `sidehook check`: says what is wrong in a configuration, and with `--store` in its store, without starting anything.
+//! `sidehook check`: reports errors in a configuration, and with `--store` in its store, without starting anything.
 
 mod store;
 
@@ -12,7 +12,7 @@ use crate::cli::{ConfigArg, owner};
 use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_checked, load_operator};
 use crate::domain::Timestamp;
 
-/// What stands below the help.
+/// The text below the help.
 const NOTE: &str = "\
 Examples:
   sidehook check --config config.yaml --strict
@@ -89,7 +89,7 @@ fn check_store(folder: &Path, now: Timestamp, out: &mut dyn Write) -> io::Result
     }
 }
 
-/// Checks the configuration; gives it if it is valid.
+/// Checks the configuration; returns it if it is valid.
 fn check(
     args: &CheckArgs,
     path: &Path,

@@ -1,4 +1,4 @@
-//! What `check --store` says of a store: the first of everything, and how much more there is.
+//! The report of `check --store` on a store: the first problem of each kind, and how many more there are.
 
 use std::io::{self, Write};
 use std::path::Path;

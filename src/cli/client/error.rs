@@ -17,7 +17,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// Nobody answers there.
+    /// No sidecar answers there.
     #[error("no sidecar seems to run: {target} does not answer; another address: --admin URL")]
     NotRunning {
         /// Where.
@@ -47,7 +47,7 @@ pub(crate) enum CallError {
     /// It is no sidecar, or one of another version.
     #[error("the answer is not that of a sidecar's admin API")]
     Foreign(#[source] Option<serde_json::Error>),
-    /// It is somebody else's, so it was not asked.
+    /// The listener belongs to another user, so it was not asked.
     #[error(transparent)]
     Stranger(#[from] Stranger),
     /// It refuses.
@@ -82,28 +82,28 @@ impl CallError {
     }
 }
 
-/// A refusal, as its problem document tells it. Display is a line, one more for each field that is wrong, and for want of
+/// A refusal, as given by its problem document. Display is a line, one more for each wrong field, and for want of
 /// a token where one comes from. Source: RFC 9457.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The status of the answer.
     pub(crate) status: StatusCode,
-    /// What the document says.
+    /// The content of the document.
     pub(crate) problem: Problem,
-    /// The document says nothing: the beginning of what came instead.
+    /// The document is empty: the beginning of the body that came instead.
     beginning: String,
 }
 
-/// What of a problem document is for people.
+/// The parts of a problem document that are for people.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Problem {
-    /// What went wrong.
+    /// A description of the error.
     #[serde(default)]
     pub(crate) detail: String,
-    /// What kind of thing went wrong.
+    /// The kind of error.
     #[serde(default)]
     pub(crate) title: String,
-    /// What is wrong with which field.
+    /// The errors of each field.
     #[serde(default)]
     pub(crate) errors: BTreeMap<String, Vec<String>>,
 }

@@ -32,7 +32,7 @@ pub(crate) struct SidecarArgs {
     config: ConfigArg,
 }
 
-/// What a command needs to be allowed.
+/// The permission that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// To look.
@@ -46,11 +46,11 @@ pub(crate) enum Need {
 pub(crate) struct Found {
     /// Where.
     pub(crate) target: Target,
-    /// With which token; none: without.
+    /// With which token; `None` if without.
     pub(crate) token: Option<Secret>,
-    /// Where the target stands; None: it was given, or it answered.
+    /// The origin of the target; `None` if it was given, or if it answered.
     pub(crate) origin: Option<String>,
-    /// The store of the sidecar that the token is for: only its user may get it. None: whoever listens may, as the caller
+    /// The store of the sidecar that the token is for: only its user may get it. `None`: any listener may, as the user
     /// named the target.
     pub(crate) store: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ impl SidecarArgs {
         }
     }
 
-    /// Whether `--admin` says where it is.
+    /// Whether `--admin` gives its address.
     pub(crate) fn is_address_given(&self) -> bool {
         self.admin.is_some()
     }
@@ -72,7 +72,7 @@ impl SidecarArgs {
     /// Finds it: by `--admin`, else by its socket in the runtime folder, else by the configuration.
     ///
     /// # Errors
-    /// As [`SidecarArgs::find_by_files`]; several run, and nothing says which one is meant.
+    /// As [`SidecarArgs::find_by_files`]; several run, and nothing determines which one is meant.
     pub(crate) async fn find(
         &self,
         environment: &Environment,
@@ -101,7 +101,7 @@ impl SidecarArgs {
     /// Finds it by `--admin` and the environment alone, or by the configuration.
     ///
     /// # Errors
-    /// The configuration is wrong or does not say where, or its token cannot be read.
+    /// The configuration is wrong or gives no address, or its token cannot be read.
     pub(crate) fn find_by_files(
         &self,
         environment: &Environment,
@@ -112,7 +112,7 @@ impl SidecarArgs {
             .map(|token| token.trim_end())
             .filter(|token| !token.is_empty())
             .map(|token| Secret::new(token.as_bytes().to_vec()));
-        // A token of the configuration is not sent to an address that is not said to be of the same sidecar.
+        // A token of the configuration is not sent to an address that is not known to be of the same sidecar.
         if let (Some(target), None) = (&self.admin, &self.config.config) {
             return Ok(Found {
                 target: target.clone(),
@@ -129,7 +129,7 @@ impl SidecarArgs {
             Some(target) => (target.clone(), None),
             None => located(&operator, &path)?,
         };
-        // Who may use the socket needs no token.
+        // A user who may use the socket needs no token.
         let token = match (&given, &target) {
             (None, Target::Unix(_)) => None,
             (None, Target::Tcp(_)) => Some(token(&operator, need)?),
@@ -145,7 +145,7 @@ impl SidecarArgs {
     }
 }
 
-/// Where the sidecar of a configuration is: as it said itself when it started, else as the file says now.
+/// The address of a configuration's sidecar: as it recorded itself when it started, else as the file gives it now.
 fn located(operator: &Operator, path: &Path) -> anyhow::Result<(Target, Option<String>)> {
     let noted = admin_address(&operator.store);
     if let Some(target) = noted.and_then(|address| Target::of_bound(&address)) {

@@ -1,5 +1,5 @@
-//! A client of the running sidecar's admin API: finds it and its token, calls it within bounds of time and memory, and says
-//! in words for people why a call failed.
+//! A client of the running sidecar's admin API: finds it and its token, calls it within bounds of time and memory, and
+//! explains to people why a call failed.
 
 mod error;
 mod find;
@@ -35,13 +35,13 @@ use crate::config::Environment;
 
 /// Connecting and the whole answer have this long, unless a call is known to take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The sidecar has this long to say who it is before it is asked for anything.
+/// The sidecar has this long to identify itself before it is asked for anything.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is read of an answer: the largest is an event with its body.
 const ANSWER_MIB_MAX: usize = 64;
 /// The most that is read of a refusal.
 const REFUSAL_MIB_MAX: usize = 1;
-/// What of a path or query needs no escape. Source: RFC 3986, section 2.3.
+/// The characters of a path or query that need no escape. Source: RFC 3986, section 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -90,7 +90,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Finds the sidecar; those that may be it are asked who they are, so that one that is stopped or gone is told at once.
+    /// Finds the sidecar; candidates are asked to identify themselves, so that one that is stopped is reported at once.
     /// An address that was given is taken as it is.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Client {
                     origin.map_or_else(String::new, |origin| format!("\n  tried: {origin}"));
                 Err(survey.explained(anyhow!("{error:#}{tried}"), false))
             }
-            // It may do what is asked for all the same, or say better why not.
+            // It may carry out the call all the same, or explain better why not.
             _ => Ok(client),
         }
     }

@@ -1,7 +1,7 @@
 //! The sidecars that run on this machine, found by the sockets in their runtime folders, and which of them is meant.
 //!
-//! A file name says nothing: each is asked who it is. What answers in time is running; what refuses the connection is a file
-//! that a killed process left.
+//! A file name proves nothing: each is asked to identify itself. One that answers in time is running; one that refuses
+//! the connection is a file that a killed process left.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::cli::show::gate;
 use crate::cli::show::text::plain;
 use crate::config::{ConfigError, Environment};
 
-/// How long one may take to say who it is.
+/// How long one may take to identify itself.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Sockets without a sidecar that are named at most.
 const LEFT_MAX: usize = 3;
@@ -39,7 +39,7 @@ impl Instance {
 pub(crate) struct Running {
     /// Its socket.
     pub(crate) socket: PathBuf,
-    /// What it says of itself; none: it gives no answer in time.
+    /// Its own description; `None` if it gives no answer in time.
     pub(crate) instance: Option<Instance>,
 }
 
@@ -56,14 +56,14 @@ impl Running {
     }
 }
 
-/// All that run, as far as one may know.
+/// All that run, as far as this user can see.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Those that run.
     running: Vec<Running>,
     /// Folders and sockets that this user may not use.
     closed: Vec<PathBuf>,
-    /// Sockets on which nobody listens any more.
+    /// Sockets without a listener.
     left: Vec<PathBuf>,
 }
 
@@ -150,7 +150,7 @@ impl Survey {
     /// Adds to the reason why none was found, or none answers, what else is here: one that this user may not ask, and what
     /// one left that was killed.
     pub(crate) fn explained(&self, error: anyhow::Error, config_is_given: bool) -> anyhow::Error {
-        // What is wrong with a file that somebody named is for him to mend.
+        // An error in a file that the user named is for the user to fix.
         if config_is_given && error.is::<ConfigError>() {
             return error;
         }
@@ -184,7 +184,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Instance> {
     instance(&client).await
 }
 
-/// What a sidecar says of itself.
+/// Asks a sidecar for its description.
 ///
 /// # Errors
 /// No answer, or a refusal.
@@ -193,7 +193,7 @@ pub(crate) async fn instance(client: &Client) -> anyhow::Result<Instance> {
     Ok(read(&answer)?)
 }
 
-/// What it means that there is no answer.
+/// The meaning of a missing answer.
 enum Absence {
     /// This user may not ask.
     Closed,

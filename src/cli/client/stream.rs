@@ -1,4 +1,4 @@
-//! What happens in the sidecar, as it happens: server-sent events. Source: WHATWG HTML, section 9.2.
+//! Live events of the sidecar: server-sent events. Source: WHATWG HTML, section 9.2.
 
 use anyhow::Context;
 use bytes::BytesMut;
@@ -16,9 +16,9 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StreamEvent {
-    /// What kind of thing.
+    /// The kind of event.
     pub(crate) kind: String,
-    /// What is said of it.
+    /// Its data.
     pub(crate) data: Value,
 }
 
@@ -48,7 +48,7 @@ impl Client {
 }
 
 impl Stream {
-    /// Waits for the next thing that happens; none when the stream ends.
+    /// Waits for the next event; `None` when the stream ends.
     ///
     /// # Errors
     /// The connection breaks, or what comes is no stream of a sidecar.

@@ -1,7 +1,7 @@
-//! Whether who listens at an address of this machine may be the sidecar that a token is for.
+//! Whether the listener at an address of this machine may be the sidecar that a token is for.
 //!
-//! Any user can listen on a port while the sidecar is not there. So a token goes to an address that a configuration or a
-//! store named, and not the caller, only if the listener is of root, of this user, or of the user who owns that store.
+//! Any user can listen on a port while the sidecar is not there. So a token goes to an address that a configuration or
+//! a store named, and not the caller, only if the listener is of root, of this user, or of the owner of that store.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use tokio::net::lookup_host;
 use crate::cli::post::Target;
 use crate::http_server::listening_users;
 
-/// Somebody listens who is not the user of the sidecar.
+/// The listener does not belong to the user of the sidecar.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{target} belongs to user {user}, who is not the user of the sidecar with the store {}: no token is sent there",
@@ -24,16 +24,16 @@ pub(crate) struct Stranger {
     store: PathBuf,
 }
 
-/// Refuses a target at which somebody else than the sidecar with this store listens, as far as the system tells.
+/// Refuses a target whose listener cannot be the sidecar with this store, as far as the system reports.
 ///
 /// It holds for a moment only, so it is for each connection that a token goes by.
 ///
 /// # Errors
-/// Somebody else does.
+/// The listener belongs to another user.
 pub(crate) async fn check_listener(target: &Target, store: &Path) -> Result<(), Stranger> {
     let owner = std::fs::metadata(store).map(|found| found.uid()).ok();
     let own = rustix::process::geteuid().as_raw();
-    // Who cannot look at the store cannot tell; root can.
+    // A user who cannot look at the store cannot judge; root can.
     if owner.is_none() && own != 0 {
         return Ok(());
     }
@@ -55,11 +55,11 @@ pub(crate) fn is_ours(file: &Path) -> bool {
     found.is_ok_and(|found| [0, own].contains(&found.uid()) && found.mode() & 0o022 == 0)
 }
 
-/// The users who listen there; none where the system does not tell, as of other machines.
+/// The users who listen there; empty where the system does not report them, as of other machines.
 async fn listeners(target: &Target) -> Vec<u32> {
     let text = match target {
         Target::Unix(path) => {
-            // Of a link its own user, too, who can lead it elsewhere.
+            // The user of a link counts too, because he can lead it elsewhere.
             let found = [path.symlink_metadata(), path.metadata()];
             return found.into_iter().flatten().map(|it| it.uid()).collect();
         }

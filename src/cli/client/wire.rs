@@ -18,7 +18,7 @@ use crate::cli::post::Target;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
-    /// Nobody listens there, or nobody may connect.
+    /// There is no listener, or connecting is not permitted.
     #[error("cannot reach a sidecar at {target}")]
     Unreachable {
         /// Where.
@@ -26,7 +26,7 @@ pub(crate) enum WireError {
         #[source]
         source: io::Error,
     },
-    /// What answers does not speak HTTP, or went away.
+    /// The other side does not speak HTTP, or went away.
     #[error("the answer of {target} broke off")]
     Broken {
         /// Where.
@@ -52,7 +52,7 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
-    /// The next bytes; none at the end.
+    /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// The connection breaks.
@@ -66,7 +66,7 @@ impl Body {
                 Some(connection) => tokio::select! {
                     biased;
                     frame = self.body.frame() => frame,
-                    // The connection may end with the last byte of the answer; what went wrong with it, the body says.
+                    // The connection may end with the last byte of the answer; the body reports its error.
                     _ = connection => {
                         self.connection = None;
                         continue;

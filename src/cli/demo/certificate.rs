@@ -1,4 +1,4 @@
-//! A certificate for the receiver of the demonstration, made anew each time. It is its own authority; nothing else trusts
+//! A certificate for the receiver of the demonstration, new each time. It is its own authority; nothing else trusts
 //! it, and its key never leaves the process.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +29,7 @@ impl Certificate {
         Ok(Self { certificate, key })
     }
 
-    /// What `tls.ca_file` names.
+    /// The content of the file for `tls.ca_file`.
     pub(super) fn pem(&self) -> String {
         self.certificate.pem()
     }

@@ -24,7 +24,7 @@ use crate::signing::Scheme;
 /// Arrivals that may wait to be printed.
 const ARRIVALS_WAITING_MAX: usize = 1024;
 
-/// What stands below the help.
+/// The text below the help.
 const NOTE: &str = "\
 Examples:
   sidehook demo

@@ -26,7 +26,7 @@ pub(super) struct Endpoint {
     pub(super) subscription: &'static str,
     /// The patterns of its subscription, as YAML.
     pub(super) events: &'static str,
-    /// What its deliveries are signed by.
+    /// The schemes that sign its deliveries.
     pub(super) schemes: Vec<Scheme>,
     /// And with.
     pub(super) secret: String,
@@ -41,7 +41,7 @@ pub(super) struct Received {
     pub(super) event: String,
     /// Which one of this delivery, from 1.
     pub(super) attempt: usize,
-    /// What its signatures say, one for each scheme.
+    /// The results of checking its signatures, one for each scheme.
     pub(super) verdicts: Vec<Verdict>,
     /// How it was answered.
     pub(super) status: StatusCode,
@@ -78,7 +78,7 @@ impl Endpoints {
         }
     }
 
-    /// Verifies a request, reports it, and says how to answer it.
+    /// Verifies a request, reports it, and returns the status of the answer.
     pub(super) fn answer(&self, head: &Parts, body: &Bytes) -> StatusCode {
         let path = head.uri.path().trim_start_matches('/');
         let Some(endpoint) = self.endpoints.iter().find(|it| it.subscription == path) else {
@@ -86,7 +86,7 @@ impl Endpoints {
         };
         let received = self.judge(endpoint, head, body);
         let status = received.status;
-        // One that nobody has room for is received all the same, only not printed.
+        // Without room in the channel it is received all the same, only not printed.
         drop(self.arrived.try_send(received));
         status
     }

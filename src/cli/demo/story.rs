@@ -1,4 +1,4 @@
-//! What the demonstration shows, and in which order: who takes part, what is posted, what arrives, where to go on.
+//! The course of the demonstration: who takes part, what is posted, what arrives, where to go on.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -24,7 +24,7 @@ const EVENTS: [(&str, &str, usize); 3] = [
 /// Everything has to arrive within this.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tells what happens.
+/// The story of the demonstration.
 pub(super) struct Story<'a> {
     pub(super) folder: &'a Path,
     pub(super) addresses: &'a Addresses,
@@ -33,7 +33,7 @@ pub(super) struct Story<'a> {
 }
 
 impl Story<'_> {
-    /// Posts the events, shows what arrives, and goes on showing for ever unless it is to `end`.
+    /// Posts the events, shows what arrives, and goes on showing forever unless it is to `end`.
     ///
     /// # Errors
     /// When an event is not accepted, a delivery does not arrive in time, or a signature does not verify.
@@ -96,7 +96,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Shows what arrives until every delivery was answered with success; gives the number of attempts.
+    /// Shows what arrives until every delivery was answered with success; returns the number of attempts.
     async fn show_arrivals(&mut self, paint: &Paint) -> anyhow::Result<usize> {
         let deadline = Instant::now() + DEADLINE;
         let mut missing: usize = EVENTS.iter().map(|(_, _, deliveries)| deliveries).sum();
@@ -180,7 +180,7 @@ fn say(line: impl Display) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Colours, on a terminal that wants them.
+/// Colours, on a terminal that supports them and unless they are turned off.
 struct Paint {
     is_on: bool,
 }

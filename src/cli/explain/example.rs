@@ -19,10 +19,10 @@ pub(super) struct Example {
     pub(super) body_bytes: usize,
 }
 
-/// Makes the request of a first attempt, signed at `now`; none without a URL.
+/// Makes the request of a first attempt, signed at `now`; `None` without a URL.
 ///
 /// # Errors
-/// The configuration allows what cannot be signed or requested.
+/// The configuration allows a value that cannot be signed or requested.
 pub(super) fn example(
     of: &Subscription,
     event: &Event,

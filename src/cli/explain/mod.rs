@@ -27,7 +27,7 @@ use crate::domain::{Clock, Event, SystemClock, Timestamp};
 use crate::ingest::preview;
 use crate::matching::Facts;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook explain invoice.paid --data '{\"tenant_id\": \"acme\", \"amount\": 150}'

@@ -4,7 +4,7 @@ use crate::config::{Subscription, WhenDisabled};
 use crate::domain::Pattern;
 use crate::matching::{Facts, WhenError};
 
-/// What becomes of the event at one subscription.
+/// The result for an event at one subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is delivered.
@@ -25,7 +25,7 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// What becomes of an event, and a note: of an expression that could not be evaluated although it is delivered.
+/// Returns the result for an event, and a note: of an expression that failed although the event is delivered.
 pub(super) fn judge(of: &Subscription, facts: &Facts<'_>) -> (Verdict, Option<String>) {
     if let Some(verdict) = by_patterns(of, facts.event_type) {
         return (verdict, None);

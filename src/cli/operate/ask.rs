@@ -7,12 +7,12 @@ use crate::cli::show::gate;
 /// The most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 1024;
 
-/// Whether somebody is there who can be asked.
+/// Whether there is a user to ask.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks, and gives whether the answer is yes; anything else is no.
+/// Asks, and returns whether the answer is yes; anything else is no.
 ///
 /// # Errors
 /// The terminal is gone.

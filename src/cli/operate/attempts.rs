@@ -17,7 +17,7 @@ use crate::cli::show::text::span;
 use crate::cli::show::{Cell, Column, Table};
 use crate::domain::{AttemptStatus, DeliveryState, FailureReason, Timestamp};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook attempts billing                           the last 20, newest first
@@ -94,7 +94,7 @@ impl Args {
         }
     }
 
-    /// Where their list is; None: there is none of all subscriptions.
+    /// Where their list is; `None` because there is none of all subscriptions.
     pub(crate) fn path(&self) -> Option<String> {
         let name = self.name.as_ref()?;
         Some(format!("/v1/subscriptions/{}/attempts", escaped(name)))

@@ -10,7 +10,7 @@ use crate::cli::operate::{Common, deliveries, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{counted, plain};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook cancel evt_0199….billing     this delivery is not attempted any more; if it is dead, it blocks no other

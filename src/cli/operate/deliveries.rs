@@ -15,7 +15,7 @@ use crate::cli::show::text::{cut, moment_and_age, span};
 use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::{DeliveryState, Timestamp};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook deliveries --state dead                    the last 20 dead letters, newest first

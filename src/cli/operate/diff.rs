@@ -11,7 +11,7 @@ use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{counted, plain};
 use crate::cli::show::{Cell, Screen, Table};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook diff                       what would a reload change?

@@ -1,4 +1,4 @@
-//! `sidehook events`: what the application posted, and what became of it.
+//! `sidehook events`: the events that the application posted, and the results.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::cli::show::text::plain;
 use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::Timestamp;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook events                                     the last 20, newest first
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(conflicts_with_all = ["event_type", "given_id", "since", "until", "limit"])]
     id: Option<String>,
     /// Print its body and nothing else; needs a token with the scope manage
-    // Said here, too: what an option requires does not count when it conflicts with what is there.
+    // Checked here, too: what an option requires does not count when it conflicts with what is there.
     #[arg(
         long,
         requires = "id",

@@ -63,7 +63,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Shows what the stream brings, until it ends; says how.
+/// Shows the attempts of the stream until it ends; returns how it ended.
 async fn watch(
     stream: &mut Stream,
     shown: &mut Shown,
@@ -103,7 +103,7 @@ async fn reconnected(client: &Client) -> anyhow::Result<Stream> {
     }
 }
 
-/// Whether asking again changes nothing: the sidecar is there and says no, or somebody else has taken its place.
+/// Whether asking again changes nothing: the sidecar refuses, or another process has taken its place.
 fn is_final(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         Some(CallError::Stranger(_)) => true,
@@ -114,7 +114,7 @@ fn is_final(error: &anyhow::Error) -> bool {
     }
 }
 
-/// What was shown.
+/// The attempts that were shown.
 #[derive(Debug, Default)]
 struct Shown {
     /// Their ids.

@@ -18,13 +18,13 @@ use crate::domain::with_commas;
 
 /// How often the sidecar is asked.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a line says how far it is, where there is no bar.
+/// The interval between lines of progress, where there is no bar.
 const LINES_APART: Duration = Duration::from_secs(5);
 /// For how long the sidecar may be away, as while it restarts.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 const BAR: &str = "{bar:40} {human_pos} of {human_len}, {pace}, {eta} left";
 
-/// Waits until the replay ends, and says how.
+/// Waits until the replay ends, and returns how.
 ///
 /// # Errors
 /// The sidecar refuses, or is away for more than a minute.

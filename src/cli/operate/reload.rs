@@ -11,7 +11,7 @@ use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
 use crate::cli::show::text::{counted, plain};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook reload
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says what would be cancelled, and whether somebody agrees; nothing to cancel needs nobody.
+/// Shows what would be cancelled, and returns whether the user agrees; asks only if there is anything to cancel.
 async fn agreed(client: &Client) -> anyhow::Result<bool> {
     let removals = removals(&fetched(client).await?);
     let pending: u64 = removals.iter().map(|removal| removal.pending).sum();

@@ -17,7 +17,7 @@ use crate::cli::show::text::{counted, plain};
 use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::{DeliveryState, Timestamp};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook replay evt_0199….billing                        this delivery, now
@@ -34,7 +34,7 @@ sidehook cancel with its number.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// This delivery (EVENT_ID.SUBSCRIPTION). A pending one is attempted now
-    // Said here, too: what an option requires does not count when it conflicts with what is there.
+    // Checked here, too: what an option requires does not count when it conflicts with what is there.
     #[arg(
         required_unless_present_any = ["subscription", "list"],
         conflicts_with_all = [

@@ -9,7 +9,7 @@ use crate::cli::client::{Need, escaped, read};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{counted, plain};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Example:
   sidehook retry billing

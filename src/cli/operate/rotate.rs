@@ -14,7 +14,7 @@ use crate::cli::input::{read_bounded, read_file};
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::gate;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook rotate-secret billing                        a new one is made, and printed this once
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads a secret; a newline at its end is none of it.
+/// Reads a secret; a newline at its end is not part of it.
 fn given(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let bytes = if path == Path::new("-") {
         read_bounded(&mut io::stdin().lock()).context("standard input")?

@@ -14,7 +14,7 @@ use crate::cli::show::text::{bytes, moment_and_age, plain, span};
 use crate::cli::show::{Cell, Column, Screen, Table};
 use crate::domain::{Condition, Timestamp, with_commas};
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Examples:
   sidehook status                the sidecar, and its subscriptions, one line each
@@ -28,7 +28,7 @@ oldest: the age of the oldest pending delivery that is not held.";
 
 /// How long what is shown stands with `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(2);
-/// How long an answer may take: who asks how the sidecar does wants to know when it hangs.
+/// How long an answer may take: a status command must also report when the sidecar hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most subscriptions that are shown.
 const SHOWN_MAX: usize = 100_000;

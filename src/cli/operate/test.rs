@@ -14,7 +14,7 @@ use crate::cli::show::Cell;
 use crate::cli::show::text::{cut, plain};
 use crate::domain::AttemptStatus;
 
-/// What stands below the help.
+/// The text below the help.
 const EXAMPLES: &str = "\
 Example:
   sidehook test billing

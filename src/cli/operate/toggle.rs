@@ -10,7 +10,7 @@ use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{counted, plain};
 
-/// What stands below the help of `enable`.
+/// The text below the help of `enable`.
 pub(crate) const ENABLE: &str = "\
 Example:
   sidehook enable billing
@@ -18,7 +18,7 @@ Example:
 What was held is delivered, and failures are counted anew. A subscription with `active: false` in the file is enabled
 there.";
 
-/// What stands below the help of `disable`.
+/// The text below the help of `disable`.
 pub(crate) const DISABLE: &str = "\
 Example:
   sidehook disable billing

@@ -1,4 +1,4 @@
-//! Cells of tables: text made plain, with a colour where it says how something stands.
+//! Cells of tables: text made plain, with a colour where it shows a state.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -6,7 +6,7 @@ use crate::cli::show::Style;
 use crate::cli::show::text::{age, moment, plain};
 use crate::domain::Timestamp;
 
-/// Colours of words that say how something stands.
+/// Colours of words that name a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
     Good,
@@ -41,14 +41,14 @@ pub(super) fn is_mark(character: char) -> bool {
 pub(crate) struct Cell {
     text: String,
     tone: Option<Tone>,
-    /// What follows without a colour.
+    /// The text that follows without a colour.
     rest: String,
-    /// What stands for the text where lines have a width.
+    /// A shorter text where lines have a width.
     narrow: Option<String>,
 }
 
 impl Cell {
-    /// A word that says how something stands, in its colour.
+    /// A word that names a state, in its colour.
     pub(crate) fn status(word: &str) -> Self {
         let tone = match word {
             "success" | "delivered" | "active" | "done" => Some(Tone::Good),
@@ -125,7 +125,7 @@ impl Cell {
         }
     }
 
-    /// What is there: red when it is not zero.
+    /// A count: red when it is not zero.
     pub(crate) fn alarming(count: u64) -> Self {
         Self {
             tone: (count > 0).then_some(Tone::Bad),

@@ -72,7 +72,7 @@ impl<W: Write> Write for Gate<W> {
 impl<W: Write> Drop for Gate<W> {
     fn drop(&mut self) {
         if !self.begun.is_empty() {
-            // Nobody is left to tell.
+            // An error could not be reported any more.
             self.flush().unwrap_or_default();
         }
     }

@@ -9,12 +9,12 @@ use crate::cli::show::{Table, gate};
 use crate::config::Environment;
 use crate::domain::{Clock, SystemClock, Timestamp};
 
-/// What the output can show.
+/// The abilities of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Style {
     /// Whether it has colours.
     pub(crate) colour: bool,
-    /// How many characters a line has; none: any number.
+    /// How many characters a line has; `None` for any number.
     pub(crate) width: Option<u16>,
 }
 
@@ -42,9 +42,9 @@ impl Style {
 /// Where results go.
 pub(crate) struct Screen<'o> {
     out: &'o mut dyn Write,
-    /// What it can show.
+    /// The abilities of the output.
     pub(crate) style: Style,
-    /// What time it is, for ages.
+    /// The time, for ages.
     pub(crate) now: Timestamp,
 }
 
@@ -63,7 +63,7 @@ impl<'o> Screen<'o> {
         self.out.flush()
     }
 
-    /// Begins anew: on a terminal at its top, otherwise after an empty line.
+    /// Begins again: on a terminal at its top, otherwise after an empty line.
     ///
     /// # Errors
     /// It cannot be written.

@@ -1,5 +1,5 @@
-//! Tables without borders, as wide as the terminal: a row is a line. What has no room is left out: first whole columns, by
-//! their rank, then ends of text. What a program reads is whole.
+//! Tables without borders, as wide as the terminal: a row is a line. If there is no room, first whole columns go, by
+//! their rank, then ends of text. Output for programs is whole.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement};
@@ -86,7 +86,7 @@ impl Table {
         }
     }
 
-    /// Pairs of a name and what it is, without headings. What is long is wrapped.
+    /// Pairs of a name and a value, without headings. Long values are wrapped.
     pub(crate) fn pairs() -> Self {
         Self::new(&[])
     }
@@ -227,7 +227,7 @@ impl Table {
 }
 
 /// How wide columns are that need `least` and would like `contents`, in `room`: what is left over goes in equal parts to those
-/// that want more, and where even the least has no room, the widest give way.
+/// that need more, and where even the least has no room, the widest give way.
 fn shares(contents: &[usize], least: &[usize], room: usize) -> Vec<usize> {
     let mut widths = least.to_vec();
     let mut total: usize = widths.iter().sum();

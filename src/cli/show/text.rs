@@ -53,7 +53,7 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", span(whole_seconds(now.since(at))))
 }
 
-/// An age in milliseconds would say more of our own slowness than of the thing.
+/// An age in milliseconds would reflect our own slowness more than the thing.
 fn whole_seconds(age: Duration) -> Duration {
     Duration::from_secs(age.as_secs())
 }

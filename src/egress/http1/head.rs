@@ -14,7 +14,7 @@ const INTERIM_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that are kept allocated for the next response.
 const KEPT_BYTES_MAX: usize = 2 * 1024;
 
-/// What is known of the response to the current request.
+/// The known part of the response to the current request.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// From the first byte of the current head.
@@ -38,7 +38,7 @@ pub(super) enum Progress {
     Flooded,
 }
 
-/// What follows from what is recorded so far.
+/// The status of what is recorded so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Status {
     /// This decides.
@@ -103,7 +103,7 @@ impl Head {
         }
     }
 
-    /// What the recorded part of the head says. A status line counts once it has ended, or there is no room for more.
+    /// Reads the recorded part of the head. A status line counts once it has ended, or there is no room for more.
     pub(super) fn status(&self) -> Status {
         if self.bytes.is_empty() && self.interim > 0 {
             return Status::Awaited;

@@ -1,7 +1,7 @@
-//! One HTTP/1.1 connection, driven by whoever uses it.
+//! One HTTP/1.1 connection, driven by its user.
 //!
 //! hyper splits a connection into a handle that takes requests and a driver that reads and writes. Usually the
-//! driver is a task of its own; here whoever sends polls both, so there is no task to own, dropping the sending future
+//! driver is a task of its own; here the sender polls both, so there is no task to own, dropping the sending future
 //! closes the connection, and an idle connection costs nothing but its socket and buffer.
 //!
 //! The status line decides: where hyper cannot parse the rest of a head, `head` has recorded it.
@@ -43,7 +43,7 @@ const HEAD_REST: Duration = Duration::from_millis(250);
 /// An open connection on which at most one request is under way.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// None once the connection has ended: hyper gives a request back only when its driver is dropped.
+    /// `None` once the connection has ended: hyper returns a request only when its driver is dropped.
     driver: Option<Driver>,
     /// Of a connection that has ended.
     wire: Option<Wire>,
@@ -111,7 +111,7 @@ impl Connection {
         Err(Unanswered { error, unprocessed })
     }
 
-    /// The head of the response as far as it can be read, although hyper could not; none without a status line.
+    /// The head of the response as far as it can be read, although hyper could not; `None` without a status line.
     async fn recorded_head(&mut self) -> Result<Option<response::Parts>, SendError> {
         self.end();
         let Some(mut wire) = self.wire.take() else {
@@ -120,7 +120,7 @@ impl Connection {
         if wire.head().status() == Status::Awaited {
             wire.read_head().await;
         } else {
-            // What is read so far counts also when the time is over.
+            // The part read so far counts also when the time is over.
             let _in_time = timeout(HEAD_REST, wire.read_head()).await;
         }
         match wire.head().status() {

@@ -22,7 +22,7 @@ const AFTER_HEAD_MAX: usize = 64 * 1024;
 /// Bytes that are read at once where hyper has given up.
 const READ_BYTES: usize = 4 * 1024;
 
-/// What the wire and the owner of its connection tell each other.
+/// The signals between the wire and the owner of its connection.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     /// A request is to be sent, and nothing of it is written yet.

@@ -1,6 +1,6 @@
 //! How many frames and bytes an endpoint may send on one connection.
 //!
-//! A stream needs few: its head, its body as far as it is read, and updates of windows for what we send. What is beyond
+//! A stream needs few: its head, its body as far as it is read, and updates of windows for what we send. More than
 //! that only takes our time. After the last stream a connection may only be idle.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ const BYTES_IDLE: u32 = 64 * 1024;
 /// Frames for each second: pings.
 const FRAMES_PER_SECOND: u32 = 16;
 
-/// What is left.
+/// The remaining budget.
 #[derive(Debug)]
 pub(super) struct Budget {
     frames: u32,

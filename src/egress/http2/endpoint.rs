@@ -108,7 +108,7 @@ impl Peer {
         self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
-    /// The next frame; none at the end.
+    /// The next frame; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Sent> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
@@ -123,7 +123,7 @@ impl Peer {
         })
     }
 
-    /// Reads until a request is complete, and gives its stream; none at the end.
+    /// Reads until a request is complete, and returns its stream; `None` at the end.
     pub(super) async fn request(&mut self) -> Option<u32> {
         loop {
             let sent = self.next().await?;

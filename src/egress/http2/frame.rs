@@ -5,7 +5,7 @@ use std::fmt;
 /// Bytes of a frame header.
 pub(super) const HEADER_LENGTH: usize = 9;
 
-/// The type of a frame. Types that the RFC does not know are legal and ignored.
+/// The type of a frame. Types that are not in the RFC are legal and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind(u8);
 
@@ -101,7 +101,7 @@ impl FrameCursor {
         self.head_length == 0 && self.payload_left == 0
     }
 
-    /// Follows a piece, and tells `begin` of each frame whose header ends in it.
+    /// Follows a piece, and calls `begin` for each frame whose header ends in it.
     pub(super) fn advance(&mut self, mut piece: &[u8], mut begin: impl FnMut(FrameHead)) {
         while !piece.is_empty() {
             if self.payload_left > 0 {

@@ -1,9 +1,9 @@
 //! One HTTP/2 connection, shared by the requests of a client.
 //!
 //! h2 speaks the protocol; its driver is a task, because many requests use it at once, and the task ends with the last
-//! handle. `transport` is between h2 and the socket, and tells in `wire` what h2 does not. How many streams are open at
-//! once is the endpoint's to say: further requests wait. Invariants: a request is written to a second connection only if
-//! the endpoint cannot have processed it, or says so (RFC 9113 section 8.7); a request that is dropped resets its
+//! handle. `transport` is between h2 and the socket, and records in `wire` what h2 does not report. The endpoint limits
+//! how many streams are open: further requests wait. Invariants: a request goes to a second connection only if
+//! the endpoint cannot have processed it, or reports that (RFC 9113 section 8.7); a request that is dropped resets its
 //! stream, and nothing more of it is written.
 
 mod budget;
@@ -72,7 +72,7 @@ impl Connection {
             .enable_push(false)
             // `status` reads header blocks one by one.
             .header_table_size(0)
-            // Until the endpoint says how many it takes, so that it need not refuse any.
+            // Until the endpoint's own limit is known, so that it need not refuse any.
             .initial_max_send_streams(1)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -111,7 +111,7 @@ impl Connection {
         let id = response.stream_id().as_u32();
         let mut stream = OpenStream::new(&self.wire, id);
         if !body.is_empty() {
-            // What fails here fails the response, too. The body is not copied: h2 sends from it as windows allow.
+            // An error here fails the response, too. The body is not copied: h2 sends from it as windows allow.
             let _told_by_the_response = upload.send_data(body, true);
         }
         drop(upload);
@@ -137,7 +137,7 @@ impl Connection {
     }
 }
 
-/// A stream that is open; at its end the budget of its connection is told.
+/// A stream that is open; its end is reported to the budget of its connection.
 struct OpenStream {
     wire: Arc<Wire>,
     id: u32,

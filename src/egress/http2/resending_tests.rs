@@ -207,7 +207,7 @@ async fn requests_that_start_together_wait_for_one_connection() {
         peer.hold().await;
     })
     .await;
-    // Until the first answer nobody knows that HTTP/2 is spoken.
+    // Until the first answer it is not known that HTTP/2 is spoken.
     endpoint.send(LONG).await.unwrap();
     let all = (0..20).map(|_| endpoint.send(LONG));
     let answers = futures_util::future::join_all(all).await;

@@ -1,6 +1,6 @@
 //! The status of a response, read from the beginning of its header block before h2 judges the rest of it.
 //!
-//! h2 gives no response at all when one field of its head is odd; but the status decides what becomes of a delivery.
+//! h2 gives no response at all when one field of its head is odd; but the status decides how a delivery goes on.
 //! Our SETTINGS allow no dynamic table, so a block (RFC 7541) can be read without those before it. Only as much of it
 //! is looked at as a status needs, which comes first (RFC 9113 section 8.3).
 
@@ -42,7 +42,7 @@ impl BlockBegin {
         }
     }
 
-    /// A piece of the payload of the current frame. What pads it is looked at like a field, which does no harm.
+    /// A piece of the payload of the current frame. Padding is looked at like a field, which does no harm.
     pub(super) fn payload(&mut self, piece: &[u8]) {
         let skipped = self.skip.min(piece.len());
         self.skip -= skipped;

@@ -1,8 +1,8 @@
 //! The bytes below h2: hands it one frame at a time, and keeps what `wire` needs to know of both directions.
 //!
 //! So h2 is at the frame that it complains of; a flood ends within its budget, and lets other tasks have their turn; an
-//! endpoint that takes nothing for long has its connection closed; and what is unsent when a connection is dropped
-//! does not stay with the kernel.
+//! endpoint that reads nothing for long has its connection closed; and unsent bytes of a dropped connection
+//! do not stay with the kernel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -56,7 +56,7 @@ struct Reading {
     /// The setting that comes: identifier and value (RFC 9113 section 6.5.1).
     setting: [u8; 6],
     setting_length: usize,
-    /// What was read last may not be sent.
+    /// Why the endpoint may not send the part that was read last.
     refused: Option<Reason>,
     frames_in_turn: u32,
 }
@@ -168,7 +168,7 @@ impl Transport {
             } else if self.reading.payload_left > 0 {
                 match self.read_payload(context, buffer) {
                     Poll::Ready(Ok(went_on)) => went_on,
-                    // What was read is h2's first; an error comes again.
+                    // The bytes read are h2's first; an error comes again.
                     _ if buffer.filled().len() > before => false,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => return Poll::Pending,
@@ -231,7 +231,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Says why, and ends the connection.
+    /// Sends the reason to the endpoint, and ends the connection.
     fn end(&mut self, context: &mut Context<'_>, code: Reason) -> io::Error {
         self.say_farewell(context, code);
         io::Error::other("the endpoint broke HTTP/2")
@@ -248,7 +248,7 @@ impl Transport {
         }
     }
 
-    /// Reads payload straight to where h2 wants it. False at the end of the connection.
+    /// Reads payload straight into h2's buffer. False at the end of the connection.
     fn read_payload(
         &mut self,
         context: &mut Context<'_>,
@@ -264,7 +264,7 @@ impl Transport {
         Poll::Ready(Ok(length > 0))
     }
 
-    /// Follows what was written, or waits for the endpoint to take something, but not for ever.
+    /// Follows what was written, or waits for the endpoint to take something, but not forever.
     fn wrote<'a>(
         &mut self,
         context: &mut Context<'_>,
@@ -304,7 +304,7 @@ impl Transport {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
-    /// Tells the endpoint why the connection ends, as far as that can be written at once.
+    /// Notifies the endpoint why the connection ends, as far as that can be written at once.
     fn say_farewell(&mut self, context: &mut Context<'_>, code: Reason) {
         if !self.written.is_between_frames() || self.stall.is_some() {
             return;
@@ -391,7 +391,7 @@ impl Drop for Transport {
             Either::Left(socket) => socket,
             Either::Right(secured) => secured.get_ref().0,
         };
-        // A socket that cannot be told so is closed all the same.
+        // If the option cannot be set, the socket is closed all the same.
         let _best_effort = socket.set_zero_linger();
     }
 }

@@ -12,7 +12,7 @@ use super::endpoint::{
 use crate::domain::FailureReason;
 use crate::egress::{Answer, SendError};
 
-/// Sends one request to an endpoint that reads it, says `said` and then waits.
+/// Sends one request to an endpoint that reads it, sends `said` and then waits.
 async fn answered(said: Vec<u8>) -> Result<Answer, SendError> {
     let endpoint = Endpoint::start(move |mut peer, _| {
         let said = said.clone();
@@ -223,7 +223,7 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What comes before a flood so that its frames are allowed.
+/// The frames before a flood so that its own frames are allowed.
 fn before(kind: &str, part: &[u8]) -> Vec<u8> {
     match kind {
         "DATA" => frame(HEADERS, END_HEADERS, 1, b"\x88"),

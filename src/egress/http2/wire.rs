@@ -1,4 +1,4 @@
-//! What passed over one connection, as far as h2 does not tell it: known to the transport below h2 and to the
+//! The events of one connection that h2 does not report: known to the transport below h2 and to the
 //! exchanges above it.
 
 use h2::Reason;
@@ -10,7 +10,7 @@ use crate::egress::failure::SendError;
 use crate::egress::http2::budget::Budget;
 use crate::egress::http2::frame::{FrameHead, Kind};
 
-/// The setting with which only clients may say so.
+/// The setting that only clients may use.
 const ENABLE_PUSH: [u8; 6] = [0, 2, 0, 0, 0, 1];
 
 /// See the module.
@@ -43,7 +43,7 @@ struct Awaited {
 pub(super) enum Verdict {
     /// It did: this status, behind which h2 refused the rest.
     Answered(StatusCode),
-    /// The endpoint cannot have processed the request, or says that it did not.
+    /// The endpoint cannot have processed the request, or reports that it did not.
     NotProcessed(SendError),
     /// It may have.
     Failed(SendError),
@@ -232,7 +232,7 @@ impl Record {
             let message = format!("the endpoint broke HTTP/2: {code:?}{frame}");
             return SendError::new(FailureReason::Protocol, message);
         }
-        // What ended the connection may have come after the stream was reset.
+        // The error that ended the connection may have come after the stream was reset.
         let is_of_connection = !(error.is_remote() && error.is_reset());
         if let Some(end) = self.end.as_ref().filter(|_| is_of_connection) {
             return end.clone();

@@ -1,4 +1,4 @@
-//! Who may post.
+//! Which callers may post.
 
 use super::*;
 

@@ -71,7 +71,7 @@ fn routes(ingest: &str) -> Arc<Routes> {
     routes_with(ingest, "")
 }
 
-/// What filters see of an event of this type without anything else.
+/// The facts for filters about an event of this type without anything else.
 fn facts(event_type: &str) -> Facts<'_> {
     facts_with(event_type, b"")
 }
