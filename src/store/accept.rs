@@ -1,9 +1,9 @@
-//! Accepting events: what is the same event, what is too much, in which order, and into the journal.
+//! Accepting events: detects duplicates, refuses what exceeds a bound, gives the order, and appends to the journal.
 //!
-//! One mutex makes the order: whoever holds it decides on duplicates, gives out sequences and appends, so the order of
-//! sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be known is
-//! compared with the event it was given to without holding it: one whose commit is under way is waited for, any other
-//! is read from the disk; then the batch is decided anew.
+//! One mutex makes the order: under it, duplicates are decided, sequences given out and records appended. So the order
+//! of sequences is the order of the journal. Nothing blocks on a disk while it is held. A given id that may be a
+//! duplicate is compared with the earlier event without holding it. If that event's commit is under way, it is waited
+//! for, otherwise the event is read from the disk; then the batch is decided again.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -27,14 +27,14 @@ use crate::store::subscriptions::Subscriptions;
 use crate::store::watch::{Watch, Watchers};
 use crate::store::{NewEvent, Receipt};
 
-/// Intake stops while the index is further behind the journal than this: after a crash a start reads so much again
-/// before it is ready.
+/// Intake stops while the index is further behind the journal than this: after a crash, a start reads that many bytes
+/// again before it is ready.
 const LAG_BYTES_MAX: u64 = 32 << 20;
 
 /// Intake stops while more deliveries than this are on their way to the queues.
 const COMING_MAX: usize = 8_000_000;
 
-/// What the order of acceptance hangs on; under one mutex.
+/// The state that decides the order of acceptance; under one mutex.
 #[derive(Debug)]
 pub(super) struct Intake {
     pub(super) next_seq: EventSeq,
@@ -49,7 +49,7 @@ struct Uncommitted {
     seq: EventSeq,
     event: Arc<Event>,
     deliveries: usize,
-    /// Who waits to learn whether it was committed.
+    /// Acceptances that wait to learn whether it was committed.
     waiting: Vec<oneshot::Sender<bool>>,
 }
 
@@ -58,7 +58,7 @@ struct Uncommitted {
 enum Verdict {
     /// It is that event.
     Same { id: EventId, deliveries: usize },
-    /// It has the given id of that event, but is another.
+    /// It has the given id of that event, but another type or body.
     Conflict,
     /// It has another given id.
     Other,
@@ -67,28 +67,28 @@ enum Verdict {
 /// Verdicts that took time, by position in the batch and the sequence compared with.
 type Verdicts = HashMap<(usize, EventSeq), Verdict>;
 
-/// What to do with an event of a batch.
+/// The decision on an event of a batch.
 enum Decision {
     New { hash: Option<u64> },
     Duplicate(Receipt),
 }
 
-/// What came of going through a batch.
+/// The result of going through a batch once.
 enum Step {
     /// It is on its way.
     Appended(Reply, Option<Watch>),
     /// Everything in it was accepted before.
     Known(Vec<Receipt>),
-    /// This must be known first.
+    /// This must be found out first.
     Doubt(Doubt),
 }
 
-/// What the decision on a batch waits for.
+/// An open question that the decision on a batch waits for.
 #[derive(Debug)]
 enum Doubt {
     /// The event at this position must be compared with a committed one.
     Committed(usize, EventSeq),
-    /// The event at this position compares so with one whose commit is under way.
+    /// The event at this position has this verdict, if the earlier event, whose commit is under way, is committed.
     UnderWay(usize, EventSeq, Verdict, oneshot::Receiver<bool>),
 }
 
@@ -105,7 +105,7 @@ impl Intake {
         }
     }
 
-    /// Tells those who wait for events up to `seq` that they are committed.
+    /// Notifies those waiting for events up to `seq` that they are committed.
     pub(super) fn committed(&mut self, seq: EventSeq) {
         let count = self.uncommitted.partition_point(|event| event.seq <= seq);
         for event in self.uncommitted.drain(..count) {
@@ -113,7 +113,7 @@ impl Intake {
         }
     }
 
-    /// Tells those who wait for this event that it was not stored.
+    /// Notifies those waiting for this event that it was not stored.
     pub(super) fn refused(&mut self, seq: EventSeq) {
         let position = self.uncommitted.partition_point(|event| event.seq < seq);
         let refused = self.uncommitted.get(position);
@@ -124,12 +124,12 @@ impl Intake {
         }
     }
 
-    /// Forgets those who wait: no commit will come.
+    /// Drops everything that waits: no commit will come.
     pub(super) fn abandon(&mut self) {
         self.uncommitted.clear();
     }
 
-    /// What to find out about an event whose given id has the same hash as that of event `seq`.
+    /// The open question about an event whose given id has the same hash as that of event `seq`.
     fn doubt(&mut self, position: usize, event: &Event, seq: EventSeq) -> Doubt {
         let under_way = self.uncommitted.partition_point(|event| event.seq < seq);
         match self.uncommitted.get_mut(under_way) {
@@ -144,7 +144,7 @@ impl Intake {
     }
 }
 
-/// Who accepts events.
+/// Accepts events.
 pub(super) struct Accepting {
     pub(super) intake: Mutex<Intake>,
     pub(super) subscriptions: Arc<Subscriptions>,
@@ -152,11 +152,11 @@ pub(super) struct Accepting {
     pub(super) reader: Arc<Reader>,
     pub(super) watchers: Arc<Watchers>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Hashes of given ids and of keys are keyed with it.
+    /// The secret with which hashes of given ids and of keys are made.
     pub(super) key: DedupKey,
     /// Bytes of bodies that may be pending.
     pub(super) max_pending: u64,
-    /// How often events were refused for want of room.
+    /// How often events were refused for lack of room.
     pub(super) refused: AtomicU64,
     /// An event was refused because the disk is full.
     pub(super) space_wanted: Arc<Notify>,
@@ -234,7 +234,7 @@ impl Accepting {
         self.append(&mut intake, draft, purpose, now)
     }
 
-    /// Makes records of what is new in a batch.
+    /// Makes records of the new events of a batch.
     fn draft(
         &self,
         intake: &Intake,
@@ -256,8 +256,8 @@ impl Accepting {
         Ok(draft)
     }
 
-    /// Names the subscriptions of a batch that the journal does not know. Batches of their own, which need no room that
-    /// events would be refused for; they stand before that of the events, so they are on the disk when it is.
+    /// Names the subscriptions of a batch whose names are not in the journal yet. Each name is a batch of its own, not
+    /// refused where events would be. It comes before the batch of the events, so it is on the disk when that is.
     fn name(&self, events: &[NewEvent]) -> Result<(), AcceptError> {
         for new in events {
             let unnamed = unnamed(&self.subscriptions.read(), new);
@@ -269,7 +269,7 @@ impl Accepting {
         Ok(())
     }
 
-    /// Appends what is new of a batch and takes it into account.
+    /// Appends the new events of a batch and remembers their given ids.
     fn append(
         &self,
         intake: &mut Intake,
@@ -312,8 +312,8 @@ impl Accepting {
         Ok(Step::Appended(receiver, watch))
     }
 
-    /// Compares an event with the committed one of this sequence, from the disk. One that cannot be read back cannot
-    /// be shown to be the same, so its given id counts as new: rather twice than never.
+    /// Compares an event with the committed one of this sequence, read from the disk. If that cannot be read back, the
+    /// given id counts as new: better delivered twice than never.
     async fn verdict(&self, event: &Event, seq: EventSeq) -> Verdict {
         let place = self.index.ask(move |index| find::place(index, seq));
         let Ok(Some(place)) = place.await else {
@@ -326,7 +326,7 @@ impl Accepting {
     }
 }
 
-/// How `event` compares with an `earlier` one that has so many deliveries.
+/// How `event` compares with an `earlier` one, which has this number of `deliveries`.
 fn compare(event: &Event, earlier: &Event, deliveries: usize) -> Verdict {
     if event.head.given_id != earlier.head.given_id || event.head.source != earlier.head.source {
         Verdict::Other
@@ -377,7 +377,7 @@ fn decide(
     Ok(Ok(decisions))
 }
 
-/// The receipts of a batch of nothing but duplicates.
+/// The receipts of a batch of duplicates only; `None` if any event is new.
 fn all_known(decisions: &[Decision]) -> Option<Vec<Receipt>> {
     let receipts = decisions.iter().map(|decision| match decision {
         Decision::Duplicate(receipt) => Some(receipt.clone()),
@@ -386,7 +386,7 @@ fn all_known(decisions: &[Decision]) -> Option<Vec<Receipt>> {
     receipts.collect()
 }
 
-/// The receipt of a duplicate, given how an event compares with those of the same hash; none if it is new.
+/// The receipt of a duplicate, given how an event compares with those of the same hash; `None` if it is new.
 fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, AcceptError> {
     for verdict in found {
         match verdict {
@@ -405,7 +405,7 @@ fn receipt(found: &[Verdict], position: usize) -> Result<Option<Receipt>, Accept
     Ok(None)
 }
 
-/// The subscriptions of an event which the journal has no name of.
+/// The subscriptions of an event whose names are not in the journal.
 fn unnamed(names: &Names, new: &NewEvent) -> Vec<SubscriptionNumber> {
     let numbers = new.deliveries.iter().map(|delivery| delivery.subscription);
     numbers
@@ -413,10 +413,10 @@ fn unnamed(names: &Names, new: &NewEvent) -> Vec<SubscriptionNumber> {
         .collect()
 }
 
-/// Tells those who wait for an event whether it was committed.
+/// Sends those waiting for an event whether it was committed.
 fn tell(waiting: Vec<oneshot::Sender<bool>>, committed: bool) {
     for sender in waiting {
-        // Who asked may have gone.
+        // The receiver may be gone.
         sender.send(committed).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! Appends to the journal, and wakes its thread once for what a turn of the runtime adds.
+//! Appends to the journal, and wakes its thread once for all that is added in one turn of the runtime.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub enum Health {
     Failed,
 }
 
-/// The journal, for those who append from tasks.
+/// The journal, for appends from tasks.
 #[derive(Debug)]
 pub(super) struct Appender {
     pub(super) journal: Arc<dyn WriteJournal<Token>>,
     pub(super) failure: Arc<Failure>,
-    /// The journal's thread sleeps, and something was added.
+    /// Notified when something was added while the journal's thread sleeps.
     added: Notify,
 }
 
@@ -66,7 +66,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Wakes the journal's thread once whatever else is ready to run has run: what that adds is in the same group.
+    /// Wakes the journal's thread after all other ready tasks have run: what they add is then in the same group.
     pub(super) async fn wake_journal(&self) -> Infallible {
         loop {
             self.added.notified().await;

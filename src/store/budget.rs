@@ -1,17 +1,17 @@
 //! One bound in bytes for what the store keeps in memory: bodies, each counted once, and the entries of queues.
 //!
-//! The budget counts; what to do when it runs low is decided by the queues: bodies are left on the disk above half,
-//! and queues spill at the whole. One delivery per queue is always granted, so the bound can be passed by that much.
+//! The budget only counts; the queues decide what to do when it runs low. Above half of it, bodies are left on the
+//! disk; when all is used, queues spill. Each queue is always granted one delivery, so the bound can be passed by that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::domain::Event;
 
-/// What an event costs in memory beside its body, roughly.
+/// The approximate memory that an event takes beside its body, bytes.
 const HEAD_BYTES: usize = 512;
 
-/// The bytes in use and their bound. Counting is relaxed: a passing excess is harmless.
+/// The bytes in use and their bound. Counting is relaxed: a brief excess is harmless.
 #[derive(Debug)]
 pub(in crate::store) struct Budget {
     used: AtomicUsize,
@@ -39,7 +39,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether bodies may still be kept in memory ahead of their turn.
+    /// Whether more than half is used, so that bodies should not be kept in memory ahead of their turn.
     pub(in crate::store) fn above_half(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.limit / 2
     }
@@ -63,7 +63,7 @@ pub(in crate::store) struct Permit {
 }
 
 impl Permit {
-    /// Takes what an event with a body of this size costs; never refused.
+    /// Takes the bytes that an event with a body of this size needs; never refused.
     pub(in crate::store) fn of_body(budget: &Arc<Budget>, body_bytes: usize) -> Self {
         let bytes = body_bytes.saturating_add(HEAD_BYTES);
         budget.charge(bytes);
@@ -80,18 +80,18 @@ impl Drop for Permit {
     }
 }
 
-/// An event in memory with what it takes of the budget; shared by the queues that have a delivery of it.
+/// An event in memory with its share of the budget; shared by the queues that have a delivery of it.
 #[derive(Debug)]
 pub(in crate::store) struct StoredEvent {
     pub(in crate::store) event: Arc<Event>,
     _permit: Permit,
 }
 
-/// The same, as those have it who share it.
+/// A shared `StoredEvent`.
 pub(in crate::store) type Body = Arc<StoredEvent>;
 
 impl StoredEvent {
-    /// An event that counts as long as someone holds it.
+    /// Makes an event that counts until its last reference is dropped.
     pub(in crate::store) fn new(event: Arc<Event>, permit: Permit) -> Arc<Self> {
         Arc::new(Self {
             event,

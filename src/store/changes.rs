@@ -1,9 +1,9 @@
-//! What operations change: from the record on disk over the index to the queues.
+//! The changes of operations: from the record on disk through the index to the queues.
 //!
-//! An operation claims its deliveries, appends its records with these changes as their token, and is done: from then on
-//! the changes go their way without it, so that a caller who goes away leaves nothing half done. They are told to the
-//! queues by the index's thread once the index has the records, because what the index answered before is in memory by
-//! then. Operations take turns: the turn travels with the changes and ends with them.
+//! An operation claims its deliveries and appends its records with these changes as their token. From then on the
+//! changes proceed without it, so a caller that goes away leaves nothing half done. The index's thread applies them to
+//! the queues once the index has the records: all that the index answered before is in memory by then. Operations take
+//! turns: the turn is kept with the changes and ends with them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::store::index::Inbox as IndexInbox;
 use crate::store::journal::Place;
 use crate::store::queue::QueueShared;
 
-/// What becomes of deliveries of one queue.
+/// A change to deliveries of one queue.
 #[derive(Debug)]
 pub(super) enum Change {
     /// A pending one is cancelled.
@@ -28,30 +28,30 @@ pub(super) enum Change {
     Died(Entry, EventId),
     /// One that was attempted before is due now.
     Hastened {
-        /// As it is pending.
+        /// The pending delivery.
         entry: Entry,
         /// When it was due.
         due: Timestamp,
-        /// Since when it is due now, as the index has it.
+        /// The time from which it is due now, as in the index.
         at: Timestamp,
     },
-    /// One that had ended is pending again; `was_dead`: it was a dead letter.
+    /// One that had ended is pending again.
     Requeued {
-        /// As it is pending now.
+        /// The delivery as it is pending now.
         entry: Entry,
         /// When it is due.
         at: Timestamp,
         /// It was a dead letter.
         was_dead: bool,
     },
-    /// All that were pending are cancelled, so many with so many bytes.
+    /// All that were pending are cancelled.
     AllCancelled {
         /// How many.
         count: u64,
         /// Bytes of their bodies.
         bytes: u64,
     },
-    /// Events of deliveries stand in other places, which are known once the copies are committed.
+    /// Events of deliveries were copied to other places, which are known once the copies are committed.
     Relocated(HashMap<EventSeq, Place>),
 }
 
@@ -59,12 +59,12 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct Claim {
     queue: Arc<QueueShared>,
-    /// None: all.
+    /// `None`: all.
     seqs: Option<Vec<EventSeq>>,
 }
 
 impl Claim {
-    /// Claims a delivery; none while an attempt of it is in flight.
+    /// Claims a delivery; `None` while an attempt of it is in flight.
     pub(super) fn one(queue: &Arc<QueueShared>, seq: EventSeq) -> Option<Self> {
         queue.step(|state| state.claim(seq)).then(|| Self {
             queue: Arc::clone(queue),
@@ -72,7 +72,7 @@ impl Claim {
         })
     }
 
-    /// Claims those of a queue of which no attempt is in flight.
+    /// Claims those of these deliveries of a queue that have no attempt in flight.
     pub(super) fn those_free(queue: &Arc<QueueShared>, seqs: Vec<EventSeq>) -> Self {
         let free = queue.step(|state| {
             let seqs = seqs.into_iter();
@@ -84,7 +84,7 @@ impl Claim {
         }
     }
 
-    /// Claims all deliveries of a queue; none while an attempt of any is in flight.
+    /// Claims all deliveries of a queue; `None` while an attempt of any is in flight.
     pub(super) fn all(queue: &Arc<QueueShared>) -> Option<Self> {
         queue.step(|state| state.claim_all()).then(|| Self {
             queue: Arc::clone(queue),
@@ -92,12 +92,12 @@ impl Claim {
         })
     }
 
-    /// Whose deliveries they are.
+    /// The queue of the deliveries.
     pub(super) fn queue(&self) -> &Arc<QueueShared> {
         &self.queue
     }
 
-    /// The deliveries claimed, unless it is all.
+    /// The deliveries claimed; empty if all are claimed.
     pub(super) fn seqs(&self) -> &[EventSeq] {
         self.seqs.as_deref().unwrap_or_default()
     }
@@ -116,17 +116,17 @@ impl Drop for Claim {
 pub(super) struct Changes {
     pub(super) changes: Vec<(Arc<QueueShared>, Change)>,
     pub(super) claims: Vec<Claim>,
-    /// The events that the records copy, in their order, if that is what they do.
+    /// The events that the records copy, in their order; empty unless they are copies.
     pub(super) moved: Vec<EventSeq>,
     pub(super) now: Timestamp,
     /// The turn of the operation.
     pub(super) turn: OwnedMutexGuard<()>,
-    /// Told when all is done.
+    /// Notified when all is done.
     pub(super) reply: oneshot::Sender<()>,
 }
 
 impl Changes {
-    /// The records are committed in these places: counts them, and goes on to the index.
+    /// Called when the records are committed in these places: counts the changes and passes them on to the index.
     pub(super) fn committed(mut self: Box<Self>, index: &IndexInbox, places: &[Place]) {
         let moved: HashMap<_, _> = self
             .moved
@@ -149,7 +149,7 @@ impl Changes {
         });
     }
 
-    /// The records are in the index: the queues follow, the next operation may come, and who waits is told.
+    /// Called when the index has the records: changes the queues, ends the turn and notifies the waiting caller.
     fn tell(self) {
         let Self {
             changes,
@@ -175,7 +175,7 @@ impl Changes {
         }
         drop(claims);
         drop(turn);
-        // Who asked may have gone.
+        // The caller may be gone.
         reply.send(()).ok();
     }
 }

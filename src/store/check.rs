@@ -1,8 +1,8 @@
-//! Checks a store that no process has open: every group and record of the journal, and the index against it.
+//! Checks a store that no process has open: every group and record of the journal, and that the index matches it.
 //!
-//! It opens the journal as a start does, and changes nothing that a start would not: a segment that was being made
-//! goes, an unfinished write at the end is cut, and the end is made durable; synced bytes are never rewritten. So what
-//! it finds is what the next start finds. The index is a view: one that is missing, damaged or wrong is written anew.
+//! It opens the journal as a start does, and changes nothing that a start would not: an unfinished segment is removed,
+//! an unfinished write at the end is cut, and the end is made durable; synced bytes are never rewritten. So it finds
+//! what the next start finds. The index is a view: one that is missing, damaged or wrong is rebuilt.
 //!
 //! Memory does not grow with the store: the journal is read in pieces, the index walked by its keys.
 
@@ -25,44 +25,44 @@ use crate::store::record::Record;
 /// Bytes of the journal that are read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Damaged places that are listed at most; all are counted.
+/// How many damaged places are listed at most; all are counted.
 const DAMAGES_MAX: usize = 10;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct StoreReport {
-    /// Records of the journal that are right.
+    /// Valid records of the journal.
     pub records: u64,
     /// Events among them.
     pub events: u64,
     /// Damaged places of the journal, each as segment, bytes and what is damaged; the first 10.
     pub damaged: Vec<String>,
-    /// How many more there are, by what is damaged.
+    /// How many more damaged places there are, by what is damaged.
     pub damaged_more: BTreeMap<&'static str, u64>,
-    /// How many there are.
+    /// How many damaged places there are.
     pub damaged_places: u64,
     /// Records in them, as far as that is known.
     pub damaged_records: u64,
-    /// Bytes of an unfinished write that were cut from the end: nobody was told that they were stored.
+    /// Bytes of an unfinished write that were cut from the end; they were never reported as stored.
     pub torn_bytes: u64,
-    /// Events that the index knows and the journal has no more.
+    /// Events that are in the index but no longer in the journal.
     pub lost_events: u64,
     /// Pending deliveries of such events.
     pub lost_pending: u64,
-    /// Pending deliveries whose last outcome only the index has, as after a power cut.
+    /// Pending deliveries whose last outcome is only in the index, as after a power cut.
     pub only_in_index: u64,
-    /// The index.
+    /// The state of the index.
     pub index: IndexState,
-    /// Every subscription that the store knows.
+    /// Every subscription of the store.
     pub subscriptions: Vec<SubscriptionReport>,
 }
 
-/// A subscription as the store has it.
+/// A subscription in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionReport {
     /// Its number in the journal.
     pub number: SubscriptionNumber,
-    /// Its name, unless damage took the record that has it.
+    /// Its name; `None` if the record that contains it is damaged.
     pub name: Option<SubscriptionName>,
     /// Pending deliveries, held ones included.
     pub pending: u64,
@@ -93,14 +93,14 @@ impl StoreReport {
     }
 }
 
-/// Checks the store in the folder `path`, whose lock it holds meanwhile. Blocks, for as long as it takes to read all of
-/// the journal; needs room for a second index beside the first.
+/// Checks the store in the folder `path` and holds its lock meanwhile. Blocks for as long as it takes to read all of
+/// the journal; needs disk space for a second index beside the first.
 ///
 /// # Errors
 /// [`StoreError`]: there is no store, it is in use, it cannot be read, or its journal cannot be opened.
 pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
     let folder = path.join("journal");
-    // Before the lock, which would make what is absent.
+    // Before the lock, which would create a missing folder.
     if let Err(source) = fs::read_dir(&folder) {
         return Err(StoreError::Folder {
             path: folder,
@@ -186,7 +186,7 @@ fn add_index(report: &mut StoreReport, examined: Examined) {
     report.subscriptions = subscriptions.collect();
 }
 
-/// Nothing is appended, so nobody is told.
+/// Ignores commits: nothing is appended.
 struct Nobody;
 
 impl Committed<()> for Nobody {

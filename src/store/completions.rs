@@ -1,4 +1,4 @@
-//! What the journal's thread lays down for the pump: what became of each batch, with what was appended with it.
+//! Results that the journal's thread leaves for the pump: the fate of each batch, with the token appended with it.
 
 use std::mem;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::store::record::Record;
 use crate::store::watch::FirstAttempt;
 use crate::store::{AcceptError, Receipt, StoreError};
 
-/// What the journal gives back with each batch it has written.
+/// A value that the journal gives back with each batch it has written.
 #[derive(Debug)]
 pub(super) enum Token {
     /// Events were accepted.
@@ -27,7 +27,7 @@ pub(super) enum Token {
     Settled(Settled),
     /// An operation changed deliveries.
     Changed(Box<Changes>),
-    /// Nobody waits.
+    /// Nothing waits for it.
     Nobody,
 }
 
@@ -46,12 +46,12 @@ pub(super) struct Settled {
     /// The delivery before the attempt.
     pub(super) entry: Entry,
     pub(super) next: Next,
-    /// What somebody waits to be told of it.
+    /// The report for the request that waits for it, if one does.
     pub(super) first: Option<Box<FirstAttempt>>,
     pub(super) reply: oneshot::Sender<()>,
 }
 
-/// What became of batches.
+/// The result of writing batches.
 #[derive(Debug)]
 pub(super) enum Fate {
     /// A group was committed: its batches, each with the places of its records.
@@ -60,7 +60,7 @@ pub(super) enum Fate {
     Refused(Vec<Token>),
 }
 
-/// What the journal's thread has laid down and the pump has not yet picked up.
+/// Results that the journal's thread has left and the pump has not yet picked up.
 #[derive(Debug, Default)]
 pub(super) struct Completions {
     laid_down: Mutex<LaidDown>,
@@ -85,7 +85,7 @@ impl Completions {
         self.changed.notify_one();
     }
 
-    /// Says that nothing more will come.
+    /// Marks that nothing more will come.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
@@ -104,7 +104,7 @@ impl Completions {
     }
 }
 
-/// The journal's end of it.
+/// The journal's side of the completions.
 pub(super) struct Sink {
     pub(super) completions: Arc<Completions>,
     pub(super) index: Arc<IndexInbox>,

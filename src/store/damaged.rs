@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 
-/// How long after the first look the second one is.
+/// The pause between the first look and the second.
 const PAUSE: Duration = Duration::from_secs(60);
-/// How many deliveries are remembered; others are found again when they are read the next time.
+/// How many deliveries are remembered at most; others are found again when they are next read.
 const FOUND_MAX: usize = 10_000;
 
 type Key = (SubscriptionNumber, EventSeq);
 
-/// Deliveries whose event was found damaged, and when.
+/// Deliveries whose event was found damaged, with the time.
 #[derive(Debug, Default)]
 pub(super) struct Damaged(Mutex<HashMap<Key, Timestamp>>);
 

@@ -68,7 +68,7 @@ async fn what_is_damaged_is_dead_after_a_second_look_and_lets_its_segment_go() {
     assert_eq!(dead.summary.state, DeliveryState::Dead);
     assert_eq!(dead.summary.dead_reason, Some(DeadReason::Unreadable));
     assert_eq!(dead.attempts.len(), 2);
-    // As what was delivered, long before other dead letters.
+    // Removed like delivered events, long before other dead letters.
     world.clock.advance(DAY * 4);
     inner.cleaner.clean().await.unwrap();
     assert!(
@@ -105,7 +105,7 @@ async fn what_is_damaged_blocks_what_follows_it_in_an_order() {
         .damaged
         .found((a, EventSeq(1)), NOW);
     world.clock.advance(MINUTE);
-    // What follows waits in memory.
+    // Later deliveries wait in memory.
     assert!(
         timeout(Duration::from_millis(200), queue.ready())
             .await
@@ -153,7 +153,7 @@ async fn what_cannot_be_read_for_now_stays_pending() {
     let a = world.running.named("a");
     world.post(0..1, &[a]).await;
     let key = (a, EventSeq(1));
-    // Said to be damaged, and it is not, or is in memory: a second look tells.
+    // Reported as damaged, but it is not, or is in memory: the second look finds that.
     let inner = &world.running.store.0;
     inner.cleaner.unreadable.damaged.found(key, NOW);
     world.clock.advance(MINUTE);

@@ -1,12 +1,12 @@
-//! Which given ids were accepted lately: a bounded table in memory, loaded from the index at start.
+//! Given ids that were accepted recently: a bounded table in memory, loaded from the index at start.
 //!
-//! Remembered is an 8-byte keyed hash of given id and source, with the sequence of its event; whether a hit is the same
-//! given id is decided by reading that event, so a collision costs a read and nothing else. The hashes stand in a ring
-//! in order of acceptance, and an open-addressed index leads to them: 17 bytes each, 16 MiB for a million. Both are
-//! allocated whole but zeroed, so the system provides their pages only as they are used.
+//! An entry is an 8-byte keyed hash of given id and source, with the sequence of its event. Whether a hit is the same
+//! given id is decided by reading that event, so a collision costs only a read. The hashes are in a ring in order of
+//! acceptance, and an open-addressed index leads to them: 17 bytes each, 16 MiB for a million. Both are allocated whole
+//! but zeroed, so the system provides their pages only as they are used.
 //!
-//! Forgotten is always the oldest: when the ring is full, and when it is older than the window. Times are noted once
-//! per 256th of the window, so an id is remembered that much longer at most.
+//! The oldest entry is forgotten first: when the ring is full, or when it is older than the window. Times are noted
+//! once per 256th of the window, so an id is remembered at most that much longer.
 
 #![expect(
     deprecated,
@@ -19,25 +19,25 @@ use std::time::Duration;
 
 use crate::domain::{EventHead, EventSeq, Label, Timestamp};
 
-/// The secret that hashes of given ids are keyed with, so that nobody can make ids that collide. Kept in the index.
+/// The secret key of the hashes of given ids, so that nobody can construct ids that collide. Kept in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DedupKey(pub(super) [u8; 16]);
 
 impl DedupKey {
-    /// The hash of an event's given id and source; none if the application gave it no id. The upper half is that of
-    /// the given id alone, so that it can be looked for without its source.
+    /// The hash of an event's given id and source; `None` if the application gave it no id. The upper half is the hash
+    /// of the given id alone, so that it can be searched for without its source.
     pub(super) fn hash(&self, head: &EventHead) -> Option<u64> {
         let given = head.given_id.as_ref()?;
         let mut hasher = self.hasher();
         hasher.write(given.as_str().as_bytes());
-        // A byte that neither can contain, so that no two pairs run together to the same text.
+        // A byte that neither can contain, so that no two pairs give the same bytes.
         hasher.write_u8(0xff);
         hasher.write(head.source.as_deref().unwrap_or_default().as_bytes());
         hasher.write_u8(u8::from(head.source.is_some()));
         Some(self.given_part(given) | hasher.finish() >> 32)
     }
 
-    /// The least and the greatest hash that this given id can have.
+    /// The smallest and the largest hash that this given id can have.
     pub(super) fn hashes_of(&self, given: &Label) -> (u64, u64) {
         let least = self.given_part(given);
         (least, least | u64::from(u32::MAX))
@@ -50,8 +50,8 @@ impl DedupKey {
         hasher.finish() >> 32 << 32
     }
 
-    /// The hash of an event's key, by which deliveries are ordered; 0 if it has none. Two keys with one hash wait for
-    /// each other, which is in order too.
+    /// The hash of an event's key, by which deliveries are ordered; 0 if it has none. Deliveries of two keys with the
+    /// same hash wait for each other, which keeps their order too.
     pub(super) fn order(&self, head: &EventHead) -> u64 {
         let Some(key) = &head.key else { return 0 };
         let mut hasher = self.hasher();
@@ -78,7 +78,7 @@ pub(super) struct Dedup {
     ring: Ring,
     /// Ring positions plus one, by hash; 0 is free.
     index: Vec<u32>,
-    /// From which position on, counted since the start, events were accepted at this time or later.
+    /// Positions, counted since the start, each with a time: events from there on were accepted then or later.
     marks: VecDeque<(u64, Timestamp)>,
 }
 
@@ -89,7 +89,7 @@ struct Ring {
     seqs: Vec<u32>,
     first: u64,
     end: u64,
-    /// The sequence last added: the others are at most `u32::MAX` before it.
+    /// The last sequence added: the others are at most `u32::MAX` before it.
     last: EventSeq,
 }
 
@@ -133,7 +133,7 @@ impl Dedup {
         }
     }
 
-    /// The events not older than the window whose given id has this hash: usually none, and seldom more than one.
+    /// The events not older than the window whose given id has this hash: usually none, rarely more than one.
     pub(super) fn candidates(&mut self, hash: u64, now: Timestamp) -> Vec<EventSeq> {
         self.expire(now);
         let mut found = Vec::new();
@@ -181,7 +181,7 @@ impl Dedup {
     /// Forgets what is older than the window.
     fn expire(&mut self, now: Timestamp) {
         while let Some((_, at)) = self.marks.front() {
-            // Those between two marks were accepted before the second, those after the last within a step of it.
+            // Events between two marks were accepted before the second, those after the last within a step of it.
             let (end, before) = match self.marks.get(1) {
                 Some((position, next)) => (*position, *next),
                 None => (self.ring.end, at.plus(self.step())),
@@ -200,7 +200,7 @@ impl Dedup {
         self.window / 256
     }
 
-    /// Whether the oldest is too far back for its sequence to be told from 32 bits.
+    /// Whether the oldest is too far back for its sequence to be recovered from 32 bits.
     fn is_out_of_range(&self, seq: EventSeq) -> bool {
         let oldest = self.ring.slot(self.ring.first);
         self.ring.first < self.ring.end && seq.0 - self.ring.seq_in(oldest).0 > u64::from(u32::MAX)

@@ -1,5 +1,5 @@
-//! The records of a batch in the making, and the counting of its deliveries: each is pending, or dead if its subscription
-//! would have too much pending. Under the intake's lock, so that no other event comes between.
+//! Makes the records of a batch and counts its deliveries: each is pending, or dead if its subscription would have too
+//! much pending. Runs under the intake's lock, so that no other event comes between.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::store::names::Names;
 use crate::store::record::{Accepted, Death, Record};
 use crate::store::{NewDelivery, NewEvent, Receipt};
 
-/// The records and receipts of a batch in the making.
+/// The records and receipts of a batch that is being made.
 pub(super) struct Draft {
     pub(super) next_seq: EventSeq,
     pub(super) records: Vec<Record>,
@@ -67,7 +67,7 @@ impl Draft {
     }
 }
 
-/// Counts a delivery as pending, or as dead if that would be more than its subscription may have.
+/// Counts a delivery as pending, or as dead if its subscription would have too much pending.
 fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option<Death> {
     let queue = &names.get(delivery.subscription)?.queue;
     let reason = queue.counters.reserve(bytes, delivery.max_pending)?;
@@ -77,7 +77,7 @@ fn reserve(names: &Names, delivery: NewDelivery, bytes: u64, key: u64) -> Option
     })
 }
 
-/// Takes back what [`reserve`] counted for a batch that was refused.
+/// Reverts the counts that [`reserve`] made for a batch that was refused.
 pub(super) fn undo(names: &Names, records: &[Record]) {
     for record in records {
         let Record::Accepted(accepted) = record else {

@@ -1,11 +1,11 @@
-//! A pending delivery, without its event: what queues keep of it, and what its row in the index says.
+//! A pending delivery without its event, as queues keep it and as its row in the index contains it.
 
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::Place;
 use crate::store::record::Accepted;
 
-/// A pending delivery as queues and the index have it.
+/// A pending delivery as queues and the index keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) seq: EventSeq,
@@ -15,7 +15,7 @@ pub(super) struct Entry {
     pub(super) accepted_at: Timestamp,
     /// When its schedule began: when it was accepted, or replayed.
     pub(super) since: Timestamp,
-    /// A hash of the event's key, 0 if it has none or was accepted when keys did not matter.
+    /// A hash of the event's key; 0 if it has none, or the subscription was not ordered by key when it was accepted.
     pub(super) key: u64,
     /// Attempts made.
     pub(super) attempts: u32,
@@ -39,14 +39,14 @@ impl Entry {
         }
     }
 
-    /// The same for this subscription: without the key unless it is ordered by it.
+    /// The entry for this subscription: without the key unless the subscription was ordered by key.
     pub(super) fn of(self, accepted: &Accepted, subscription: SubscriptionNumber) -> Self {
         let keyed = accepted.keyed.contains(&subscription);
         let key = if keyed { self.key } else { 0 };
         Self { key, ..self }
     }
 
-    /// What the row of this delivery adds to the checksum that the index keeps.
+    /// The amount that the row of this delivery adds to the checksum that the index keeps.
     pub(super) fn checksum(&self) -> i64 {
         let seq = i64::try_from(self.seq.0 % 1_048_576).unwrap_or(0);
         let Place {

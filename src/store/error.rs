@@ -1,4 +1,4 @@
-//! Why a store cannot be opened or has failed, and why events are not accepted.
+//! The errors of opening a store, of a store that has failed, of accepting events and of operations.
 
 use std::error::Error;
 use std::io;
@@ -15,7 +15,7 @@ pub enum StoreError {
     Folder {
         /// The folder or file concerned.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
@@ -24,7 +24,7 @@ pub enum StoreError {
     InUse {
         /// The folder.
         path: PathBuf,
-        /// The number of the process, where the system tells.
+        /// The id of the process; `None` where the system does not show it.
         process: Option<u32>,
     },
     /// The journal cannot be opened, or a write or sync of it failed.
@@ -42,7 +42,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What the journal says.
+    /// Converts an error of the journal.
     pub(super) fn of_journal(error: &JournalError) -> Self {
         match error {
             JournalError::Closed => Self::Closed,
@@ -61,7 +61,7 @@ pub enum AcceptError {
     /// No space is left on the disk.
     #[error("the disk is full")]
     Full,
-    /// As much is pending as may be: `store.max_pending`.
+    /// The limit of pending bytes is reached: `store.max_pending`.
     #[error("as much is pending as store.max_pending allows")]
     Pending,
     /// The store cannot keep up: too much waits for its commit or for the index.
@@ -92,7 +92,7 @@ pub enum OperationError {
     /// It was delivered, which cannot be taken back.
     #[error("it was delivered")]
     Delivered,
-    /// As many bulk replays are running as may be.
+    /// The maximum number of bulk replays is running.
     #[error("16 bulk replays are running: wait until one is done, or stop one")]
     TooManyReplays,
     /// The store cannot keep up: too much waits to be written.
@@ -111,7 +111,7 @@ fn told(process: Option<u32>) -> String {
 }
 
 impl OperationError {
-    /// What a refused append means for an operation.
+    /// Converts the error of a refused append for an operation.
     pub(super) fn of_append(error: &AppendError) -> Self {
         match error {
             AppendError::Full | AppendError::Overloaded | AppendError::TooLarge => Self::Overloaded,
@@ -121,7 +121,7 @@ impl OperationError {
 }
 
 impl AcceptError {
-    /// What a refused append means for those who accept.
+    /// Converts the error of a refused append for an acceptance.
     pub(super) fn of_append(error: &AppendError) -> Self {
         match error {
             AppendError::Full => Self::Full,

@@ -29,7 +29,7 @@ impl Failure {
         self.reason.get().cloned()
     }
 
-    /// The reason; that of a store which was closed if it has not failed.
+    /// The reason; `Closed` if the store has not failed.
     pub(super) fn reason(&self) -> StoreError {
         self.get().unwrap_or(StoreError::Closed)
     }

@@ -1,4 +1,4 @@
-//! The fields that bytes on the disk are made of: numbers of a fixed length (little-endian) and varints, times, texts.
+//! The fields of the bytes on the disk: numbers of a fixed length (little-endian) and varints, times, texts.
 
 use crate::domain::Timestamp;
 
@@ -34,7 +34,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Takes fields off the front of some bytes; `None` where they end before.
+/// Takes fields off the front of some bytes; `None` where the bytes end too early.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
         mut item: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
         let count = usize::try_from(self.number()?).ok()?;
-        // Each item has at least one byte: a count that cannot be true reserves nothing.
+        // Each item has at least one byte: an impossible count reserves no more than the bytes left.
         let mut items = Vec::with_capacity(count.min(self.0.len()));
         for _ in 0..count {
             items.push(item(self)?);

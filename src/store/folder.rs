@@ -1,4 +1,4 @@
-//! What can be said of a store's folder without opening the store, and without making or locking anything.
+//! Examines a store's folder without opening the store, and without making or locking anything.
 
 use std::fs;
 use std::io;
@@ -15,24 +15,24 @@ use crate::store::{StoreError, lock};
 /// The files beside the lock that a start opens, if they are there.
 const FILES: [&str; 3] = [lock::FILE, "reserve", "index.sqlite3"];
 
-/// Bytes of a digest that tell one store from another.
+/// Bytes of a digest that distinguish one store from another.
 const DIGEST_BYTES: usize = 8;
 
-/// What became of looking at a folder that a start could use.
+/// The state of a folder that a start could use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FolderState {
-    /// Nobody has it, as far as the system tells.
+    /// No process has it open, as far as the system shows.
     Free,
     /// A process has it open.
     Held {
-        /// Its number.
+        /// The id of the process.
         process: u32,
     },
-    /// Another user does, who alone can start with it.
+    /// Another user owns it; only that user can start with it.
     OfUser(u32),
 }
 
-/// Says what a start would say of its folder.
+/// Reports whether a start could use this folder.
 ///
 /// # Errors
 /// [`StoreError::Folder`]: it cannot be made, or cannot be used.
@@ -67,7 +67,7 @@ pub fn examine(folder: &Path) -> Result<FolderState, StoreError> {
     })
 }
 
-/// The folder, or what is there of the way to it; or what cannot be looked at, and why.
+/// The folder, or its nearest existing ancestor; or the path that cannot be examined, and why.
 fn nearest(folder: &Path) -> Result<&Path, (&Path, io::Error)> {
     for path in folder.ancestors() {
         let path = if path == Path::new("") {
@@ -84,7 +84,7 @@ fn nearest(folder: &Path) -> Result<&Path, (&Path, io::Error)> {
     Ok(folder)
 }
 
-/// Whether the folders that are missing below `existing` have names that its file system can take.
+/// Checks that the folders missing below `existing` have names that its file system allows.
 fn check_names(folder: &Path, existing: &Path) -> io::Result<()> {
     let longest = rustix::fs::statfs(existing)?.f_namelen;
     match fit(folder, usize::try_from(longest).unwrap_or(0)) {
@@ -93,12 +93,12 @@ fn check_names(folder: &Path, existing: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether no name of a path is longer than a file system says that it takes; some, such as of FUSE, say 0.
+/// Whether no name of a path is longer than its file system allows; some, such as FUSE, report 0.
 fn fit(path: &Path, longest: usize) -> bool {
     longest == 0 || path.iter().all(|name| name.len() <= longest)
 }
 
-/// What tells the store in a folder from others, 16 hex digits; none while it is not there.
+/// An id that distinguishes the store in a folder from others, 16 hex digits; `None` while there is no folder.
 #[must_use]
 pub fn instance(folder: &Path) -> Option<String> {
     let metadata = fs::metadata(folder).ok()?;
@@ -138,7 +138,7 @@ mod tests {
         let lock = FolderLock::acquire(root.path()).unwrap();
         let process = std::process::id();
         let held = FolderState::Held { process };
-        // Where the system does not show locks it cannot be told.
+        // Where the system does not show locks, the process is unknown.
         if fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.contains("FLOCK")) {
             assert_eq!(examine(root.path()).unwrap(), held);
         }

@@ -1,4 +1,4 @@
-//! How the store is: its health and its gauges.
+//! The gauges of the store, and its use of the disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::store::appender::Health;
 use crate::store::index::{Inbox as IndexInbox, query};
 use crate::store::subscriptions::Subscriptions;
 
-/// What the store takes of its disk.
+/// The store's use of its disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskUse {
     /// Its folder.
@@ -19,11 +19,11 @@ pub struct DiskUse {
     pub size_bytes: u64,
     /// Bytes of bodies that wait for delivery.
     pub pending_bytes: u64,
-    /// Bytes that are free on its disk; None: unknown.
+    /// Bytes that are free on its disk; `None` if unknown.
     pub free_bytes: Option<u64>,
 }
 
-/// Who says how the store is.
+/// Measures the store and sets its gauges.
 pub(super) struct Gauges {
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) index: Arc<IndexInbox>,
@@ -89,7 +89,7 @@ fn index_bytes(path: &Path) -> u64 {
         .sum()
 }
 
-/// A number as gauges take it; exact up to 2^53.
+/// Converts a number for a gauge; exact up to 2^53.
 fn gauge(number: u64) -> f64 {
     let low = u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     let high = u32::try_from(number >> 32).unwrap_or(u32::MAX);

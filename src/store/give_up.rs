@@ -1,9 +1,9 @@
-//! Pending deliveries whose event is damaged on the disk: they are dead, reason `unreadable`, as what cannot be read
-//! can be neither delivered nor copied, and would keep its segment and all behind it for ever.
+//! Pending deliveries whose event is damaged on the disk become dead, reason `unreadable`. Such an event can be neither
+//! delivered nor copied, and would keep its segment and all later ones forever.
 //!
-//! Only what provably cannot be read: bytes that could be read and whose checksum does not fit, and again a minute
-//! later, in a part of the segment that is damaged: the place of an event may be what is wrong. Whatever else keeps an
-//! event from being read, such as an error of the disk, leaves its delivery as it is.
+//! Only a proven damage counts: the bytes can be read but their checksum is wrong, again a minute later, and in a part
+//! of the segment that is damaged. Otherwise the place of the event may be wrong. Any other obstacle to reading an
+//! event, such as an error of the disk, leaves its delivery as it is.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,19 +25,18 @@ use crate::store::operations::Operations;
 use crate::store::reader::Inbox as Reader;
 use crate::store::record::{Attempted, Record};
 
-/// What is shown of the attempt that could not be made.
+/// The error message of the attempt that could not be made.
 const MESSAGE: &str = "the event is damaged on the disk and cannot be read";
 
-/// Who gives up deliveries whose event is damaged.
+/// Gives up deliveries whose event is damaged.
 pub(super) struct Unreadable {
     pub(super) operations: Arc<Operations>,
     pub(super) reader: Arc<Reader>,
-    /// What was found.
     pub(super) damaged: Arc<Damaged>,
 }
 
 impl Unreadable {
-    /// Gives up what was found damaged and still is.
+    /// Gives up the deliveries whose event was found damaged and still is.
     pub(super) async fn give_up(&self) -> Result<(), OperationError> {
         let mut damages = HashMap::new();
         for (number, seq) in self.damaged.due(self.operations.clock.steady()) {
@@ -54,13 +53,13 @@ impl Unreadable {
     ) -> Result<(), OperationError> {
         let turn = self.operations.turn().await;
         let queue = self.operations.subscriptions.known_queue(number);
-        // One that is in flight was read meanwhile.
+        // A delivery that is in flight was read meanwhile.
         let Some(queue) = queue else { return Ok(()) };
         let Some(claim) = Claim::one(&queue, seq) else {
             return Ok(());
         };
         if queue.step(|state| state.has_event(seq)) {
-            // It can be delivered all the same.
+            // It can be delivered nevertheless.
             return Ok(());
         }
         let look = move |index: &rusqlite::Connection| {
@@ -111,7 +110,7 @@ impl Unreadable {
             .await
     }
 
-    /// Whether the event at a place cannot be read, for damage that its segment has there.
+    /// Whether the event at a place cannot be read because its segment is damaged there.
     pub(super) async fn is_damaged(
         &self,
         place: Place,

@@ -1,4 +1,4 @@
-//! The handle of a store: what is asked of its parts.
+//! The handle of a store: passes each call to the part that does it.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +26,7 @@ use crate::store::watch::Watch;
 pub struct Store(pub(super) Arc<Parts>);
 
 impl Store {
-    /// Opens or makes the store and recovers it. Blocks, for long only when the index must be written anew.
+    /// Opens or makes the store and recovers it. Blocks, for long only when the index must be rebuilt.
     ///
     /// Nothing is handed on until [`Store::run`] is polled.
     ///
@@ -43,20 +43,20 @@ impl Store {
         Ok(Self(Arc::new(parts)))
     }
 
-    /// What tells this store from others, 16 hex digits: see [`instance`](crate::store::instance()).
+    /// An id that distinguishes this store from others, 16 hex digits: see [`instance`](crate::store::instance()).
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.0.instance
     }
 
-    /// Hands on what is committed, to those who wait and to the queues, and carries bulk replays on. To be run as one
+    /// Hands commits on to waiting callers and to the queues, runs bulk replays, and removes old data. Must run as one
     /// task for as long as the store is used; ends when the store is closed.
     ///
     /// # Errors
     /// Ends with the reason when the store fails.
     ///
     /// # Cancel safety
-    /// When dropped, nobody is told of commits any more; nothing is lost.
+    /// When dropped, commits are no longer reported; nothing is lost.
     pub async fn run(&self) -> Result<(), StoreError> {
         tokio::select! {
             ended = self.0.hand_on() => ended,
@@ -70,7 +70,7 @@ impl Store {
         self.0.subscriptions.number(name)
     }
 
-    /// The number of a name that the store has had; none for any other.
+    /// The number of a name that the store has ever had; `None` for any other.
     #[must_use]
     pub fn known(&self, name: &SubscriptionName) -> Option<SubscriptionNumber> {
         let names = self.0.subscriptions.read();
@@ -114,8 +114,8 @@ impl Store {
         self.0.accepting.accept(events, Purpose::Watched).await
     }
 
-    /// As [`Store::accept`], for what operators are to be told: not refused when as much is pending as may be, nor when
-    /// the disk is full, as it uses the reserve then like outcomes do. So it is to be little.
+    /// As [`Store::accept`], for notifications of operators: not refused when the limit of pending bytes is reached,
+    /// nor when the disk is full, since it then uses the reserve, as outcomes do. So keep them few and small.
     ///
     /// # Errors
     /// As for [`Store::accept`], but neither `Full` nor `Pending`.
@@ -127,24 +127,24 @@ impl Store {
         Ok(receipts)
     }
 
-    /// How often events were refused for want of room, [`AcceptError::Full`] or [`AcceptError::Pending`], since it was
-    /// opened.
+    /// How often events were refused for lack of room, [`AcceptError::Full`] or [`AcceptError::Pending`], since the
+    /// store was opened.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.accepting.refused.load(Ordering::Relaxed)
     }
 
-    /// The queue of one subscription. Of a number that no name has, an empty one.
+    /// The queue of one subscription; an empty one for a number that belongs to no name.
     #[must_use]
     pub fn queue(&self, subscription: SubscriptionNumber) -> Queue {
         Queue(self.0.subscriptions.queue(subscription))
     }
 
     /// Records how an attempt ended; the record is queued when this returns, written when the future resolves.
-    /// `urgent`: a lane waits for the slot, write at once instead of within 2 ms.
+    /// `urgent`: a lane waits for the slot, so it is written at once instead of within 2 ms.
     ///
     /// # Errors
-    /// The future resolves to an error when the store has failed: the outcome may be lost then.
+    /// The future resolves to an error when the store has failed; the outcome may then be lost.
     ///
     /// # Cancel safety
     /// Dropping the future does not undo the record. If the journal had no room for it yet, the delivery is ready again.
@@ -186,7 +186,7 @@ impl Store {
         self.0.operations.replay(id).await
     }
 
-    /// Takes a pending or dead delivery back; one that is cancelled stays so. Resolves when that is durable.
+    /// Cancels a pending or dead delivery; one that is cancelled stays so. Resolves when that is durable.
     ///
     /// # Errors
     /// [`OperationError`]; nothing was changed then.
@@ -197,11 +197,11 @@ impl Store {
         self.0.operations.cancel(id).await
     }
 
-    /// Takes all pending deliveries of a subscription back that were accepted until now; answers how many. Meant for
-    /// one that is disabled or gone from the file.
+    /// Cancels all deliveries of a subscription that are pending now; returns how many. Meant for a subscription that
+    /// is disabled or gone from the file. Resolves when that is durable.
     ///
     /// # Errors
-    /// [`OperationError`], in flight if an attempt of any is; nothing was changed then.
+    /// [`OperationError`], `InFlight` if an attempt of any is in flight; nothing was changed then.
     ///
     /// # Cancel safety
     /// Dropped, it may still happen.
@@ -218,13 +218,13 @@ impl Store {
         self.0.appender.health()
     }
 
-    /// What the store takes of its disk. Asks the file system.
+    /// The store's use of its disk. Asks the file system.
     #[must_use]
     pub fn disk_use(&self) -> DiskUse {
         self.0.gauges.disk_use()
     }
 
-    /// Refreshes the gauges of StoreMetrics, and what queues know of the oldest deliveries in the index.
+    /// Refreshes the gauges of `StoreMetrics`, and the queues' figures of the oldest deliveries in the index.
     pub fn publish(&self) {
         self.0.gauges.publish();
     }
@@ -248,7 +248,7 @@ impl Store {
         open::close(Arc::clone(&self.0)).await
     }
 
-    /// Queries of what became of events, deliveries and attempts.
+    /// Queries for events, deliveries and attempts.
     #[must_use]
     pub fn history(&self) -> &History {
         &self.0.history

@@ -1,4 +1,4 @@
-//! What the tests of the store share: a store with its pump, a clock that is set by hand, events.
+//! Helpers of the store's tests: a store with its pump, a clock that is set by hand, events.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Clock for HandClock {
     }
 }
 
-/// Bounds so small that everything spills, is refilled and evicted.
+/// Bounds so small that everything spills, and is refilled and evicted.
 pub(super) const TINY: Bounds = Bounds {
     window: 4,
     refill: 3,
@@ -64,7 +64,7 @@ pub(super) const SMALL_SEGMENTS: journal::Bounds = journal::Bounds {
     group: 16 << 10,
 };
 
-/// No reserve, and nothing missing of it.
+/// No reserve, which reports itself as whole.
 pub(super) struct NoRoom;
 
 impl reserve::Room for NoRoom {
@@ -136,7 +136,7 @@ impl Setup {
         Ok(Store(Arc::new(parts)))
     }
 
-    /// Opens the store and runs it. What is old is removed only when a test asks for it: nothing happens beside it then.
+    /// Opens the store and runs it. Old data is removed only when a test asks for it, so that nothing else runs then.
     pub(super) fn open(&self, path: &Path) -> Running {
         let store = self.try_open(path).unwrap();
         let pumped = store.clone();
@@ -184,7 +184,7 @@ impl Running {
         written.await.unwrap();
     }
 
-    /// Takes and delivers everything until nothing is pending; answers the bodies in the order taken.
+    /// Takes and delivers everything until nothing is pending; returns the bodies in the order taken.
     pub(super) async fn drain(&self, number: SubscriptionNumber) -> Vec<Bytes> {
         let mut bodies = Vec::new();
         while self.store.queue(number).counts().pending > 0 {

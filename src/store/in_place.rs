@@ -1,6 +1,6 @@
-//! Whether the store's files are still where they were opened: what is written to others, nobody would find again.
+//! Checks that the store's files are still where they were opened: data written to removed files would be lost.
 //!
-//! The journal's thread asks before it reports what it wrote. Those who replace a file of theirs on purpose say so.
+//! The journal's thread checks before it reports a write. Code that replaces a file on purpose calls `release` first.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 /// Device and inode.
 pub(crate) type Identity = (u64, u64);
 
-/// Files and folders with what they were when they were opened.
+/// Files and folders with their identity when they were opened.
 #[derive(Debug, Default)]
 pub(crate) struct InPlace(Mutex<Vec<(PathBuf, Identity)>>);
 
@@ -22,10 +22,10 @@ pub(crate) struct InPlace(Mutex<Vec<(PathBuf, Identity)>>);
 struct NotInPlace(PathBuf);
 
 impl InPlace {
-    /// Expects this file or folder to stay what it is now.
+    /// Expects this path to stay the file or folder that it is now.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When it cannot be examined.
     pub(crate) fn expect(&self, path: &Path) -> io::Result<()> {
         let identity = identity(path)?;
         let mut expected = self.lock();
@@ -42,7 +42,7 @@ impl InPlace {
     /// Whether everything is in its place.
     ///
     /// # Errors
-    /// Names what is not, or says why it cannot be looked at.
+    /// Names the file that is not, or why it cannot be examined.
     pub(crate) fn check(&self) -> io::Result<()> {
         let expected = self.lock();
         for (path, known) in expected.iter() {
@@ -56,7 +56,7 @@ impl InPlace {
     }
 }
 
-/// Compares what is at `path` now with what was opened there.
+/// Compares the file at `path` now with the one that was opened there.
 ///
 /// # Errors
 /// As for [`InPlace::check`].
@@ -72,10 +72,10 @@ pub(crate) fn check(
     }
 }
 
-/// What is at `path`.
+/// Identifies the file at `path`.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// When it cannot be examined.
 pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))

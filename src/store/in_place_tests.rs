@@ -11,7 +11,7 @@ use super::harness::*;
 use super::*;
 use crate::domain::SubscriptionNumber;
 
-/// What may be taken away.
+/// The files that may be taken away.
 const FILES: [&str; 6] = [
     "",
     "lock",
@@ -33,13 +33,13 @@ fn path_of(store: &Path, file: &str) -> PathBuf {
     segments.max().unwrap()
 }
 
-/// What it says, and its causes.
+/// The message of an error, and of its causes.
 fn text_of(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect()
 }
 
-/// Accepts until that fails, which it has to soon.
+/// Accepts until that fails, which must be soon.
 async fn failure_of(running: &Running, number: SubscriptionNumber) -> AcceptError {
     let failed = async {
         loop {

@@ -12,18 +12,18 @@ use rustix::io::Errno;
 use crate::private;
 use crate::store::StoreError;
 
-/// The file that is locked beside the folder itself: earlier versions look at that alone.
+/// The file that is locked beside the folder itself: earlier versions lock only this file.
 pub(super) const FILE: &str = "lock";
 
-/// Holds the folder; another process that tries is refused until this is dropped, or its process has ended. The folder
-/// itself is locked, too: a file can be removed, and made again by the next one.
+/// Holds the folder; other processes are refused until this is dropped or its process has ended. The folder itself is
+/// locked too: a lock file can be removed, and made again by the next process.
 #[derive(Debug)]
 pub(super) struct FolderLock(
     #[expect(dead_code, reason = "the open files are the lock")] [File; 2],
 );
 
 impl FolderLock {
-    /// Makes the folder (0700, parents too, all synced) if need be, and takes its lock.
+    /// Makes the folder if it is absent (0700, parents too, all synced), and takes its lock.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process holds it, [`StoreError::Folder`] when it cannot be made or written.
@@ -53,7 +53,7 @@ impl FolderLock {
     }
 }
 
-/// The process that holds a folder, as far as the system tells.
+/// The process that holds a folder; `None` where the system does not show it.
 pub(super) fn holder(folder: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let inodes = [folder.to_owned(), folder.join(FILE)];
@@ -70,7 +70,7 @@ fn holder_in(locks: &str, inodes: [u64; 2]) -> Option<u32> {
             let is_flock = fields.next()? == "FLOCK";
             let process = fields.nth(2)?.parse().ok()?;
             let place = fields.next()?.rsplit_once(':')?.1;
-            // 0: one that this process cannot see.
+            // 0: a process that this one cannot see.
             (is_flock && process != 0 && place.parse() == Ok(inode)).then_some(process)
         });
         processes.collect::<Vec<u32>>()
@@ -79,8 +79,8 @@ fn holder_in(locks: &str, inodes: [u64; 2]) -> Option<u32> {
     first.into_iter().find(|process| second.contains(process))
 }
 
-/// Makes the missing folders one by one, and syncs the parent of each: a folder whose entry is lost takes
-/// everything in it along. Opens the folder.
+/// Makes the missing folders one by one, and syncs the parent of each: if a folder's entry is lost, so is everything
+/// in it. Opens the folder.
 fn make(folder: &Path) -> io::Result<File> {
     let missing: Vec<&Path> = folder
         .ancestors()
@@ -126,7 +126,7 @@ mod tests {
         let first = FolderLock::acquire(root.path()).unwrap();
         let error = FolderLock::acquire(root.path()).unwrap_err();
         assert!(matches!(&error, StoreError::InUse { path, .. } if path == root.path()));
-        // Where the system does not show locks it cannot be told.
+        // Where the system does not show locks, the process is unknown.
         if fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.contains("FLOCK")) {
             let process = format!("in use by process {}", std::process::id());
             assert!(error.to_string().ends_with(&process), "{error}");

@@ -3,17 +3,17 @@
 //! **The journal is the truth, the index is a view that reads the journal, queues are windows over the index.**
 //!
 //! - [`accept`](Store::accept) gives events their place in the order and appends them to the journal; it resolves when
-//!   they are on the disk. Its thread lays down what it wrote, and one task ([`Store::run`]) hands it on.
-//! - A queue keeps what may be attempted now or soon in memory: deliveries just committed come with their event, others
-//!   are asked of the index and read back from the journal by a thread of their own.
+//!   they are on the disk. Its thread leaves its results for one task ([`Store::run`]), which hands them on.
+//! - A queue keeps in memory what may be attempted now or soon: deliveries just committed come with their event, others
+//!   are found in the index and their events read back from the journal by a thread of their own.
 //! - [`settle`](Store::settle) appends the outcome of an attempt; its consequence is visible when it is written.
-//! - The index follows the journal in its thread. The plain case, delivered at the first attempt, touches the journal
-//!   and memory only; the index hears of it later and nobody waits for it.
+//! - The index follows the journal in its thread. The plain case, delivered at the first attempt, uses only the journal
+//!   and memory; the index follows later and nothing waits for it.
 //! - Queries read the index in a thread of their own (`history/`).
 //!
 //! In the folder: `lock`, `journal/`, `index.sqlite3`, `reserve`. One process holds it at a time.
 //!
-//! Left to others: what to attempt and when (delivery), which subscriptions an event is for (matching).
+//! Left to other modules: what to attempt and when (delivery), which subscriptions an event is for (matching).
 //!
 //! Invariants: no receipt before the event and its deliveries are durable; what was not durable is never leased; a
 //! delivery has at most one lease; memory does not grow with what is pending.

@@ -32,12 +32,12 @@ enum Step {
         keys: Vec<u8>,
         mask: u8,
     },
-    /// Takes up to so many deliveries.
+    /// Takes up to this many deliveries.
     Take {
         queue: usize,
         credit: usize,
     },
-    /// Settles a lease: 0 delivered, 1 dead, others due after so many seconds.
+    /// Settles a lease: 0 delivered, 1 dead, others due after that many seconds.
     Settle {
         which: usize,
         next: u8,
@@ -59,9 +59,9 @@ enum Step {
     },
     Reload(Rules),
     Reopen,
-    /// The same, with an index that is written anew.
+    /// The same, with an index that is rebuilt.
     ReopenAnew,
-    /// Removes what need not be kept.
+    /// Removes data that need not be kept.
     Clean,
 }
 
@@ -109,7 +109,7 @@ struct Known {
     state: State,
     attempts: u32,
     schedule_attempts: u32,
-    /// It was replayed although it blocked nothing: what was on its way then may still come first.
+    /// It was replayed although it blocked nothing: deliveries on their way then may still come first.
     replayed: bool,
 }
 
@@ -353,7 +353,7 @@ impl World {
             Step::Cancel { which } => self.cancel(which).await,
             Step::CancelAll { queue } => self.cancel_all(queue).await,
             Step::Reload(rules) => {
-                // What is in flight under the old rules ends first.
+                // Deliveries in flight under the old rules end first.
                 while !self.leases.is_empty() {
                     self.settle(0, 0).await;
                 }
@@ -394,7 +394,7 @@ impl World {
         }
     }
 
-    /// Delivers all that is left: nothing may be forgotten, and only what is blocked may wait.
+    /// Delivers all that is left: nothing may be forgotten, and only blocked deliveries may wait.
     async fn finish(mut self) {
         self.leases.clear();
         self.clock.advance(Duration::from_secs(3600));
@@ -464,7 +464,7 @@ async fn run(memory_budget: usize, rules: Rules, steps: Vec<Step>) {
     world.finish().await;
 }
 
-/// How many cases are tried: 64, or as many as the long form of the suite says.
+/// How many cases are tried: 64, or as many as the long form of the suite sets.
 fn cases() -> u32 {
     let asked = std::env::var("SIDEHOOK_MODEL_CASES").ok();
     asked.and_then(|asked| asked.parse().ok()).unwrap_or(64)

@@ -1,7 +1,7 @@
-//! The subscriptions that the store knows: their numbers, queues and run-time state.
+//! The subscriptions of the store: their numbers, queues and run-time state.
 //!
-//! A name gets its number when it is first asked for, and becomes durable with the first batch that needs it: the
-//! record that names it stands before it in the same batch. Numbers count from 1 and are never reused once durable.
+//! A name gets its number when it is first asked for. It becomes durable with the first batch that needs it, because
+//! the record that names it is appended before that batch. Numbers count from 1 and are never reused once durable.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::record::Record;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     numbers: HashMap<SubscriptionName, SubscriptionNumber>,
-    /// By number; what is missing has lost its name by damage, or is number 0.
+    /// By number; `None` for 0, and for a subscription whose name was lost by damage.
     known: Vec<Option<Known>>,
 }
 
@@ -24,9 +24,9 @@ pub(super) struct Known {
     pub(super) name: SubscriptionName,
     pub(super) queue: Arc<QueueShared>,
     pub(super) state: SubscriptionState,
-    /// The journal has the name.
+    /// The name is in the journal.
     pub(super) named: bool,
-    /// The journal has the state.
+    /// The state is in the journal.
     pub(super) saved: bool,
 }
 
@@ -39,7 +39,7 @@ impl Known {
         }
     }
 
-    /// The record that tells of its state.
+    /// The record that contains its state.
     pub(super) fn standing(&self) -> Record {
         Record::SubscriptionState {
             number: self.queue.number,
@@ -60,7 +60,7 @@ impl Names {
         }
     }
 
-    /// Makes sure that this number is never given to a new name.
+    /// Ensures that this number is never given to a new name.
     pub(super) fn reserve(&mut self, number: SubscriptionNumber) {
         let least = index(number) + 1;
         if self.known.len() < least {

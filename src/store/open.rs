@@ -1,4 +1,4 @@
-//! Opening the store, and closing it: in which order its parts begin and end.
+//! Opening and closing the store: the order in which its parts begin and end.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,10 +39,10 @@ use crate::store::settle::Outcomes;
 use crate::store::subscriptions::Subscriptions;
 use crate::store::{folder, reader};
 
-/// How much lower than the rest of the process the threads of the index and of queries are ranked, as `nice` counts.
+/// By how much `nice` lowers the priority of the threads of the index and of queries.
 const INDEX_NICENESS: i32 = 5;
 
-/// The parts of a store; each has what it needs of the others.
+/// The parts of a store; each holds the others that it needs.
 pub(super) struct Parts {
     pub(super) appender: Arc<Appender>,
     pub(super) subscriptions: Arc<Subscriptions>,
@@ -55,7 +55,7 @@ pub(super) struct Parts {
     pub(super) history: History,
     pub(super) gauges: Gauges,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// None once the store is closed.
+    /// `None` once the store is closed.
     lock: Mutex<Option<FolderLock>>,
     /// See [`Store::instance`](crate::store::Store::instance).
     pub(super) instance: String,
@@ -100,7 +100,7 @@ pub(super) fn open(
         Ok((index, start))
     };
     let (index, start) = match read() {
-        // On a full disk the index needs of what is kept for that.
+        // On a full disk the index needs the room of the reserve.
         Err(error) if !IndexError::is_damage(&error) && reserve.give(u64::MAX) => read(),
         result => result,
     }
@@ -121,7 +121,7 @@ pub(super) fn open(
     opening.build(index, start, EventSeq(recovery.last_seq.0 + 1))
 }
 
-/// What a store is built of.
+/// Everything that a store is built from.
 struct Opening {
     options: StoreOptions,
     lock: FolderLock,
@@ -271,7 +271,7 @@ impl Opening {
             thread::Builder::new()
                 .name("store-index".to_owned())
                 .spawn(move || {
-                    // Delivering comes before the index. Where this is refused the thread is only more of a nuisance.
+                    // Delivering comes before the index. If this is refused, the thread only disturbs more.
                     rustix::process::nice(INDEX_NICENESS).ok();
                     follower.run();
                 })?,
@@ -289,7 +289,7 @@ impl Opening {
 }
 
 impl Parts {
-    /// Everything that [`Store::run`](crate::store::Store::run) does but for removing what is old.
+    /// Everything that [`Store::run`](crate::store::Store::run) does except removing old data.
     pub(super) async fn hand_on(&self) -> Result<(), StoreError> {
         tokio::select! {
             ended = self.pump.run() => ended,
@@ -298,7 +298,7 @@ impl Parts {
         }
     }
 
-    /// Ends the threads, once the journal is closed; the index's applies what is left.
+    /// Ends the threads, once the journal is closed; the index's thread applies what is left.
     fn end_threads(&self) {
         self.accepting.reader.stop();
         self.history.inbox.stop();
@@ -353,7 +353,7 @@ pub(super) async fn close(parts: Arc<Parts>) -> Result<(), StoreError> {
     closed.await.unwrap_or(Err(StoreError::Closed))
 }
 
-/// Logs what recovery found.
+/// Logs the findings of the recovery.
 fn tell(recovery: &Recovery) {
     for damage in &recovery.damaged {
         warn!(
@@ -369,7 +369,7 @@ fn tell(recovery: &Recovery) {
     }
 }
 
-/// From now on a file of the store that is removed or replaced is a failure of the store.
+/// Makes it a failure of the store if one of its files is removed or replaced from now on.
 fn expect_in_place(in_place: &InPlace, folder: &Path) -> Result<(), StoreError> {
     // The reserve is absent where there was no room for it.
     let reserve = folder.join("reserve");
@@ -422,7 +422,7 @@ fn dedup(start: &Start, options: &StoreOptions) -> Dedup {
     dedup
 }
 
-/// Subscriptions and their queues, as the index has them.
+/// Makes the subscriptions and their queues from the index.
 fn names(start: Start, dispatcher: &Arc<Dispatcher>, pending_bytes: &Arc<AtomicU64>) -> Names {
     let mut names = Names::default();
     for known in start.subscriptions {
@@ -457,7 +457,7 @@ fn names(start: Start, dispatcher: &Arc<Dispatcher>, pending_bytes: &Arc<AtomicU
     names
 }
 
-/// Whom queues ask, before anybody listens.
+/// Makes the parts that queues send requests to; no thread serves them yet.
 fn dispatcher(bounds: Bounds, memory_budget: usize, clock: Arc<dyn Clock>) -> Arc<Dispatcher> {
     let budget = Arc::new(Budget::new(memory_budget));
     Arc::new(Dispatcher {

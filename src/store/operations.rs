@@ -1,7 +1,7 @@
 //! Operations on deliveries: replay and cancel, of one or of all of a subscription.
 //!
-//! An operation has its turn, claims the delivery so that no attempt of it begins, looks up what it is in the index,
-//! which then knows everything, and appends a record. What follows is the way of [`Changes`].
+//! An operation waits for its turn and claims the delivery, so that no attempt of it begins. It looks the delivery up
+//! in the index, which is then up to date, and appends a record. The rest is done by [`Changes`].
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::store::queue::QueueShared;
 use crate::store::record::Record;
 use crate::store::subscriptions::Subscriptions;
 
-/// The record and the change that make a pending delivery due now that was due at `due`; its schedule goes on.
+/// The record and the change that make a pending delivery, which was due at `due`, due now; its schedule goes on.
 pub(super) fn hastened(
     subscription: SubscriptionNumber,
     entry: Entry,
@@ -75,15 +75,15 @@ fn requeued_record(
     }
 }
 
-/// What an operation decided: a record and a change, or that there is nothing to do.
+/// The decision of an operation: a record and a change, or `None` if there is nothing to do.
 type Decision = Option<(Record, Change)>;
 
-/// Who carries operations out.
+/// Carries out operations.
 pub(super) struct Operations {
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) index: Arc<IndexInbox>,
     pub(super) clock: Arc<dyn Clock>,
-    /// They take turns.
+    /// Held by the operation whose turn it is.
     pub(super) turns: Arc<Mutex<()>>,
 }
 
@@ -97,7 +97,7 @@ impl Operations {
             }
             let entry = found.entry;
             Ok(match (found.state, found.due_at) {
-                // Nothing but its turn keeps it from being attempted.
+                // It already waits only for its turn.
                 (DeliveryState::Pending, None) => None,
                 (DeliveryState::Pending, Some(due)) => {
                     Some(hastened(subscription, entry, due, now))
@@ -158,7 +158,7 @@ impl Operations {
         Ok(count)
     }
 
-    /// Changes one delivery as `decide` says, given what it is.
+    /// Changes one delivery as `decide` decides, given its row in the index.
     async fn change(
         &self,
         id: &DeliveryId,
@@ -180,7 +180,7 @@ impl Operations {
             .await
     }
 
-    /// Appends records and lets their changes go their way; resolves when all is done.
+    /// Appends records with their changes; resolves when all is done.
     pub(super) async fn carry_out(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -192,7 +192,7 @@ impl Operations {
         self.landed(done).await
     }
 
-    /// Appends records, and lets their changes go their way.
+    /// Appends records with their changes; the receiver resolves when all is done.
     pub(super) fn launch(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -221,7 +221,7 @@ impl Operations {
         Ok(done)
     }
 
-    /// Waits until what was launched is done.
+    /// Waits until a launched operation is done.
     pub(super) async fn landed(&self, done: oneshot::Receiver<()>) -> Result<(), OperationError> {
         done.await
             .map_err(|_| OperationError::Failed(self.subscriptions.appender.failure.reason()))
@@ -232,7 +232,7 @@ impl Operations {
         Arc::clone(&self.turns).lock_owned().await
     }
 
-    /// Asks the index, once it has everything that is committed.
+    /// Queries the index, once it has everything that is committed.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Why an operation on one delivery is refused: each reason is another.
+//! Tests of refused operations on one delivery: each reason has its own error.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! How a store is opened.
+//! Options for opening a store.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How a store is opened.
+/// Options for opening a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The folder; made when absent (0700).
@@ -14,15 +14,15 @@ pub struct StoreOptions {
     pub dedup_max: usize,
     /// Bytes of memory for bodies and windows, all queues together.
     pub memory_budget: usize,
-    /// Bytes of bodies that may be pending, those of one event once for each subscription; above it no event is accepted.
+    /// Bytes of bodies that may be pending, counted once per subscription of an event; above it events are refused.
     pub max_pending: u64,
-    /// What is kept, and for how long.
+    /// The rules for how long data is kept.
     pub retention: Retention,
-    /// Events are accepted when they are written, and synced within a second: a power cut may lose those.
+    /// Events are accepted once written, and synced only within a second: a power cut may lose the latest.
     pub relaxed: bool,
 }
 
-/// What is kept, and for how long.
+/// The rules for how long data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Delivered and cancelled deliveries, after their end.
@@ -33,6 +33,6 @@ pub struct Retention {
     pub max_size: u64,
     /// Deliveries of a subscription that is gone from the file are cancelled after this.
     pub removed_after: Duration,
-    /// Given ids are remembered this long: no event with one goes by size before.
+    /// Given ids are remembered this long: no event with one is removed for size before.
     pub dedup_window: Duration,
 }

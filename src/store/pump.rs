@@ -1,12 +1,12 @@
-//! From the journal's thread back to the tasks: what was committed reaches those who wait and the queues.
+//! From the journal's thread back to the tasks: hands commits to waiting callers and to the queues.
 //!
-//! The journal's thread only lays down what it wrote and wakes one task, the pump: a wake from another thread costs a
-//! system call, so there is one per group and none per event. The pump runs as a task of the application and does
-//! the rest in its own thread, in the order of the journal.
+//! The journal's thread only leaves its results and wakes one task, the pump: a wake from another thread costs a system
+//! call, so there is one per group and none per event. The pump does the rest in the runtime, in the order of the
+//! journal.
 //!
-//! Who posted is answered as soon as a group is laid down; its deliveries are handed to the queues afterwards, in parts
-//! between which other tasks run and later groups are answered. So nobody waits for the millions of deliveries that one
-//! batch may lead to.
+//! Posts are answered as soon as their group is committed. Its deliveries are handed to the queues afterwards, in
+//! parts, between which other tasks run and later groups are answered. So no caller waits for the millions of
+//! deliveries that one batch may have.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use crate::store::names::Names;
 use crate::store::record::{Accepted, Record};
 use crate::store::{AcceptError, StoreError};
 
-/// How long a state waits that could not be recorded.
+/// The pause before a state that could not be recorded is tried again.
 const STATE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Deliveries that are handed to queues at one go: some milliseconds …
+/// How many deliveries are handed to queues at once, some milliseconds of work: this many …
 const PART: usize = 20_000;
-/// … or this part of what is coming, so that it cannot come faster than it goes.
+/// … or, if more, this fraction of all that wait, so that they do not arrive faster than they are handed over.
 const PART_OF: usize = 64;
 
 /// Events and changes that are committed and not yet handed to the queues, in the order of the journal.
@@ -45,7 +45,7 @@ enum Committing {
         places: Vec<Place>,
         next: usize,
     },
-    /// What an operation changed.
+    /// The changes of an operation.
     Changed(Box<Changes>, Vec<Place>),
 }
 
@@ -72,7 +72,7 @@ impl Pump {
             let idle = coming.is_empty();
             self.hand_over(&mut coming);
             if let Some(error) = self.accepting.subscriptions.appender.failure.get() {
-                // Whoever still waits learns of it by what is dropped here and from now on.
+                // Waiting callers see the failure because their senders are dropped, here and from now on.
                 self.completions.close();
                 drop(self.completions.take());
                 self.accepting.intake().abandon();
@@ -100,7 +100,7 @@ impl Pump {
         }
     }
 
-    /// Answers who posted and who settled; the rest is coming to the queues.
+    /// Answers posts and settled attempts; queues the rest for the hand-over.
     fn committed(&self, group: Vec<(Token, Vec<Place>)>, coming: &mut Coming) {
         let mut last = None;
         for (token, places) in group {
@@ -118,7 +118,7 @@ impl Pump {
                     {
                         self.died_at_once(&records, &places);
                     }
-                    // Who asked may have gone; the events stay accepted.
+                    // The caller may be gone; the events stay accepted.
                     reply.send(Ok(receipts)).ok();
                     let events = records.iter().filter_map(accepted);
                     let deliveries = events.map(weight).sum();
@@ -132,7 +132,7 @@ impl Pump {
                     });
                 }
                 Token::Settled(settled) => {
-                    // Its queue has had the delivery, so it has not to wait for what is coming.
+                    // Its queue already has the delivery, so the outcome need not wait for what is coming.
                     settled.queue.settle(settled.entry, settled.next);
                     if let Some(first) = settled.first {
                         self.accepting.watchers.resolve(settled.entry.seq, *first);
@@ -151,8 +151,8 @@ impl Pump {
         }
     }
 
-    /// Tells queues of deliveries that were dead from the start and block: at once, because those behind them may
-    /// already be read from the index.
+    /// Reports deliveries that were dead from the start and block to their queues: at once, because those behind them
+    /// may already be read from the index.
     fn died_at_once(&self, records: &[Record], places: &[Place]) {
         let names = self.accepting.subscriptions.read();
         for (accepted, place) in records.iter().filter_map(accepted).zip(places) {
@@ -167,7 +167,7 @@ impl Pump {
         }
     }
 
-    /// Hands about so much of what is coming to the queues as one turn may take.
+    /// Hands one part of what is coming to the queues.
     fn hand_over(&self, coming: &mut Coming) {
         if coming.is_empty() {
             return;
@@ -262,7 +262,7 @@ fn accepted(record: &Record) -> Option<&Accepted> {
     }
 }
 
-/// What handing over an event costs, in deliveries.
+/// The cost of handing over an event, in deliveries.
 fn weight(accepted: &Accepted) -> usize {
     accepted.deliveries.len().max(1)
 }

@@ -1,4 +1,4 @@
-//! Tests of the way back from the journal's thread.
+//! Tests of the pump: the way back from the journal's thread.
 
 use tempfile::tempdir;
 
@@ -8,7 +8,7 @@ use crate::store::harness::{Setup, event, given, no_metrics};
 use crate::store::journal::{Committed, JournalError};
 use crate::store::{Health, Store};
 
-/// Waits until the journal has laid something down.
+/// Waits until the journal's thread has left a result.
 async fn laid_down(store: &Store) -> Vec<Fate> {
     let completions = &store.0.pump.completions;
     let waited = async {
@@ -51,7 +51,7 @@ async fn a_batch_refused_for_want_of_space_is_not_counted_and_its_given_id_is_fr
             break tokens;
         }
     };
-    // The second waits for the fate of the first, which nobody has handed on yet.
+    // The second waits for the fate of the first, which the pump has not handed on yet.
     let second = {
         let store = store.clone();
         tokio::spawn(async move { store.accept(vec![given("x", "1", &[number])]).await })

@@ -1,20 +1,20 @@
-//! What events are accepted for: what is told to operators is not refused for want of room.
+//! The purpose of an acceptance: notifications of operators are not refused for lack of room.
 
 use crate::store::journal::Durability;
 
-/// What a batch is accepted for.
+/// The purpose for which a batch is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To be delivered.
     Posted,
-    /// The same, and somebody waits for the first attempts.
+    /// To be delivered, and a request waits for the first attempts.
     Watched,
-    /// To tell operators, also that there is no room for events.
+    /// To notify operators, for example that there is no room for events.
     Alert,
 }
 
 impl Purpose {
-    /// How their batch is written.
+    /// How a batch for this purpose is written.
     pub(super) const fn durability(self) -> Durability {
         match self {
             Self::Posted | Self::Watched => Durability::Sync,

@@ -1,9 +1,9 @@
 //! Reads events back from the journal, in a thread of its own: for deliveries whose event left memory, and to compare
 //! an event with an earlier one of the same given id.
 //!
-//! What has gathered while the last batch was read is read in the order of its places, and an event wanted by several
-//! queues is read once. The inbox is bounded by those who fill it: queues stage a bounded number of deliveries, and
-//! each acceptance under way asks for one event at a time.
+//! Jobs that gathered while the last batch was read are sorted by place, and an event that several queues need is read
+//! once. The senders bound the inbox: queues stage a bounded number of deliveries, and each acceptance under way asks
+//! for one event at a time.
 
 use std::sync::Arc;
 use std::{fmt, mem};
@@ -25,18 +25,18 @@ pub(super) struct Load {
     pub(super) permit: Permit,
 }
 
-/// What became of a [`Load`].
+/// The result of a [`Load`].
 #[derive(Debug, Clone)]
 pub(super) enum Loaded {
     /// The event.
     Event(Body),
-    /// What is read is not what was written.
+    /// The bytes read are not those that were written.
     Damaged,
     /// It cannot be read now.
     Unreadable,
 }
 
-/// Who is given what became of loads.
+/// Receives the results of loads.
 pub(super) trait Loading: fmt::Debug + Send + Sync {
     fn loaded(&self, seq: EventSeq, loaded: Loaded);
 }
@@ -46,23 +46,23 @@ pub(super) trait Loading: fmt::Debug + Send + Sync {
 pub(super) enum ReadJob {
     /// The event of a delivery that is about to be attempted.
     Load {
-        /// Which.
+        /// The request.
         load: Load,
-        /// Who wants it.
+        /// The queue that asks.
         reply: Arc<dyn Loading>,
     },
-    /// An event for somebody else.
+    /// An event for another purpose.
     Read {
         /// Where it is.
         place: Place,
-        /// Who wants it.
+        /// Receives the event.
         reply: oneshot::Sender<Result<Accepted, JournalError>>,
     },
-    /// Where a segment is damaged.
+    /// The damaged places of a segment.
     Examine {
-        /// Which.
+        /// The segment.
         segment: u32,
-        /// Who wants to know.
+        /// Receives the damaged places.
         reply: oneshot::Sender<Result<Vec<Damage>, JournalError>>,
     },
 }
@@ -104,14 +104,14 @@ impl Inbox {
         }
     }
 
-    /// Reads an event back; none if the store is closing.
+    /// Reads an event back; `None` if the store is closing.
     pub(super) async fn read(&self, place: Place) -> Option<Result<Accepted, JournalError>> {
         let (reply, read) = oneshot::channel();
         self.submit([ReadJob::Read { place, reply }]);
         read.await.ok()
     }
 
-    /// Finds out where a segment is damaged; none if the store is closing.
+    /// Finds out where a segment is damaged; `None` if the store is closing.
     pub(super) async fn examine(&self, segment: u32) -> Option<Result<Vec<Damage>, JournalError>> {
         let (reply, examined) = oneshot::channel();
         self.submit([ReadJob::Examine { segment, reply }]);
@@ -126,7 +126,7 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// Waits for jobs; none when the reader is to end.
+    /// Waits for jobs; `None` when the reader must end.
     fn next(&self) -> Option<Vec<ReadJob>> {
         let mut state = self.state.lock();
         let is_idle = |state: &mut Waiting| state.jobs.is_empty() && !state.stopped;
@@ -135,7 +135,7 @@ impl Inbox {
     }
 }
 
-/// The reader's thread: until [`Inbox::stop`].
+/// The reader's thread: runs until [`Inbox::stop`].
 pub(super) fn run(journal: &dyn ReadJournal, inbox: &Inbox) {
     while let Some(mut jobs) = inbox.next() {
         jobs.sort_by_key(ReadJob::place);
@@ -162,7 +162,7 @@ pub(super) fn run(journal: &dyn ReadJournal, inbox: &Inbox) {
                     reply.loaded(seq, loaded);
                 }
                 ReadJob::Read { place, reply } => {
-                    // Who asked may have gone: nobody is waiting then, and nothing is to be done.
+                    // The receiver may be gone: then there is nothing to do.
                     reply.send(read(journal, place)).ok();
                 }
                 ReadJob::Examine { segment, reply } => {

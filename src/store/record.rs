@@ -1,4 +1,4 @@
-//! What the journal records, as values; `journal/codec.rs` writes and reads their bytes.
+//! The records of the journal, as values; `journal/codec.rs` writes and reads their bytes.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) enum Record {
     Accepted(Accepted),
     /// An attempt of a delivery ended.
     Attempted(Attempted),
-    /// An event was copied from a segment that is about to go, with those of its deliveries that are needed still.
+    /// An event was copied from a segment that will be removed, with those of its deliveries that are still needed.
     Moved(Moved),
     /// A name got its number.
     SubscriptionNamed {
@@ -23,7 +23,7 @@ pub(crate) enum Record {
         /// The name.
         name: SubscriptionName,
     },
-    /// A delivery is to be attempted now. `fresh`: it had reached a final state, and its schedule begins anew;
+    /// A delivery is to be attempted now. `fresh`: it had reached a final state, and its schedule begins again;
     /// otherwise it was pending, and its schedule goes on.
     Requeued {
         /// Of which event.
@@ -34,10 +34,10 @@ pub(crate) enum Record {
         at: Timestamp,
         /// Attempts made until now.
         attempts: u32,
-        /// Its schedule begins anew.
+        /// Its schedule begins again.
         fresh: bool,
     },
-    /// A pending or dead delivery was taken back.
+    /// A pending or dead delivery was cancelled.
     Cancelled {
         /// Of which event.
         seq: EventSeq,
@@ -46,7 +46,7 @@ pub(crate) enum Record {
         /// When, by the steady clock.
         at: Timestamp,
     },
-    /// All pending deliveries of a subscription up to a sequence were taken back.
+    /// All pending deliveries of a subscription up to a sequence were cancelled.
     CancelledAll {
         /// For which subscription.
         subscription: SubscriptionNumber,
@@ -55,18 +55,18 @@ pub(crate) enum Record {
         /// When, by the steady clock.
         at: Timestamp,
     },
-    /// The run-time state of a subscription, whole.
+    /// The complete run-time state of a subscription.
     SubscriptionState {
-        /// Whose.
+        /// The subscription.
         number: SubscriptionNumber,
-        /// From now on.
+        /// The state from now on.
         state: SubscriptionState,
     },
-    /// How far a bulk replay is, whole.
+    /// The complete progress of a bulk replay.
     Job {
-        /// Which.
+        /// The number of the bulk replay.
         id: u64,
-        /// As `replays/job.rs` writes it; empty: it is forgotten.
+        /// The bytes that `replays/job.rs` writes; empty: it is forgotten.
         state: Vec<u8>,
     },
 }
@@ -80,8 +80,8 @@ pub(crate) struct Accepted {
     pub(crate) event: Arc<Event>,
     /// Its deliveries, each pending or dead from the start (`overflow`).
     pub(crate) deliveries: Vec<(SubscriptionNumber, Option<Death>)>,
-    /// Those of them whose subscription was ordered by key then: only of these the index keeps the key, because keys
-    /// come in no order, and an index of them costs more than all else that it writes of a backlog.
+    /// Those of them whose subscription was ordered by key then. The index keeps the key only of these: keys come in no
+    /// order, and indexing them costs more than all else that is written of a backlog.
     pub(crate) keyed: Vec<SubscriptionNumber>,
 }
 
@@ -98,9 +98,9 @@ pub(crate) struct Attempted {
     pub(crate) recorded_at: Timestamp,
     /// How it ended.
     pub(crate) outcome: Outcome,
-    /// What becomes of the delivery.
+    /// The next state of the delivery.
     pub(crate) next: Next,
-    /// If it is dead: whether what follows it in order waits for it.
+    /// If it is dead: whether the deliveries that follow it in order wait for it.
     pub(crate) blocks: bool,
     /// When its schedule began, by the steady clock.
     pub(crate) since: Timestamp,
@@ -109,13 +109,13 @@ pub(crate) struct Attempted {
 /// An event that was copied. Its deliveries are those that are pending or dead.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Moved {
-    /// The event, under its sequence, and the deliveries that are needed still.
+    /// The event, with its sequence, and the deliveries that are still needed.
     pub(crate) accepted: Accepted,
-    /// How far each of them is, in their order.
+    /// The progress of each delivery, in the same order.
     pub(crate) progress: Vec<Progress>,
 }
 
-/// How far a pending or dead delivery is.
+/// The progress of a pending or dead delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Attempts made.
@@ -124,9 +124,9 @@ pub(crate) struct Progress {
     pub(crate) schedule_attempts: u32,
     /// When the schedule began.
     pub(crate) since: Timestamp,
-    /// When it is due again, and the pause that led there, in ms; none if it was never attempted, or is dead.
+    /// When it is due again, and the pause that led there, in ms; `None` if it was never attempted, or is dead.
     pub(crate) due: Option<(Timestamp, i64)>,
-    /// When it died; of a pending one when it was accepted.
+    /// When it died; for a pending one, when it was accepted.
     pub(crate) ended_at: Timestamp,
 }
 
@@ -135,6 +135,6 @@ pub(crate) struct Progress {
 pub(crate) struct Death {
     /// Why.
     pub(crate) reason: DeadReason,
-    /// Whether what follows it in order waits until it is replayed or cancelled.
+    /// Whether the deliveries that follow it in order wait until it is replayed or cancelled.
     pub(crate) blocks: bool,
 }

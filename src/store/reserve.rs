@@ -1,8 +1,8 @@
-//! Room on the disk that is kept for when there is none: the file `reserve` in the store folder.
+//! Room on the disk that is reserved for a full disk: the file `reserve` in the store folder.
 //!
-//! When the disk is full no events are taken, but deliveries go on, and what becomes of them must be recorded: in the
-//! journal and in the index. Both give back a part of this file then and use its room. Events are taken again only once
-//! it is whole again. It holds no data: it may be absent or short, and no fault of it fails the store.
+//! When the disk is full no events are accepted, but deliveries go on, and their outcomes must be recorded in the
+//! journal and in the index. Both then release a part of this file and use its room. Events are accepted again only
+//! once it is whole. It holds no data: it may be absent or short, and no fault of it fails the store.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,16 +18,16 @@ use crate::private;
 
 /// Size of the whole reserve, bytes.
 const SIZE: u64 = 16 << 20;
-/// It is made whole only where the disk has this much more, bytes: what was just given is for others to use.
+/// It is made whole only if the disk has this much more free, bytes: room just given is for the journal and the index.
 const MARGIN: u64 = 4 << 20;
 /// It grows and shrinks in steps of this, bytes.
 const STEP: u64 = 1 << 20;
 
-/// What keeps room on the disk: the [`Reserve`], and stand-ins of tests.
+/// Keeps room on the disk: the [`Reserve`], and stand-ins in tests.
 pub(crate) trait Room: Send + Sync + 'static {
-    /// Gives room back to the disk, in whole steps, at least one; whether there was any. Everything for `u64::MAX`.
+    /// Releases room, in whole steps, at least one; returns whether there was any. Everything for `u64::MAX`.
     fn give(&self, bytes: u64) -> bool;
-    /// Takes back what was given if the disk has room for all of it, and some more; whether it is whole now.
+    /// Takes back what was given if the disk has room for all of it and some more; returns whether it is whole now.
     fn make_whole(&self) -> bool;
     /// Whether nothing is missing. Cheap.
     fn is_whole(&self) -> bool;
@@ -43,7 +43,7 @@ pub(crate) struct Reserve {
 #[derive(Debug)]
 struct State {
     path: PathBuf,
-    /// None while there was no room even for an empty file.
+    /// `None` while there was no room even for an empty file.
     file: Option<File>,
     length: u64,
 }
@@ -52,7 +52,7 @@ impl Reserve {
     /// Opens the file at `path`; makes it, empty (0600), when it is absent and the disk has room for one.
     ///
     /// # Errors
-    /// What the system says, unless that is want of space.
+    /// The error of the system, unless it is lack of space.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut state = State {
             path: path.to_owned(),
@@ -90,7 +90,7 @@ impl Room for Reserve {
             Ok(()) => true,
             Err(error) if is_no_space(&error) => false,
             Err(error) => {
-                // It is a precaution: a store that could do without it until now goes on without it.
+                // It is only a precaution: the store goes on without it.
                 tracing::warn!(
                     %error,
                     "the reserve for a full disk cannot be made: outcomes may find no room then"
@@ -113,7 +113,7 @@ impl State {
         options.read(true).write(true).create(true).truncate(false);
         let file = private::open(&self.path, &mut options)?;
         let metadata = file.metadata()?;
-        // A copy may have holes where this had blocks: it has a length, and keeps no room.
+        // A copied file may have holes instead of blocks: it has the length but keeps no room.
         let solid = metadata.blocks().saturating_mul(512) >= metadata.len();
         self.length = if solid { metadata.len().min(SIZE) } else { 0 };
         file.set_len(self.length)?;
@@ -161,8 +161,8 @@ impl State {
     }
 }
 
-/// Makes the disk set `length` bytes at `offset` aside: without writing them, where the file system can. Part of them
-/// may be set aside when it fails.
+/// Allocates `length` bytes at `offset` on the disk, without writing them where the file system supports that. When
+/// it fails, part of them may be allocated.
 fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::empty(), offset, length) {
@@ -181,7 +181,7 @@ fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     }
 }
 
-/// Whether an error says that there is no room, which heals, rather than that the disk is broken.
+/// Whether an error means lack of room, which is temporary, rather than a broken disk.
 pub(super) fn is_no_space(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

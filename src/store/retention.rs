@@ -1,17 +1,17 @@
-//! What is removed from the store, and when: whole segments of the journal, the oldest first.
+//! Removes old data from the store: whole segments of the journal, the oldest first.
 //!
-//! A segment goes when nothing of it is pending, its dead letters are older than `dead`, and the rest has ended
-//! `delivered` ago, or the retained data is more than `max_size`, or the disk is full. The retained data is the journal
-//! without its pending events, each counted once however many of its deliveries are pending. An event with a given id
-//! does not go by size while the id is remembered. What is pending, or dead and not old enough, is never removed: when
-//! it keeps a segment that is otherwise done, it is copied to the end of the journal ([`Moved`]), if that is little, or
-//! if much of the journal is not needed ([`Cleaner::rotates`]). Only when dead letters alone are more than `max_size`
-//! do the oldest of them go before their time.
+//! A segment is removed when nothing in it is pending, its dead letters are older than `dead`, and one of these holds:
+//! the rest ended `delivered` ago, the retained data is more than `max_size`, or the disk is full. The retained data is
+//! the journal without its pending events, each counted once however many of its deliveries are pending. An event with
+//! a given id is not removed for size while the id is remembered. Pending events, and dead ones not old enough, are
+//! never removed. If they keep a segment that is otherwise done, they are copied to the end of the journal ([`Moved`]).
+//! This is done if they are small, or if much of the journal is not needed ([`Cleaner::rotates`]). Only when dead
+//! letters alone are more than `max_size`, the oldest of them are removed before their time.
 //!
-//! In this order, so that a crash leaves nothing half done: copies on the disk and in the index, what every segment
-//! needs (names, states) on the disk behind it, the index forgets the segment, its file goes. Segments go in ascending
-//! order, each durably before the next: what is left is always the end of the journal, so no outcome goes before what
-//! it is of.
+//! The order, so that a crash leaves nothing half done: the copies reach the disk and the index; names and states are
+//! written to the disk after the segment; the index forgets the segment; its file is removed. Segments are removed in
+//! ascending order, each durably before the next. So the rest is always the end of the journal, and no outcome is
+//! removed before its event.
 //!
 //! Age counts from the final state, by the steady clock; a clock that was set at start removes nothing by age in the
 //! first ten minutes.
@@ -41,52 +41,52 @@ use crate::store::record::{Moved, Record};
 use crate::store::replays::Replays;
 use crate::store::{OperationError, StoreError};
 
-/// How often is looked for what can go …
+/// The pause between two searches for removable segments …
 const PAUSE: Duration = Duration::from_secs(15);
 /// … and while the disk is full.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
-/// Nothing goes by age so soon after the start: the clock may have been wrong.
+/// Nothing is removed for age so soon after the start: the clock may have been wrong.
 const SETTLING: Duration = Duration::from_secs(600);
-/// How long it is remembered what is needed of a segment whose counts stay: dead letters grow old.
+/// How long the needed bytes of a segment with unchanged counts are remembered: dead letters age meanwhile.
 const RECOUNT: Duration = Duration::from_secs(3600);
-/// How many deliveries are copied at a time, and the rest of those of the last event.
+/// How many deliveries are copied at a time, plus the rest of those of the last event.
 const MOVE_MAX: usize = if cfg!(test) { 64 } else { 32_768 };
 
-/// Bytes of all segments, and the share of them that the events take that are needed still. The one that is written to
-/// counts as needed.
+/// Bytes of all segments, and the share of them taken by events that are still needed. The active segment counts as
+/// needed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     size: u64,
-    /// That of events with a pending delivery.
+    /// The share of events with a pending delivery.
     pending: u64,
-    /// That of these, and of events with a dead letter.
+    /// The share of these, and of events with a dead letter.
     live: u64,
 }
 
-/// What is needed of each segment.
+/// The needed bytes of each segment.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// Since when it is remembered.
+    /// When the counting began.
     at: Option<Timestamp>,
     segments: HashMap<u32, Needed>,
 }
 
-/// Who removes what is not kept.
+/// Removes data that is not kept.
 pub(super) struct Cleaner {
     pub(super) retention: Retention,
     pub(super) operations: Arc<Operations>,
     pub(super) replays: Arc<Replays>,
     pub(super) unreadable: Unreadable,
-    /// An event was refused because the disk is full.
+    /// Notified when an event was refused because the disk is full.
     pub(super) space_wanted: Arc<Notify>,
     pub(super) opened_at: Timestamp,
     pub(super) memory: Memory,
 }
 
-/// What is remembered from one look to the next.
+/// The state that is kept from one search to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// From this segment on, names and states of all subscriptions are told.
+    /// The segments from this one on contain the names and states of all subscriptions.
     standing_from: AtomicU32,
     counted: Mutex<Counted>,
     /// The last segment that takes part in the rotation under way: see [`Cleaner::rotates`].
@@ -106,7 +106,7 @@ impl Cleaner {
         self.operations.clock.steady()
     }
 
-    /// Removes what is not kept, for as long as the store is used.
+    /// Removes data that is not kept, for as long as the store is used.
     pub(super) async fn retain(&self) -> Infallible {
         loop {
             match self.clean().await {
@@ -128,12 +128,12 @@ impl Cleaner {
         }
     }
 
-    /// Removes what is not kept now; answers how many segments went.
+    /// Removes data that is no longer kept; returns the number of segments removed.
     pub(super) async fn clean(&self) -> Result<usize, OperationError> {
         if self.is_settled() {
             self.cancel_removed().await?;
         }
-        // What goes wrong with it must not keep segments that can go.
+        // A failure of this must not keep segments that can be removed.
         let given_up = self.unreadable.give_up().await;
         let mut removed = 0;
         if self.health() == Health::Full {
@@ -146,12 +146,12 @@ impl Cleaner {
         Ok(removed)
     }
 
-    /// Whether it is long enough since the start to trust the clock.
+    /// Whether the start is long enough ago to trust the clock.
     fn is_settled(&self) -> bool {
         self.now().since(self.opened_at) >= SETTLING
     }
 
-    /// Ends the active segment if all that it holds is done, so that it can go.
+    /// Seals the active segment if everything in it is done, so that it can be removed.
     async fn seal_if_done(&self) -> Result<(), OperationError> {
         let active = self.journal().end().segment;
         let all = Timestamp::from_millis(i64::MIN);
@@ -165,7 +165,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Cancels the deliveries of subscriptions that are gone from the file for too long.
+    /// Cancels the deliveries of subscriptions that have been gone from the file for too long.
     async fn cancel_removed(&self) -> Result<(), OperationError> {
         let now = self.now();
         let gone: Vec<_> = {
@@ -185,7 +185,7 @@ impl Cleaner {
                 Ok(count) => {
                     warn!(%subscription, count, "deliveries of a removed subscription are cancelled")
                 }
-                // It has to end first.
+                // The attempt must end first.
                 Err(OperationError::InFlight) => {}
                 Err(error) => return Err(error),
             }
@@ -193,7 +193,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Removes the oldest segment, if it may go; whether it did, or came closer to it.
+    /// Removes the oldest segment, if allowed; returns whether it was removed.
     async fn remove_oldest(&self) -> Result<bool, OperationError> {
         let segments = self.journal().segments();
         let Some(oldest) = segments.first().copied().filter(|oldest| oldest.sealed) else {
@@ -210,7 +210,7 @@ impl Cleaner {
         let is_full = self.health() == Health::Full;
         let is_aged = self.is_aged(&state, now);
         let max_size = self.retention.max_size;
-        // What all segments hold takes long to count: only where it matters.
+        // Counting all segments takes long: only where it matters.
         let kept = if is_aged || self.journal().size_bytes() > max_size {
             self.kept(kept_since).await?
         } else {
@@ -222,13 +222,13 @@ impl Cleaner {
             return Ok(false);
         }
         let mut needed = kept.live;
-        // Dead letters that are too much by themselves go with their segment.
+        // If dead letters alone are too large, they are removed with their segment.
         if is_too_large && kept.live.saturating_sub(kept.pending) > max_size {
             (kept_since, needed) = (now, kept.pending);
             state = state_since(kept_since).await?;
         }
         let live = state.pending + state.dead > 0;
-        // On a full disk there is room for little.
+        // A full disk has little room for copies.
         let live_max = oldest.bytes / if is_full { 16 } else { 4 };
         let is_worth_moving = state.live_bytes <= live_max
             || (!is_full && self.rotates(number, &kept, needed, is_too_large));
@@ -239,7 +239,7 @@ impl Cleaner {
         self.forget(number, kept_since).await
     }
 
-    /// What all segments hold; dead letters of before `dead_since` are not needed.
+    /// Counts all segments; dead letters from before `dead_since` are not needed.
     async fn kept(&self, dead_since: Timestamp) -> Result<Kept, OperationError> {
         let now = self.now();
         let known = {
@@ -262,7 +262,7 @@ impl Cleaner {
             let SegmentInfo { number, bytes, .. } = segment;
             kept.size += bytes;
             if !segment.sealed {
-                // It cannot go, whatever is in it.
+                // It cannot be removed, whatever is in it.
                 kept.pending += bytes;
                 kept.live += bytes;
                 continue;
@@ -272,15 +272,15 @@ impl Cleaner {
             kept.pending += share(bytes, events.pending, events.all);
             kept.live += share(bytes, events.live, events.all);
         }
-        // The one that is written to has other events soon.
+        // The active segment will soon contain other events.
         found.retain(|number, _| *number < active);
         self.memory.counted.lock().segments = found;
         Ok(kept)
     }
 
-    /// Whether the oldest segment is copied however much of it is needed, so that those behind it come to the front:
-    /// when half of all is not needed, or a quarter where that is too large. Then all segments are copied once, which
-    /// frees just that: so it ends, and what is needed is not copied over and over.
+    /// Whether the oldest segment is copied however much of it is needed, so that the segments behind it can follow:
+    /// when half of all bytes are not needed, or a quarter if too much is retained. Then all segments are copied once,
+    /// which frees exactly those bytes. So the rotation ends, and needed events are not copied over and over.
     fn rotates(&self, oldest: u32, kept: &Kept, needed: u64, is_too_large: bool) -> bool {
         let rotation = &self.memory.rotation_upto;
         if oldest <= rotation.load(Ordering::Relaxed) {
@@ -296,7 +296,7 @@ impl Cleaner {
         begins
     }
 
-    /// Whether everything in a segment that has ended did so long enough ago.
+    /// Whether everything that has ended in a segment ended long enough ago.
     fn is_aged(&self, state: &SegmentState, now: Timestamp) -> bool {
         let ended = state.ended_at.or(state.accepted_at);
         let aged = ended.is_none_or(|at| now.since(at) >= self.retention.delivered);
@@ -309,7 +309,7 @@ impl Cleaner {
         last.is_some_and(|at| now.since(at) < self.retention.dedup_window)
     }
 
-    /// Copies what is needed of a segment to the end of the journal; whether all of it is there.
+    /// Copies the needed events of a segment to the end of the journal; returns whether all were copied.
     async fn move_live(&self, segment: u32, dead_since: Timestamp) -> Result<bool, OperationError> {
         let (mut after, mut all_moved) = (EventSeq(0), true);
         loop {
@@ -323,7 +323,7 @@ impl Cleaner {
                 return Ok(all_moved);
             };
             let claims = self.claim(&events);
-            // What was attempted until it was claimed stands differently now.
+            // A delivery that was attempted before it was claimed may have another state now.
             let mut now = by_event(self.operations.ask(find).await?);
             now.retain(|seq, _| events.contains_key(seq));
             let before = now.len();
@@ -358,7 +358,7 @@ impl Cleaner {
         known.collect()
     }
 
-    /// The records that copy these events. What is damaged is given up, later.
+    /// The records that copy these events. Damaged ones are given up later.
     async fn copies(&self, events: Events) -> Vec<Record> {
         let mut records = Vec::with_capacity(events.len());
         for live in events.into_values() {
@@ -388,7 +388,7 @@ impl Cleaner {
     }
 
     /// Writes the names and states of all subscriptions, and the bulk replays, behind a segment, if they are not there
-    /// yet: that is all that is known of them when it is gone.
+    /// yet: their only records may be in the segment that is to be removed.
     async fn keep_standing(&self, segment: u32) -> Result<(), OperationError> {
         if self.memory.standing_from.load(Ordering::Relaxed) > segment {
             return Ok(());
@@ -406,7 +406,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Forgets a segment of which nothing is needed, and removes its file; whether it did.
+    /// Forgets a segment of which nothing is needed, and removes its file; returns whether it did.
     async fn forget(&self, segment: u32, dead_since: Timestamp) -> Result<bool, OperationError> {
         let _turn = self.operations.turn().await;
         let forgotten = self
@@ -441,7 +441,7 @@ impl Cleaner {
     }
 }
 
-/// Deliveries that are needed still, by event.
+/// Deliveries that are still needed, by event.
 type Events = BTreeMap<EventSeq, Vec<Live>>;
 
 fn by_event(live: Vec<Live>) -> Events {
@@ -452,7 +452,7 @@ fn by_event(live: Vec<Live>) -> Events {
     events
 }
 
-/// Leaves as many events as are copied at a time, at least one.
+/// Keeps as many events as are copied at a time, at least one.
 fn cut(events: &mut Events, bytes_max: u64) {
     let mut bytes = 0;
     let end = events.iter().skip(1).find(|(_, live)| {
@@ -465,7 +465,7 @@ fn cut(events: &mut Events, bytes_max: u64) {
     }
 }
 
-/// Whether nobody but the copy changes a delivery: a dead one changes only by operations, which have their turn later.
+/// Whether only the copy can change a delivery: a dead one changes only by operations, which have their turn later.
 fn is_claimed(claims: &[Claim], live: &Live) -> bool {
     let of_queue = claims
         .iter()
@@ -479,7 +479,7 @@ fn share(bytes: u64, some: u64, all: u64) -> u64 {
     u64::try_from(share).unwrap_or(bytes)
 }
 
-/// So long before a time.
+/// The time that lies `age` before `time`.
 fn before(time: Timestamp, age: Duration) -> Timestamp {
     let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millis(time.as_millis().saturating_sub(age))

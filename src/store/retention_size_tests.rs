@@ -1,4 +1,4 @@
-//! Tests of `max_size`: what counts, what goes beyond it, and what is copied for that.
+//! Tests of `max_size`: which data counts, which is removed beyond it, and which is copied for that.
 
 use super::tests::{DAY, MINUTE, World, numbers};
 use crate::domain::{DeadReason, Next};
@@ -125,7 +125,7 @@ async fn only_events_with_a_given_id_are_kept_beyond_the_size_while_it_is_rememb
 
 #[tokio::test]
 async fn dead_letters_beyond_the_size_go_before_their_time_the_oldest_first() {
-    // Young, and so old that what was delivered goes by age.
+    // Young, and so old that delivered events are removed for age.
     for age in [MINUTE, 4 * DAY] {
         let world = World::new(Retention {
             max_size: 400 << 10,

@@ -1,4 +1,4 @@
-//! Tests of retention: what goes, what never goes, and what is left after a restart and without the index.
+//! Tests of retention: what is removed, what never is, and what is left after a restart and without the index.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl World {
         self.restart_after(|_| ()).await
     }
 
-    /// The same, with an index that has to be written anew.
+    /// The same, with an index that must be rebuilt.
     pub(super) async fn restart_without_index(self) -> Self {
         let forget = |folder: &Path| fs::remove_file(folder.join("index.sqlite3")).unwrap();
         self.restart_after(forget).await
@@ -95,7 +95,7 @@ impl World {
         self.segments().iter().map(length).sum()
     }
 
-    /// Cleans, which has to come to an end.
+    /// Cleans, which must come to an end.
     pub(super) async fn clean(&self) -> usize {
         let cleaned = timeout(MINUTE, self.running.store.0.cleaner.clean()).await;
         cleaned.expect("it ends").unwrap()
@@ -153,7 +153,7 @@ async fn what_was_delivered_goes_by_age_and_what_is_pending_never() {
     let after = world.segments();
     assert!(after.len() <= 2, "{after:?}");
     assert!(after[0] > before[2]);
-    // What is pending was copied, and is delivered from there, also when only the journal tells of it.
+    // Pending events were copied, and are delivered from there, even when only the journal is left.
     let world = world.restart().await;
     assert_eq!(world.running.store.queue(b).counts().pending, 1);
     let world = world.restart_without_index().await;
@@ -223,7 +223,7 @@ async fn dead_letters_stay_replayable_until_they_are_old_and_go_then() {
     );
 
     world.clock.advance(25 * DAY);
-    // A segment goes when it is not written to any more.
+    // A segment is removed only when it is no longer written to.
     world.post(60..80, &[a]).await;
     world.running.drain(a).await;
     assert!(world.clean().await > 0);
@@ -379,7 +379,7 @@ async fn what_was_copied_can_be_cancelled_when_nothing_else_is_left() {
     world.post(59..60, &[a]).await;
     world.running.drain(b).await;
     world.clock.advance(4 * DAY);
-    // The segment of the last event goes, too.
+    // The segment of the last event is removed, too.
     world.running.store.0.appender.journal.seal();
     let alone = async {
         while world.segments().len() > 1 {

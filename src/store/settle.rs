@@ -1,7 +1,7 @@
-//! Recording what became of attempts.
+//! Records the outcomes of attempts.
 //!
 //! An outcome is appended before its consequence is visible: the delivery stays in flight until its record is written.
-//! A journal that has no room for it makes the lane wait, it does not make the attempt undone.
+//! If the journal has no room for it, the lane waits; the outcome is not discarded.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::store::queue::Lease;
 use crate::store::record::{Attempted, Record};
 use crate::store::watch::{FirstAttempt, Watchers};
 
-/// How long an outcome waits for the forming group to be written.
+/// The pause before the next try while the journal is overloaded.
 const OVERLOADED_PAUSE: Duration = Duration::from_millis(5);
-/// How long an outcome waits for room on the disk.
+/// The pause before the next try while the disk is full.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// An outcome that is not in the journal yet.
@@ -29,12 +29,12 @@ struct Recording {
     lease: Lease,
     record: Record,
     next: Next,
-    /// What somebody waits to be told of it.
+    /// The report for the request that waits for it, if one does.
     first: Option<Box<FirstAttempt>>,
     durability: Durability,
 }
 
-/// Who records outcomes.
+/// Records outcomes.
 pub(super) struct Outcomes {
     pub(super) appender: Arc<Appender>,
     pub(super) watchers: Arc<Watchers>,
@@ -71,7 +71,7 @@ impl Outcomes {
             record,
             next,
             first,
-            // What follows in order must not be delivered before this is sure.
+            // Deliveries that follow in order must not be made before this outcome is durable.
             durability: match (ordered, urgent) {
                 (true, _) => Durability::SyncOutcome,
                 (false, true) => Durability::WriteNow,
@@ -91,7 +91,7 @@ impl Outcomes {
 }
 
 impl Recording {
-    /// Appends the outcome. From then on the delivery is given back by nobody: its record decides.
+    /// Appends the outcome. From then on the lease no longer gives the delivery back: its record decides.
     fn append(self) -> Result<oneshot::Receiver<()>, Box<(Self, AppendError)>> {
         let (reply, written) = oneshot::channel();
         let token = Token::Settled(Settled {
@@ -112,7 +112,7 @@ impl Recording {
     }
 }
 
-/// Tries until the journal takes the outcome or has failed. Dropped before that, it gives the delivery back.
+/// Retries until the journal takes the outcome or has failed. Dropped before that, it gives the delivery back.
 async fn append_later(
     mut refused: Box<(Recording, AppendError)>,
 ) -> Result<oneshot::Receiver<()>, StoreError> {

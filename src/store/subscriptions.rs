@@ -1,4 +1,4 @@
-//! The subscriptions that the store knows: their queues, and their run-time state and how it becomes durable.
+//! The subscriptions of the store: their queues, and how their names and run-time state become durable.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::store::names::{Known, Names};
 use crate::store::queue::{Counters, Dispatcher, QueueShared, QueueState};
 use crate::store::record::Record;
 
-/// The orders of subscriptions that have one.
+/// The subscriptions with an order, and that order.
 pub(super) type Orders = HashMap<SubscriptionNumber, (Order, WhenStuck)>;
 
-/// The subscriptions, shared by all who need a queue.
+/// The subscriptions, shared by all parts that need a queue.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     names: RwLock<Names>,
@@ -26,12 +26,12 @@ pub(super) struct Subscriptions {
     pub(super) appender: Arc<Appender>,
     /// Bytes of bodies pending, those of one event once for each subscription.
     pending_bytes: Arc<AtomicU64>,
-    /// Some state is not in the journal yet.
+    /// Whether some state is not in the journal yet.
     unsaved: AtomicBool,
 }
 
 impl Subscriptions {
-    /// Takes subscriptions whose counters count in `pending_bytes`.
+    /// Holds these subscriptions, whose counters add to `pending_bytes`.
     pub(super) fn new(
         names: Names,
         (dispatcher, appender): (Arc<Dispatcher>, Arc<Appender>),
@@ -76,7 +76,7 @@ impl Subscriptions {
         number
     }
 
-    /// The queue of a number; of one that no name has, an empty one.
+    /// The queue of a number; an empty one for a number that belongs to no name.
     pub(super) fn queue(&self, number: SubscriptionNumber) -> Arc<QueueShared> {
         let known = self.known_queue(number);
         known.unwrap_or_else(|| self.empty_queue(number))
@@ -107,7 +107,7 @@ impl Subscriptions {
         known.is_some_and(|known| known.state.held_since.is_some())
     }
 
-    /// Their orders; of one, or of all.
+    /// The orders of one subscription, or of all.
     pub(super) fn orders(&self, of: Option<&SubscriptionName>) -> Orders {
         let names = self.read();
         let wanted = names
@@ -118,15 +118,15 @@ impl Subscriptions {
             .collect()
     }
 
-    /// Lets every queue read again what it has in memory: what the index said may have been wrong.
+    /// Makes every queue read its entries in memory again: the index's answers may have been wrong.
     pub(super) fn reread(&self) {
         for known in self.read().iter() {
             known.queue.step(QueueState::reread);
         }
     }
 
-    /// Names subscriptions that the journal does not know. Batches of their own, which need no room that events would
-    /// be refused for; they stand before that of the events, so they are on the disk when it is.
+    /// Names subscriptions whose names are not in the journal yet. Each name is a batch of its own, not refused where
+    /// events would be. It comes before the batch of the events, so it is on the disk when that is.
     pub(super) fn name(&self, numbers: &[SubscriptionNumber]) -> Result<(), AppendError> {
         let mut names = self.write();
         for number in numbers {
@@ -152,7 +152,7 @@ impl Subscriptions {
         }
     }
 
-    /// Records states that could not be recorded when they were set; answers whether all are recorded now.
+    /// Records states that could not be recorded when they were set; returns whether all are recorded now.
     pub(super) fn save_states(&self) -> bool {
         if !self.unsaved.swap(false, Ordering::Relaxed) {
             return true;
@@ -164,8 +164,8 @@ impl Subscriptions {
         !self.unsaved.load(Ordering::Relaxed)
     }
 
-    /// Appends the state of a subscription, and its name if need be: with the names locked, so that what is written
-    /// last is what is true, and whoever finds it named appends behind its name.
+    /// Appends the state of a subscription, and its name if the journal lacks it. The names are locked, so the state
+    /// written last is the current one, and a record that relies on the name is appended after it.
     fn save(&self, known: &mut Known) {
         let mut records = Vec::new();
         if !known.named {
@@ -182,7 +182,7 @@ impl Subscriptions {
         }
     }
 
-    /// Hands the records that tell of every name and state again to `append`, which must append them at once.
+    /// Passes the records of every name and state to `append`, which must append them before it returns.
     pub(super) fn tell_all<T>(&self, append: impl FnOnce(Vec<Record>) -> T) -> T {
         let names = self.read();
         let named = names.iter().filter(|known| known.named);

@@ -1,4 +1,4 @@
-//! The store as its callers see it.
+//! Tests of the store through its public calls.
 
 use std::fs;
 use std::sync::Arc;

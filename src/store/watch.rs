@@ -1,11 +1,11 @@
-//! Who waits for the first attempts of deliveries (`Prefer: wait`).
+//! Requests that wait for the first attempts of deliveries (`Prefer: wait`).
 //!
-//! A watch is registered before its events are appended, so no outcome comes before it. It learns of a delivery when
-//! the outcome of an attempt is written (`pump`), when its queue is stalled (`queue`), or when something else holds it
-//! back ([`Watchers::cannot_be_attempted`]); a delivery that is dead from the start is known at once.
+//! A watch is registered before its events are appended, so no outcome comes before it. A delivery of it is resolved
+//! when an outcome is written (`pump`), when its queue is stalled (`queue`), or when something else holds it back
+//! ([`Watchers::cannot_be_attempted`]); a delivery that is dead from the start is resolved at once.
 //!
-//! Invariants: without anybody waiting an outcome costs one relaxed load; at most [`WAITING_MAX`] deliveries are waited
-//! for; a watch that is dropped leaves nothing behind; the lock here is the innermost and never held across another.
+//! Invariants: while nothing waits an outcome costs one relaxed load; at most [`WAITING_MAX`] deliveries are waited
+//! for; a watch that is dropped leaves nothing behind; the lock here is the innermost: no other is taken under it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use crate::store::record::{Death, Record};
 /// Deliveries that are waited for at most, all requests together.
 const WAITING_MAX: usize = 10_000;
 
-/// How a delivery stands after its first attempt; without an attempt if it cannot be attempted now, or never.
+/// The state of a delivery after its first attempt; without an attempt if it cannot be attempted now, or ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstAttempt {
     /// For which subscription.
     pub subscription: SubscriptionNumber,
-    /// What the delivery is now.
+    /// The state of the delivery now.
     pub state: DeliveryState,
-    /// How the attempt ended; none without an attempt.
+    /// How the attempt ended; `None` without an attempt.
     pub status: Option<AttemptStatus>,
     /// The status code, if a response head came.
     pub response_code: Option<u16>,
-    /// What went wrong, if something did.
+    /// The error of the attempt, if it failed with one.
     pub error_message: Option<Box<str>>,
 }
 
@@ -66,17 +66,17 @@ impl FirstAttempt {
 /// A delivery that is waited for.
 type Key = (SubscriptionNumber, EventSeq);
 
-/// Everybody who waits.
+/// All waiting requests.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    /// How many deliveries are waited for. Changed with the map's lock held, read without it: whoever settles a
-    /// delivery that is waited for was handed it through locks taken after the registration, and so sees it counted.
+    /// How many deliveries are waited for. Changed with the map's lock held, read without it: a lane gets a delivery
+    /// through locks taken after the registration, so when it settles the delivery, it sees it counted.
     count: AtomicUsize,
     waiting: Mutex<BTreeMap<Key, oneshot::Sender<FirstAttempt>>>,
 }
 
 impl Watchers {
-    /// What somebody waits to be told of this attempt once its outcome is written; none if nobody waits.
+    /// The report to send once the outcome of this attempt is written; `None` if no request waits for it.
     pub(super) fn of_attempt(
         &self,
         (number, seq): Key,
@@ -90,30 +90,30 @@ impl Watchers {
         is_awaited.then(|| Box::new(FirstAttempt::new(number, outcome, next)))
     }
 
-    /// Whether anybody waits for anything.
+    /// Whether any request waits for any delivery.
     pub(super) fn any(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells whoever waits for the delivery how it stands.
+    /// Reports the state of a delivery to the request that waits for it, if one does.
     pub(super) fn resolve(&self, seq: EventSeq, first: FirstAttempt) {
         let mut waiting = self.lock();
         if let Some(sender) = waiting.remove(&(first.subscription, seq)) {
             self.recount(&waiting);
-            // Who waited may have gone just now.
+            // The request may just have gone.
             sender.send(first).ok();
         }
     }
 
-    /// Tells whoever waits for the delivery that it stays pending for now: something other than its queue holds it back.
+    /// Reports that a delivery stays pending for now, because something other than its queue holds it back.
     pub(super) fn cannot_be_attempted(&self, number: SubscriptionNumber, seq: EventSeq) {
         if self.count.load(Ordering::Relaxed) > 0 {
             self.resolve(seq, FirstAttempt::none(number, DeliveryState::Pending));
         }
     }
 
-    /// The same for all deliveries of a queue that attempts nothing for now, but for those already in flight. To be
-    /// called after the queue says so by itself, which registration looks at.
+    /// Reports the same of all deliveries of a queue that attempts nothing for now, except those in flight. Must be
+    /// called after the queue is marked as stalled, because registration checks that mark.
     pub(super) fn stalled(&self, number: SubscriptionNumber, in_flight: impl Fn(EventSeq) -> bool) {
         let mut waiting = self.lock();
         let of_queue = (number, EventSeq(0))..=(number, EventSeq(u64::MAX));
@@ -125,7 +125,7 @@ impl Watchers {
         self.recount(&waiting);
     }
 
-    /// Lets everybody go: no outcome will come.
+    /// Drops all waiting requests: no outcome will come.
     pub(super) fn abandon(&self) {
         let mut waiting = self.lock();
         waiting.clear();
@@ -141,7 +141,7 @@ impl Watchers {
     }
 }
 
-/// The first attempts of the events of one batch, on their way.
+/// Waits for the first attempts of the events of one batch.
 #[derive(Debug)]
 pub struct Watch {
     watchers: Arc<Watchers>,
@@ -156,9 +156,9 @@ enum Awaited {
 }
 
 impl Watch {
-    /// Registers a watch over the deliveries of a batch that is about to be appended; none if too many are waited for.
-    /// Duplicates among the receipts have no record and no deliveries to wait for. `is_stalled` says of which subscriptions
-    /// nothing is attempted for now.
+    /// Registers a watch over the deliveries of a batch that is about to be appended; `None` if too many are waited
+    /// for. Duplicates among the receipts have no record and no deliveries to wait for. `is_stalled` returns whether
+    /// a subscription attempts nothing for now.
     pub(super) fn register(
         watchers: &Arc<Watchers>,
         is_stalled: impl Fn(SubscriptionNumber) -> bool,
@@ -211,8 +211,8 @@ impl Watch {
         })
     }
 
-    /// Resolves when every delivery had its first attempt or cannot be attempted now; gives how each stands, by event of
-    /// the batch, in the order of its deliveries; nothing for a duplicate. None when the store has failed.
+    /// Resolves when every delivery had its first attempt or cannot be attempted now. Returns the state of each, by
+    /// event of the batch, in the order of its deliveries; nothing for a duplicate. `None` when the store has failed.
     ///
     /// # Cancel safety
     /// Dropped, it waits no more; the events and deliveries are not affected.

@@ -18,7 +18,7 @@ async fn watch(running: &Running, new: NewEvent) -> Watch {
     watched(running, vec![new]).await.1.unwrap()
 }
 
-/// What a watch over one event gives, which must not take long.
+/// The result of a watch over one event, which must come soon.
 async fn finished(watch: Watch) -> Vec<FirstAttempt> {
     let finished = tokio::time::timeout(Duration::from_secs(20), watch.finished());
     let mut events = finished.await.unwrap().unwrap();
@@ -205,7 +205,7 @@ async fn a_watch_given_up_leaves_nothing_behind_and_the_delivery_goes_on() {
     let given_up = tokio::time::timeout(Duration::ZERO, waits.finished()).await;
     assert!(given_up.is_err());
     assert_eq!(waiting(&running), (0, 0));
-    // Its commit is still under way when nobody wants to know any more.
+    // Its commit is still under way when the watch is dropped.
     let accepted = running.store.accept_watched(vec![event("2", &[number])]);
     assert!(accepted.now_or_never().is_none());
     assert_eq!(waiting(&running), (0, 0));

@@ -1,4 +1,4 @@
-//! What can be asked, each in the thread of queries.
+//! The queries of a store; each runs in the thread of queries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct History {
     pub(in crate::store) index: Arc<IndexInbox>,
     pub(in crate::store) subscriptions: Arc<Subscriptions>,
     pub(in crate::store) clock: Arc<dyn Clock>,
-    /// Hashes of given ids are keyed with it.
+    /// The key that given ids are hashed with.
     pub(in crate::store) key: DedupKey,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for History {
 }
 
 impl History {
-    /// An event with its deliveries; none if it is not kept.
+    /// Returns an event with its deliveries; `None` if it is not kept.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -46,7 +46,7 @@ impl History {
             .await
     }
 
-    /// Ids of events within a range, so many at most, in order.
+    /// Returns ids of events within a range, in order. Stops at the segment with which `most` are reached.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -63,8 +63,8 @@ impl History {
         Ok(found.into_iter().collect())
     }
 
-    /// Events, newest first. A call looks at 50,000 rows at most, with a given id at those of segments that still grow
-    /// only.
+    /// Returns events, newest first. A call reads 50,000 rows at most. With a given id only the rows of the segment
+    /// that still grows count.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -80,7 +80,7 @@ impl History {
         self.query(move |reading| list.read(reading)).await
     }
 
-    /// A delivery with its attempts; none if it is not kept.
+    /// Returns a delivery with its attempts; `None` if it is not kept.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -94,8 +94,8 @@ impl History {
         self.query(ask).await
     }
 
-    /// Deliveries, newest event first. A call looks at 50,000 rows at most: of deliveries that are pending, dead or
-    /// cancelled these are rows of that state and subscription, otherwise they are events.
+    /// Returns deliveries, newest event first. A call reads 50,000 rows at most: for pending, dead or cancelled
+    /// deliveries these are rows of that state and subscription, otherwise they are events.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -112,7 +112,7 @@ impl History {
         self.query(move |reading| list.read(reading, &orders)).await
     }
 
-    /// Attempts of a subscription, the one recorded last first. A call looks at 50,000 rows at most.
+    /// Returns attempts of a subscription, the one recorded last first. A call reads 50,000 rows at most.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -130,7 +130,7 @@ impl History {
         self.query(move |reading| list.read(reading, &orders)).await
     }
 
-    /// How a subscription does; of an unknown one nothing.
+    /// Returns the attempt results of a subscription; empty for an unknown one.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -150,8 +150,8 @@ impl History {
         self.query(ask).await
     }
 
-    /// How these subscriptions do, by name: those of a page, whose number bounds what it costs. One that the store does
-    /// not know is left out.
+    /// Returns the attempt results of these subscriptions, by name, without those that the store does not have. The
+    /// size of a page bounds the cost.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -178,7 +178,7 @@ impl History {
         self.query(ask).await
     }
 
-    /// Asks in the thread of queries, once the index has everything that is committed.
+    /// Runs `ask` in the thread of queries, once the index has everything that is committed.
     async fn query<T: Send + 'static>(
         &self,
         ask: impl FnMut(&Reading<'_>) -> Result<T, ReadError> + Send + 'static,

@@ -15,10 +15,10 @@ use crate::store::index::find;
 use crate::store::index::rows::{self, AttemptPlace, AttemptRow};
 use crate::store::subscriptions::Orders;
 
-/// The letter of its cursors.
+/// The letter of this list's cursors.
 const LIST: char = 'a';
 
-/// A page to be read.
+/// A request for a page.
 pub(super) struct List {
     subscription: SubscriptionName,
     filter: AttemptFilter,
@@ -26,7 +26,7 @@ pub(super) struct List {
     limit: usize,
 }
 
-/// Attempts of a subscription.
+/// Attempts of a subscription, as rows.
 struct Attempts {
     number: SubscriptionNumber,
     rows: Vec<AttemptRow>,
@@ -71,7 +71,7 @@ impl List {
                     known
                 }
             };
-            // Attempts go with their event, also those that stand in a later segment.
+            // Attempts are dropped with their event, even if they are recorded in a later segment.
             if let Some(delivery) = delivery {
                 let attempt = attempt(row);
                 items.push(AttemptView { delivery, attempt });
@@ -83,7 +83,7 @@ impl List {
         })
     }
 
-    /// A delivery as it stands; none if its event is not kept.
+    /// Returns a delivery in its current state; `None` if its event is not kept.
     fn delivery(
         &self,
         reading: &Reading<'_>,
@@ -103,7 +103,7 @@ impl List {
         ))
     }
 
-    /// The attempts of the page, and before which the next one goes on.
+    /// Returns the attempts of the page, and the attempt before which the next page goes on.
     fn find(&self, reading: &Reading<'_>) -> Result<(Attempts, Option<AttemptPlace>), ReadError> {
         let names = rows::names(reading.index)?;
         let known = names.iter().find(|(_, name)| *name == self.subscription);

@@ -1,5 +1,5 @@
-//! What a pending delivery waits for by the order of its subscription, as the index has it: so it is known of every
-//! pending delivery, whether its queue has it in memory or not.
+//! The predecessor that a pending delivery waits for by the order of its subscription. It is read from the index, so it
+//! covers every pending delivery, whether its queue has it in memory or not.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,14 +12,14 @@ use crate::domain::{EventSeq, Order, SubscriptionNumber, WhenStuck};
 use crate::store::index::{find, query, refill};
 use crate::store::subscriptions::Orders;
 
-/// Dead deliveries of a subscription that are looked at, at most: more keys than that are never stuck at a time.
+/// Dead deliveries of a subscription that are read, at most: never more keys than that are blocked at a time.
 const BLOCKERS_MAX: usize = 20_000;
 
-/// Looks up what deliveries wait for.
+/// Looks up the deliveries that others wait for.
 pub(super) struct Behind<'r> {
     reading: &'r Reading<'r>,
     orders: &'r Orders,
-    /// The first dead delivery of each key that blocks, by subscription; 0: of whatever key.
+    /// The first dead delivery that blocks, by subscription and key; 0: of any key.
     dead: HashMap<SubscriptionNumber, HashMap<u64, EventSeq>>,
 }
 
@@ -32,7 +32,7 @@ impl<'r> Behind<'r> {
         }
     }
 
-    /// What a pending delivery waits for: a dead one before it if one blocks it, else the first pending one before it.
+    /// Returns the delivery that a pending one waits for: a dead one that blocks it, else the first pending one.
     pub(super) fn of(
         &mut self,
         number: SubscriptionNumber,

@@ -8,7 +8,7 @@ pub(super) fn write(list: char, numbers: &[u64]) -> String {
     format!("{list}{}", numbers.join("-"))
 }
 
-/// Reads a cursor of the list with this letter; none for the first page.
+/// Reads a cursor of the list with this letter; `None` for the first page.
 pub(super) fn read<const N: usize>(
     list: char,
     cursor: Option<&str>,
@@ -23,7 +23,7 @@ fn parse<const N: usize>(list: char, text: &str) -> Option<[u64; N]> {
     let mut numbers = [0; N];
     for number in &mut numbers {
         let part = parts.next()?;
-        // `from_str_radix` takes a sign, which no cursor has.
+        // `from_str_radix` accepts a sign, which no cursor has.
         if !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The list of deliveries.
 //!
-//! Pending, dead and cancelled deliveries have rows of their own, by subscription: those are merged. What was delivered
-//! has none, so it is found by its event.
+//! Pending, dead and cancelled deliveries have rows of their own, by subscription: those are merged. Delivered ones
+//! have none, so they are found by their events.
 
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
@@ -17,31 +17,31 @@ use crate::store::index::reach::reach;
 use crate::store::index::rows::{self, EventRow, EventsWanted};
 use crate::store::subscriptions::Orders;
 
-/// The letter of its cursors.
+/// The letter of this list's cursors.
 const LIST: char = 'd';
 
-/// The place of a delivery in the list: it goes down.
+/// The place of a delivery in the list, which is in descending order.
 type Place = (EventSeq, SubscriptionNumber);
 
-/// A page to be read.
+/// A request for a page.
 pub(super) struct List {
     filter: DeliveryFilter,
     below: Place,
     limit: usize,
 }
 
-/// What is found of it.
+/// The part of the page that was found so far.
 struct Found<'r> {
     behind: Behind<'r>,
     items: Vec<DeliverySummary>,
     last: Option<Place>,
     limit: usize,
-    /// So many deliveries may still be looked at.
+    /// Number of deliveries that may still be read.
     budget: u64,
 }
 
 impl Found<'_> {
-    /// Whether it has all that fits: what comes then is on the next page.
+    /// Whether the page is full: further deliveries are on the next page.
     fn is_full(&self) -> bool {
         self.items.len() >= self.limit
     }
@@ -111,7 +111,7 @@ impl List {
             .saturating_sub(u64::try_from(names.len()).unwrap_or(u64::MAX));
         let reach = reach(reading.index, span)?;
         let (seq, before) = self.below.min((reach.end, SubscriptionNumber(0)));
-        // The next of each subscription.
+        // The next delivery of each subscription.
         let mut heads = BinaryHeap::new();
         for (number, _) in names {
             let bound = if *number < before {
@@ -153,7 +153,7 @@ impl List {
         Ok(found.listing(None))
     }
 
-    /// Goes through events and looks where their deliveries stand.
+    /// Visits events and looks up the states of their deliveries.
     fn by_event(
         &self,
         reading: &Reading<'_>,
@@ -165,7 +165,7 @@ impl List {
             given: None,
             span: span(self.filter.since, self.filter.until),
         };
-        // The event of the cursor is looked at again only if some of its deliveries are left.
+        // The event of the cursor is read again only if some of its deliveries are left.
         let (EventSeq(seq), SubscriptionNumber(number)) = self.below;
         let mut below = EventSeq(seq.saturating_add(u64::from(number > 0)));
         let mut budget = reading.rows_max();
@@ -192,7 +192,7 @@ impl List {
         }
     }
 
-    /// Adds the deliveries of an event; answers before which the next page goes on if this one ends here.
+    /// Adds the deliveries of an event. If the page ends here, returns the place before which the next page goes on.
     fn of_event(
         &self,
         reading: &Reading<'_>,
@@ -227,7 +227,7 @@ impl List {
     }
 }
 
-/// The name with this number; they are in the order of their numbers.
+/// Returns the name with this number; `names` are in the order of their numbers.
 fn name_of(
     names: &[(SubscriptionNumber, SubscriptionName)],
     number: SubscriptionNumber,

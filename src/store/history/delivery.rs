@@ -8,10 +8,10 @@ use crate::store::index::rows::{AttemptRow, DeliveryRow, EventRow};
 use crate::store::index::{find, rows};
 use crate::store::subscriptions::Orders;
 
-/// Attempts that are shown of one delivery, the last ones.
+/// Attempts that are shown of one delivery, at most: the last ones.
 const ATTEMPTS_MAX: usize = 200;
 
-/// The delivery; none if its event is not kept, or is not for this subscription.
+/// Returns the delivery; `None` if its event is not kept, or is not for this subscription.
 pub(super) fn view(
     reading: &Reading<'_>,
     orders: &Orders,
@@ -49,7 +49,7 @@ pub(super) fn view(
     }))
 }
 
-/// What is known of a delivery by its event: it was delivered unless it has a row.
+/// Makes the summary of a delivery from its event only: it was delivered, unless it has a row.
 pub(super) fn summary(event: &EventRow, subscription: SubscriptionName) -> DeliverySummary {
     DeliverySummary {
         id: DeliveryId {
@@ -67,7 +67,7 @@ pub(super) fn summary(event: &EventRow, subscription: SubscriptionName) -> Deliv
     }
 }
 
-/// The same of a delivery that has a row.
+/// Completes the summary of a delivery that has a row.
 pub(super) fn with_row(
     plain: DeliverySummary,
     row: &DeliveryRow,
@@ -89,7 +89,7 @@ pub(super) fn with_row(
     })
 }
 
-/// An attempt as it is shown.
+/// Converts a row to an attempt as it is shown.
 pub(super) fn attempt(row: AttemptRow) -> Attempt {
     let outcome = row.outcome;
     Attempt {

@@ -8,7 +8,7 @@ use crate::domain::EventId;
 use crate::store::index::{find, rows};
 use crate::store::subscriptions::Orders;
 
-/// The event; none if it is not kept.
+/// Returns the event; `None` if it is not kept.
 pub(super) fn view(
     reading: &Reading<'_>,
     orders: &Orders,

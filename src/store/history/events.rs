@@ -9,12 +9,12 @@ use crate::domain::{EventSeq, Label};
 use crate::store::dedup::DedupKey;
 use crate::store::index::rows::{self, EventRow, EventsWanted};
 
-/// The letter of its cursors.
+/// The letter of this list's cursors.
 const LIST: char = 'e';
 /// Bytes that one call reads from the journal, roughly: a page of large events is short.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// A page to be read.
+/// A request for a page.
 pub(super) struct List {
     wanted: EventsWanted,
     given_id: Option<Label>,
@@ -65,7 +65,7 @@ impl List {
         })
     }
 
-    /// The events of the page, and before which the next one goes on.
+    /// Returns the events of the page, and the event before which the next page goes on.
     fn find(&self, reading: &Reading<'_>) -> Result<(Vec<EventRow>, Option<EventSeq>), ReadError> {
         let mut found: Vec<EventRow> = Vec::new();
         let mut below = self.below;
@@ -95,7 +95,7 @@ impl List {
         }
     }
 
-    /// What is shown of an event; none if it has another given id with the same hash.
+    /// Returns the summary of an event; `None` if it has another given id with the same hash.
     fn summary(
         &self,
         reading: &Reading<'_>,

@@ -1,16 +1,16 @@
-//! Queries: what became of events, deliveries and attempts, as the index and the journal have it.
+//! Queries about events, deliveries and attempts, answered from the index and the journal.
 //!
-//! A query waits until the index has everything committed and then runs on a thread of its own with a connection of its
-//! own, so that it holds up neither deliveries nor operations. Lists show the newest first. Their cursors say where in
-//! the order of acceptance (of attempts: of recording) a page ended, so they stay valid while events arrive and
-//! deliveries change.
+//! A query waits until the index has everything committed. Then it runs on the thread of queries, which has a
+//! connection of its own, so that it holds up neither deliveries nor operations. Lists show the newest first. A cursor
+//! is the place where a page ended, in the order of acceptance (of attempts: of recording), so it stays valid while
+//! events arrive and deliveries change.
 //!
-//! Everything is bounded: queries under way, the rows that one call looks at, bytes that it reads from the journal, and
-//! its time. A call that looked at as many rows as it may answers what it found, possibly nothing, with a cursor that
-//! goes on from there; the list is at its end only when there is no cursor.
+//! Everything is bounded: queries under way, the rows that one call reads, the bytes that it reads from the journal,
+//! and its time. A call that reaches its limit of rows returns the items found so far, possibly none, with a cursor
+//! that goes on from there. The list is at its end only if there is no cursor.
 //!
-//! Whether a pending delivery is held is a matter of its subscription's state, and whether an attempt of it is in
-//! flight is known to its queue: neither is answered here.
+//! Two facts are not in the answers: whether a pending delivery is held, which depends on its subscription's state, and
+//! whether an attempt is in flight, which only its queue has.
 
 mod ask;
 mod attempts;

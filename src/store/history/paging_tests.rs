@@ -13,7 +13,7 @@ use crate::domain::{DeadReason, DeliveryId, DeliveryState, EventId, Next, Subscr
 use crate::store::Store;
 use crate::store::harness::*;
 
-/// An event: for which of three subscriptions, and what becomes of each of its deliveries: 0 pending, 1 delivered,
+/// An event: for which of three subscriptions, and the final state of each of its deliveries: 0 pending, 1 delivered,
 /// 2 dead, 3 cancelled.
 type Made = (u8, [u8; 3]);
 
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Brings a delivery into a state. What stays pending is put aside, so that the next to be taken is the newest.
+    /// Brings a delivery into a state. Pending ones are put aside, so that the next one taken is the newest.
     async fn end(
         &mut self,
         delivery: &DeliveryId,
@@ -186,7 +186,7 @@ async fn attempts_are_exact(world: &mut World, more: &[Made], limit: usize) {
             store.history().attempts(&name, filter, page).await.unwrap()
         };
         let found = world.read(limit, more, read).await;
-        // What was made while another name was read is newer and stands before.
+        // Deliveries made while another name was read are newer and come before.
         let old = found.len() - seen;
         let found: Vec<_> = found[old..]
             .iter()

@@ -1,4 +1,4 @@
-//! What lies in a span of time is found without going through what does not.
+//! Items in a span of time are found without reading the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +11,9 @@ use crate::domain::{DeadReason, DeliveryState, EventId, Next, SubscriptionName, 
 use crate::store::harness::*;
 use crate::store::{ReplayRequest, journal};
 
-/// Events that are posted; about thirteen fill a segment.
+/// Number of events posted; about thirteen fill a segment.
 const EVENTS: i64 = 120;
-/// Rows that one call may look at: more than a segment has, fewer than all.
+/// Rows that one call may read: more than a segment has, fewer than all.
 const ROWS: u64 = 40;
 
 struct World {
@@ -28,9 +28,8 @@ fn at(number: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + number * 1000)
 }
 
-/// A store with an event every second, and its delivery dead after an attempt at that time, each of so many; others
-/// are delivered. Halfway the clock was set back
-/// by 30 s.
+/// A store with an event every second. The delivery of every so many events is dead after an attempt at that time, the
+/// others are delivered. Halfway the clock was set back by 30 s.
 async fn world(every: i64) -> World {
     let folder = tempdir().unwrap();
     let clock = HandClock::at(NOW);

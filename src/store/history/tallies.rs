@@ -1,7 +1,7 @@
-//! How subscriptions do: how their attempts went, in figures, and how long something has been pending.
+//! Attempt results of subscriptions in figures, and how long deliveries have been pending.
 //!
-//! Every attempt counts, whoever's fault its failure was: also one whose template could not be rendered, whose token
-//! could not be had, or whose address was blocked.
+//! Every attempt counts, whatever the cause of its failure: also one whose template could not be rendered, whose token
+//! could not be obtained, or whose address was blocked.
 
 use super::thread::Reading;
 use crate::domain::{AttemptStatus, EventId, FailureReason, SubscriptionNumber, Timestamp};
@@ -10,24 +10,24 @@ use crate::store::index::{find, query, refill, tallies};
 /// How a subscription does.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tally {
-    /// How many of them succeeded.
+    /// The share of attempts that succeeded.
     pub success_rate: SuccessRate,
-    /// When the last one that succeeded began, by the wall clock.
+    /// When the last successful attempt began, by the wall clock.
     pub last_success_at: Option<Timestamp>,
-    /// The last one that did not.
+    /// The last failed attempt.
     pub last_failure: Option<LastFailure>,
-    /// When the oldest delivery was accepted that is pending or held, by the steady clock.
+    /// When the oldest delivery that is pending or held was accepted, by the steady clock.
     pub oldest_pending_at: Option<Timestamp>,
-    /// The event of the first dead delivery that blocks others by their order.
+    /// The event of the first dead delivery that blocks others because of their order.
     pub blocked_by: Option<EventId>,
 }
 
-/// Successful attempts among some, from 0 to 1; none when there were no attempts.
+/// The share of successful attempts, from 0 to 1; `None` if there were no attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SuccessRate {
-    /// Among the last 1,000.
+    /// Of the last 1,000 attempts.
     pub last_1000: Option<f64>,
-    /// Among those that began in the last 24 hours, to ten minutes.
+    /// Of the attempts that began in the last 24 hours, to ten minutes.
     pub last_24h: Option<f64>,
 }
 
@@ -42,9 +42,9 @@ pub struct LastFailure {
     pub reason: Option<FailureReason>,
     /// The status code of the response, if one came.
     pub response_code: Option<u16>,
-    /// What went wrong, for people.
+    /// A description of the error, for people.
     pub error_message: Option<Box<str>>,
-    /// Of which event; none if damage took it.
+    /// The event's id; `None` if damage took the event.
     pub event: Option<EventId>,
     /// Its number, from 1.
     pub attempt: u32,

@@ -1,4 +1,4 @@
-//! How attempts went, as the store answers it: over rounds, restarts, retention and an index that is written anew.
+//! Tests of attempt results, as the store returns them: over rounds, restarts, retention and a rebuilt index.
 
 use std::time::Duration;
 

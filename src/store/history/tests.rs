@@ -1,4 +1,4 @@
-//! Tests of queries: what they show of events, deliveries and attempts, and what bounds them.
+//! Tests of queries: their answers about events, deliveries and attempts, and their limits.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -133,7 +133,7 @@ async fn a_delivery_is_shown_with_its_attempts() {
     assert_eq!(view.attempts[0].next_attempt_at, None);
     assert_eq!(view.attempts[0].delivery_state(), DeliveryState::Dead);
 
-    // Replayed, it waits for an attempt that is due, and then it has arrived.
+    // After the replay it waits for an attempt that is due, and then it is delivered.
     running.store.replay(&delivery).await.unwrap();
     let view = history.delivery(&delivery).await.unwrap().unwrap();
     assert_eq!(view.summary.state, DeliveryState::Pending);
@@ -373,7 +373,7 @@ async fn too_many_queries_at_once_are_refused_and_a_closed_store_answers_none() 
     ));
 }
 
-/// A clock that goes on by a second whenever it is looked at, once it is told to.
+/// A clock that advances by a second on every read, once that is switched on.
 #[derive(Debug, Default)]
 struct FastClock(std::sync::atomic::AtomicI64, AtomicBool);
 
@@ -429,7 +429,7 @@ async fn an_index_that_is_replaced_is_read_from_its_new_file() {
     let id = running.accept(vec![event("1", &[a])]).await[0].id;
     assert!(running.store.history().event(&id).await.unwrap().is_some());
     let path: PathBuf = folder.path().join("index.sqlite3");
-    // Damage that the index's thread meets when it writes, and no query: the index is written anew.
+    // Damage that the index's thread meets when it writes, and no query: the index is rebuilt.
     let vandal = rusqlite::Connection::open(&path).unwrap();
     vandal.execute_batch("DROP TABLE counters").unwrap();
     drop(vandal);

@@ -1,7 +1,7 @@
 //! The thread of queries: one connection to the index that only reads, one query at a time.
 //!
-//! A query has a time bound, which SQLite asks about while it works. An index that was set aside and written anew is
-//! noticed by its file, and whatever else fails is tried once more with a new connection.
+//! A query has a time limit, which SQLite checks while it works. An index that was set aside and rebuilt is noticed by
+//! its file. Any other failure is tried once more with a new connection.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -20,21 +20,21 @@ use super::types::QueryError;
 use crate::domain::{Clock, Event};
 use crate::store::journal::{Place, ReadJournal};
 
-/// Rows that one call looks at, at most.
+/// Rows that one call reads, at most.
 const ROWS_MAX: u64 = 50_000;
 /// Queries under way at a time, those that wait included.
 const UNDER_WAY_MAX: usize = 64;
-/// How long one may take.
+/// The longest time that a query may take.
 const TIME_MAX: Duration = Duration::from_secs(5);
-/// After so many steps SQLite asks whether to go on.
+/// After this many steps SQLite checks whether to go on.
 const STEPS: std::ffi::c_int = 2_000;
 
-/// Why something could not be read.
+/// The reason why a read failed.
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// SQLite failed, or was interrupted.
     Index(rusqlite::Error),
-    /// The event is not where the index says.
+    /// The event is not at the place that the index has, or cannot be read there.
     Unreadable,
 }
 
@@ -50,7 +50,7 @@ impl ReadError {
     }
 }
 
-/// What a query reads from.
+/// The data that a query reads.
 pub(super) struct Reading<'a> {
     /// The index, at one point in time.
     pub(super) index: &'a Connection,
@@ -58,36 +58,36 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// An event, whole.
+    /// Reads an event, with its body.
     pub(super) fn event(&self, place: Place) -> Result<Arc<Event>, ReadError> {
         let read = self.thread.journal.read(place);
         let accepted = read.map_err(|_| ReadError::Unreadable)?;
         Ok(accepted.event)
     }
 
-    /// Rows that a call looks at, at most.
+    /// Returns the number of rows that a call reads, at most.
     pub(super) fn rows_max(&self) -> u64 {
         self.thread.inbox.rows_max.load(Ordering::Relaxed)
     }
 
-    /// Whether most of the time is used up: a page had better end here.
+    /// Whether half of the time is used up: then the page should end here.
     pub(super) fn is_late(&self) -> bool {
         self.thread.inbox.is_over(&*self.thread.clock, TIME_MAX / 2)
     }
 }
 
-/// A query that waits.
+/// A query that waits for the thread.
 struct Waiting {
     work: Box<dyn Work>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// What the thread does with a query.
+/// A query, as the thread runs it.
 trait Work: Send {
-    /// Answers it; may be called again if it fails.
+    /// Runs the query and sends the answer; may be called again if it fails.
     fn run(&mut self, reading: &Reading<'_>) -> Result<(), ReadError>;
     fn fail(&mut self, error: QueryError);
-    /// Whether anybody still waits for it.
+    /// Whether the caller still waits for it.
     fn is_wanted(&self) -> bool;
 }
 
@@ -103,7 +103,7 @@ where
     fn run(&mut self, reading: &Reading<'_>) -> Result<(), ReadError> {
         let found = (self.ask)(reading)?;
         if let Some(reply) = self.reply.take() {
-            // Who asked may have gone.
+            // The caller may have dropped the receiver.
             reply.send(Ok(found)).ok();
         }
         Ok(())
@@ -125,9 +125,9 @@ pub(in crate::store) struct Inbox {
     slots: Arc<Semaphore>,
     state: Mutex<State>,
     changed: Condvar,
-    /// When the query under way began; never began: the store closes.
+    /// When the query under way began, in steady milliseconds; `i64::MIN`: the store closes, so every query is over.
     began_at: AtomicI64,
-    /// [`ROWS_MAX`], but in tests.
+    /// [`ROWS_MAX`], except in tests.
     pub(super) rows_max: AtomicU64,
 }
 
@@ -150,7 +150,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Room for a query; none when too many are under way.
+    /// Reserves a slot for a query; `None` if too many are under way.
     pub(super) fn slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
@@ -188,7 +188,7 @@ impl Inbox {
         self.state.lock().stopped
     }
 
-    /// Waits for a query; none when the thread is to end.
+    /// Waits for a query; `None` if the thread is to end.
     fn next(&self, clock: &dyn Clock) -> Option<Waiting> {
         let mut state = self.state.lock();
         let is_idle = |state: &mut State| state.queries.is_empty() && !state.stopped;
@@ -201,7 +201,7 @@ impl Inbox {
         state.queries.pop_front()
     }
 
-    /// Whether the query under way has lasted that long.
+    /// Whether the query under way has lasted longer than `time`.
     fn is_over(&self, clock: &dyn Clock, time: Duration) -> bool {
         let began_at = self.began_at.load(Ordering::Relaxed);
         let lasted = clock.steady().as_millis().saturating_sub(began_at);
@@ -209,12 +209,12 @@ impl Inbox {
     }
 }
 
-/// The thread's own things, but for its connection.
+/// The state that the thread owns, except its connection.
 pub(in crate::store) struct Thread {
     journal: Arc<dyn ReadJournal>,
     inbox: Arc<Inbox>,
     clock: Arc<dyn Clock>,
-    /// Of the index.
+    /// Path of the index.
     path: PathBuf,
 }
 
@@ -233,7 +233,7 @@ impl Thread {
         }
     }
 
-    /// The thread: until [`Inbox::stop`].
+    /// Runs the thread until [`Inbox::stop`].
     pub(in crate::store) fn run(&self) {
         let mut index = None;
         while let Some(Waiting { mut work, _slot }) = self.inbox.next(&*self.clock) {
@@ -246,7 +246,7 @@ impl Thread {
                 result = self.serve(&mut *work, &mut index);
             }
             match result {
-                // Who asked learns why by what is dropped.
+                // The caller learns of the closing by the dropped sender.
                 Err(error) if error.is_interruption() && self.inbox.is_stopped() => return,
                 Err(error) => work.fail(query_error(error)),
                 Ok(()) => {}
@@ -266,7 +266,7 @@ impl Thread {
                 index.insert(OpenIndex::open(&self.path, is_over)?)
             }
         };
-        // One view of everything; dropped, it ends.
+        // One consistent view of the index; it ends when it is dropped.
         let view = open.connection.transaction()?;
         work.run(&Reading {
             index: &view,
@@ -291,19 +291,19 @@ fn query_error(error: ReadError) -> QueryError {
     }
 }
 
-/// A connection to the index, and which file that is.
+/// A connection to the index, and the identity of its file.
 struct OpenIndex {
     connection: Connection,
     file: (u64, u64),
 }
 
 impl OpenIndex {
-    /// Opens the index; what takes too long, as `is_over` says, is interrupted.
+    /// Opens the index. Statements are interrupted once `is_over` returns `true`.
     fn open(
         path: &Path,
         is_over: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Self, rusqlite::Error> {
-        // A file that is replaced in between is noticed by the next query.
+        // If the file is replaced before it is opened, the next query notices.
         let file = file(path).unwrap_or_default();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;

@@ -13,28 +13,28 @@ use crate::domain::{
 use crate::store::StoreError;
 use crate::store::index::rows::Span;
 
-/// The most that a page may have.
+/// The most items that a page may have.
 pub const PAGE_MAX: usize = 200;
 
-/// Which page of a list.
+/// The request for a page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// How many at most: 1 to [`PAGE_MAX`].
+    /// The most items to return: 1 to [`PAGE_MAX`].
     pub limit: usize,
-    /// Where the page before ended; none: the first page.
+    /// Where the previous page ended; `None` for the first page.
     pub cursor: Option<String>,
 }
 
 /// A page of a list, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing<T> {
-    /// What is on it. There may be fewer than the limit, or none, although more follows.
+    /// The items. There may be fewer than the limit, or none, although more follow on the next page.
     pub items: Vec<T>,
-    /// Where the next page begins, URL-safe; none when there is none.
+    /// Where the next page begins, URL-safe; `None` if this is the last page.
     pub next: Option<String>,
 }
 
-/// Which events are listed: all fields that are set must fit.
+/// A filter of events: all fields that are set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
     /// This type, exactly.
@@ -47,7 +47,7 @@ pub struct EventFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Which deliveries are listed: all fields that are set must fit.
+/// A filter of deliveries: all fields that are set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeliveryFilter {
     /// Of this subscription.
@@ -60,10 +60,10 @@ pub struct DeliveryFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Which attempts are listed: all fields that are set must fit.
+/// A filter of attempts: all fields that are set must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptFilter {
-    /// Ended so.
+    /// Ended with this status.
     pub status: Option<AttemptStatus>,
     /// Begun at this time or later.
     pub since: Option<Timestamp>,
@@ -86,7 +86,7 @@ pub struct EventSummary {
     pub accepted_at: Timestamp,
     /// Bytes of its body.
     pub body_bytes: u32,
-    /// How many deliveries it has.
+    /// Number of its deliveries.
     pub deliveries: usize,
 }
 
@@ -106,35 +106,35 @@ pub struct DeliverySummary {
     pub id: DeliveryId,
     /// The type of its event.
     pub event_type: Label,
-    /// Where it stands.
+    /// Its state.
     pub state: DeliveryState,
     /// Why it is dead.
     pub dead_reason: Option<DeadReason>,
     /// When its event was accepted.
     pub accepted_at: Timestamp,
-    /// When it is to be attempted again; none if it is not pending, or waits for its first attempt.
+    /// When it is to be attempted again; `None` if it is not pending, or waits for its first attempt.
     pub due_at: Option<Timestamp>,
     /// When it died or was cancelled.
     pub ended_at: Option<Timestamp>,
-    /// Attempts made; none for one that was delivered when it stands in a list.
+    /// Number of attempts; `None` for a delivered one in a list.
     pub attempts: Option<u32>,
-    /// What it waits for by the order of its subscription.
+    /// The delivery that it waits for by the order of its subscription.
     pub behind: Option<Predecessor>,
 }
 
 /// A delivery of the same subscription that another waits for by their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Predecessor {
-    /// Of which event.
+    /// The id of its event.
     pub event: EventId,
-    /// It is dead, and blocks what follows until it is replayed or cancelled.
+    /// Whether it is dead; then it blocks later deliveries until it is replayed or cancelled.
     pub is_dead: bool,
 }
 
 /// A delivery with its attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryView {
-    /// What a list shows of it; of one that was delivered, `ended_at` is when that attempt ended.
+    /// Its summary, as in a list; if it was delivered, `ended_at` is when the successful attempt ended.
     pub summary: DeliverySummary,
     /// Its last 200 attempts, newest first.
     pub attempts: Vec<Attempt>,
@@ -147,24 +147,24 @@ pub struct Attempt {
     pub number: u32,
     /// How it ended.
     pub status: AttemptStatus,
-    /// Why it failed.
+    /// The reason why it failed.
     pub reason: Option<FailureReason>,
     /// The status code of the response, if one came.
     pub response_code: Option<u16>,
-    /// What went wrong, for people.
+    /// A description of the error, for people.
     pub error_message: Option<Box<str>>,
-    /// How long it took, to the millisecond.
+    /// Its duration, to the millisecond.
     pub duration: Duration,
     /// When it began, by the wall clock.
     pub started_at: Timestamp,
     /// The beginning of the response body.
     pub response_prefix: Bytes,
-    /// When its delivery was due again after it; None if the delivery ended with it.
+    /// When its delivery was due again after it; `None` if the delivery ended with it.
     pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Attempt {
-    /// The state that its delivery was in after it.
+    /// Returns the state of its delivery right after it.
     #[must_use]
     pub fn delivery_state(&self) -> DeliveryState {
         match (self.status, self.next_attempt_at) {
@@ -178,13 +178,13 @@ impl Attempt {
 /// An attempt in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptView {
-    /// Its delivery, as it stands.
+    /// Its delivery, in its current state.
     pub delivery: DeliverySummary,
     /// The attempt.
     pub attempt: Attempt,
 }
 
-/// Why a query was not answered.
+/// The reason why a query was not answered.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
     /// The limit of a page is out of its range.
@@ -196,13 +196,13 @@ pub enum QueryError {
     /// Too many queries are under way.
     #[error("too many queries are under way")]
     Overloaded,
-    /// It took longer than 5 s.
+    /// The query took longer than 5 s.
     #[error("the query took too long: expected one that is answered within 5s")]
     TooSlow,
     /// The event is kept, but cannot be read back.
     #[error("the event cannot be read back")]
     Unreadable,
-    /// The index cannot be read just now.
+    /// The index cannot be read at the moment.
     #[error("the index cannot be read")]
     Index(#[source] Arc<dyn Error + Send + Sync>),
     /// The store has failed or is closed.

@@ -1,7 +1,7 @@
-//! What the journal has behind the index's cursor, as far as memory begins with it: counted, not written.
+//! Records of the journal after the index's cursor, as far as memory is loaded from them: counted, not written.
 //!
-//! Rows of a backlog take long to write (a batch can have millions of deliveries), so a start does not wait for them:
-//! it reads the records, and the index's thread writes them while deliveries go on.
+//! Rows of a backlog take long to write (a batch can have millions of deliveries), so the start does not wait for them:
+//! it reads the records, and the index's thread writes their rows while deliveries go on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,29 +18,29 @@ use crate::store::dedup::DedupKey;
 use crate::store::journal::{Place, Position, ReadJournal};
 use crate::store::record::{Accepted, Attempted, Record};
 
-/// Of more bytes of records than these the index is written first. Few in tests, so that both happen.
+/// With more bytes of records than this the index is written first. Few in tests, so that both happen.
 const BYTES_MAX: u64 = if cfg!(test) { 2 << 10 } else { 64 << 20 };
 
-/// What records behind the cursor change.
+/// The changes made by the records after the cursor.
 pub(super) struct Ahead<'a> {
     index: &'a Connection,
     key: DedupKey,
-    /// The latest time that they tell of.
+    /// The latest time in them.
     pub(super) last_time: Timestamp,
     subscriptions: BTreeMap<SubscriptionNumber, Changed>,
     given_ids: Vec<(u64, EventSeq, Timestamp)>,
     jobs: BTreeMap<u64, Vec<u8>>,
-    /// How long the bodies of the events are.
+    /// Lengths of the events' bodies, bytes.
     bodies: HashMap<EventSeq, u32>,
     /// Deliveries that reached their final state.
     ended: HashSet<DeliveryKey>,
     bytes: u64,
-    /// Behind which record it has to begin: what an operation changes depends on rows.
+    /// The position up to which the index has to be written first: the effect of an operation depends on rows.
     from: Option<Position>,
     failed: Result<()>,
 }
 
-/// What changes for one subscription.
+/// The changes of one subscription.
 #[derive(Default)]
 struct Changed {
     name: Option<SubscriptionName>,
@@ -48,12 +48,12 @@ struct Changed {
     pending: i64,
     pending_bytes: i64,
     dead: u64,
-    /// When the first of those that were accepted was.
+    /// When the first of the accepted deliveries was accepted.
     oldest: Option<Timestamp>,
 }
 
 impl<'a> Ahead<'a> {
-    /// Reads everything behind the cursor of the index, or says up to where the index has to be written before.
+    /// Reads all records after the index's cursor. Returns a position if the index must be written up to there first.
     pub(super) fn read(
         index: &'a Connection,
         (key, mut cursor): (DedupKey, Position),
@@ -143,7 +143,7 @@ impl<'a> Ahead<'a> {
             Some(bytes) => Some(*bytes),
             None => pending_body(self.index, delivery)?,
         };
-        // One that is not pending had reached its final state before.
+        // A delivery that is not pending had reached its final state before.
         let Some(body_bytes) = body_bytes else {
             return Ok(());
         };
@@ -159,7 +159,7 @@ impl<'a> Ahead<'a> {
         self.subscriptions.entry(number).or_default()
     }
 
-    /// Adds what is ahead to what the index has.
+    /// Adds the changes to what was read from the index.
     pub(super) fn add_to(self, start: &mut Start, remembered: Remembered) {
         let known = std::mem::take(&mut start.subscriptions).into_iter();
         let mut known: BTreeMap<_, _> = known.map(|one| (one.number, one)).collect();
@@ -199,7 +199,7 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// How long the body of a delivery is that has a row as a pending one.
+/// Returns the length of a pending delivery's body; `None` if it has no row as pending.
 fn pending_body(index: &Connection, (number, seq): DeliveryKey) -> Result<Option<u32>> {
     index
         .prepare_cached("SELECT body_bytes FROM pending WHERE subscription = ?1 AND seq = ?2")?

@@ -1,10 +1,10 @@
 //! From records to rows: gathers a round of the journal, keeps its net effect, and writes that in one transaction
 //! together with the cursor.
 //!
-//! A delivery that was accepted and reached its final state within the round writes no pending row. What an operation
-//! (requeued, cancelled, moved) changes depends on rows, so it ends a *stretch*: what stands before it is written
-//! first. What a record changes depends only on the rows and on the records before it, so the same index comes out
-//! wherever rounds end.
+//! A delivery that was accepted and reached its final state within the round writes no pending row. The effect of an
+//! operation (requeued, cancelled, moved) depends on rows, so it ends a *stretch*: the records before it are written
+//! first. The effect of a record depends only on the rows and on the records before it, so the resulting index is
+//! the same wherever rounds end.
 //!
 //! `write` has the statements of stretches, `operations` those of operations.
 
@@ -21,24 +21,24 @@ use crate::store::entry::Entry;
 use crate::store::journal::Place;
 use crate::store::record::{Accepted, Attempted, Death, Record};
 
-/// A round is written when it holds so many records …
+/// A round is written when it holds this many records …
 const RECORDS_MAX: usize = 16_384;
-/// … or so many bytes of rows, roughly; few in tests, so that groups are written in parts.
+/// … or this many bytes of rows, roughly; few in tests, so that groups are written in parts.
 const BYTES_MAX: usize = if cfg!(test) { 2 << 10 } else { 4 << 20 };
-/// What a delivery counts of these: an entry in a map, …
+/// Bytes that one delivery counts for: an entry in a map, …
 const NARROW_BYTES: usize = 128;
-/// … or one in the list of those of wide events. That takes 12 bytes, but rows in the order of their key are written
-/// the faster the more of them there are.
+/// … or an entry in the list of wide events. That takes 12 bytes, but counts for less: rows that are sorted by their
+/// key are written faster the more of them there are.
 const WIDE_BYTES: usize = 2;
 /// With more deliveries than this an event is wide; few in tests.
 const NARROW_MAX: usize = if cfg!(test) { 1 } else { 256 };
 
-/// A round of the journal, gathered to be written.
+/// A round of the journal: records gathered to be written together.
 #[derive(Debug)]
 pub(super) struct Round {
     key: DedupKey,
     pub(super) stretches: Vec<Stretch>,
-    /// Attempts that were not tallied yet.
+    /// Attempts that are not in the tallies yet.
     pub(super) tallied: Tallied,
     pub(super) last_seq: EventSeq,
     pub(super) last_time: Timestamp,
@@ -50,16 +50,16 @@ pub(super) struct Round {
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     pub(super) segments: Vec<SegmentRows>,
-    /// Accepted in this stretch and still pending.
+    /// Deliveries accepted in this stretch and still pending.
     pub(super) fresh: HashMap<DeliveryKey, Pending>,
-    /// The same of wide events, none of which was attempted in this stretch.
+    /// The same for wide events, none of which was attempted in this stretch.
     pub(super) wide: Wide,
-    /// Accepted before, and attempted in this stretch.
+    /// Deliveries accepted before this stretch and attempted in it.
     pub(super) older: BTreeMap<DeliveryKey, Attempts>,
     pub(super) dead: Vec<(SubscriptionNumber, Entry, Death, Timestamp)>,
     pub(super) names: Vec<(SubscriptionNumber, SubscriptionName)>,
     pub(super) states: Vec<(SubscriptionNumber, SubscriptionState)>,
-    /// Bulk replays; of those that are forgotten nothing.
+    /// Bulk replays: id and state, as bytes; empty bytes for one that is forgotten.
     pub(super) jobs: Vec<(u64, Vec<u8>)>,
     pub(super) tally: Tally,
     pub(super) operations: Vec<RowOperation>,
@@ -78,12 +78,12 @@ impl Round {
         }
     }
 
-    /// Whether it should be written before more is added.
+    /// Whether the round should be written before more is added.
     pub(super) fn is_full(&self) -> bool {
         self.records >= RECORDS_MAX || self.bytes >= BYTES_MAX
     }
 
-    /// Takes what was gathered, to be written; more can be added.
+    /// Takes the stretches gathered so far, to be written; more can be added.
     pub(super) fn take_stretches(&mut self) -> Vec<Stretch> {
         (self.records, self.bytes) = (0, 0);
         mem::replace(&mut self.stretches, vec![Stretch::default()])
@@ -105,7 +105,7 @@ impl Round {
             Record::Moved(moved) => {
                 let row = EventRow::new(&moved.accepted, place, self.key);
                 let at = moved.accepted.event.head.accepted_at;
-                // The segment that told of it first may be gone, and with it all later events.
+                // The segment of its `Accepted` record may be gone, and all later events with it.
                 self.last_seq = self.last_seq.max(moved.accepted.seq);
                 self.bytes += row.subscriptions.len();
                 self.operation(RowOperation::Move(Box::new((row, moved))), at);
@@ -171,13 +171,13 @@ impl Round {
         if let Some(last) = self.stretches.last()
             && last.wide.spans(attempted.seq)
         {
-            // It changes a row, which the stretch until here has to write first.
+            // The attempt changes a row, which the stretch so far has to write first.
             self.stretches.push(Stretch::default());
         }
         self.stretch(|stretch| stretch.attempted(attempted, segment));
     }
 
-    /// Adds to the stretch that is gathered; operations end one.
+    /// Adds to the stretch that is being gathered; an operation ends a stretch.
     fn stretch(&mut self, add: impl FnOnce(&mut Stretch)) {
         if self
             .stretches

@@ -1,5 +1,5 @@
-//! Whether an index agrees with itself: SQLite has no checksums, and a bit that flipped on the disk could hide
-//! deliveries from everybody. What is wrong here is written anew from the journal.
+//! Checks that an index is consistent in itself: SQLite has no checksums, and a bit that flipped on the disk could hide
+//! deliveries. An index that fails the check is rebuilt from the journal.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use rusqlite::{Connection, Result};
 use super::schema::CHECKSUM;
 use crate::domain::DeliveryState;
 
-/// What an entry of the index of due times adds to its checksum, so that a sum over many millions fits.
+/// The term that an entry of the index of due times adds to its checksum: small, so that a sum over many millions fits.
 const DUE: &str = "due_at / 1024 % 1073741824 + due_at % 1024 * 1048576 + seq % 1048576 + subscription % 1024 + 1";
-/// The same of the index of keys.
+/// The same for the index of keys.
 const KEYED: &str = "abs(key % 1073741789) + seq % 1048576 + subscription % 1024 + 1";
 
-/// Whether the rows of pending and dead deliveries are those that were counted when they were written. One pass over
-/// them and over each index that deliveries are found by.
+/// Whether the rows of pending and dead deliveries match the counters that were kept as they were written. Makes one
+/// pass over the rows and over each SQL index by which deliveries are found.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
     let rows = format!(
         "SELECT state, subscription, count(*), sum(body_bytes), sum({CHECKSUM}),

@@ -1,4 +1,4 @@
-//! Deliveries that have ended or wait for a retry, oldest first: what a bulk replay goes through.
+//! Deliveries that have ended or wait for a retry, oldest first, for bulk replays.
 
 use std::collections::HashMap;
 
@@ -11,33 +11,33 @@ use super::rows::{self, Span};
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
 use crate::store::entry::Entry;
 
-/// Rows that one call looks at, at most: the index's thread has other things to do.
+/// Rows that one call reads, at most: the index's thread has other work, too.
 const ROWS_MAX: u32 = 5_000;
 
-/// Which deliveries are wanted.
+/// The filter of deliveries.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct EndedWanted {
     pub(in crate::store) number: SubscriptionNumber,
-    /// Of pending ones those that wait for a retry.
+    /// Of pending deliveries, only those that wait for a retry.
     pub(in crate::store) state: DeliveryState,
     /// When their events were accepted.
     pub(in crate::store) span: Span,
-    /// Of events whose type this matches.
+    /// Only events whose type this matches.
     pub(in crate::store) event_type: Option<Pattern>,
-    /// The last event that is looked at.
+    /// The last event that is read.
     pub(in crate::store) upto: EventSeq,
 }
 
-/// Those found.
+/// The deliveries that were found.
 #[derive(Debug)]
 pub(in crate::store) struct Ended {
     pub(in crate::store) entries: Vec<Entry>,
-    /// Everything up to this event has been looked at.
+    /// All events up to this one have been read.
     pub(in crate::store) upto: EventSeq,
 }
 
-/// Deliveries that are wanted and follow `after`, `most` at most, of a bounded number of rows. The attempts of those
-/// that were delivered are not counted.
+/// Returns wanted deliveries that follow `after`, `most` at most, out of a bounded number of rows. The attempts of
+/// delivered ones are not counted.
 pub(in crate::store) fn ended(
     connection: &Connection,
     wanted: &EndedWanted,
@@ -58,7 +58,7 @@ fn with_rows(
     after: EventSeq,
     most: usize,
 ) -> Result<Ended> {
-    // Those that wait for no retry are counted among the rows, too: a backlog has millions of them.
+    // Pending deliveries that wait for no retry count as rows, too: a backlog has millions of them.
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {ENTRY}, state != 0 OR due_at IS NOT NULL FROM deliveries
          WHERE state = ?1 AND subscription = ?2 AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5"
@@ -97,7 +97,7 @@ fn has_type(connection: &Connection, wanted: &EndedWanted, seq: EventSeq) -> Res
     Ok(event.is_some_and(|event| event_type.matches(event.event_type.as_str())))
 }
 
-/// What was delivered has no row of its own: looks through the events of one segment.
+/// Delivered deliveries have no rows of their own: reads the events of one segment instead.
 fn delivered(
     connection: &Connection,
     wanted: &EndedWanted,
@@ -145,7 +145,7 @@ fn delivered(
     Ok(Ended { entries, upto })
 }
 
-/// Sets how many attempts were made of deliveries that were delivered: no row of their own says so.
+/// Sets the number of attempts of delivered deliveries, which have no row that contains it.
 pub(in crate::store) fn count_attempts(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -157,7 +157,7 @@ pub(in crate::store) fn count_attempts(
     let key = params![number.0, int(first.seq.0), int(last.seq.0)];
     let mut made: HashMap<u64, u32> = HashMap::new();
     for segment in rows::segments(connection)? {
-        // The planner would take the index of the subscription, and read all of its attempts.
+        // Without this the planner takes the index by subscription, and reads all of its attempts.
         let index = if rows::is_sealed(connection, segment)? {
             format!("INDEXED BY attempts_{segment}_delivery")
         } else {

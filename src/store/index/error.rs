@@ -1,4 +1,4 @@
-//! Why the index cannot be used.
+//! Errors of the index.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use rusqlite::{ErrorCode, ffi};
 use super::schema;
 use crate::store::journal::JournalError;
 
-/// Why the index could not be read, written or made.
+/// The reason why the index could not be read, written or made.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::store) enum IndexError {
     /// SQLite failed.
@@ -22,16 +22,16 @@ pub(in crate::store) enum IndexError {
     /// The tables are not those of this version.
     #[error("the index is of version {0}: expected {expected}", expected = schema::VERSION)]
     Version(i64),
-    /// Its rows are not those that it counted.
+    /// Its rows do not match its counters.
     #[error("the index does not agree with itself")]
     Unsound,
-    /// It knows events that the journal does not have.
+    /// It has events that the journal does not have.
     #[error("the index is not of this journal")]
     Foreign,
 }
 
 impl IndexError {
-    /// Whether the index must be written anew: what it says is wrong, as opposed to not being had just now.
+    /// Whether the index must be rebuilt: its contents are wrong, as opposed to being unavailable for now.
     pub(in crate::store) fn is_damage(&self) -> bool {
         match self {
             Self::Version(_) | Self::Unsound | Self::Foreign => true,
@@ -53,12 +53,12 @@ impl IndexError {
         }
     }
 
-    /// Whether waiting for room on the disk is all that is to be done.
+    /// Whether the disk is full, so that waiting for room is enough.
     pub(super) fn is_full(&self) -> bool {
         let Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = self else {
             return false;
         };
-        // The index of the log beside the index has an error of its own for it.
+        // SQLite's shared-memory file (`-shm`) has an error code of its own for a full disk.
         error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
     }
 }

@@ -1,9 +1,9 @@
-//! Checks the index: whether SQLite finds it sound, and whether it says what the journal says.
+//! Checks the index: whether SQLite finds it sound, and whether it agrees with the journal.
 //!
 //! The index is first brought up to the end of the journal, as at any start, and then compared with one that is written
-//! from the beginning, in a file beside it. What only the index has is no fault of it: a power cut can take outcomes
-//! from the journal, and damage events; such an index knows more than one written anew. An index that is not sound, or
-//! says what the journal contradicts, is set aside and written anew.
+//! from the beginning, in a file beside it. Rows that only the index has are no fault: a power cut can take outcomes
+//! from the journal, and damage can take events; such an index has more than a rebuilt one. An index that is not sound,
+//! or that the journal contradicts, is set aside and rebuilt.
 //!
 //! Tables are walked in the order of their keys, so memory does not grow with them.
 
@@ -22,23 +22,23 @@ use crate::domain::{EventSeq, Timestamp};
 use crate::store::dedup::DedupKey;
 use crate::store::journal::ReadJournal;
 
-/// What SQLite says of a damaged index at most, in sentences.
+/// Messages that SQLite may report about a damaged index, at most.
 const FAULTS_MAX: usize = 20;
 
-/// What the check found of the index, and did.
+/// The result of checking the index, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexState {
-    /// It says what the journal says.
+    /// It agrees with the journal.
     Agrees,
-    /// There was none; it was written anew.
+    /// There was none; it was rebuilt.
     Absent,
-    /// It was of another version of sidehook; it was set aside and written anew.
+    /// It was of another version of sidehook; it was set aside and rebuilt.
     Outdated,
-    /// It was damaged or wrong, for these reasons; it was set aside and written anew.
+    /// It was damaged or wrong, for these reasons; it was set aside and rebuilt.
     Damaged(Vec<String>),
 }
 
-/// What the check of the index found.
+/// The result of the check.
 #[derive(Debug)]
 pub(in crate::store) struct Examined {
     pub(in crate::store) state: IndexState,
@@ -46,10 +46,10 @@ pub(in crate::store) struct Examined {
     pub(in crate::store) subscriptions: Vec<Subscription>,
 }
 
-/// How a sound index differs from one that is written anew.
+/// The differences between a sound index and a rebuilt one.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Differences {
-    /// What the journal contradicts, in words.
+    /// Contradictions to the journal, in words.
     pub(in crate::store) wrong: Vec<String>,
     /// Pending deliveries of which only the index has the last outcome.
     pub(in crate::store) ahead: u64,
@@ -76,7 +76,7 @@ pub(in crate::store) fn examine(
         last_seq,
         now,
     };
-    // What a check that was killed has left is of no use.
+    // Files left by a check that was killed are of no use.
     examination.remove_fresh()?;
     let examined = examination.run(key);
     examination.remove_fresh()?;
@@ -122,7 +122,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Brings the index up to the end of the journal and compares it; what SQLite complains of, if it does.
+    /// Brings the index up to the end of the journal and compares it. If SQLite finds it damaged, returns its messages.
     fn compare(
         &self,
         index: &mut Index,
@@ -133,7 +133,7 @@ impl Examination<'_> {
         }
         let start = self.bring_up(index)?;
         let mut fresh = Index::open_as_is(&self.fresh_path, index.key)?;
-        // Nobody needs it after a power cut.
+        // This file is not needed after a power cut.
         fresh.connection.execute_batch("PRAGMA synchronous = OFF")?;
         fresh.catch_up(self.journal, &mut |_, _| {})?;
         drop(fresh);
@@ -159,7 +159,7 @@ impl Examination<'_> {
         })
     }
 
-    /// Writes everything that the journal has; what memory would begin with then, but for given ids.
+    /// Applies the rest of the journal. Returns the data that memory would be loaded from then, without given ids.
     fn bring_up(&self, index: &mut Index) -> Result<Start, IndexError> {
         index.join(self.journal, self.last_seq)?;
         index.catch_up(self.journal, &mut |_, _| {})?;
@@ -180,7 +180,7 @@ impl Examination<'_> {
     }
 }
 
-/// An index that cannot be used for this reason.
+/// Returns the state of an index that this error makes unusable.
 fn damaged(error: &IndexError) -> IndexState {
     IndexState::Damaged(vec![match error {
         IndexError::Foreign => {
@@ -190,7 +190,7 @@ fn damaged(error: &IndexError) -> IndexState {
     }])
 }
 
-/// What SQLite complains of.
+/// Returns the messages of SQLite's integrity check, none if it is sound.
 fn faults(connection: &Connection) -> Result<Vec<String>, IndexError> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
     let said = check.query_map([], |row| row.get::<_, String>(0))?;
@@ -198,7 +198,7 @@ fn faults(connection: &Connection) -> Result<Vec<String>, IndexError> {
     Ok(said.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Compares the index (`main`) with one written anew (`fresh`).
+/// Compares the index (`main`) with a rebuilt one (`fresh`).
 fn differences(connection: &Connection) -> Result<Differences, IndexError> {
     let mut found = Differences::default();
     let mut wrong = |count: i64, what: &str| {
@@ -262,7 +262,7 @@ const DEAD_DIFFERING: &str =
         (o.segment, o.offset, o.length, o.body_bytes, o.accepted_at, o.key, o.reason)
         IS NOT (n.segment, n.offset, n.length, n.body_bytes, n.accepted_at, n.key, n.reason)";
 
-/// Damage can have taken the record that names one.
+/// Only names that the rebuilt index has: damage can have taken the record of a name.
 const NAMES_DIFFERING: &str =
     "SELECT count(*) FROM fresh.subscriptions n LEFT JOIN main.subscriptions o USING (number)
      WHERE n.name IS NOT NULL AND n.name IS NOT o.name";
@@ -274,7 +274,7 @@ const MISCOUNTED: &str = "SELECT count(*) FROM
     WHERE (coalesce(count, 0), coalesce(bytes, 0), coalesce(dead_count, 0))
         IS NOT (coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0))";
 
-/// Columns of `pending` that are the same whenever it is written. A due time is not: it is pulled when the clock was
+/// Columns of `pending` that are the same whenever they are written. A due time is not: it is moved if the clock was
 /// set back.
 fn columns(table: &str) -> String {
     let names = [
@@ -298,7 +298,7 @@ fn pending_where(condition: &str) -> String {
     )
 }
 
-/// Counts rows of a table of `one` that are not in that of `other`.
+/// Returns the statement that counts rows of a table of `one` that are not in that of `other`.
 fn missing(one: &str, other: &str, table: &str, key: &str) -> String {
     format!(
         "SELECT count(*) FROM {one}.{table} o WHERE NOT EXISTS
@@ -326,7 +326,7 @@ fn events_wrong(
     }
 }
 
-/// Pending deliveries of `one` that `other` has not: how many there are of events that `other` knows, and of others.
+/// Counts pending deliveries of `one` that `other` lacks: those of events that `other` has, and those of others.
 fn only_in(
     connection: &Connection,
     (one, other): (&str, &str),
@@ -355,7 +355,7 @@ fn only_in(
     Ok((of_known, of_unknown))
 }
 
-/// Segments that have a table of events.
+/// Returns the segments that have a table of events.
 fn event_tables(connection: &Connection, schema: &str) -> Result<BTreeSet<u32>, IndexError> {
     let mut tables = connection.prepare(&format!(
         "SELECT name FROM {schema}.sqlite_schema WHERE type = 'table' AND name GLOB 'events_*'"

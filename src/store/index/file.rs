@@ -1,4 +1,4 @@
-//! The index's file, for its one writer: opening it, following the journal, and beginning anew.
+//! The index's file, for its one writer: opening it, following the journal, and rebuilding it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -16,7 +16,7 @@ use crate::private;
 use crate::store::dedup::DedupKey;
 use crate::store::journal::{Position, ReadJournal};
 
-/// What SQLite has beside the index.
+/// Suffixes of the files that SQLite keeps beside the index.
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
 /// The file that was the index before `index.sqlite3`.
@@ -81,7 +81,7 @@ impl Index {
         Ok(())
     }
 
-    /// Applies everything the journal has; calls `applied` with the place and length of each record.
+    /// Applies the rest of the journal. Calls `applied` with the position and length of each record.
     pub(in crate::store) fn catch_up(
         &mut self,
         journal: &dyn ReadJournal,
@@ -90,7 +90,7 @@ impl Index {
         self.catch_up_to(journal.end(), journal, applied)
     }
 
-    /// The same of what stands before `end`, and perhaps some more.
+    /// Applies everything before `end`, and perhaps more.
     fn catch_up_to(
         &mut self,
         end: Position,
@@ -113,11 +113,11 @@ impl Index {
         Ok(())
     }
 
-    /// Applies a round of the journal, all or nothing; calls `read` with the place and length of each record. Where the
-    /// cursor is from now on.
+    /// Applies a round of the journal, all or nothing. Calls `read` with the position and length of each record.
+    /// Returns the new cursor.
     ///
-    /// A round has whole groups, and those may have any number of deliveries: what was gathered is written whenever it
-    /// is much, and made to count at the end.
+    /// A round has whole groups, which may have any number of deliveries: gathered records are written whenever they
+    /// are many, and committed at the end.
     fn apply_round(
         &mut self,
         journal: &dyn ReadJournal,
@@ -158,8 +158,8 @@ impl Index {
         Ok(cursor)
     }
 
-    /// Reads what memory begins with, also what the journal has that is not written here yet: that follows later, as
-    /// far as it is not needed before. An index that turns out to be damaged is written anew.
+    /// Reads the data that memory is loaded from, including journal records that are not applied yet: their rows are
+    /// written later, unless they are needed first. An index that turns out to be damaged is rebuilt.
     ///
     /// `last_seq` is the last event of the journal.
     pub(in crate::store) fn recover(
@@ -185,7 +185,7 @@ impl Index {
         }
     }
 
-    /// Moves what the log holds into the index and gives the log's room back, as far as that goes.
+    /// Moves the contents of the write-ahead log into the index and truncates the log, as far as possible.
     pub(super) fn shrink_log(&self) {
         let shrunk = self
             .connection
@@ -195,7 +195,7 @@ impl Index {
         }
     }
 
-    /// Whether what was written before is what it was.
+    /// Checks that the rows match the counters.
     fn audit(&self) -> Result<(), IndexError> {
         if audit::is_sound(&self.connection)? {
             Ok(())
@@ -215,7 +215,7 @@ impl Index {
         loop {
             let behind = match Ahead::read(&self.connection, (self.key, self.cursor), journal)? {
                 Err(position) => position,
-                // Due times are rows.
+                // The clock was set back: due times have to be corrected in the rows, so all must be written.
                 Ok(ahead) if now < ahead.last_time => journal.end(),
                 Ok(ahead) => {
                     let mut start = Start::read(&self.connection, now, remembered)?;
@@ -227,7 +227,7 @@ impl Index {
         }
     }
 
-    /// Makes sure that the cursor lies in this journal.
+    /// Makes sure that the index belongs to this journal and that its cursor lies in it.
     pub(super) fn join(
         &mut self,
         journal: &dyn ReadJournal,
@@ -245,8 +245,8 @@ impl Index {
     }
 }
 
-/// Makes the file, empty, before SQLite does: what endpoints answered is for its owner only, also where others may look
-/// into the folder. The files beside it get its mode.
+/// Makes the file, empty, before SQLite does: responses of endpoints are only for its owner, even if others may read
+/// the folder. The files beside it get its mode.
 fn make_private(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -257,7 +257,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the index of former versions from `folder`: it is written anew, from the journal.
+/// Removes the index of former versions from `folder`: it is rebuilt from the journal.
 pub(in crate::store) fn remove_former(folder: &Path) -> io::Result<()> {
     for suffix in ["-wal", "-shm", ".old", ""] {
         ignore_missing(fs::remove_file(beside(&folder.join(FORMER_FILE), suffix)))?;
@@ -265,7 +265,7 @@ pub(in crate::store) fn remove_former(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames an index to `….old`, in the place of the one before, and removes the files that belong to it.
+/// Renames an index to `….old`, replacing an earlier one, and removes the files that belong to it.
 pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     for side_file in SIDE_FILES {
         ignore_missing(fs::remove_file(beside(path, side_file)))?;
@@ -273,7 +273,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<()> {
     ignore_missing(fs::rename(path, beside(path, ".old")))
 }
 
-/// The file beside the index with this at the end of its name.
+/// Returns the path of the file beside the index with this suffix.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -1,4 +1,4 @@
-//! What is looked up in the index: one event or delivery.
+//! Lookups of one event or delivery in the index.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::domain::{DeliveryState, EventId, EventIdRange, EventSeq, Subscription
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 
-/// What a delivery is; none if the event is not kept, or not for this subscription.
+/// Returns a delivery in its current state; `None` if the event is not kept, or not for this subscription.
 pub(in crate::store) fn delivery(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -23,7 +23,7 @@ pub(in crate::store) fn delivery(
     }
 }
 
-/// A delivery that has no row of its own: it was delivered, if its event was for this subscription.
+/// Returns a delivery that has no row of its own: it was delivered, if its event was for this subscription.
 fn delivered(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -46,7 +46,7 @@ fn delivered(
     }))
 }
 
-/// The number of the last attempt of a delivery; they stand in its event's segment and those behind it.
+/// Returns the number of a delivery's last attempt. Attempts are in its event's segment and in later ones.
 fn attempts_made(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -68,7 +68,7 @@ fn attempts_made(
     Ok(made)
 }
 
-/// The sequence of an event.
+/// Returns the sequence of an event; `None` if it is not kept.
 pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<Option<EventSeq>> {
     for segment in segments(connection)?.into_iter().rev() {
         let found = connection
@@ -86,7 +86,7 @@ pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<O
     Ok(moved.map(EventSeq))
 }
 
-/// Ids of events within a range, so many at most.
+/// Returns ids of events within a range. Reads `most` of each segment at most, and stops once `most` were found.
 pub(in crate::store) fn ids_within(
     connection: &Connection,
     range: EventIdRange,
@@ -114,7 +114,7 @@ pub(in crate::store) fn ids_within(
     Ok(found)
 }
 
-/// The last sequence, and how many deliveries of a subscription are pending, with how many bytes.
+/// Returns the last sequence, and the number and body bytes of a subscription's pending deliveries.
 pub(in crate::store) fn pending_of(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -126,17 +126,17 @@ pub(in crate::store) fn pending_of(
     })
 }
 
-/// The last sequence.
+/// Returns the last sequence that was applied.
 pub(in crate::store) fn last_seq(connection: &Connection) -> Result<EventSeq> {
     Ok(head(connection)?.last_seq)
 }
 
-/// Where an event is in the journal.
+/// Returns the place of an event in the journal; `None` if it is not kept.
 pub(in crate::store) fn place(connection: &Connection, seq: EventSeq) -> Result<Option<Place>> {
     Ok(event(connection, seq)?.map(|entry| entry.place))
 }
 
-/// An event, as an entry without attempts.
+/// Returns an event, as an entry without attempts; `None` if it is not kept.
 pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Entry>> {
     let segment: Option<u32> = connection
         .prepare_cached(
@@ -164,7 +164,7 @@ pub(super) fn event(connection: &Connection, seq: EventSeq) -> Result<Option<Ent
         .optional()
 }
 
-/// An event as lists show it.
+/// Returns an event as lists show it; `None` if it is not kept.
 pub(in crate::store) fn event_row(
     connection: &Connection,
     seq: EventSeq,
@@ -182,7 +182,7 @@ pub(in crate::store) fn event_row(
         .optional()
 }
 
-/// The number of the last attempt of each delivery of an event; absent: none was made.
+/// Returns the number of the last attempt of each delivery of an event; absent if there was none.
 pub(in crate::store) fn attempts_by_delivery(
     connection: &Connection,
     seq: EventSeq,

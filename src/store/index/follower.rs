@@ -1,7 +1,7 @@
-//! The index's thread: follows the journal, and answers what it is asked.
+//! The index's thread: follows the journal, and answers questions.
 //!
 //! It sleeps while nothing is committed. After a commit it waits 100 ms for more, or until 4,000 records or a question
-//! wait. A question is answered after everything the journal has was applied, and again and again until it succeeds.
+//! wait. It applies everything committed before it answers a question, and repeats the question until that succeeds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use crate::store::in_place::InPlace;
 use crate::store::journal::{Position, ReadJournal};
 use crate::store::reserve::Room;
 
-/// What the index takes of the reserve at a time when the disk is full, bytes.
+/// Bytes that the index takes from the reserve at a time when the disk is full.
 const INDEX_ROOM: u64 = 4 << 20;
 /// The pause after an error …
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
-/// … and how many in a row fail the store: a minute's worth.
+/// … and the number of errors in a row after which the store fails: about a minute.
 const ERRORS_MAX: u32 = 60;
 
-/// What the thread has to do with besides the index and the journal.
+/// What the thread uses besides the index and the journal.
 pub(in crate::store) struct Surroundings {
     pub(in crate::store) inbox: Arc<Inbox>,
     /// Room for the index when the disk is full.
     pub(in crate::store) reserve: Arc<dyn Room>,
     pub(in crate::store) in_place: Arc<InPlace>,
     pub(in crate::store) failure: Arc<Failure>,
-    /// Called when the index was damaged and is written anew: what it said may have been wrong.
+    /// Called when the index was damaged and is rebuilt: earlier answers may have been wrong.
     pub(in crate::store) written_anew: Box<dyn Fn() + Send>,
 }
 
-/// The thread's own things.
+/// The state that the thread owns.
 pub(in crate::store) struct Follower {
     index: Index,
     journal: Arc<dyn ReadJournal>,
     around: Surroundings,
     questions: VecDeque<Question>,
-    /// What stands before it was applied before: it does not count when the index is written anew.
+    /// Records before it were counted as applied: they do not count again when the index is rebuilt.
     counted_upto: Position,
     errors: u32,
 }
 
 impl Follower {
-    /// Takes an index that memory began with: what the journal has by now is known.
+    /// Takes an index from which memory was loaded: records that the journal has by now count as applied.
     pub(in crate::store) fn new(
         index: Index,
         journal: Arc<dyn ReadJournal>,
@@ -64,11 +64,11 @@ impl Follower {
         }
     }
 
-    /// The thread: until [`Inbox::stop`].
+    /// Runs the thread until [`Inbox::stop`].
     pub(in crate::store) fn run(mut self) {
         let mut stopped = false;
         loop {
-            // What could not be done is not waited for again: nobody announces it a second time.
+            // A failed turn is repeated without waiting for the inbox: its commits are not announced a second time.
             while let Err(error) = self.turn() {
                 let has_room = self.recover_from(error);
                 if !has_room && self.around.inbox.pause(ERROR_PAUSE) {
@@ -108,19 +108,19 @@ impl Follower {
         Ok(())
     }
 
-    /// Mends damage by writing the index anew; the store fails only when nothing helps. Returns whether room was given
-    /// on a full disk, so that trying again at once may help: the reserve has an end.
+    /// Repairs damage by rebuilding the index; the store fails only after too many errors in a row. Returns whether the
+    /// reserve gave room on a full disk, so that trying again at once may help: the reserve is finite.
     fn recover_from(&mut self, error: IndexError) -> bool {
         error!(
             %error,
             "the index does not work; deliveries go on without it"
         );
         if error.is_damage() {
-            // It is replaced now, by us.
+            // The file is about to be replaced on purpose.
             self.around.in_place.release(&self.index.path);
             match self.index.begin_anew() {
                 Ok(()) => {
-                    // One that is gone again by now is made anew by the next error.
+                    // If the file is gone again by now, the next error makes the index again.
                     self.around.in_place.expect(&self.index.path).ok();
                     (self.around.written_anew)();
                 }
@@ -131,7 +131,7 @@ impl Follower {
             }
         }
         if error.is_full() {
-            // Deliveries that are only in the index go on by what is kept for that.
+            // The reserve is kept for this: deliveries that are only in the index have to go on.
             let has_room = self.around.reserve.give(INDEX_ROOM);
             self.index.shrink_log();
             return has_room;

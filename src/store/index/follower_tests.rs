@@ -13,7 +13,7 @@ use crate::store::index::{find, query};
 use crate::store::journal::{Committed, Group, JournalError, Options, Place};
 use crate::store::reserve::Room;
 
-/// Nobody appends here.
+/// No test appends here.
 struct Deaf;
 
 impl Committed<()> for Deaf {

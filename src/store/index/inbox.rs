@@ -1,4 +1,4 @@
-//! What the index's thread is to do: commits are announced here, and questions wait.
+//! The work of the index's thread: commits are announced here, and questions wait here.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 /// How long commits gather before they are applied …
 const GATHER: Duration = Duration::from_millis(100);
-/// … unless so many records wait.
+/// … unless this many records wait.
 const RECORDS_WAITING_MAX: usize = 4_000;
 
-/// Asks the index and replies by itself; again if it fails.
+/// Queries the index and sends the reply itself; called again if it fails.
 type Asking = dyn FnMut(&Connection) -> Result<()> + Send;
 
 /// A question to the index.
@@ -26,8 +26,8 @@ impl fmt::Debug for Question {
     }
 }
 
-/// Where commits are announced and questions wait. Bounded by those who ask: a queue has one question of each kind
-/// open, and an acceptance under way asks for one place at a time.
+/// Where commits are announced and questions wait. Its length is bounded by the callers: a queue has one open question
+/// of each kind, and an acceptance under way asks for one place at a time.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Inbox {
     state: Mutex<State>,
@@ -61,7 +61,7 @@ impl Inbox {
         self.applied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Runs this in the index's thread once everything committed is applied; again while it fails. After
+    /// Runs `ask` in the index's thread once everything committed is applied; repeats it while it fails. After
     /// [`Inbox::stop`] it is dropped.
     pub(in crate::store) fn submit(
         &self,
@@ -74,7 +74,7 @@ impl Inbox {
         }
     }
 
-    /// Asks the index, once everything committed is applied. The receiver fails when the store is closed before.
+    /// Queries the index once everything committed is applied. The receiver fails if the store is closed first.
     pub(in crate::store) fn ask<T: Send + 'static>(
         &self,
         mut ask: impl FnMut(&Connection) -> Result<T> + Send + 'static,
@@ -84,7 +84,7 @@ impl Inbox {
         self.submit(move |connection| {
             let found = ask(connection)?;
             if let Some(reply) = reply.take() {
-                // Who asked may have gone.
+                // The caller may have dropped the receiver.
                 reply.send(found).ok();
             }
             Ok(())
@@ -98,14 +98,14 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// How far the index is behind the journal, in bytes of records.
+    /// Returns how far the index is behind the journal, in bytes of records.
     pub(in crate::store) fn lag_bytes(&self) -> u64 {
         let applied = self.applied_bytes.load(Ordering::Relaxed);
         let committed = self.committed_bytes.load(Ordering::Relaxed);
         committed.saturating_sub(applied)
     }
 
-    /// Waits until there is something to do; answers whether to stop after it.
+    /// Waits until there is work. Returns whether to stop after it.
     pub(super) fn wait(&self, questions: &mut VecDeque<Question>) -> bool {
         let waiting = || self.records_waiting.load(Ordering::Relaxed);
         let idle = |state: &mut State| !state.stopped && state.questions.is_empty();
@@ -119,7 +119,7 @@ impl Inbox {
         state.stopped
     }
 
-    /// Waits before something is tried again; answers whether to stop instead.
+    /// Waits before a retry. Returns whether to stop instead.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let mut state = self.lock();
         let goes_on = |state: &mut State| !state.stopped;

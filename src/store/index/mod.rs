@@ -2,16 +2,16 @@
 //!
 //! **The journal is the truth, and the index reads it.** A thread follows the journal with a cursor, the same way while
 //! the store runs and after a crash, and moves the cursor in the transaction that writes what it read. No queue of
-//! records leads here: an index that lags costs time, not memory. Nobody waits for it but queues that ask for
-//! deliveries which are not in memory, and intake when the index lags beyond its bound.
+//! records leads here: an index that lags costs time, not memory. Only queues that ask for deliveries which are not in
+//! memory wait for it, and intake when the index lags beyond its bound.
 //!
-//! An index that is missing, damaged, of another version, or of another journal is set aside as `index.sqlite3.old` and
-//! written anew from the journal. A power cut can take outcomes from the journal that were not synced yet while the
+//! An index that is damaged, of another version, or of another journal is set aside as `index.sqlite3.old`; then, or if
+//! there is none, it is rebuilt from the journal. A power cut can take unsynced outcomes from the journal while the
 //! index keeps them: they did happen, so they stay, and the cursor goes back to where the journal goes on. Errors of
-//! SQLite stop no delivery: they are logged and tried again; only when they last does the store fail, and not even then
-//! when the disk is full.
+//! SQLite stop no delivery: they are logged and the work is tried again. The store fails only if they last, and not if
+//! the cause is a full disk.
 //!
-//! The file may be read by others while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
+//! Other processes may read the file while the store runs (`sqlite3 -readonly`). [`schema`] has its tables.
 
 mod ahead;
 mod apply;

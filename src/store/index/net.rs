@@ -1,4 +1,4 @@
-//! What a round of the journal changes: rows, counts, and what operations are to do.
+//! The net effect of a round of the journal: rows, counts and operations.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::store::entry::Entry;
 use crate::store::journal::Place;
 use crate::store::record::{Accepted, Death, Moved};
 
-/// Which delivery.
+/// Identifies a delivery.
 pub(super) type DeliveryKey = (SubscriptionNumber, EventSeq);
 
-/// What changes in the counters of subscriptions and segments.
+/// Changes in the counters of subscriptions and segments.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) counters: BTreeMap<SubscriptionNumber, Change>,
@@ -26,12 +26,12 @@ pub(super) struct Change {
     pub(super) checksum: i64,
 }
 
-/// What changes for the deliveries of the events that stand in one segment.
+/// Changes of the deliveries whose events are in one segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SegmentChange {
     pub(super) pending: i64,
     pub(super) dead: i64,
-    /// When one of them ended, the last.
+    /// When the last of them ended.
     pub(super) ended_at: Timestamp,
 }
 
@@ -46,7 +46,7 @@ impl Default for SegmentChange {
 }
 
 impl Tally {
-    /// A delivery is pending from now on.
+    /// Counts a delivery that is pending from now on.
     pub(super) fn began(&mut self, number: SubscriptionNumber, entry: &Entry) {
         let change = self.counters.entry(number).or_default();
         change.pending += 1;
@@ -55,7 +55,7 @@ impl Tally {
         self.segment(entry).pending += 1;
     }
 
-    /// A delivery is no longer pending.
+    /// Counts a delivery that is no longer pending.
     pub(super) fn ended(&mut self, number: SubscriptionNumber, entry: &Entry, at: Timestamp) {
         let change = self.counters.entry(number).or_default();
         change.pending -= 1;
@@ -66,7 +66,7 @@ impl Tally {
         segment.ended_at = segment.ended_at.max(at);
     }
 
-    /// So many deliveries more, or fewer, are dead.
+    /// Changes the number of dead deliveries by `count`, which may be negative.
     pub(super) fn dead(
         &mut self,
         number: SubscriptionNumber,
@@ -80,13 +80,13 @@ impl Tally {
         segment.ended_at = segment.ended_at.max(at);
     }
 
-    /// An event stands in this segment.
+    /// Records that a segment has an event of this time.
     pub(super) fn event(&mut self, segment: u32, at: Timestamp) {
         let segment = self.segments.entry(segment).or_default();
         segment.ended_at = segment.ended_at.max(at);
     }
 
-    /// A pending or dead delivery stands in another place from now on.
+    /// Counts a pending or dead delivery for another place from now on.
     pub(super) fn moved(
         &mut self,
         number: SubscriptionNumber,
@@ -155,7 +155,7 @@ impl EventRow {
     }
 }
 
-/// What the row of a delivery says of its state.
+/// The state of a delivery, as its row contains it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RowState {
     Pending(Option<Due>),
@@ -175,22 +175,22 @@ pub(super) struct Due {
     pub(super) pause_ms: i64,
 }
 
-/// What attempts made of a delivery.
+/// The effect of attempts on a delivery.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// How many were made in this stretch.
+    /// Number of attempts in this stretch.
     pub(super) made: u32,
-    /// The number of the last.
+    /// The number of the last attempt.
     pub(super) last: u32,
     pub(super) end: Next,
     /// If it is dead, whether it blocks.
     pub(super) blocks: bool,
-    /// When the schedule began, as of the last.
+    /// When the schedule began, according to the last attempt.
     pub(super) since: Timestamp,
     pub(super) at: Timestamp,
 }
 
-/// When a delivery is due again, if it is.
+/// Returns when a delivery is due again; `None` if it has ended.
 pub(super) fn due(next: Next) -> Option<Due> {
     match next {
         Next::Delivered | Next::Dead(_) => None,
@@ -204,7 +204,7 @@ pub(super) fn due(next: Next) -> Option<Due> {
 /// A change of rows.
 #[derive(Debug)]
 pub(super) enum RowOperation {
-    /// An event stands elsewhere too, with its deliveries that are needed still.
+    /// An event was copied to another segment, with those of its deliveries that are still needed.
     Move(Box<(EventRow, Moved)>),
     /// A delivery is due now.
     Requeue {

@@ -2,22 +2,22 @@
 
 use crate::domain::Timestamp;
 
-/// A sequence or count as SQLite keeps it.
+/// Converts a sequence or count to SQLite's integer.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A sequence or count as it was kept.
+/// Converts SQLite's integer to a sequence or count.
 pub(super) fn nat(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// A time as SQLite keeps it.
+/// Converts a time to SQLite's integer, milliseconds since the Unix epoch.
 pub(super) fn millis(time: Timestamp) -> i64 {
     time.as_millis()
 }
 
-/// A length or limit as SQLite keeps it.
+/// Converts a length or limit to SQLite's integer.
 pub(super) fn size(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

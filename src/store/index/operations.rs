@@ -1,7 +1,7 @@
-//! The statements of operations: what changes rows that exist.
+//! The statements of operations, which change existing rows.
 //!
 //! An operation whose delivery is not where it should be changes nothing: the journal may be read again from an earlier
-//! place, and what an operation found then is gone.
+//! place, and then the rows that an operation changed the first time are gone.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -40,8 +40,8 @@ impl RowOperation {
     }
 }
 
-/// Writes where an event stands now, and lets its deliveries refer to it. Where there are none, the segment that told
-/// of them is gone: what was copied with the event is all that is known.
+/// Writes the new place of an event, also into its deliveries. Where a delivery has no row, the segment with its
+/// records is gone, and the copy that came with the event is the only source.
 fn relocate(
     connection: &Connection,
     tally: &mut Tally,
@@ -95,7 +95,7 @@ fn insert_moved(connection: &Connection, row: &EventRow) -> Result<()> {
         .map(drop)
 }
 
-/// Lets a delivery refer to another place; what it was, none if there is no such delivery.
+/// Writes a delivery's new place. Returns its former entry; `None` if there is no such delivery.
 fn replace(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -132,7 +132,7 @@ fn replace(
     Ok(from)
 }
 
-/// Writes a delivery of which only the copy is left.
+/// Writes the row of a delivery of which only the copy is left.
 fn revive(
     connection: &Connection,
     tally: &mut Tally,
@@ -161,7 +161,7 @@ fn revive(
     insert(connection, number, &entry, RowState::Pending(due))
 }
 
-/// Makes a pending delivery due now; whether it is one that was attempted before.
+/// Makes a pending delivery due now. Returns whether it is pending.
 fn hasten(connection: &Connection, delivery: DeliveryKey, at: Timestamp) -> Result<bool> {
     let changed = connection
         .prepare_cached(
@@ -171,7 +171,7 @@ fn hasten(connection: &Connection, delivery: DeliveryKey, at: Timestamp) -> Resu
     Ok(changed > 0)
 }
 
-/// Makes a delivery that had ended pending, due now, with a fresh schedule.
+/// Makes a delivery that had ended pending again, due now, with a fresh schedule.
 fn requeue(
     connection: &Connection,
     tally: &mut Tally,

@@ -1,4 +1,4 @@
-//! What is read from the index: at start everything that memory begins with, later single deliveries.
+//! Reading the index: at start the data that memory is loaded from, later single deliveries.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
@@ -19,11 +19,11 @@ pub(in crate::store) struct Head {
     pub(in crate::store) key: DedupKey,
 }
 
-/// A subscription as the index has it.
+/// A subscription's rows in the index.
 #[derive(Debug, PartialEq)]
 pub(in crate::store) struct Subscription {
     pub(in crate::store) number: SubscriptionNumber,
-    /// None when damage took the record that names it.
+    /// `None` if damage took the record that names it.
     pub(in crate::store) name: Option<SubscriptionName>,
     pub(in crate::store) state: SubscriptionState,
     pub(in crate::store) pending: u64,
@@ -48,7 +48,7 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
     })
 }
 
-/// All subscriptions, also those that are known only by their deliveries.
+/// Returns all subscriptions, including those that have only deliveries.
 pub(super) fn subscriptions(connection: &Connection) -> Result<Vec<Subscription>> {
     let mut statement = connection.prepare(
         "SELECT number, name, state, coalesce(pending, 0), coalesce(pending_bytes, 0), coalesce(dead, 0)
@@ -76,7 +76,7 @@ pub(super) fn subscriptions(connection: &Connection) -> Result<Vec<Subscription>
     rows.collect()
 }
 
-/// The bulk replays.
+/// Returns the bulk replays, by id, with their state as bytes.
 pub(super) fn jobs(connection: &Connection) -> Result<Vec<(u64, Vec<u8>)>> {
     let mut statement = connection.prepare("SELECT id, state FROM jobs ORDER BY id")?;
     let rows = statement.query_map([], |row| Ok((nat(row.get(0)?), row.get(1)?)))?;
@@ -92,7 +92,7 @@ pub(super) fn name(row: &Row<'_>, column: usize) -> Result<Option<SubscriptionNa
     })
 }
 
-/// When the oldest pending delivery of a subscription was accepted.
+/// Returns when the oldest pending delivery of a subscription was accepted; `None` if there is none.
 pub(in crate::store) fn oldest(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -105,7 +105,7 @@ pub(in crate::store) fn oldest(
         .optional()
 }
 
-/// The hash of the key of a pending delivery; none if it is not pending.
+/// Returns the hash of a pending delivery's key; `None` if it is not pending.
 pub(in crate::store) fn pending_key(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -119,7 +119,7 @@ pub(in crate::store) fn pending_key(
         .optional()
 }
 
-/// The first pending delivery of a subscription before another, of this key if one is given.
+/// Returns the first pending delivery of a subscription before another, of this key if one is given.
 pub(in crate::store) fn pending_before(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -163,7 +163,7 @@ pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
     })
 }
 
-/// The hashes of given ids of the last `max` events accepted after `since`, oldest first.
+/// Returns the hashes of the given ids of the last `max` events accepted after `since`, oldest first.
 pub(super) fn given_ids(
     connection: &Connection,
     since: Timestamp,
@@ -200,7 +200,7 @@ pub(super) fn given_ids(
     Ok(found)
 }
 
-/// Sets due times that lie further ahead than their pause, seen from `now`: the clock was set back since.
+/// Corrects due times that are further after `now` than their pause, to that pause: the clock was set back.
 pub(super) fn pull_due_times(connection: &Connection, now: Timestamp) -> Result<usize> {
     connection.execute(
         "UPDATE deliveries SET due_at = ?1 + pause_ms WHERE state = 0 AND due_at > ?1 + pause_ms",
@@ -208,7 +208,7 @@ pub(super) fn pull_due_times(connection: &Connection, now: Timestamp) -> Result<
     )
 }
 
-/// Takes the cursor back, and syncs that at once: soon the journal will have other records behind it.
+/// Moves the cursor back, and syncs that at once: soon the journal will have other records after it.
 pub(super) fn pull_cursor(connection: &Connection, cursor: Position) -> Result<()> {
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     connection.execute(

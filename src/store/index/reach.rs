@@ -1,7 +1,7 @@
-//! Between which sequences the events of a span of time lie.
+//! The range of sequences of the events in a span of time.
 //!
-//! Events are accepted nearly in the order of time, and not quite: a clock can be set back. So it goes by what is noted
-//! of each segment, and of the events that were copied from such as are gone.
+//! Events are accepted nearly in the order of time, but not quite: a clock can be set back. So the range is taken from
+//! the bounds of each segment, and from the events that were copied from dropped segments.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::numbers::nat;
 use super::rows::Span;
 use crate::domain::EventSeq;
 
-/// The sequences that events of a span may have; empty when there are none.
+/// Returns the sequences that events of a span may have; empty if there are none.
 pub(in crate::store) fn reach(connection: &Connection, span: Span) -> Result<Range<EventSeq>> {
     let (since, until) = span.bounds();
     let start = match span.since {

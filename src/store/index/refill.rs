@@ -1,6 +1,6 @@
-//! What queues ask of the index: pending deliveries that they do not have in memory.
+//! Questions of queues to the index: pending deliveries that they do not have in memory, and dead ones that block.
 //!
-//! The index applies everything the journal has before it answers, so an answer misses nothing that was committed
+//! The index applies everything committed before it answers, so an answer misses nothing that was committed
 //! when it was asked for.
 
 use rusqlite::{Connection, Result, Row, params_from_iter};
@@ -20,16 +20,16 @@ pub(in crate::store) enum Wanted {
     Fresh(EventSeq, usize),
     /// Deliveries to be attempted again that follow this key, this many at most.
     Due(DueKey, usize),
-    /// What follows in a line whose next delivery is only in the index, this many at most.
+    /// Deliveries of a line whose next delivery is only in the index, this many at most.
     Followers(FollowersWanted, usize),
-    /// Dead deliveries that block what follows them, this many at most.
+    /// Dead deliveries that block later ones, this many at most.
     Blockers(usize),
 }
 
 /// The answer.
 #[derive(Debug)]
 pub(in crate::store) enum Answer {
-    /// In order of acceptance, with the highest sequence that the index knew when it answered.
+    /// In order of acceptance, with the highest sequence that the index had applied when it answered.
     Fresh(Page, EventSeq),
     /// In the order of their due times.
     Due(Page<(DueKey, Entry)>),
@@ -43,11 +43,11 @@ pub(in crate::store) enum Answer {
 #[derive(Debug)]
 pub(in crate::store) struct Page<T = Entry> {
     pub(in crate::store) entries: Vec<T>,
-    /// There was nothing more in the index.
+    /// Whether there was nothing more in the index.
     pub(in crate::store) complete: bool,
 }
 
-/// Which part of a line is asked for.
+/// The part of a line that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct FollowersWanted {
     /// The hash of the key.
@@ -56,7 +56,7 @@ pub(in crate::store) struct FollowersWanted {
     pub(in crate::store) upto: EventSeq,
 }
 
-/// Answers a queue; with `most` refilled deliveries at most, however many it asked for.
+/// Answers a question of a queue, with `most` deliveries at most, however many it asked for.
 pub(in crate::store) fn answer(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -77,7 +77,7 @@ pub(in crate::store) fn answer(
     })
 }
 
-/// The rows that `sql` finds, whose last parameter is `limit`.
+/// Returns the rows of `sql`, whose last parameter is `limit`.
 fn page<T>(
     connection: &Connection,
     sql: &str,
@@ -94,7 +94,7 @@ fn page<T>(
     })
 }
 
-/// Deliveries of a subscription that were never attempted and follow `after`.
+/// Returns deliveries of a subscription that were never attempted and follow `after`.
 fn fresh(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -109,7 +109,7 @@ fn fresh(
     page(connection, &sql, (&parameters, limit), entry)
 }
 
-/// Deliveries of a subscription that wait for another attempt and are due after `after`.
+/// Returns deliveries of a subscription that wait for another attempt and follow `after` in the order of due times.
 fn due(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -128,7 +128,7 @@ fn due(
     })
 }
 
-/// What follows in a line of deliveries that were never attempted.
+/// Returns deliveries of a line that were never attempted.
 fn followers(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -145,7 +145,7 @@ fn followers(
     page(connection, &sql, (&parameters, limit), entry)
 }
 
-/// The first dead deliveries of a subscription that block.
+/// Returns the first dead deliveries of a subscription that block.
 pub(in crate::store) fn blockers(
     connection: &Connection,
     number: SubscriptionNumber,

@@ -1,7 +1,7 @@
-//! What lists show: rows of the index from a place on, newest first, so many at a time.
+//! Rows of the index for lists: from a place on, newest first, a limited number at a time.
 //!
-//! Each walk looks at a bounded number of rows and answers where it ended, so that what asks decides how far to go.
-//! Segments that still grow have no indexes: their rows are gone through by number.
+//! Each walk reads a bounded number of rows and returns where it ended, so that the caller decides how far to go.
+//! The segment that still grows has no indexes: its rows are read in the order of their numbers.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::store::entry::Entry;
 use crate::store::journal::Place;
 
-/// What a search in an index counts for, in rows looked at.
+/// The cost of a search in an index, in rows.
 const SEARCH_ROWS: u64 = 16;
 
 /// An event.
@@ -33,7 +33,7 @@ pub(in crate::store) struct EventRow {
 }
 
 impl EventRow {
-    /// The subscriptions it is for, in the order of their numbers.
+    /// Returns the subscriptions of the event, in the order of their numbers.
     pub(in crate::store) fn subscriptions(&self) -> Vec<SubscriptionNumber> {
         let (numbers, _) = self.subscriptions.as_chunks::<4>();
         let mut numbers: Vec<_> = numbers
@@ -45,7 +45,7 @@ impl EventRow {
     }
 }
 
-/// Which events pass.
+/// The filter of events.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct EventsWanted {
     /// Of this type only.
@@ -77,17 +77,17 @@ impl Span {
     }
 }
 
-/// How far a walk came.
+/// How far a walk got.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Walked<P> {
-    /// It goes on before this.
+    /// The next walk goes on before this.
     pub(in crate::store) next: P,
-    /// So many rows were looked at.
+    /// Number of rows read.
     pub(in crate::store) rows: u64,
 }
 
-/// Goes through the wanted events before `below`, newest first, of one segment which has some that were accepted in the
-/// span, and looks at `rows` at most; none when there are no such events before it.
+/// Visits the wanted events before `below`, newest first, of one segment that has events of the span, and reads `rows`
+/// rows at most. Returns `None` if no segment has such events before `below`.
 pub(in crate::store) fn events(
     connection: &Connection,
     below: EventSeq,
@@ -149,7 +149,7 @@ pub(in crate::store) fn events(
     }))
 }
 
-/// The columns of an event of a segment.
+/// Returns the columns of an event of a segment.
 pub(super) fn event_columns(segment: u32) -> String {
     format!("seq, id, type, accepted_at, {segment}, offset, length, body_bytes, subscriptions")
 }
@@ -171,20 +171,20 @@ pub(super) fn event_row(row: &Row<'_>) -> Result<EventRow> {
     })
 }
 
-/// Where a delivery stands; one that has a row is pending, dead or cancelled.
+/// The row of a delivery, which is pending, dead or cancelled.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct DeliveryRow {
     pub(in crate::store) entry: Entry,
     pub(in crate::store) state: DeliveryState,
-    /// When it is due again, if it is pending and was attempted.
+    /// When it is due again; `None` unless it is pending and was attempted.
     pub(in crate::store) due_at: Option<Timestamp>,
-    /// Why it is dead.
+    /// The reason why it is dead.
     pub(in crate::store) reason: Option<DeadReason>,
     /// When it died or was cancelled.
     pub(in crate::store) ended_at: Option<Timestamp>,
 }
 
-/// A delivery of a state; none if it is in another.
+/// Returns a delivery in this state; `None` if it is in another.
 pub(in crate::store) fn delivery_in(
     connection: &Connection,
     state: DeliveryState,
@@ -194,7 +194,7 @@ pub(in crate::store) fn delivery_in(
     one_delivery(connection, Some(state), number, "seq = ?2", seq)
 }
 
-/// The last delivery of a subscription before `below` that is in a state which has rows.
+/// Returns the last delivery of a subscription before `below` in this state, which must be one with rows.
 pub(in crate::store) fn delivery_before(
     connection: &Connection,
     state: DeliveryState,
@@ -205,7 +205,7 @@ pub(in crate::store) fn delivery_before(
     one_delivery(connection, Some(state), number, condition, below)
 }
 
-/// Where a delivery stands, if it is not delivered.
+/// Returns the row of a delivery; `None` if it was delivered or is not kept.
 pub(in crate::store) fn delivery_row(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -215,7 +215,7 @@ pub(in crate::store) fn delivery_row(
     one_delivery(connection, None, number, condition, seq)
 }
 
-/// A delivery of a state, or of any.
+/// Returns a delivery in this state, or in any that has rows if `state` is `None`.
 fn one_delivery(
     connection: &Connection,
     state: Option<DeliveryState>,
@@ -248,7 +248,7 @@ fn one_delivery(
         .optional()
 }
 
-/// Where an attempt stands: later ones are greater.
+/// The place of an attempt in the index: later ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) struct AttemptPlace {
     pub(in crate::store) segment: u32,
@@ -256,7 +256,7 @@ pub(in crate::store) struct AttemptPlace {
 }
 
 impl AttemptPlace {
-    /// Behind all.
+    /// A place after all attempts.
     pub(in crate::store) const END: Self = Self {
         segment: u32::MAX,
         row: u64::MAX,
@@ -271,15 +271,15 @@ pub(in crate::store) struct AttemptRow {
     /// Its number, from 1.
     pub(in crate::store) attempt: u32,
     pub(in crate::store) outcome: Outcome,
-    /// When its delivery was due again after it; None if that ended with it.
+    /// When its delivery was due again after it; `None` if the delivery ended with it.
     pub(in crate::store) due_at: Option<Timestamp>,
 }
 
 const ATTEMPT: &str =
     "rowid, seq, n, status, reason, code, error, duration_ms, started_at, response, due_at";
 
-/// Goes through the attempts of a subscription before `below`, newest first, of one segment which has some that began
-/// in the span, and looks at `rows` at most; none when there are none before it.
+/// Visits the attempts of a subscription before `below`, newest first, of one segment that has attempts of the span,
+/// and reads `rows` rows at most. Returns `None` if no segment has such attempts before `below`.
 pub(in crate::store) fn attempts(
     connection: &Connection,
     below: AttemptPlace,
@@ -344,7 +344,7 @@ pub(in crate::store) fn attempts(
     }))
 }
 
-/// The last attempts of a delivery, `most` at most, newest first.
+/// Returns the last attempts of a delivery, `most` at most, newest first.
 pub(in crate::store) fn attempts_of(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -391,7 +391,7 @@ fn attempt_row(row: &Row<'_>, segment: u32) -> Result<AttemptRow> {
     })
 }
 
-/// The subscriptions that have a name, by number.
+/// Returns the subscriptions that have a name, by number.
 pub(in crate::store) fn names(
     connection: &Connection,
 ) -> Result<Vec<(SubscriptionNumber, SubscriptionName)>> {
@@ -406,14 +406,14 @@ pub(in crate::store) fn names(
     known.collect()
 }
 
-/// The segments that have tables, in order.
+/// Returns the segments that have tables, in order.
 pub(super) fn segments(connection: &Connection) -> Result<Vec<u32>> {
     let mut numbers = connection.prepare_cached("SELECT segment FROM segments ORDER BY segment")?;
     let rows = numbers.query_map([], |row| row.get(0))?;
     rows.collect()
 }
 
-/// Whether a segment gets no more rows, and has its indexes.
+/// Whether a segment gets no more rows, and so has its indexes.
 pub(super) fn is_sealed(connection: &Connection, segment: u32) -> Result<bool> {
     let growing: u32 = connection
         .prepare_cached("SELECT segment FROM head")?
@@ -421,7 +421,7 @@ pub(super) fn is_sealed(connection: &Connection, segment: u32) -> Result<bool> {
     Ok(segment < growing)
 }
 
-/// A value that is kept as a number; an error if no value has it.
+/// Reads a value that is stored as a code; `None` for NULL, an error for an unknown code.
 pub(super) fn coded<T>(
     row: &Row<'_>,
     column: usize,

@@ -8,14 +8,14 @@
 //! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it |
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
-//! | `tallies` | subscription | how its attempts went, as [`tallies`](super::tallies) says |
+//! | `tallies` | subscription | the results of its attempts, in the format of [`tallies`](super::tallies) |
 //! | `segments` | segment | the first and last sequence of its events, how many of their deliveries are pending and dead, when the last ended, when the first and last of its events were accepted, and of its attempts began |
 //! | `events_<segment>` | seq | an event of that segment; `subscriptions`: 4-byte little-endian numbers |
 //! | `attempts_<segment>` | rowid | an attempt recorded in that segment, in order; `due_at`: when its delivery was due again after it |
 //!
-//! The views `pending`, `dead` and `cancelled` show the deliveries of one state; what was delivered has no row. Times
+//! The views `pending`, `dead` and `cancelled` show the deliveries of one state; delivered ones have no row. Times
 //! are milliseconds since the Unix epoch. `key` is a hash of the event's key, 0 if it has none. The tables with a
-//! segment's number get their indexes when the journal has left the segment, and go as a whole when it goes.
+//! segment's number get their indexes when the segment is sealed, and are dropped with it.
 
 use rusqlite::{Connection, Result};
 
@@ -79,8 +79,8 @@ CREATE TABLE segments (
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";
 
-/// What a pending row adds to the checksum of its subscription: of what never changes but by moving the event, small
-/// enough that no sum of it overflows. The same as [`Entry::checksum`](crate::store::entry::Entry::checksum).
+/// The term that a pending row adds to the checksum of its subscription: of columns that change only if the event is
+/// moved, and small, so that no sum overflows. The same as [`Entry::checksum`](crate::store::entry::Entry::checksum).
 pub(super) const CHECKSUM: &str =
     "seq % 1048576 + segment * 31 + offset + length * 7 + body_bytes * 3 + abs(key % 8191)";
 
@@ -121,8 +121,8 @@ pub(super) fn seal_segment(connection: &Connection, segment: u32) -> Result<()> 
     ))
 }
 
-/// How a connection is set up: readers beside the writer, synced by checkpoints only, since what a power cut takes
-/// from the index is read from the journal again.
+/// Sets a connection up: readers run beside the writer, and only checkpoints sync, since rows that a power cut takes
+/// are read from the journal again.
 pub(super) fn configure(connection: &Connection) -> Result<()> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 4000;

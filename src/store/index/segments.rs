@@ -1,4 +1,4 @@
-//! What the index knows of a segment of the journal: whether it can go, what of it is needed still, and forgetting it.
+//! Segments of the journal in the index: whether one can be dropped, what of it is still needed, and forgetting it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,57 +11,57 @@ use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;
 use crate::store::record::{Death, Progress};
 
-/// Deliveries that are needed although their segment goes: pending ones, and those that died since `?2`.
+/// Deliveries that are needed although their segment is dropped: pending ones, and those that died since `?2`.
 const LIVE: &str = "state IN (0, 2) AND (state = 0 OR ended_at >= ?2 AND reason != 6)";
 
-// In the statements below: what died because its event cannot be read (reason 6) is not kept beyond its segment, as
-// there is nothing of it to copy or to replay.
+// In the statements below: deliveries that died because their event cannot be read (reason 6) are not kept beyond
+// their segment, as there is nothing to copy or to replay.
 const _: () = assert!(DeadReason::Unreadable.code() == 6);
 
-/// A segment as the index has it.
+/// The state of a segment, according to the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct SegmentState {
-    /// Pending deliveries whose event stands in it.
+    /// Pending deliveries whose event is in it.
     pub(in crate::store) pending: u64,
-    /// Dead ones that are not old enough to be forgotten.
+    /// Dead deliveries that are not old enough to be forgotten.
     pub(in crate::store) dead: u64,
-    /// Bytes of the events of both, each event once.
+    /// Bytes of the events of these two, each event once.
     pub(in crate::store) live_bytes: u64,
-    /// When the last of its other deliveries ended; none if there never was one.
+    /// When the last of its other deliveries ended; `None` if there never was one.
     pub(in crate::store) ended_at: Option<Timestamp>,
     /// When the last of its events was accepted.
     pub(in crate::store) accepted_at: Option<Timestamp>,
-    /// When the last of those with a given id was.
+    /// When the last of its events with a given id was accepted.
     pub(in crate::store) given_at: Option<Timestamp>,
 }
 
-/// What of a segment is needed still.
+/// The part of a segment that is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Needed {
     pub(in crate::store) bytes: EventBytes,
-    /// How many deliveries were pending, and how many dead, when the bytes were counted.
+    /// Number of pending and of dead deliveries when the bytes were counted.
     counts: (u64, u64),
 }
 
-/// Bytes of the events of a segment, each once; on the disk they take more, as groups begin on blocks.
+/// Bytes of the events of a segment, each once. On the disk they take more, as groups may begin on blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct EventBytes {
-    /// Those with a pending delivery.
+    /// Of events with a pending delivery.
     pub(in crate::store) pending: u64,
-    /// These and those with a dead letter.
+    /// Of events with a pending delivery or a dead letter.
     pub(in crate::store) live: u64,
-    /// All.
+    /// Of all events.
     pub(in crate::store) all: u64,
 }
 
-/// A delivery that is needed although its segment goes.
+/// A delivery that is needed although its segment is dropped.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Live {
     pub(in crate::store) number: SubscriptionNumber,
     pub(in crate::store) seq: EventSeq,
     pub(in crate::store) place: Place,
     pub(in crate::store) death: Option<Death>,
-    /// It is ordered by its key.
+    /// Whether it is ordered by its key.
     pub(in crate::store) is_keyed: bool,
     pub(in crate::store) progress: Progress,
 }
@@ -74,7 +74,7 @@ pub(in crate::store) struct Forgotten {
     pub(in crate::store) seq: EventSeq,
 }
 
-/// How a segment is; dead letters of before `dead_since` do not count.
+/// Returns the state of a segment. Dead letters from before `dead_since` do not count.
 pub(in crate::store) fn state(
     connection: &Connection,
     segment: u32,
@@ -113,8 +113,8 @@ pub(in crate::store) fn state(
     })
 }
 
-/// What is needed of each segment. Those with as many pending and dead deliveries as in `known` are not counted again,
-/// as that may take long: replays can make their bytes differ a little.
+/// Returns the needed part of each segment. A segment with as many pending and dead deliveries as in `known` is not
+/// counted again, as that may take long; after replays its bytes can be slightly off.
 pub(in crate::store) fn needed(
     connection: &Connection,
     known: &HashMap<u32, Needed>,
@@ -141,9 +141,9 @@ pub(in crate::store) fn needed(
     needed.collect()
 }
 
-/// Bytes of the events of a segment. Dead letters of before `dead_since` do not count.
+/// Returns the bytes of a segment's events. Dead letters from before `dead_since` do not count as live.
 ///
-/// There can be millions of deliveries of a few events: they are read from the index, and nothing is sorted.
+/// A few events can have millions of deliveries: these are read from an SQL index only, and nothing is sorted.
 fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result<EventBytes> {
     let pending: HashSet<i64> = connection
         .prepare_cached("SELECT seq FROM pending WHERE segment = ?1")?
@@ -173,8 +173,8 @@ fn bytes(connection: &Connection, segment: u32, dead_since: Timestamp) -> Result
     Ok(bytes)
 }
 
-/// The next `limit` deliveries of a segment that are pending, or died since `dead_since`, with all others of the last
-/// of their events, in the order of events.
+/// Returns the next `limit` deliveries of a segment that are pending or died since `dead_since`, in the order of
+/// events; of the last event all of them.
 pub(in crate::store) fn live(
     connection: &Connection,
     segment: u32,
@@ -184,7 +184,7 @@ pub(in crate::store) fn live(
 ) -> Result<Vec<Live>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (since, after) = (millis(dead_since), int(after.0));
-    // Of pending ones, which may be millions, only the index is read.
+    // Pending deliveries, which may be millions, are read from the SQL index only.
     let rows =
         "SELECT seq FROM deliveries INDEXED BY deliveries_segment WHERE segment = ?1 AND seq > ?3";
     let upto: Option<i64> = connection
@@ -226,9 +226,9 @@ fn live_row(row: &Row<'_>) -> Result<Live> {
     })
 }
 
-/// Forgets a segment, with the dead letters whose events stand in it, unless it has pending deliveries, or some that
-/// died since `dead_since`: both may have come while others were copied. Answers the dead letters, none if it has to
-/// stay.
+/// Forgets a segment, with the dead letters whose events are in it, unless it has pending deliveries or some that died
+/// since `dead_since`: both may have appeared while others were copied. Returns the dead letters, `None` if the segment
+/// has to stay.
 pub(in crate::store) fn forget(
     connection: &Connection,
     segment: u32,

@@ -1,4 +1,4 @@
-//! What memory begins with.
+//! The data that memory is loaded from at start.
 
 use rusqlite::{Connection, Result};
 
@@ -6,19 +6,19 @@ use super::query::{self, Subscription};
 use crate::domain::{EventSeq, Timestamp};
 use crate::store::dedup::DedupKey;
 
-/// Which given ids are read.
+/// The range of given ids to read.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Remembered {
-    /// Those of events accepted after this.
+    /// Those of events accepted after this time.
     pub(in crate::store) since: Timestamp,
-    /// The last so many.
+    /// At most this many, the last ones.
     pub(in crate::store) max: usize,
 }
 
-/// What memory begins with.
+/// The data that memory is loaded from at start.
 #[derive(Debug)]
 pub(in crate::store) struct Start {
-    /// What given ids are hashed with.
+    /// The key that given ids are hashed with.
     pub(in crate::store) key: DedupKey,
     pub(in crate::store) subscriptions: Vec<Subscription>,
     /// The hashes of given ids with sequence and time of acceptance, oldest first.
@@ -28,7 +28,7 @@ pub(in crate::store) struct Start {
 }
 
 impl Start {
-    /// What memory begins with, as far as it is written here.
+    /// Reads the data from the index, without the records that it has not applied.
     pub(super) fn read(
         connection: &Connection,
         now: Timestamp,

@@ -1,8 +1,8 @@
-//! How the attempts of each subscription went: the last thousand, those of a day, the last success and failure.
+//! Attempt results of each subscription: of the last thousand, of a day, and the last success and failure.
 //!
-//! One row a subscription, read and written once a round however many attempts of it the round has. A row changes by
-//! one attempt after the other in the order of the journal, so the same comes out wherever rounds end. It outlives the
-//! segments that it came from; an index that is written anew counts from the beginning of what is left of the journal.
+//! One row a subscription, read and written once a round however many attempts of it the round has. Attempts are added
+//! one by one in the order of the journal, so the result is the same wherever rounds end. A row outlives the segments
+//! that it came from; a rebuilt index counts from the beginning of the remaining journal.
 //!
 //! ```text
 //! recent  place of the next (u16), how many (u16), then a bit for each of 1,000 places: it succeeded
@@ -23,27 +23,27 @@ use crate::domain::{
     AttemptStatus, EventId, EventSeq, FailureReason, Outcome, SubscriptionNumber, Timestamp,
 };
 
-/// How many attempts are the last ones.
+/// Number of recent attempts that are counted.
 const RECENT: u16 = 1_000;
-/// Bytes of their bits.
+/// Bytes of the bits for recent attempts.
 const RECENT_BYTES: usize = 125;
 /// Length of a slot in milliseconds.
 const SLOT_MS: i64 = 600_000;
 /// Slots of a day.
 const DAY: u32 = 144;
 
-/// How the attempts of a subscription went.
+/// The attempt results of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::store) struct Tally {
     recent: Recent,
     day: BTreeMap<u32, Counted>,
-    /// When the last one that succeeded began.
+    /// When the last successful attempt began.
     pub(in crate::store) last_success_at: Option<Timestamp>,
-    /// The last one that did not.
+    /// The last failed attempt.
     pub(in crate::store) last_failure: Option<Failure>,
 }
 
-/// So many attempts succeeded, and so many failed.
+/// Numbers of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::store) struct Counted {
     pub(in crate::store) succeeded: u32,
@@ -58,7 +58,7 @@ pub(in crate::store) struct Failure {
     pub(in crate::store) reason: Option<FailureReason>,
     pub(in crate::store) response_code: Option<u16>,
     pub(in crate::store) error_message: Option<Box<str>>,
-    /// None when damage took the event.
+    /// `None` if damage took the event.
     pub(in crate::store) event: Option<EventId>,
     pub(in crate::store) attempt: u32,
 }
@@ -111,7 +111,7 @@ impl Recent {
         out
     }
 
-    /// What makes no sense counts for nothing.
+    /// Returns `None` for bytes that are not valid.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (next, rest) = bytes.split_first_chunk()?;
         let (length, bits) = rest.split_first_chunk()?;
@@ -122,12 +122,12 @@ impl Recent {
 }
 
 impl Tally {
-    /// The last 1,000 attempts.
+    /// Returns the counts of the last 1,000 attempts.
     pub(in crate::store) fn last_thousand(&self) -> Counted {
         self.recent.counted()
     }
 
-    /// Those that began in the 24 hours before `wall`, to ten minutes.
+    /// Returns the counts of attempts that began in the 24 hours before `wall`, to ten minutes.
     pub(in crate::store) fn last_day(&self, wall: Timestamp) -> Counted {
         let slot = slot(wall);
         let since = slot.saturating_sub(DAY - 1);
@@ -138,7 +138,7 @@ impl Tally {
         })
     }
 
-    /// Counts an attempt. Slots further from it than a day go; some may be ahead, where the clock was set back.
+    /// Counts an attempt. Removes slots further from it than a day; some may be later, if the clock was set back.
     fn add(&mut self, began_at: Timestamp, succeeded: bool) {
         self.recent.push(succeeded);
         let slot = slot(began_at);
@@ -199,7 +199,7 @@ impl Tally {
     }
 }
 
-/// The slot in which a time lies; times before 1970 are in the first.
+/// Returns the slot of a time; times before 1970 are in the first.
 fn slot(time: Timestamp) -> u32 {
     u32::try_from(time.as_millis().div_euclid(SLOT_MS).max(0)).unwrap_or(u32::MAX)
 }
@@ -208,7 +208,7 @@ fn slot(time: Timestamp) -> u32 {
 const COLUMNS: &str = "recent, day, last_success_at, failed_at, failed_status, failed_reason, failed_code, \
                        failed_error, failed_event, failed_attempt";
 
-/// How the attempts of a subscription went; of one without attempts there is nothing.
+/// Reads the attempt results of a subscription; empty if it has no attempts.
 pub(in crate::store) fn tally(
     connection: &Connection,
     number: SubscriptionNumber,
@@ -225,7 +225,7 @@ pub(in crate::store) fn tally(
 #[derive(Debug, Default)]
 pub(super) struct Tallied(HashMap<SubscriptionNumber, Attempts>);
 
-/// Those of one subscription.
+/// The attempts of one subscription.
 #[derive(Debug, Default)]
 struct Attempts {
     /// When each began and whether it succeeded, in the order of the journal.
@@ -234,7 +234,7 @@ struct Attempts {
 }
 
 impl Tallied {
-    /// Adds the attempts that a segment tells of.
+    /// Adds the attempts recorded in a segment.
     pub(super) fn gather(&mut self, rows: &SegmentRows) {
         for ((number, seq), attempt, outcome, _) in &rows.attempts {
             let attempts = self.0.entry(*number).or_default();
@@ -246,7 +246,7 @@ impl Tallied {
         }
     }
 
-    /// Writes them, once the rows of their events are there.
+    /// Writes the tallies. The rows of the events must be written before.
     pub(super) fn write(self, connection: &Connection) -> Result<()> {
         let mut write = connection.prepare_cached(&format!(
             "INSERT OR REPLACE INTO tallies (subscription, {COLUMNS})

@@ -1,4 +1,4 @@
-//! How attempts are counted: which are the last ones, and which are of the last day.
+//! Tests of counting attempts: the last ones, and those of the last day.
 
 use super::*;
 

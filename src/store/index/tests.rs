@@ -1,4 +1,4 @@
-//! Tests of the index: the same comes out of the same journal, wherever its rounds end.
+//! Tests of the index: the same journal gives the same index, wherever its rounds end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -32,7 +32,7 @@ const ALL: Remembered = Remembered {
     max: 10,
 };
 
-/// Says when a group is committed.
+/// Signals when a group is committed.
 struct Told(std::sync::mpsc::SyncSender<()>);
 
 impl Committed<()> for Told {
@@ -102,7 +102,7 @@ fn accepted(seq: u64, deliveries: &[(u32, Option<DeadReason>)]) -> Record {
     })
 }
 
-/// An event without deliveries, with a body of so many bytes.
+/// An event without deliveries, with a body of this many bytes.
 fn large(seq: u64, bytes: usize) -> Record {
     let new = given(&format!("id-{seq}"), &"x".repeat(bytes), &[]);
     Record::Accepted(Accepted {
@@ -394,8 +394,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Invariant 9: the same index comes out of the same journal, wherever its rounds end; and memory begins with the
-    /// same however far it is behind.
+    /// Invariant 9: the same journal gives the same index, wherever its rounds end; and memory is loaded with the same
+    /// data however far the index is behind.
     #[test]
     fn the_same_index_comes_out_of_the_same_journal(steps in steps()) {
         let folder = tempdir().unwrap();

@@ -3,17 +3,17 @@
 use crate::domain::{EventSeq, SubscriptionNumber};
 use crate::store::entry::Entry;
 
-/// Pending deliveries of events with very many.
+/// Pending deliveries of events with very many deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Wide {
     /// Entries without and with their keys.
     pub(super) events: Vec<(Entry, Entry)>,
-    /// For which subscription, of which event, and whether with its key.
+    /// The subscription, the index in `events`, and whether with its key.
     pub(super) deliveries: Vec<(SubscriptionNumber, u32, bool)>,
 }
 
 impl Wide {
-    /// Whether it has deliveries of this event, or may have.
+    /// Whether it has, or may have, deliveries of this event.
     pub(super) fn spans(&self, seq: EventSeq) -> bool {
         let seq_of = |event: Option<&(Entry, Entry)>| event.map(|(entry, _)| entry.seq);
         let (first, last) = (seq_of(self.events.first()), seq_of(self.events.last()));

@@ -16,7 +16,7 @@ use crate::store::journal::{Position, encode_state};
 use crate::store::record::Death;
 
 impl Round {
-    /// Writes what was gathered until now, in a transaction that ends with [`Round::finish`].
+    /// Writes the stretches gathered so far, in a transaction that ends with [`Round::finish`].
     pub(super) fn flush(&mut self, transaction: &Connection) -> Result<()> {
         for stretch in self.take_stretches() {
             for rows in &stretch.segments {
@@ -64,7 +64,7 @@ impl Stretch {
         self.tally.write(connection)
     }
 
-    /// Writes what attempts made of deliveries that have a row. One that has none has reached its final state.
+    /// Writes the effect of attempts on deliveries that have a row. A delivery without one has reached its final state.
     fn write_older(&mut self, connection: &Connection) -> Result<()> {
         let mut update = connection.prepare_cached(
             "UPDATE deliveries SET attempts = ?3, schedule_attempts = schedule_attempts + ?4, since = ?5,
@@ -181,7 +181,7 @@ impl Tally {
     }
 }
 
-/// Takes the row of a delivery in this state away.
+/// Deletes the row of a delivery in this state, and returns it.
 pub(super) fn take(
     connection: &Connection,
     state: DeliveryState,
@@ -202,7 +202,7 @@ pub(super) fn insert(
     entry: &Entry,
     state: RowState,
 ) -> Result<()> {
-    // What was cancelled may be told of again.
+    // A cancellation may be read from the journal a second time.
     let (or, code) = match state {
         RowState::Pending(_) => ("", DeliveryState::Pending.code()),
         RowState::Dead(..) => ("", DeliveryState::Dead.code()),
@@ -213,7 +213,7 @@ pub(super) fn insert(
         RowState::Dead(death, at) => (None, Some(death), Some(at)),
         RowState::Cancelled(at) => (None, None, Some(at)),
     };
-    // No schedule goes on.
+    // The schedule has ended.
     let schedule_attempts = ended_at.map_or(entry.schedule_attempts, |_| 0);
     connection
         .prepare_cached(&format!(
@@ -266,7 +266,7 @@ impl SegmentRows {
         self.write_bounds(connection)
     }
 
-    /// Widens what is said of the whole segment.
+    /// Widens the bounds of the whole segment.
     fn write_bounds(&self, connection: &Connection) -> Result<()> {
         let least = |column| {
             format!(

@@ -1,8 +1,8 @@
 //! The bytes of records: encoding into a group's buffer, decoding from a verified one.
 //!
 //! Fields follow the kind without gaps. Whole numbers are LEB128 varints, times are zigzag varints of milliseconds,
-//! texts and bytes are preceded by their length. A field added later goes to the end of its record: a reader ignores
-//! what it does not know there, and takes an absent one for empty.
+//! texts and bytes are preceded by their length. A field added later goes to the end of its record. A reader ignores
+//! unknown fields there, and reads an absent one as empty.
 //!
 //! ```text
 //! 1 Accepted            seq, accepted at, event id (16 bytes), flags (1 given id, 2 key, 4 source, 8 subject), type, each flagged
@@ -228,7 +228,7 @@ fn encode_attempted(attempted: &Attempted, out: &mut Vec<u8>) {
     put_time(out, attempted.since);
 }
 
-/// Appends the fields of a state; the index keeps them too.
+/// Appends the fields of a state; the index stores the same bytes.
 pub(in crate::store) fn encode_state(state: &SubscriptionState, out: &mut Vec<u8>) {
     put_number(out, state.consecutive_failures.into());
     put_optional_time(out, state.held_since);
@@ -254,7 +254,7 @@ pub(in crate::store) fn encode_state(state: &SubscriptionState, out: &mut Vec<u8
     put_optional_time(out, state.updated_at);
 }
 
-/// Reads a record from its kind and fields; none when they make no sense.
+/// Reads a record from its kind and fields. Returns `None` if they are not valid.
 pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let (kind, rest) = bytes.split_first()?;
     let mut fields = Reader(rest);
@@ -415,7 +415,7 @@ fn decode_attempted(fields: &mut Reader<'_>) -> Option<Attempted> {
     })
 }
 
-/// Reads the fields of a state; none when they make no sense.
+/// Reads the fields of a state. Returns `None` if they are not valid.
 pub(in crate::store) fn decode_state(bytes: &[u8]) -> Option<SubscriptionState> {
     let mut fields = Reader(bytes);
     let mut state = SubscriptionState {

@@ -205,7 +205,7 @@ proptest! {
         let length = cut.index(bytes.len());
         match (decode(&bytes[..length]), record) {
             (None, _) => {}
-            // What older versions wrote ends there.
+            // Records of older versions end there.
             (Some(Record::SubscriptionState { state: older, .. }), Record::SubscriptionState { state, .. }) => {
                 let without = SubscriptionState { definition: 0, created_at: None, updated_at: None, ..state };
                 prop_assert_eq!(older, without);

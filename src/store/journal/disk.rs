@@ -1,4 +1,4 @@
-//! What the journal asks of a disk, so that tests can put another one under it: one that fails, or forgets.
+//! The journal's disk operations, as a trait: tests substitute a disk that fails, or loses writes that were not synced.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -21,7 +21,7 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names in the folder durable.
     fn sync_folder(&self) -> io::Result<()>;
-    /// Whether the file of this name is the one that was opened.
+    /// Checks that the file of this name still is the one that was opened. The default checks nothing.
     fn check_in_place(&self, _name: &str, _opened: &dyn DiskFile) -> io::Result<()> {
         Ok(())
     }
@@ -31,13 +31,13 @@ pub(super) trait Disk: Send + Sync + 'static {
 pub(super) trait DiskFile: Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Reads at `offset` until `bytes` is full or the file ends; the number of bytes read.
+    /// Reads at `offset` until `bytes` is full or the file ends. Returns the number of bytes read.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Makes everything written durable, the length too.
     fn sync(&self) -> io::Result<()>;
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
-    /// Which file it is, where that can be told.
+    /// Device and inode of the file; `None` where the disk has no such thing.
     fn identity(&self) -> io::Result<Option<Identity>> {
         Ok(None)
     }
@@ -50,14 +50,14 @@ impl Folder {
     /// Opens the folder; makes it (0700), and its name durable, when it is absent.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        // Also when it was there: a life that was killed may have made it without getting here.
+        // Also when the folder was there: a process that was killed may have made it without getting here.
         sync_folder(path.parent().unwrap_or(path))?;
         private::open_folder(path)?;
         Ok(Self(path.to_owned()))

@@ -1,4 +1,4 @@
-//! What can go wrong with the journal, and what recovery and readers find damaged.
+//! Errors of the journal, and the damage that recovery and readers find.
 
 use std::fmt;
 use std::io;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use crate::store::journal::{Place, format};
 
-/// Why the journal cannot be opened or has failed.
+/// The reason why the journal cannot be opened, cannot be read, or has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum JournalError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot {doing} segment {segment} of the journal")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// To which segment, 0 for the folder.
+        /// The segment's number, 0 for the folder.
         segment: u32,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
@@ -31,7 +31,7 @@ pub(crate) enum JournalError {
         /// Its format.
         version: u32,
     },
-    /// No segment has a header that can be read, so nothing can be verified. This is the first one.
+    /// No segment has a header that can be read, so nothing can be verified. Names the first segment.
     #[error("the header of segment {segment} of the journal is damaged")]
     Damaged {
         /// Which segment.
@@ -52,16 +52,16 @@ pub(crate) enum JournalError {
     /// A record is not where it should be, or its CRC does not fit.
     #[error("the record at {0:?} of the journal is damaged")]
     Record(Place),
-    /// A record is whole and no event that this version knows.
+    /// The record's CRC fits, but it is no event that this version can decode.
     #[error("the record at {0:?} of the journal is no event that this version knows")]
     Unknown(Place),
-    /// It was closed.
+    /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
 }
 
 impl JournalError {
-    /// Whether all bytes could be read and their checksum does not fit: they are damaged, or the place is wrong.
+    /// Whether all bytes could be read but their CRC does not fit: they are damaged, or the place is wrong.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self, Self::Record(_))
     }
@@ -75,13 +75,13 @@ impl JournalError {
     }
 }
 
-/// Why a batch was not appended.
+/// The reason why a batch was not appended.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AppendError {
-    /// No space on the disk for events. Nothing is broken; later batches may pass.
+    /// No space on the disk for events. The journal still works; later batches may be accepted.
     #[error("no space on the disk")]
     Full,
-    /// Too much waits for the commit under way.
+    /// Too many bytes wait for the commit under way.
     #[error("too much waits to be written")]
     Overloaded,
     /// The batch alone is larger than a group may be.
@@ -92,34 +92,34 @@ pub(crate) enum AppendError {
     Failed(JournalError),
 }
 
-/// Bytes of a segment that once were right and are not now. What could be read of them was kept.
+/// Bytes of a segment that were written correctly and are damaged now. Records that can still be read are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// The segment's number.
     pub(crate) segment: u32,
     /// Where the damaged bytes begin …
     pub(crate) from: u32,
-    /// … and end: at the next byte that is known to be right.
+    /// … and end: at the next byte that is known to be intact.
     pub(crate) to: u32,
-    /// What is damaged.
+    /// The damaged part.
     pub(crate) what: Damaged,
 }
 
-/// What is damaged.
+/// The part of a segment that is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damaged {
-    /// One of the two copies of the header.
+    /// One of the two copies of a segment's header.
     HeaderCopy,
     /// Both copies of the header.
     Header,
-    /// Groups: how many records they had is not known.
+    /// Groups, with an unknown number of records.
     Groups,
-    /// So many records of a group.
+    /// This many records of a group.
     Records(u32),
 }
 
 impl Damaged {
-    /// What it is, where only many are counted.
+    /// The name of this kind of damage, in the plural, for counts.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::HeaderCopy => "copies of headers",

@@ -15,8 +15,8 @@
 //! 56  CRC-32 of bytes 0 to 55     u32
 //! ```
 //!
-//! Groups follow, zeros behind them. A group after a sync begins at the next multiple of [`BLOCK`], any other at the next
-//! multiple of 8 behind its predecessor. A **group** is a header and its records:
+//! Groups follow, then zeros. A group after a sync begins at the next multiple of [`BLOCK`], any other at the next
+//! multiple of 8 after its predecessor. A **group** is a header and its records:
 //!
 //! ```text
 //!  0  magic "GRP1"                u32
@@ -29,13 +29,13 @@
 //! ```
 //!
 //! A **record** is `length of what follows the CRC (u32), CRC-32 (u32), kind (u8), fields`; `codec.rs` has the fields. The CRCs
-//! of groups and records are seeded with uuid and segment number, so that leftovers of another life never pass.
+//! of groups and records are seeded with uuid and segment number, so that leftovers of another journal never pass.
 
 use crc32fast::Hasher;
 
 use crate::store::fields::Reader;
 
-/// The format that this version writes, and the newest it reads.
+/// The format that this version writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
 /// The unit in which a disk writes, bytes: synced bytes share no block with later ones.
 pub(super) const BLOCK: u32 = 4096;
@@ -48,7 +48,7 @@ const SEGMENT_MAGIC: &[u8; 8] = b"SHKJRNL\0";
 const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"GRP1");
 const SEGMENT_HEADER: usize = 60;
 
-/// What a segment's header says.
+/// The contents of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub(super) uuid: [u8; 16],
@@ -59,17 +59,17 @@ pub(super) struct SegmentHeader {
     pub(super) first_group: u64,
 }
 
-/// What can be wrong with a segment's header.
+/// The reason why a segment's header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeaderFault {
-    /// Written by a newer version of sidehook.
+    /// Written by a newer version of sidehook, in this format.
     Newer(u32),
     /// Not a header, or a torn one.
     Invalid,
 }
 
 impl SegmentHeader {
-    /// The header's whole block.
+    /// Returns the header's whole block, with both copies.
     pub(super) fn encode(&self) -> Vec<u8> {
         let block = usize::try_from(BLOCK).unwrap_or_default();
         let mut bytes = Vec::with_capacity(block);
@@ -87,7 +87,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header from the first block of a segment, from whichever of its copies checks; and whether both do.
+    /// Reads the header in a segment's first block, from a copy whose CRC fits. Also returns whether both copies fit.
     pub(super) fn decode(block: &[u8]) -> Result<(Self, bool), HeaderFault> {
         let (first, second) = block.split_at(block.len() / 2);
         match (Self::decode_copy(first), Self::decode_copy(second)) {
@@ -129,7 +129,7 @@ impl SegmentHeader {
     }
 }
 
-/// What a group's header says.
+/// The contents of a group's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GroupHeader {
     pub(super) length: u32,
@@ -157,7 +157,7 @@ impl GroupHeader {
         bytes
     }
 
-    /// Reads a header; none when there is none, or not one of this segment.
+    /// Reads a header. Returns `None` if there is none, or not one of this segment.
     pub(super) fn decode(bytes: &[u8], seed: Seed) -> Option<Self> {
         let bytes = bytes.get(..GROUP_HEADER)?;
         let (covered, crc) = bytes.split_at_checked(GROUP_HEADER - 4)?;
@@ -175,7 +175,7 @@ impl GroupHeader {
     }
 }
 
-/// What the CRCs of a segment begin with: the store's uuid and the segment's number.
+/// The initial value of a segment's CRCs: the CRC of the store's uuid and the segment's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seed(u32);
 
@@ -187,7 +187,7 @@ impl Seed {
         Self(hasher.finalize())
     }
 
-    /// The CRC-32 of `bytes` behind this seed.
+    /// Returns the CRC-32 of `bytes`, continued from this seed.
     pub(super) fn crc(self, bytes: &[u8]) -> u32 {
         let mut hasher = Hasher::new_with_initial(self.0);
         hasher.update(bytes);
@@ -195,7 +195,7 @@ impl Seed {
     }
 }
 
-/// The next offset at or behind `offset` that is a multiple of `unit`, a power of two.
+/// Returns the least multiple of `unit` that is not below `offset`. `unit` is a power of two.
 pub(super) const fn aligned(offset: u32, unit: u32) -> u32 {
     offset.saturating_add(unit - 1) & !(unit - 1)
 }

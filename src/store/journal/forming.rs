@@ -1,5 +1,5 @@
-//! The group that is forming: records are encoded straight into its buffer, by whoever appends, until the journal's thread
-//! takes it whole.
+//! The group that is forming: appending threads encode records straight into its buffer, until the journal's thread
+//! takes all of it.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use crate::store::journal::place::Place;
 use crate::store::journal::types::Durability;
 use crate::store::record::Record;
 
-/// How long an outcome waits for company before it is written alone.
+/// How long an outcome waits for others before it is written alone.
 const LINGER: Duration = Duration::from_millis(2);
-/// What an emptied buffer keeps of its memory: a large batch is rare, and nothing of it is needed afterwards.
+/// Memory that an emptied buffer keeps, bytes: a large batch is rare, so its memory is given back.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Batches that will be one group.
+/// Batches that are to be written as one group.
 pub(super) struct Forming<T> {
     /// Room for the group's header, then the records.
     pub(super) bytes: Vec<u8>,
@@ -25,11 +25,11 @@ pub(super) struct Forming<T> {
     pub(super) records: u32,
     pub(super) last_seq: u64,
     urgent: bool,
-    /// When it is written at the latest; none while it is empty or urgent.
+    /// When it is written at the latest, if not urgent; `None` while it is empty or was urgent from the start.
     due: Option<Instant>,
 }
 
-/// Records that are appended together.
+/// Records that were appended together.
 pub(super) struct Batch<T> {
     token: T,
     records: usize,
@@ -62,7 +62,7 @@ impl<T> Forming<T> {
             .any(|batch| batch.durability.waits_for_sync(relaxed))
     }
 
-    /// How many batches are of events: those which a full disk refuses.
+    /// Returns the number of batches of events, which are refused when the disk is full.
     pub(super) fn events(&self) -> usize {
         self.batches
             .iter()
@@ -70,18 +70,18 @@ impl<T> Forming<T> {
             .count()
     }
 
-    /// Whether there is anything that can be written now: not something that may linger, unless all is to be written.
+    /// Whether it is to be written now: it is urgent, or has waited long enough, or the journal is closing.
     pub(super) fn is_ready(&self, closing: bool) -> bool {
         let lingered = || self.lingers().is_none_or(|left| left.is_zero());
         !self.is_empty() && (self.urgent || closing || lingered())
     }
 
-    /// How long it may wait for company; none while it is empty or urgent.
+    /// Returns how long it may still wait for others, if not urgent; `None` if it has no `due`.
     pub(super) fn lingers(&self) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(now()))
     }
 
-    /// Lets it wait before it is tried again.
+    /// Delays the next try by `pause`.
     pub(super) fn defer(&mut self, pause: Duration) {
         self.due = (!self.is_empty()).then(|| now() + pause);
         self.urgent = false;
@@ -202,7 +202,7 @@ impl<T> Forming<T> {
         refused
     }
 
-    /// Puts what formed meanwhile behind this.
+    /// Appends the batches that formed meanwhile, and empties `later`.
     pub(super) fn join(&mut self, later: &mut Self) {
         let shift = u32::try_from(self.bytes.len() - GROUP_HEADER).unwrap_or(u32::MAX);
         self.bytes

@@ -1,7 +1,7 @@
-//! The operations by which the rest of the store knows its journal.
+//! The operations that the journal offers to the rest of the store.
 //!
-//! Above them nothing assumes files. A [`Position`] orders groups, a [`Place`] finds one record again, and a segment is
-//! a part of the journal that goes as a whole: what it is made of, the journal alone knows.
+//! Callers assume no files. A [`Position`] orders groups, a [`Place`] finds one record again, and a segment is a part
+//! of the journal that is dropped as a whole. How a segment is stored is internal to the journal.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use super::place::{Place, Position};
 use super::types::{Durability, SegmentInfo};
 use crate::store::record::{Accepted, Record};
 
-/// For those who read: what is committed, in order or by place.
+/// Reading committed records, in order or by place.
 pub(crate) trait ReadJournal: fmt::Debug + Send + Sync {
-    /// The end of what is committed: where [`ReadJournal::scan`] ends.
+    /// Returns the end of the committed groups: where [`ReadJournal::scan`] ends.
     fn end(&self) -> Position;
 
-    /// Visits every record of committed groups from `from` on, in order, whole groups only, until about `max_bytes`
-    /// were read or the end is reached; answers where to go on. The default position is the beginning; from a position
-    /// in a segment that was dropped it goes on with the first one there is. What is damaged is logged and passed over,
-    /// record by record where that is possible.
+    /// Visits every record of committed groups from `from` on, in order, whole groups only. Stops after about
+    /// `max_bytes` or at the end, and returns where to go on. The default position is the beginning. From a position in
+    /// a segment that was dropped it goes on with the next segment. Damage is logged and skipped, record by record
+    /// where that is possible.
     ///
     /// # Errors
     /// When a segment cannot be read.
@@ -33,7 +33,7 @@ pub(crate) trait ReadJournal: fmt::Debug + Send + Sync {
         })
     }
 
-    /// Does what [`ReadJournal::scan`] does, and tells of what is damaged instead of logging it.
+    /// Does what [`ReadJournal::scan`] does, but passes damage to `tell` instead of logging it.
     ///
     /// # Errors
     /// Those of [`ReadJournal::scan`].
@@ -45,29 +45,28 @@ pub(crate) trait ReadJournal: fmt::Debug + Send + Sync {
         tell: &mut dyn FnMut(Damage),
     ) -> Result<Position, JournalError>;
 
-    /// Reads one event back (from the page cache or the disk), verified.
+    /// Reads one event back (from the page cache or the disk) and verifies its CRC.
     ///
     /// # Errors
-    /// [`JournalError::Gone`] when its segment was dropped; others when it cannot be read, or is not what was written.
+    /// [`JournalError::Gone`] if its segment was dropped; others if it cannot be read, is damaged, or is no event.
     fn read(&self, place: Place) -> Result<Accepted, JournalError>;
 
-    /// Where a segment is damaged, from its beginning to its end.
+    /// Returns the damage of a segment's groups, from its beginning to its end.
     ///
     /// # Errors
     /// When it cannot be read, or was dropped.
     fn damages(&self, segment: u32) -> Result<Vec<Damage>, JournalError>;
 }
 
-/// For those who append and remove. With each batch goes a token, which comes back when the batch is committed.
+/// Appending and removing. Each batch has a token, which the sink receives when the batch is committed.
 pub(crate) trait WriteJournal<T>: ReadJournal {
     /// Adds a batch to the group that is forming: in one group, all or none. The order of calls is the order of the
-    /// journal. Does not wait for the disk; the sink is told. Answers whether the journal's thread sleeps: then it must
-    /// be woken by
-    /// [`WriteJournal::wake`], at once or when more has been added, because a group costs the same for one event as for
-    /// many.
+    /// journal. Does not wait for the disk; the sink is notified.
+    /// Returns whether the journal's thread sleeps. Then the caller must call [`WriteJournal::wake`], at once or after
+    /// further batches: a group costs the same for one event as for many.
     ///
     /// # Errors
-    /// When there is no room, or the journal has failed; the sink is not told then.
+    /// When there is no room, or the journal has failed; the sink is not notified then.
     fn append(
         &self,
         records: &[Record],
@@ -75,7 +74,7 @@ pub(crate) trait WriteJournal<T>: ReadJournal {
         token: T,
     ) -> Result<bool, AppendError>;
 
-    /// Wakes the journal's thread to write what was added.
+    /// Wakes the journal's thread to write the added batches.
     fn wake(&self);
 
     /// Adds a batch like [`WriteJournal::append`] and wakes the thread if it sleeps.
@@ -94,35 +93,35 @@ pub(crate) trait WriteJournal<T>: ReadJournal {
         Ok(())
     }
 
-    /// All segments, in order; the last one is written to.
+    /// Returns all segments, in order; the last one is written to.
     fn segments(&self) -> Vec<SegmentInfo>;
 
-    /// Bytes of all segments.
+    /// Returns the bytes of all segments.
     fn size_bytes(&self) -> u64 {
         self.segments().iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Asks the journal's thread to end the segment that is written to, if it holds anything, and to go on in a new
-    /// one, so that the old one can be dropped. Does not wait for it; [`WriteJournal::segments`] shows it. The new one
-    /// needs room: on a full disk drop sealed segments first. If there is none, also not in the reserve, nothing
-    /// changes.
+    /// Asks the journal's thread to end the segment that is written to, unless it is empty, and to go on in a new one,
+    /// so that the old one can be dropped. Does not wait for it; [`WriteJournal::segments`] shows the result. The new
+    /// segment needs room: on a full disk drop sealed segments first. If neither the disk nor the reserve has room,
+    /// nothing changes.
     fn seal(&self);
 
-    /// Removes the oldest segment, durably when this returns; what is read of it already can be read to the end.
-    /// Nothing happens if it is gone. Blocks.
+    /// Removes the oldest segment, durably when this returns. A read of it that has begun can still finish.
+    /// Does nothing if the segment is gone. Blocks.
     ///
     /// # Errors
-    /// [`JournalError::NotOldest`], also for one that is written to; when the file cannot be removed, then nothing is
-    /// changed; when that cannot be made durable, then the journal has failed.
+    /// [`JournalError::NotOldest`], also for the segment that is written to. If the file cannot be removed, nothing
+    /// changes. If the removal cannot be made durable, the journal has failed.
     fn drop_first(&self, number: u32) -> Result<(), JournalError>;
 
-    /// Bytes that what is appended at once may have.
+    /// Returns the largest size of one batch, encoded, bytes.
     fn group_max(&self) -> u64;
 
-    /// Whether batches of events are refused for want of space.
+    /// Whether batches of events are refused because the disk has no space.
     fn is_full(&self) -> bool;
 
-    /// Writes and syncs what is left and ends the thread. Blocks.
+    /// Writes and syncs the remaining batches and ends the thread. Blocks.
     ///
     /// # Errors
     /// The failure of the journal, if it has failed.

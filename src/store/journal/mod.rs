@@ -1,15 +1,15 @@
 //! The journal, the truth of the store: segment files to which groups of records are appended.
 //!
-//! [`append`](WriteJournal::append) encodes records into the group that is forming; one thread writes what formed, syncs it when a batch
-//! asks for it, and tells the sink. The next group forms meanwhile. What was reported as committed with [`Durability::Sync`]
-//! survives any crash; what was not reported may survive or not, whole batches only.
+//! [`append`](WriteJournal::append) encodes records into the group that is forming. One thread writes that group, syncs
+//! it if a batch needs it, and notifies the sink. The next group forms meanwhile. Batches that
+//! [`Durability::Sync`] syncs before it reports them survive any crash; unsynced ones may be lost, whole batches only.
 //!
-//! Segments are dropped from the oldest on, one after the other, each durably before the next: after a power cut at most the
-//! one dropped last is there again, and there never is a hole.
+//! Segments are dropped from the oldest on, one after the other, each durably before the next. So a power cut brings
+//! back at most the segment dropped last, and never leaves a gap.
 //!
-//! `format.rs` has the bytes, `codec.rs` those of records, `forming.rs` the group that forms, `shared.rs` what the thread and
-//! the others share, `writer.rs` the thread, `recover.rs` what is done at open, `scan.rs` and `read.rs` the way back,
-//! `segment.rs` the files, `disk.rs` what is asked of a disk.
+//! `format.rs` has the bytes, `codec.rs` those of records, `forming.rs` the group that forms, `shared.rs` the state
+//! that all threads share, `writer.rs` the thread, `recover.rs` the recovery at open, `scan.rs` and `read.rs` reading,
+//! `segment.rs` the files, `disk.rs` the operations on a disk.
 
 mod codec;
 mod disk;
@@ -44,14 +44,14 @@ pub(crate) use self::types::{
 use self::writer::Writer;
 use crate::store::record::{Accepted, Record};
 
-/// The journal: the writing is done by one thread of its own, which ends by [`Journal::close`] or with the journal.
+/// The journal. Its own thread does all writing, and ends on [`Journal::close`] or when the journal is dropped.
 pub(crate) struct Journal<T> {
     shared: Arc<Shared<T>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<T: Send + 'static> Journal<T> {
-    /// Opens one with the sizes that stores have.
+    /// Opens a journal with the sizes of a store.
     #[cfg(test)]
     pub(crate) fn open(
         folder: &Path,
@@ -210,7 +210,7 @@ impl<T: Send + 'static> WriteJournal<T> for Journal<T> {
 
 impl<T> Drop for Journal<T> {
     fn drop(&mut self) {
-        // The thread ends by itself: nobody is left who waits for it.
+        // The thread ends by itself: no caller waits for it any more.
         self.shared.close();
     }
 }

@@ -1,4 +1,4 @@
-//! Reading groups and records back, verified. Readers never look behind what is committed.
+//! Reading groups and records back, with their CRCs checked. Readers never read beyond the committed end.
 
 use std::io;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::store::record::Record;
 /// Bytes read at a time.
 const WINDOW: u32 = 256 * 1024;
 
-/// What stands where a group is expected.
+/// The result of looking for a group at an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A group that checks: its header, the offset of its records and where it ends.
+    /// A group whose CRCs fit: its header, the offset of its records and where it ends.
     Group {
         header: GroupHeader,
         records_at: u32,
         end: u32,
     },
-    /// A group's header that checks before records that do not.
+    /// A group whose header's CRC fits, but not that of its records.
     Damaged {
         header: GroupHeader,
         records_at: u32,
@@ -55,8 +55,8 @@ impl Groups {
         }
     }
 
-    /// What stands at `offset`: at the next multiple of 8, or of a block when its predecessor was synced. A group on a block
-    /// may have others before it that are damaged: its sequence tells.
+    /// Looks for a group at the next multiple of 8 from `offset` on, or at the next block, where one after a sync
+    /// begins. A group on a block may follow damaged ones: the caller must check its sequence.
     pub(super) fn find(&mut self, offset: u32) -> io::Result<Found> {
         let close = aligned(offset, 8);
         let found = self.at(close)?;
@@ -79,7 +79,7 @@ impl Groups {
         }
     }
 
-    /// Where the first group that checks and that `accept` takes begins, at a multiple of `unit` behind `offset`.
+    /// Returns where the first intact group begins that `accept` takes, at a multiple of `unit` after `offset`.
     pub(super) fn search(
         &mut self,
         offset: u32,
@@ -98,7 +98,7 @@ impl Groups {
         Ok(None)
     }
 
-    /// Whether only zeros stand from `offset` up to the limit.
+    /// Whether all bytes from `offset` up to the limit are zeros.
     pub(super) fn is_clean(&mut self, offset: u32) -> io::Result<bool> {
         self.are_zeros(offset, self.limit)
     }
@@ -118,7 +118,7 @@ impl Groups {
         Ok(true)
     }
 
-    /// Hands the records of a group to `visit`; those whose CRC does not fit are left out. The number left out.
+    /// Passes the records of a group to `visit`, except damaged or unknown ones. Returns the number left out.
     pub(super) fn visit(
         &mut self,
         header: &GroupHeader,
@@ -179,7 +179,7 @@ impl Groups {
         })
     }
 
-    /// `length` bytes at `offset`; none when the limit or the file ends before.
+    /// Returns `length` bytes at `offset`; `None` if the limit or the file ends before.
     fn bytes(&mut self, offset: u32, length: u32) -> io::Result<Option<&[u8]>> {
         if offset
             .checked_add(length)
@@ -216,8 +216,8 @@ pub(super) fn is_whole(bytes: &[u8], seed: Seed) -> bool {
     content.is_some_and(|content| seed.crc(content) == crc)
 }
 
-/// The record at the beginning of `bytes`, none inside when its CRC does not fit, and its length with header; none at
-/// the end or where no length can be trusted.
+/// Reads the record at the beginning of `bytes` and its length with header. The inner `None`: its CRC does not fit, or
+/// it cannot be decoded. The outer `None`: the bytes end before the record does.
 pub(super) fn record_at(bytes: &[u8], seed: Seed) -> Option<(Option<Record>, usize)> {
     let mut fields = Reader(bytes);
     let length = usize::try_from(fields.u32()?).ok()?;

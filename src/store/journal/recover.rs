@@ -1,12 +1,12 @@
-//! What is done before the first write: finding the segments, the end of the last one, and a place to go on.
+//! Recovery at open: finds the segments, the end of the last one, and the place of the next write.
 //!
-//! A bad group before a later group that was written after a sync of it is damage: the later group proves that the bad
-//! bytes once were on the disk. Any other bad group is the torn tail of a crash and is cut whole, with everything behind it:
-//! pages of an unsynced group reach the disk in any order, so valid bytes behind a hole prove nothing. What is cut is
-//! left where it is; the next segment's header says where this one ends.
+//! A bad group is damage if a later group was written after a sync of it: the later group proves that the bad bytes
+//! once were on the disk. Any other bad group is the torn tail of a crash and is cut, with everything after it. Pages
+//! of an unsynced group reach the disk in any order, so valid bytes after a gap prove nothing. The bytes that are cut
+//! stay in the file; the next segment's header contains where this one ends.
 //!
-//! The first segments may be missing: they were dropped. A segment whose header is damaged is read all the same: what the
-//! CRCs of its groups begin with is known from any other header and from its name.
+//! The first segments may be missing: they were dropped. A segment whose header is damaged is read all the same: the
+//! seed of its CRCs follows from the uuid in any other header and from the segment's number in its file name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ use crate::store::journal::{Bounds, Damage, Damaged, JournalError, Recovery};
 use crate::store::record::Record;
 use crate::store::reserve::{Room, is_no_space};
 
-/// No record of an accepted event is shorter, bytes: it has an id of 16.
+/// No record of an accepted event is shorter, bytes: its id alone has 16.
 const ACCEPTED_MIN: u32 = 32;
 
 /// A journal that is ready to be written to.
@@ -32,15 +32,15 @@ pub(super) struct Recovered {
     pub(super) report: Recovery,
 }
 
-/// Finds out what the folder holds, cuts a torn tail and opens or makes the segment to go on with; from the room of the
-/// reserve if the disk has none.
+/// Reads the folder, cuts a torn tail, and opens or makes the segment to write to. Takes the room of the reserve for
+/// that if the disk has none.
 pub(super) fn recover(
     disk: Arc<dyn Disk>,
     bounds: &Bounds,
     reserve: Option<&dyn Room>,
 ) -> Result<Recovered, JournalError> {
     let mut report = Recovery::default();
-    // A life that was killed may have left names that are seen, but not durable: nothing may be built on them before.
+    // A process that was killed may have left names that are not durable: they must be synced before anything else.
     disk.sync_folder()
         .map_err(|error| JournalError::io("sync", 0, error))?;
     let Headers { found, fresh } = read_headers(&*disk, &mut report)?;
@@ -74,7 +74,7 @@ pub(super) fn recover(
     } else {
         let torn = length.saturating_sub(tail.end);
         report.torn_bytes = if clean { 0 } else { torn.into() };
-        // One that is not written to again, because its tail is torn or it is full or its header is damaged.
+        // The last segment is not written to again: its tail is torn, or it is full, or its header is damaged.
         let header = SegmentHeader {
             uuid,
             number: fresh,
@@ -95,8 +95,8 @@ pub(super) fn recover(
     })
 }
 
-/// Makes the groups durable that this life builds on. Those which no later group proves to be synced are written anew: after
-/// a failed sync they may be in the page cache, marked as clean, and nowhere else, and a sync would say that all is well.
+/// Makes the groups that were found durable. Those which no later group proves to be synced are written again: after a
+/// failed sync they may be only in the page cache, marked as clean, and then another sync would succeed without effect.
 fn make_durable(file: &dyn DiskFile, tail: &Tail) -> io::Result<()> {
     let length = tail.end.saturating_sub(tail.proven);
     let mut unproven = vec![0; usize::try_from(length).unwrap_or_default()];
@@ -108,7 +108,7 @@ fn make_durable(file: &dyn DiskFile, tail: &Tail) -> io::Result<()> {
     file.sync()
 }
 
-/// Where each segment's groups end, none for the last one, whose tail is looked for.
+/// Returns where each segment's groups end (`None` for the last segment), and the tail of the last segment.
 fn ends(
     disk: &dyn Disk,
     uuid: [u8; 16],
@@ -124,13 +124,13 @@ fn ends(
     let last = found.keys().next_back().copied();
     let mut tail = Tail::before_everything();
     for (&number, end) in &mut ends {
-        // The next header says where this one ends, if there is one and it is not damaged.
+        // The next header contains where this segment ends, if there is one and it is not damaged.
         if end.is_none() {
             let io = |error| JournalError::io("read", number, error);
             let (mut groups, ..) = groups_of(disk, uuid, number).map_err(io)?;
             let start = match found.get(&number) {
                 Some(Some(header)) => Tail::behind(header),
-                // It goes on somewhere behind its predecessor.
+                // Its first sequence is not known, but is higher than those of its predecessor.
                 Some(None) | None => Tail {
                     end: BLOCK,
                     proven: BLOCK,
@@ -145,7 +145,7 @@ fn ends(
     Ok((ends, tail))
 }
 
-/// The groups of a whole segment, its file and length.
+/// Opens a segment: its groups, its file and its length.
 fn groups_of(
     disk: &dyn Disk,
     uuid: [u8; 16],
@@ -186,7 +186,7 @@ fn begin(
     })
 }
 
-/// Makes a segment; a full disk does not stop a start as long as there is a reserve.
+/// Makes a segment. If the disk is full, it takes the room of the reserve, so that the store can start.
 fn create(
     disk: &dyn Disk,
     header: &SegmentHeader,
@@ -204,15 +204,15 @@ fn create(
     created.map_err(|error| JournalError::io("create", header.number, error))
 }
 
-/// What the headers say.
+/// The result of reading all headers.
 struct Headers {
-    /// Of each segment; none where it is damaged.
+    /// The header of each segment; `None` where it is damaged.
     found: BTreeMap<u32, Option<SegmentHeader>>,
     /// The number of the next segment to make.
     fresh: u32,
 }
 
-/// Reads the headers of all segments. The last segment may have none: it was being made when the process ended, and goes.
+/// Reads the headers of all segments. An empty last segment without one was being made when the process ended: removed.
 fn read_headers(disk: &dyn Disk, report: &mut Recovery) -> Result<Headers, JournalError> {
     let names = disk
         .list()
@@ -272,7 +272,7 @@ const fn of_header(segment: u32, what: Damaged) -> Damage {
     }
 }
 
-/// Writes the copy of a header anew that is not what it should be. It is synced with the groups that are found.
+/// Writes the damaged copy of a header again. It is synced together with the groups that are found.
 fn mend_header(file: &dyn DiskFile, header: &SegmentHeader, block: &[u8]) -> io::Result<()> {
     let (whole, mut offset) = (header.encode(), 0);
     let half = whole.len() / 2;
@@ -285,21 +285,21 @@ fn mend_header(file: &dyn DiskFile, header: &SegmentHeader, block: &[u8]) -> io:
     Ok(())
 }
 
-/// Whether nothing stands behind the header of a segment: nothing was written before the header was synced.
+/// Whether a segment has no groups: only zeros follow its header. No group is written before the header is synced.
 fn is_empty(file: Arc<dyn DiskFile>) -> io::Result<bool> {
     let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
-    // No CRC is looked at.
+    // No CRC is checked, so any seed will do.
     Groups::new(file, Seed::new(&[0; 16], 0), 0, length).is_clean(BLOCK)
 }
 
-/// Where a segment's groups end, as far as they were followed.
+/// The end of a segment's groups, as far as they were followed.
 #[derive(Debug, Clone, Copy)]
 struct Tail {
     end: u32,
-    /// Everything below was synced, as a group behind it says.
+    /// Everything below was synced, according to a later group's header.
     proven: u32,
     next_group: u64,
-    /// Whether the next group must have just that sequence; behind damage it may have a higher one.
+    /// Whether the next group must have exactly that sequence; after damage it may have a higher one.
     certain: bool,
     last_seq: u64,
 }
@@ -355,7 +355,7 @@ fn find_tail(
             }
             Found::Group { .. } | Found::Damaged { .. } | Found::Nothing => {
                 let (bad, next) = (tail.end, tail.next_group);
-                // What comes first after a sync begins a block.
+                // The first group after a sync begins on a block.
                 let proof = groups.search(bad, BLOCK, |later| {
                     later.synced_upto > bad && later.sequence > next
                 })?;
@@ -372,8 +372,8 @@ fn find_tail(
     }
 }
 
-/// Goes on at `proof`, behind damage. A sequence is not given out again only because what it was given to cannot be read: as
-/// many as can have stood there are left out.
+/// Goes on at `proof`, after damage. The sequence of an event that cannot be read must not be used again, so as many
+/// sequences are skipped as the damaged bytes can have held.
 fn pass_over(groups: &mut Groups, tail: &mut Tail, proof: u32) -> io::Result<()> {
     let (next, mut at, last_seq) = (tail.next_group, tail.end, &mut tail.last_seq);
     while let Some(begin) = groups.search(at, 8, |later| later.sequence > next)?
@@ -396,7 +396,7 @@ fn pass_over(groups: &mut Groups, tail: &mut Tail, proof: u32) -> io::Result<()>
     Ok(())
 }
 
-/// The sequence of the event that a record is about, 0 if it is about none.
+/// Returns the sequence of the event that a record is about, 0 if it is about none.
 const fn last_seq_of(record: &Record) -> u64 {
     match record {
         Record::Accepted(accepted) => accepted.seq.0,

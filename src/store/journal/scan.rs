@@ -1,4 +1,4 @@
-//! Reading what is committed: all records in order, or one by its place.
+//! Reading committed records: all in order, or one by its place.
 
 use std::io;
 
@@ -9,27 +9,27 @@ use crate::store::journal::read::{Found, Groups, is_whole, record_at};
 use crate::store::journal::segment::Segments;
 use crate::store::record::{Accepted, Record};
 
-/// What is scanned of a segment.
+/// The part of a segment that is scanned.
 struct Part {
     from: Position,
     /// Where its groups end.
     limit: u32,
-    /// The last one ends there, but for its alignment, as the next segment says.
+    /// The segment is not written to any more: its last group ends at `limit`, but for alignment.
     sealed: bool,
-    /// About so many bytes are to be read at most.
+    /// Bytes to read, at most, roughly.
     most: u64,
 }
 
 impl Part {
-    /// Whether zeros from `offset` on are what aligns the next group, the last one having been synced or not, and not groups
-    /// that are gone.
+    /// Whether zeros from `offset` on are the padding before the next group, and not groups that are gone. After a sync
+    /// the padding goes up to a block.
     const fn is_padding(&self, offset: u32) -> bool {
         let unit = if self.sealed { 8 } else { BLOCK };
         self.limit.saturating_sub(offset) < unit
     }
 }
 
-/// See [`ReadJournal::scan_telling`](super::ReadJournal::scan_telling); up to `end`.
+/// Implements [`ReadJournal::scan_telling`](super::ReadJournal::scan_telling), up to `end`.
 pub(super) fn scan(
     segments: &Segments,
     (from, end): (Position, Position),
@@ -66,7 +66,7 @@ pub(super) fn scan(
         };
         let until = match scan_segment(segments, part, visit, tell) {
             Ok(until) => until,
-            // Dropped meanwhile: the next turn goes on behind it.
+            // Dropped meanwhile: the next iteration goes on with the segment after it.
             Err(JournalError::Gone { .. }) => continue,
             Err(error) => return Err(error),
         };
@@ -76,7 +76,7 @@ pub(super) fn scan(
     Ok(at)
 }
 
-/// Visits groups of one segment; where the next one begins.
+/// Visits groups of one segment. Returns where the next one begins.
 fn scan_segment(
     segments: &Segments,
     part: Part,
@@ -124,7 +124,7 @@ fn scan_segment(
                 readable
             }
             Found::Nothing => {
-                // What an event carries may look like a group, if it comes from this journal: from an earlier one.
+                // An event's body may contain a copy of a group of this journal, but only of an earlier group.
                 let next = groups.search(offset, 8, |later| later.sequence > last);
                 let next = next.map_err(io)?.unwrap_or(readable);
                 damaged(offset, next, Damaged::Groups);
@@ -139,7 +139,7 @@ fn scan_segment(
     Ok(offset)
 }
 
-/// See [`ReadJournal::read`](super::ReadJournal::read).
+/// Implements [`ReadJournal::read`](super::ReadJournal::read).
 pub(super) fn read(segments: &Segments, place: Place) -> Result<Accepted, JournalError> {
     let file = segments.file(place.segment)?;
     let mut bytes = vec![0; usize::try_from(place.length).unwrap_or_default()];
@@ -159,7 +159,7 @@ pub(super) fn read(segments: &Segments, place: Place) -> Result<Accepted, Journa
     }
 }
 
-/// See [`ReadJournal::damages`](super::ReadJournal::damages).
+/// Implements [`ReadJournal::damages`](super::ReadJournal::damages).
 pub(super) fn damages(
     segments: &Segments,
     segment: u32,

@@ -1,4 +1,4 @@
-//! Segments: which there are, where each ends, and the one that is written to.
+//! Segments: the list of them, where each ends, and the one that is written to.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +10,12 @@ use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{BLOCK, Seed, SegmentHeader};
 use crate::store::journal::{Bounds, JournalError, SegmentInfo};
 
-/// The name of a segment's file.
+/// Returns the name of a segment's file.
 pub(super) fn file_name(number: u32) -> String {
     format!("{number:08}.seg")
 }
 
-/// The number in a segment's file name.
+/// Returns the number in a segment's file name; `None` if it is not such a name.
 pub(super) fn number_of(name: &str) -> Option<u32> {
     let digits = name
         .strip_suffix(".seg")
@@ -28,16 +28,16 @@ pub(super) struct Segments {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) uuid: [u8; 16],
     known: Mutex<Known>,
-    /// Held by who makes or removes a file, until that is durable.
+    /// Held while a file is made or removed, until that is durable.
     folder: Mutex<()>,
 }
 
 struct Known {
-    /// Number → where its groups end; none for the one that is written to.
+    /// Number → where its groups end; `None` for the segment that is written to.
     ends: BTreeMap<u32, Option<u32>>,
-    /// Files open for reading, the latest used last.
+    /// Files open for reading, the most recently used last.
     open: Vec<(u32, Arc<dyn DiskFile>)>,
-    /// Of the files of segments that are not written to any more.
+    /// Length of the file of each sealed segment, as far as it was needed before.
     lengths: BTreeMap<u32, u64>,
 }
 
@@ -62,24 +62,24 @@ impl Segments {
         }
     }
 
-    /// The seed of a segment's CRCs.
+    /// Returns the seed of a segment's CRCs.
     pub(super) fn seed(&self, number: u32) -> Seed {
         Seed::new(&self.uuid, number)
     }
 
-    /// Notes that a segment ends here and that the next one is written to.
+    /// Records that segment `number` ends at `end` and that `next` is written to.
     pub(super) fn rotated(&self, number: u32, end: u32, next: u32) {
         let mut known = self.known();
         known.ends.insert(number, Some(end));
         known.ends.insert(next, None);
     }
 
-    /// Where the groups of a segment end; the outer none when there is no such segment, the inner one when it is written to.
+    /// Returns where a segment's groups end. The outer `None`: no such segment. The inner `None`: it is written to.
     pub(super) fn end_of(&self, number: u32) -> Option<Option<u32>> {
         self.known().ends.get(&number).copied()
     }
 
-    /// The first segment behind `number`.
+    /// Returns the first segment after `number`.
     pub(super) fn after(&self, number: u32) -> Option<u32> {
         self.known()
             .ends
@@ -88,10 +88,10 @@ impl Segments {
             .map(|(number, _)| *number)
     }
 
-    /// A segment's file, for reading.
+    /// Returns a segment's file, for reading.
     ///
     /// # Errors
-    /// [`JournalError::Gone`], or what the system says.
+    /// [`JournalError::Gone`], or an error of the system.
     pub(super) fn file(&self, number: u32) -> Result<Arc<dyn DiskFile>, JournalError> {
         let mut known = self.known();
         if !known.ends.contains_key(&number) {
@@ -114,7 +114,7 @@ impl Segments {
         Ok(file)
     }
 
-    /// What there is, in order.
+    /// Returns all segments, in order.
     pub(super) fn list(&self) -> Vec<SegmentInfo> {
         let ends = self.known().ends.clone();
         let info = |(number, end): (u32, Option<u32>)| SegmentInfo {
@@ -136,12 +136,12 @@ impl Segments {
         length.unwrap_or_default()
     }
 
-    /// To be held while a file is made or removed, until that is durable.
+    /// Locks the folder: to be held while a file is made or removed, until that is durable.
     pub(super) fn change_folder(&self) -> MutexGuard<'_, ()> {
         self.folder.lock()
     }
 
-    /// Forgets the oldest segment: nobody begins to read it any more. Where its groups end; none if it was dropped before.
+    /// Forgets the oldest segment: no new read of it begins. Returns where its groups end; `None` if it is gone.
     ///
     /// # Errors
     /// [`JournalError::NotOldest`].
@@ -159,10 +159,10 @@ impl Segments {
         }
     }
 
-    /// Removes the file of a forgotten segment; remembers the segment, which ends at `end`, if that fails.
+    /// Removes the file of a forgotten segment. If that fails, the segment, which ends at `end`, is listed again.
     ///
     /// # Errors
-    /// What the system says, unless that is that there is no such file.
+    /// An error of the system, unless the file does not exist.
     pub(super) fn remove(&self, number: u32, end: u32) -> Result<(), JournalError> {
         match self.disk.remove(&file_name(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -181,7 +181,7 @@ impl Segments {
     }
 }
 
-/// The segment that is written to: where the next group goes, and how far zeros are written ahead.
+/// The segment that is written to: the place of the next group, and how far zeros are written ahead.
 pub(super) struct Active {
     pub(super) number: u32,
     pub(super) file: Arc<dyn DiskFile>,
@@ -212,8 +212,8 @@ impl Active {
         if let Err(error) = &created
             && error.kind() != io::ErrorKind::AlreadyExists
         {
-            // Its header says where the segment before it ends: it must not come back once that one was gone on with. The
-            // error of that is fatal, whatever it says.
+            // Its header contains where the previous segment ends: it must not reappear after more is written to that
+            // one. So any error of the removal is fatal, also one for want of space.
             match disk.remove(&name).and_then(|()| disk.sync_folder()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(io::Error::other(error));

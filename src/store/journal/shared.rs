@@ -1,4 +1,4 @@
-//! What appenders, readers and the journal's thread share: the group that forms, and what the thread is to do next.
+//! State that appenders, readers and the journal's thread share: the group that forms, and the thread's next task.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,44 +10,44 @@ use crate::store::journal::segment::Segments;
 use crate::store::journal::{AppendError, Bounds, Durability, JournalError, Position};
 use crate::store::record::Record;
 
-/// How often space is looked for again while the disk is full.
+/// How often the thread checks for space while the disk is full.
 pub(super) const SPACE_CHECK: Duration = Duration::from_secs(1);
-/// The longest that written bytes stay unsynced …
+/// The longest time that written bytes stay unsynced …
 const SYNC_AFTER: Duration = Duration::from_millis(100);
-/// … and where accepted events need not be synced before they are reported.
+/// … and in a relaxed journal, where accepted events are reported before they are synced.
 const RELAXED_SYNC_AFTER: Duration = Duration::from_secs(1);
 
-/// What the journal's thread is to do next.
+/// The next task of the journal's thread.
 pub(super) enum Task<T> {
     /// Write this group.
     Write(Forming<T>),
-    /// Sync what is written; the buffers were not needed.
+    /// Sync the written bytes; the buffers were not needed.
     Sync(Forming<T>),
-    /// Look whether there is space again; the buffers were not needed.
+    /// Check whether there is space again; the buffers were not needed.
     Look(Forming<T>),
-    /// Look whether the store's files are in their place; the buffers were not needed.
+    /// Check whether the store's files are in their place; the buffers were not needed.
     CheckPlace(Forming<T>),
     /// End the active segment and go on in another one; the buffers were not needed.
     Seal(Forming<T>),
-    /// Somebody else has broken the journal.
+    /// Another thread has marked the journal as failed.
     Fail(JournalError),
     /// The journal is closed and everything written.
     End,
 }
 
-/// What the journal's thread has to do at some time even if nothing is appended.
+/// Tasks that the journal's thread has at some time even if nothing is appended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Timers {
-    /// Written bytes are to be synced.
+    /// When written bytes are to be synced.
     pub(super) sync: Option<Instant>,
-    /// Space is to be looked for.
+    /// When to check for space.
     pub(super) look: Option<Instant>,
-    /// It is to be looked whether the store's files are in their place.
+    /// When to check whether the store's files are in their place.
     pub(super) place: Option<Instant>,
 }
 
 impl Timers {
-    /// How long until the next of them; none when the thread can sleep until it is woken.
+    /// Returns the time until the next of them; `None` if the thread can sleep until it is woken.
     pub(super) fn left(self) -> Option<Duration> {
         let next = [self.sync, self.look, self.place]
             .into_iter()
@@ -62,15 +62,15 @@ pub(super) fn is_due(timer: Option<Instant>) -> bool {
     timer.is_some_and(|at| at <= now())
 }
 
-/// What appenders, readers and the journal's thread share.
+/// State that appenders, readers and the journal's thread share.
 pub(super) struct Shared<T> {
     pub(super) bounds: Bounds,
-    /// Accepted events are reported when they are written.
+    /// Accepted events are reported when they are written, before they are synced.
     pub(super) relaxed: bool,
     pub(super) segments: Segments,
     state: Mutex<State<T>>,
     wake: Condvar,
-    /// Segment and offset of the end of what is committed.
+    /// The committed end: the segment in the upper 32 bits, the offset in the lower.
     end: AtomicU64,
     full: AtomicBool,
 }
@@ -80,19 +80,19 @@ struct State<T> {
     sleep: Sleep,
     closing: bool,
     failed: Option<JournalError>,
-    /// The sink was told of the failure.
+    /// The sink was notified of the failure.
     told: bool,
     /// The active segment is to be ended.
     seal: bool,
 }
 
-/// What the journal's thread waits for: it is woken for nothing else, because a wake costs more than an append.
+/// The appends that wake the journal's thread. No other append does, because a wake costs more than an append.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sleep {
     Awake,
-    /// Anything.
+    /// Any batch wakes it.
     Idle,
-    /// Something that cannot wait for what lingers.
+    /// Only an urgent batch wakes it: the batches that are forming may still wait.
     Lingering,
 }
 
@@ -162,7 +162,7 @@ impl<T> Shared<T> {
         self.wake.notify_one();
     }
 
-    /// Waits for the next thing to do. `spare` takes the place of what formed.
+    /// Waits for the next task. `spare` replaces the group that formed.
     pub(super) fn next_task(&self, spare: Forming<T>, timers: Timers) -> Task<T> {
         let mut state = self.state();
         loop {
@@ -202,11 +202,11 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Puts a group that did not fit before what formed meanwhile, to be tried again in a [`SPACE_CHECK`]; gives buffers for the
-    /// next one.
+    /// Puts a group that did not fit before the batches that formed meanwhile, to be tried again after [`SPACE_CHECK`].
+    /// Returns empty buffers.
     ///
     /// # Errors
-    /// The group, when the journal is being closed: nobody would write it later.
+    /// The group, if the journal is being closed: it would not be written later.
     pub(super) fn put_back(&self, mut forming: Forming<T>) -> Result<Forming<T>, Forming<T>> {
         let mut state = self.state();
         if state.closing {
@@ -218,7 +218,7 @@ impl<T> Shared<T> {
         Ok(forming)
     }
 
-    /// Marks the journal as failed; the batches that were forming, or none if the sink was told before.
+    /// Marks the journal as failed. Returns the tokens that were forming, or `None` if the sink was notified before.
     pub(super) fn poison(&self, error: &JournalError) -> Option<Vec<T>> {
         let mut state = self.state();
         if std::mem::replace(&mut state.told, true) {
@@ -228,7 +228,7 @@ impl<T> Shared<T> {
         Some(state.forming.take_tokens())
     }
 
-    /// Marks the journal as failed from outside of its thread, which tells the sink and ends.
+    /// Marks the journal as failed from outside its thread, which then notifies the sink and ends.
     pub(super) fn break_off(&self, error: &JournalError) {
         let mut state = self.state();
         state.failed.get_or_insert_with(|| error.clone());
@@ -236,14 +236,14 @@ impl<T> Shared<T> {
         self.wake.notify_one();
     }
 
-    /// Why nothing may be changed any more, if so.
+    /// Returns the reason why the journal accepts no changes any more; `None` if it does.
     pub(super) fn ended(&self) -> Option<JournalError> {
         let state = self.state();
         let closed = || state.closing.then_some(JournalError::Closed);
         state.failed.clone().or_else(closed)
     }
 
-    /// How long written bytes may stay unsynced.
+    /// Returns how long written bytes may stay unsynced.
     pub(super) const fn sync_after(&self) -> Duration {
         if self.relaxed {
             RELAXED_SYNC_AFTER

@@ -1,4 +1,4 @@
-//! What is said to the journal and by it: groups, how soon something must be on the disk, sizes.
+//! Types of the journal's interface: durability, options, groups, the result of recovery, sizes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::store::journal::error::{Damage, JournalError};
 use crate::store::journal::place::Place;
 use crate::store::reserve::Room;
 
-/// What a batch is, and so how soon it must be on the disk.
+/// The kind of a batch, which determines how soon it must be on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
     /// Accepted events: the group is written at once and synced before the batch is reported; in a relaxed journal it is
     /// reported when it is written, and synced within 1 s. Refused when the disk is full.
     Sync,
-    /// Outcomes that something durable hangs on: written at once and synced before they are reported, also in a relaxed
-    /// journal. Not refused when the disk is full.
+    /// Outcomes that must be durable before the next step: written at once and synced before they are reported, also in
+    /// a relaxed journal. Not refused when the disk is full.
     SyncOutcome,
     /// Written within 2 ms and then reported, synced within 100 ms, in a relaxed journal 1 s: outcomes, states.
     Write,
@@ -53,51 +53,51 @@ impl Durability {
 pub(crate) struct Options {
     /// Accepted events are reported when they are written: a power cut may lose those of the last second.
     pub(crate) relaxed: bool,
-    /// What outcomes have when the disk is full.
+    /// Room for outcomes when the disk is full.
     pub(crate) reserve: Option<Arc<dyn Room>>,
-    /// What has to stay in its place.
+    /// Files that have to stay in their place.
     pub(crate) in_place: Option<Arc<InPlace>>,
 }
 
 /// A segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentInfo {
-    /// Its number.
+    /// Number, from 1.
     pub(crate) number: u32,
-    /// Length of its file; 0 if that cannot be found out.
+    /// Length of its file; 0 if that cannot be determined.
     pub(crate) bytes: u64,
     /// It is not written to any more.
     pub(crate) sealed: bool,
 }
 
-/// Figures of one committed group.
+/// Metrics of one committed group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Group {
     /// Whether it was synced, or only written.
     pub(crate) synced: bool,
-    /// How long write and sync took.
+    /// Duration of write and sync.
     pub(crate) duration: Duration,
-    /// How many of its batches are of events.
+    /// Number of its batches that are of events.
     pub(crate) events: usize,
 }
 
-/// Told of every group, in order, on the journal's thread. Must be quick.
+/// The sink: called for every group, in order, on the journal's thread. Must be quick.
 pub(crate) trait Committed<T>: Send + 'static {
-    /// The batches in the order of their append, each with the places of its records.
+    /// A group was committed: its batches in the order of their append, each with the places of its records.
     fn committed(&mut self, batches: Vec<(T, Vec<Place>)>, group: Group);
-    /// There was no space for these, which are of events: nothing of them is stored.
+    /// There was no space for these batches of events: nothing of them is stored.
     fn refused(&mut self, batches: Vec<T>);
     /// The journal has failed; batches that were waiting are not committed. Called once at most, last.
     fn failed(&mut self, error: &JournalError, waiting: Vec<T>);
 }
 
-/// What recovery found.
+/// The result of recovery.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Recovery {
-    /// Damaged places that were passed over: once synced, now with a CRC that does not fit. Of sealed segments only their
-    /// headers are looked at.
+    /// Damage that was skipped: bytes that once were synced, and whose CRC does not fit now. Of sealed segments only
+    /// the headers are checked, and the groups if the end is not known from the next header.
     pub(crate) damaged: Vec<Damage>,
-    /// Bytes behind the last good group of a torn segment.
+    /// Bytes after the last good group of a torn segment.
     pub(crate) torn_bytes: u64,
     /// The highest event sequence in the journal.
     pub(crate) last_seq: EventSeq,
@@ -106,23 +106,23 @@ pub(crate) struct Recovery {
 /// Sizes, in bytes; tests take small ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Of the first segment.
+    /// Capacity of the first segment.
     pub(crate) first_segment: u32,
-    /// Of the others.
+    /// Capacity of the others.
     pub(crate) segment: u32,
     /// Zeros are written ahead in steps of this.
     pub(crate) fill_step: u32,
     /// Zeros reach at least this far beyond what is written.
     pub(crate) ahead: u32,
-    /// A group that forms holds no more than this.
+    /// The largest size of a group that forms.
     pub(crate) group: usize,
 }
 
 const _: () = assert!(Bounds::STORE.group > BODY_BYTES_MAX + 1_000 * (16 << 10));
 
 impl Bounds {
-    /// What a store uses: 4 MiB, then 64 MiB a segment; groups up to 36 MiB, so that a batch of the largest size fits,
-    /// with heads of 16 KiB for each of its 1,000 events.
+    /// The sizes of a store: 4 MiB, then 64 MiB a segment; groups up to 36 MiB, so that a batch of the largest size
+    /// fits, with heads of 16 KiB for each of its 1,000 events.
     pub(crate) const STORE: Self = Self {
         first_segment: 4 << 20,
         segment: 64 << 20,
@@ -131,7 +131,7 @@ impl Bounds {
         group: 36 << 20,
     };
 
-    /// Bytes that a segment of this number may have.
+    /// Returns the capacity of the segment of this number.
     pub(super) const fn capacity(&self, number: u32) -> u32 {
         if number == 1 {
             self.first_segment

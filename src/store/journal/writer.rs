@@ -1,9 +1,9 @@
-//! The journal's one thread: takes what arrived, writes it as a group, syncs it if a batch asks for it, and tells.
+//! The journal's one thread: takes the group that formed, writes it, syncs it if a batch needs it, notifies the sink.
 //!
-//! No error of a write or sync is retried: the journal is poisoned, nothing of the group is reported as committed, and the
-//! file is not touched again. No space while zeros are written ahead or a segment is made is not such an error: batches
-//! of events are refused, others go into the room that is left, and then into that of the reserve. Events are taken again
-//! once zeros are ahead and the reserve is whole; that is looked for once a second.
+//! No error of a write or sync is retried: the journal is marked as failed, nothing of the group is reported as
+//! committed, and the file is not written again. Lack of space while zeros are written ahead or a segment is made is no
+//! such error. Then batches of events are refused, others use the room that is left, then that of the reserve. Events
+//! are accepted again once zeros are ahead and the reserve is whole, which is checked once a second.
 
 use std::io;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::store::journal::shared::{SPACE_CHECK, Shared, Task, Timers, is_due};
 use crate::store::journal::types::{Committed, Group};
 use crate::store::reserve::{Room, is_no_space};
 
-/// How often it is looked whether the store's files are still in their place, while groups are written, …
+/// How often the thread checks whether the store's files are still in their place, while groups are written, …
 const PLACE_CHECK: Duration = Duration::from_millis(100);
 /// … and while there are none.
 const IDLE_PLACE_CHECK: Duration = Duration::from_millis(800);
 
-/// What the journal's thread owns.
+/// The state that the journal's thread owns.
 pub(super) struct Writer<T, S> {
     pub(super) shared: Arc<Shared<T>>,
     pub(super) sink: S,
@@ -34,13 +34,13 @@ pub(super) struct Writer<T, S> {
     pub(super) timers: Timers,
     /// Room for outcomes when there is no other.
     pub(super) reserve: Option<Arc<dyn Room>>,
-    /// What else is to be in its place.
+    /// Further files that have to stay in their place.
     pub(super) in_place: Option<Arc<InPlace>>,
-    /// When that is looked at with the next group.
+    /// From when on the next group checks that the files are in their place.
     pub(super) check_place_at: Instant,
 }
 
-/// Why a group was not written.
+/// The reason why a group was not written.
 enum Fault {
     NoSpace,
     Broken(JournalError),
@@ -80,7 +80,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         }
     }
 
-    /// Writes and reports what formed; gives its buffers back for reuse.
+    /// Writes and reports a group. Returns its buffers for reuse.
     fn write(&mut self, mut forming: Forming<T>) -> Result<Forming<T>, JournalError> {
         match self.make_room(&mut forming) {
             Ok(true) => self.write_placed(forming),
@@ -93,8 +93,8 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         }
     }
 
-    /// Makes room for a group. Where there is none, its events are refused, and the rest has what the reserve can give.
-    /// Whether there is room for what is left of it.
+    /// Makes room for a group. If there is none, its events are refused, and the rest gets room from the reserve.
+    /// Returns whether there is room for the rest; `false` if nothing is left.
     fn make_room(&mut self, forming: &mut Forming<T>) -> Result<bool, JournalError> {
         match self.place(forming) {
             Ok(()) => return Ok(true),
@@ -149,7 +149,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         }
     }
 
-    /// What does not fit waits for space at the front.
+    /// Puts a group that does not fit back to the front, where it waits for space.
     fn put_back(&mut self, forming: Forming<T>) -> Result<Forming<T>, JournalError> {
         self.shared.put_back(forming).map_err(|mut forming| {
             let error = JournalError::io(
@@ -162,8 +162,8 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         })
     }
 
-    /// Makes sure that a group has room in the active segment, or makes a new one. One with events leaves zeros behind it
-    /// that the disk already has: outcomes need room when there is none for events.
+    /// Makes sure that a group has room in the active segment, or makes a new one. A group with events must leave zeros
+    /// after it that are already on the disk: outcomes need room when there is none for events.
     fn place(&mut self, forming: &Forming<T>) -> Result<(), Fault> {
         let kept = if forming.events() > 0 {
             self.shared.bounds.ahead / 2
@@ -179,7 +179,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         filled.map_err(|error| self.fault("write", error))
     }
 
-    /// Bytes of disk that a group without events needs and the active segment does not have.
+    /// Returns the bytes that a group without events needs beyond what the active segment has, plus one fill step.
     fn missing(&self, forming: &Forming<T>) -> u64 {
         let (bounds, length) = (self.shared.bounds, forming.bytes.len());
         let end = self.end_of(length);
@@ -199,8 +199,8 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             .is_some_and(|reserve| reserve.give(bytes))
     }
 
-    /// Ends the active segment, unless it holds nothing, and goes on in a new one. Where there is no space for that, also
-    /// not in the reserve, it stays as it is.
+    /// Ends the active segment, unless it is empty, and goes on in a new one. If neither the disk nor the reserve has
+    /// space for that, nothing changes.
     fn seal(&mut self) -> Result<(), JournalError> {
         if self.active.offset == BLOCK {
             return Ok(());
@@ -223,7 +223,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             self.sync().map_err(Fault::Broken)?;
         }
         let number = self.active.number;
-        // Nobody looks after a segment once it is left: that it was removed would be noticed by its readers only.
+        // A sealed segment is not checked again: if it was removed, only its readers would notice.
         self.check_place()
             .map_err(|error| self.fault("write", error))?;
         let header = SegmentHeader {
@@ -236,7 +236,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         };
         let shared = Arc::clone(&self.shared);
         let _folder = shared.segments.change_folder();
-        // Whoever changed the folder before may have learnt that its names are not durable.
+        // A thread that changed the folder before may have found that its names are not durable.
         if let Some(error) = shared.failure() {
             return Err(Fault::Broken(error));
         }
@@ -265,7 +265,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         disk.check_in_place(&name, &*self.active.file)
     }
 
-    /// One write, and one sync if a batch asks for it or written bytes have waited long enough. Whether it was synced.
+    /// Writes a group, and syncs it if a batch needs it or the sync timer has run out. Returns whether it synced.
     fn write_group(&mut self, forming: &mut Forming<T>) -> io::Result<bool> {
         forming.seal_records(self.active.seed);
         let records = forming.bytes.get(GROUP_HEADER..).unwrap_or_default();
@@ -288,7 +288,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
             self.active.file.sync()?;
         }
         if self.check_place_at <= now() {
-            // Before it is reported: what stands in a file that was removed is not stored.
+            // Before the group is reported: bytes in a file that was removed are not stored.
             self.check_place()?;
         }
         Ok(sync)
@@ -303,7 +303,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         forming.spans.iter().map(place).collect()
     }
 
-    /// The group is on the disk: the next one comes behind it.
+    /// Moves the place of the next group behind the one that was written.
     fn advance(&mut self, forming: &Forming<T>, synced: bool) {
         self.next_group = self.next_group.saturating_add(1);
         self.last_seq = self.last_seq.max(forming.last_seq);
@@ -330,15 +330,15 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         Ok(())
     }
 
-    /// Synced bytes are never rewritten: what follows begins on a block of its own.
+    /// Records that all bytes up to `end` are synced. The next group begins on a new block: no synced one is rewritten.
     fn note_synced(&mut self, end: u32) {
         self.active.synced_upto = end;
         self.active.offset = aligned(end, BLOCK);
         self.timers.sync = None;
     }
 
-    /// Keeps zeros ahead and the reserve whole, and takes events only while they are. On a full disk that is tried when it
-    /// is due, not after each group: what there is must serve outcomes.
+    /// Keeps zeros ahead and the reserve whole, and accepts events only while both succeed. On a full disk this is
+    /// tried when the timer is due, not after each group: the room that is left must serve outcomes.
     pub(super) fn look_ahead(&mut self) -> Result<(), JournalError> {
         if self.shared.is_full() && !is_due(self.timers.look) {
             return Ok(());
@@ -362,14 +362,14 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         self.reserve.as_ref().is_none_or(whole)
     }
 
-    /// From now on events are refused, and space is looked for.
+    /// Refuses events from now on, and starts the timer that checks for space.
     pub(super) fn note_full(&mut self) {
         self.shared.set_full(true);
         self.timers.look.get_or_insert_with(|| now() + SPACE_CHECK);
     }
 
     /// Keeps zeros written ahead, so that a commit writes into blocks that the file already has, and so that outcomes have
-    /// room on a full disk. A segment is left while it still has such room.
+    /// room on a full disk. Goes on in a new segment before that room runs out.
     fn fill_ahead(&mut self) -> Result<(), Fault> {
         let bounds = self.shared.bounds;
         let left = self.active.capacity.saturating_sub(self.active.offset);
@@ -403,7 +403,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
         }
     }
 
-    /// Ends it: nothing is accepted any more, and everybody who waits is told.
+    /// Marks the journal as failed: no batch is accepted any more, and the sink gets the tokens of those that wait.
     fn fail(&mut self, error: JournalError, waiting: Vec<T>) {
         let later = self.shared.poison(&error);
         if let Some(later) = later {

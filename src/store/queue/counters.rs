@@ -1,4 +1,4 @@
-//! Figures of one queue that are known at once.
+//! Figures of one queue that can be read at once, without the index.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::domain::{DeadReason, EventId};
 
-/// Live figures, ahead of the index: they count what is accepted before it is committed.
+/// Live figures, ahead of the index: they count accepted events before these are committed.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Counters {
     pub(super) pending: AtomicU64,
@@ -21,7 +21,7 @@ pub(in crate::store) struct Counters {
     total: Arc<AtomicU64>,
 }
 
-/// Subtracts, not below 0: a figure that is wrong must not become one that refuses every event.
+/// Subtracts, not below 0: a wrong figure must not wrap around to one that refuses every event.
 fn lower(figure: &AtomicU64, by: u64) {
     let less = |value: u64| Some(value.saturating_sub(by));
     let before = figure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -31,7 +31,7 @@ fn lower(figure: &AtomicU64, by: u64) {
 }
 
 impl Counters {
-    /// Counts from these figures on, and in `total` the bytes of all.
+    /// Starts from these figures, and adds the pending bytes to `total`.
     pub(in crate::store) fn new(
         pending: u64,
         pending_bytes: u64,
@@ -49,8 +49,8 @@ impl Counters {
         }
     }
 
-    /// Counts a delivery as pending, or as dead if more than `max_pending` bytes would be. Called under the intake's
-    /// lock, so that nothing comes between the look and the count.
+    /// Counts a delivery as pending, or as dead if more than `max_pending` bytes would be pending. Called under the
+    /// intake's lock, so that nothing comes between the check and the count.
     pub(in crate::store) fn reserve(&self, bytes: u64, max_pending: u64) -> Option<DeadReason> {
         let pending = self.pending_bytes.load(Ordering::Relaxed);
         if pending.saturating_add(bytes) > max_pending {
@@ -61,7 +61,7 @@ impl Counters {
         None
     }
 
-    /// Takes back what was counted for a delivery that was not accepted after all.
+    /// Reverts the count of a delivery that was not accepted after all.
     pub(in crate::store) fn undo(&self, bytes: u64, dead: bool) {
         if dead {
             lower(&self.dead, 1);
@@ -88,21 +88,21 @@ impl Counters {
         self.cancelled.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts a pending delivery as dead whose event cannot be read.
+    /// Counts a pending delivery, whose event cannot be read, as dead.
     pub(in crate::store) fn give_up(&self, bytes: u64, event: EventId) {
         self.end(bytes);
         self.dead.fetch_add(1, Ordering::Relaxed);
         self.unreadable.lock().push(event);
     }
 
-    /// Counts a delivery as pending that was not.
+    /// Counts a delivery as pending.
     pub(in crate::store) fn begin(&self, bytes: u64) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts dead letters that are none any more.
+    /// Counts deliveries as no longer dead.
     pub(in crate::store) fn bury(&self, count: u64) {
         lower(&self.dead, count);
     }

@@ -1,4 +1,4 @@
-//! Whom queues ask: the index for deliveries that they do not have in memory, the reader for events.
+//! Passes the requests of queues on: to the index for deliveries that are not in memory, to the reader for events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::store::index::refill::{self, Answer, Wanted};
 use crate::store::reader::{Inbox as ReaderInbox, Load, Loading, ReadJob};
 use crate::store::watch::Watchers;
 
-/// What a queue wants from others after a step; to be carried out once the queue is unlocked.
+/// The requests of a queue after a step; to be sent once the queue is unlocked.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Wants {
-    /// What is asked of the index.
+    /// Questions to the index.
     pub(in crate::store) questions: Vec<Wanted>,
     /// Events to be read back.
     pub(in crate::store) loads: Vec<Load>,
@@ -27,7 +27,7 @@ pub(super) trait Asking: Loading + 'static {
     fn answered(&self, answer: Answer);
 }
 
-/// What all queues share: what bounds them, and whom they ask and tell.
+/// Shared by all queues: their limits, and the parts that they send requests and reports to.
 pub(in crate::store) struct Dispatcher {
     pub(in crate::store) limits: Arc<Limits>,
     pub(in crate::store) clock: Arc<dyn Clock>,
@@ -39,12 +39,12 @@ pub(in crate::store) struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Asks for what a queue wants.
+    /// Sends the requests of a queue.
     pub(super) fn ask<Q: Asking>(&self, queue: &Arc<Q>, wants: Wants) {
         for wanted in wants.questions {
             let (queue, limits) = (Arc::clone(queue), Arc::clone(&self.limits));
             self.index.submit(move |index| {
-                // Thousands of queues may have asked when there was memory for each.
+                // Thousands of queues may have asked while there was memory for each.
                 let most = match limits.budget.exhausted() {
                     true => limits.bounds.granted,
                     false => usize::MAX,

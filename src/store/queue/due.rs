@@ -1,10 +1,10 @@
 //! Deliveries that wait for their next attempt, ordered by due time, as far as they are in memory.
 //!
-//! What is due up to the *horizon* is here; later ones may be only in the index. The horizon falls when the bound is
-//! passed and the latest are evicted, and rises when half has drained and the index is asked for what follows. Those
-//! due now count towards the bound, unless there is an order, which has to know of all of them. While that question is
-//! open nothing is evicted, and what is settled is remembered, because the answer may show a state that memory has
-//! already left behind.
+//! Deliveries due up to the *horizon* are here; later ones may be only in the index. The horizon falls when the bound
+//! is passed and the latest are evicted. It rises when half has drained and the index is asked for those that follow.
+//! Those due now count towards the bound, unless there is an order, which needs all of them. While a question is open
+//! nothing is evicted, and settled deliveries are remembered, because the answer may be older than the state in
+//! memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -19,18 +19,18 @@ pub(super) const BEGINNING: DueKey = (Timestamp::from_millis(i64::MIN), EventSeq
 #[derive(Debug)]
 pub(super) struct Dues {
     waiting: BTreeMap<DueKey, Entry>,
-    /// Due now, in the order in which they became due, or in order of acceptance where there is an order.
+    /// Due now, in the order in which they became due; in order of acceptance if the queue has an order.
     ready: BTreeMap<(u64, EventSeq), Entry>,
-    /// How many became due; none where there is an order.
+    /// How many became due; `None` if the queue has an order.
     became_ready: Option<u64>,
-    /// What is due later than this may be only in the index; none: everything is here.
+    /// Deliveries due later than this may be only in the index; `None`: everything is here.
     horizon: Option<DueKey>,
-    /// A question to the index is open: what was settled since.
+    /// While a question to the index is open: the deliveries settled since it was asked.
     settled: Option<BTreeSet<EventSeq>>,
 }
 
 impl Dues {
-    /// Those of a subscription that has none in the index.
+    /// For a subscription that has none in the index.
     pub(super) fn none() -> Self {
         Self {
             waiting: BTreeMap::new(),
@@ -41,7 +41,7 @@ impl Dues {
         }
     }
 
-    /// Those of a subscription whose retries are all in the index.
+    /// For a subscription whose retries are all in the index.
     pub(super) fn unknown() -> Self {
         Self {
             horizon: Some(BEGINNING),
@@ -49,7 +49,7 @@ impl Dues {
         }
     }
 
-    /// Gives what is due in order of acceptance instead of that of due times.
+    /// Sets whether due deliveries are taken in order of acceptance instead of due time.
     pub(super) fn keep_order(&mut self, keep: bool) {
         self.became_ready = (!keep).then_some(0);
     }
@@ -86,7 +86,7 @@ impl Dues {
         }
     }
 
-    /// Makes ready what is due by `now`.
+    /// Makes deliveries due by `now` ready.
     pub(super) fn promote(&mut self, now: Timestamp) {
         while let Some(first) = self.waiting.first_entry() {
             if first.key().0 > now {
@@ -97,7 +97,7 @@ impl Dues {
         }
     }
 
-    /// Takes one that is due already.
+    /// Takes a delivery that is due already.
     pub(super) fn make_ready(&mut self, entry: Entry) {
         let rank = match &mut self.became_ready {
             None => 0,
@@ -121,7 +121,7 @@ impl Dues {
             .find(|entry| entry.schedule_attempts > 0)
     }
 
-    /// Takes the one that [`Dues::front`] or [`Dues::first_attempted`] has shown.
+    /// Takes the delivery that [`Dues::front`] or [`Dues::first_attempted`] has returned.
     pub(super) fn take(&mut self, seq: EventSeq) -> Option<Entry> {
         let first = self.ready.first_entry()?;
         if first.key().1 == seq {
@@ -130,19 +130,19 @@ impl Dues {
         self.ready.remove(&(0, seq))
     }
 
-    /// Takes a delivery out, wherever it is.
+    /// Removes a delivery, wherever it is.
     pub(super) fn remove(&mut self, seq: EventSeq) {
         self.waiting.retain(|key, _| key.1 != seq);
         self.ready.retain(|key, _| key.1 != seq);
     }
 
-    /// Takes a delivery out that was due at `due` and is due at `at` now, which the index may have said already.
+    /// Removes a delivery that was due at `due` and is now due at `at`, which the index may have returned already.
     pub(super) fn remove_hastened(&mut self, seq: EventSeq, due: Timestamp, at: Timestamp) {
         self.waiting.remove(&(at, seq));
         self.remove_at((due, seq));
     }
 
-    /// Takes a delivery out that is or was due at this key, wherever it is.
+    /// Removes a delivery that is or was due at this key, wherever it is.
     fn remove_at(&mut self, key: DueKey) {
         let is_beyond = self.horizon.is_some_and(|horizon| key > horizon);
         if self.waiting.remove(&key).is_some() {
@@ -155,7 +155,7 @@ impl Dues {
         }
     }
 
-    /// Those that are due by `now`, in the order in which they go; with an order that is the order of acceptance.
+    /// Those due by `now`, in the order in which they are taken; if the queue has an order, in order of acceptance.
     pub(super) fn due_by(&self, now: Timestamp) -> Vec<&Entry> {
         let unpromoted = self.waiting.range(..=(now, EventSeq(u64::MAX)));
         let ready = self.ready.values();
@@ -172,7 +172,7 @@ impl Dues {
         self.ready.len() + unpromoted.count()
     }
 
-    /// When the first of those in memory becomes due that is not due by `now`.
+    /// When the first of those in memory that are not due by `now` becomes due.
     pub(super) fn due_after(&self, now: Timestamp) -> Option<Timestamp> {
         let now = Bound::Excluded((now, EventSeq(u64::MAX)));
         let mut later = self.waiting.range((now, Bound::Unbounded));
@@ -214,7 +214,7 @@ impl Dues {
         }
     }
 
-    /// Begins a refill if one is wanted: answers the key after which to read, and how many.
+    /// Begins a refill if one is needed: returns the key after which to read, and how many.
     pub(super) fn begin_refill(&mut self, bound: usize) -> Option<(DueKey, usize)> {
         let kept = self.bounded_len();
         if self.settled.is_some() || kept > bound / 2 {

@@ -1,4 +1,4 @@
-//! Tests of what is due later.
+//! Tests of deliveries that are due later.
 
 use super::*;
 use crate::store::journal::Place;
@@ -100,7 +100,7 @@ fn what_arrives_while_the_index_is_asked_is_kept_and_evicted_afterwards() {
     }
     assert_eq!(dues.len(), 3);
     dues.refilled(answer(&[(10, 7)], false), std::iter::empty(), 2);
-    // The index was read up to 10 only, so what follows must be asked from there although more is in memory.
+    // The index was read up to 10 only, so later ones must be asked from there although more is in memory.
     assert_eq!(all(&mut dues), [7, 1]);
     assert_eq!(dues.begin_refill(2), Some(((at(10), EventSeq(7)), 2)));
 }

@@ -1,4 +1,4 @@
-//! The handle of a queue: what its lane takes, and figures for those who look.
+//! The handle of a queue: its lane takes deliveries from it; others read its figures.
 
 use std::mem;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ pub struct QueueCounts {
     pub pending_bytes: u64,
     /// Dead letters.
     pub dead: u64,
-    /// Deliveries cancelled while they were pending, since the store was opened, by whatever operation or for being
-    /// removed for too long. Dead letters that were cancelled are not among them: they had ended before.
+    /// Deliveries cancelled while they were pending, since the store was opened, by any operation or because their
+    /// subscription was removed too long ago. Cancelled dead letters do not count: they had ended before.
     pub cancelled: u64,
-    /// Leases out.
+    /// Deliveries that are leased.
     pub in_flight: u64,
-    /// Pending ones behind a dead one that blocks them.
+    /// Pending deliveries behind a dead one that blocks them.
     pub blocked: u64,
-    /// When the oldest pending one was accepted. Of deliveries that are only in the index as of the last
+    /// When the oldest pending one was accepted. For deliveries that are only in the index, as of the last
     /// [`Store::publish`](crate::store::Store::publish).
     pub oldest_accepted_at: Option<Timestamp>,
-    /// What the lane does with deliveries that are due.
+    /// How the lane treats deliveries that are due.
     pub flow: Flow,
-    /// When the next attempt may begin, as far as time decides that; None: nothing waits for a time.
+    /// When the next attempt may begin, as far as time decides that; `None` if nothing waits for a time.
     pub next_attempt_at: Option<Timestamp>,
 }
 
@@ -38,8 +38,8 @@ pub struct QueueCounts {
 pub struct Queue(pub(in crate::store) Arc<QueueShared>);
 
 impl Queue {
-    /// Takes up to `credit` deliveries that are ready, due retries first, else in order of acceptance. Never blocks;
-    /// gives nothing once the store has failed. Deliveries whose events are on the disk are fetched ahead, about
+    /// Takes up to `credit` deliveries that are ready, due retries first, otherwise in order of acceptance. Never
+    /// blocks; returns nothing once the store has failed. Events that are only on the disk are fetched ahead, about
     /// twice as many as `credit`.
     pub fn take(&self, credit: usize, leases: &mut Vec<Lease>) {
         if self.0.dispatcher.failure.is_set() {
@@ -61,10 +61,10 @@ impl Queue {
         self.0.ask(wants);
     }
 
-    /// Resolves when `take` would give something; never once the store has failed.
+    /// Resolves when `take` would return something; never once the store has failed.
     ///
     /// # Cancel safety
-    /// Cancel safe. Of several that wait for one queue only one is woken at a time.
+    /// Cancel safe. Of several waiters of one queue only one is woken at a time.
     pub async fn ready(&self) {
         loop {
             if self.0.dispatcher.failure.is_set() {
@@ -94,13 +94,13 @@ impl Queue {
         }
     }
 
-    /// Whether its deliveries are held, as the state says that was last set.
+    /// Whether its deliveries are held, according to the state last set.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.0.held.load(Ordering::Relaxed)
     }
 
-    /// What its lane does with deliveries that are due; [`Flow::Held`] by the state that was last set.
+    /// How its lane treats deliveries that are due; [`Flow::Held`] according to the state last set.
     #[must_use]
     pub fn flow(&self) -> Flow {
         match self.is_held() {
@@ -109,15 +109,15 @@ impl Queue {
         }
     }
 
-    /// Sets how deliveries wait for each other. Another order than before takes effect once what is in flight has
-    /// ended; nothing is taken until then. By key are ordered those that are accepted from then on.
+    /// Sets how deliveries wait for each other. A different order takes effect once the deliveries in flight have
+    /// ended; nothing is taken until then. Order by key applies to deliveries accepted from now on.
     pub fn set_order(&self, order: Order, when_stuck: WhenStuck) {
         self.0.keyed.store(order == Order::Key, Ordering::Relaxed);
         self.0.step(|state| state.set_order(order, when_stuck));
     }
 
-    /// Says what the lane does with deliveries that are due, and whether it attempts nothing for now, so that nobody
-    /// waits for it in vain. To be called by the lane before it takes anything.
+    /// Sets what the lane does with deliveries that are due, and whether it attempts nothing for now, so that no
+    /// request waits in vain. Must be called by the lane before it takes anything.
     pub fn set_flow(&self, flow: Flow, stalled: bool) {
         *self.0.flow() = flow;
         if self.0.stalled.load(Ordering::Relaxed) == stalled {
@@ -131,7 +131,7 @@ impl Queue {
         }
     }
 
-    /// The events whose delivery is dead since the last call because they cannot be read; no lane knows of them.
+    /// The events whose delivery died since the last call because they cannot be read; no lane attempted them.
     #[must_use]
     pub fn take_unreadable(&self) -> Vec<EventId> {
         mem::take(&mut self.0.counters.unreadable.lock())

@@ -1,4 +1,4 @@
-//! Leases: who attempts a delivery.
+//! Leases: the right to attempt a delivery.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::{Event, Timestamp};
 use crate::store::budget::Body;
 use crate::store::entry::Entry;
 
-/// A claim on one delivery: while it lives nobody else attempts it. Dropped without
+/// The exclusive right to attempt one delivery, until it is dropped. Dropped without
 /// [`settle`](crate::store::Store::settle), the delivery is ready again, with the same attempt number.
 #[derive(Debug)]
 pub struct Lease {
@@ -30,13 +30,13 @@ impl Lease {
         self.entry.attempted().attempts
     }
 
-    /// The same, counted since the schedule began (differs after a replay).
+    /// The number of the attempt, counted since the schedule began (differs after a replay).
     #[must_use]
     pub fn schedule_attempt(&self) -> u32 {
         self.entry.attempted().schedule_attempts
     }
 
-    /// When its schedule began: when it was accepted, replayed, or no longer blocked.
+    /// When its schedule began: when the delivery was accepted, replayed, or no longer blocked.
     #[must_use]
     pub fn schedule_began(&self) -> Timestamp {
         self.entry.since

@@ -1,4 +1,4 @@
-//! How much of a queue is kept in memory.
+//! The limits of what queues keep in memory.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::store::budget::Budget;
 pub(in crate::store) struct Bounds {
     /// Deliveries never attempted.
     pub(in crate::store) window: usize,
-    /// Those asked of the index at a time.
+    /// Deliveries requested from the index at a time.
     pub(in crate::store) refill: usize,
     /// Commits that are remembered while a refill is under way.
     pub(in crate::store) tail: usize,
     /// Deliveries that wait for their next attempt.
     pub(in crate::store) dues: usize,
-    /// Keys that may be stuck; with more the queue waits.
+    /// Keys that may be stuck; beyond that the queue waits.
     pub(in crate::store) lines: usize,
-    /// What each queue may keep when memory is used up.
+    /// Deliveries that each queue may keep when the memory budget is used up.
     pub(in crate::store) granted: usize,
 }
 
@@ -34,11 +34,11 @@ impl Default for Bounds {
     }
 }
 
-/// What bounds every queue.
+/// The limits of every queue.
 #[derive(Debug)]
 pub(in crate::store) struct Limits {
-    /// Each by itself.
+    /// Of each queue by itself.
     pub(in crate::store) bounds: Bounds,
-    /// All together.
+    /// Of all queues together.
     pub(in crate::store) budget: Arc<Budget>,
 }

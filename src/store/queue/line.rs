@@ -1,40 +1,40 @@
-//! One line of deliveries that wait for each other. Leaves to `order` which delivery is in which line.
+//! One line of deliveries that wait for each other. `order` decides which delivery is in which line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{EventSeq, Timestamp};
 use crate::store::entry::Entry;
 
-/// What waits for what, of one key or of all.
+/// Deliveries that wait for each other, of one key or of all.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// On its way to be leased, or leased.
+    /// The delivery that is about to be leased, or is leased.
     pub(super) current: Option<EventSeq>,
     /// To be attempted again later.
     pub(super) due: BTreeSet<EventSeq>,
-    /// Dead, and blocking what follows.
+    /// Dead, and blocking those that follow.
     pub(super) dead: BTreeSet<EventSeq>,
     pub(super) waiting: BTreeMap<EventSeq, Entry>,
     pub(super) spill: Option<Spill>,
-    /// When it was blocked last: time blocked does not count towards the age of what waited.
+    /// When it was last freed: blocked time does not count towards the age of deliveries that waited.
     pub(super) freed_at: Option<Timestamp>,
 }
 
-/// What of a line is only in the index.
+/// The part of a line that is only in the index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spill {
     /// All after this sequence.
     pub(super) after: EventSeq,
-    /// The last that was left to the index.
+    /// The last one left to the index.
     pub(super) last: EventSeq,
-    /// How many were, roughly.
+    /// The approximate number of those left to the index.
     pub(super) count: u64,
-    /// The index is asked, for all up to this sequence.
+    /// While a question to the index is open: it is for all up to this sequence.
     pub(super) asked: Option<EventSeq>,
 }
 
 impl Line {
-    /// Whether a delivery may go: nothing of a lower sequence is left, and none is current but itself.
+    /// Whether a delivery may go: none of a lower sequence is left, and no other is current.
     pub(super) fn lets_go(&self, seq: EventSeq) -> bool {
         let free = self.current.is_none_or(|current| current == seq);
         let behind = self.firsts().any(|first| first < seq);
@@ -42,7 +42,7 @@ impl Line {
         free && !behind && !spilled
     }
 
-    /// Whether the next one can only be in the index.
+    /// Whether the next delivery can only be in the index, which is not asked yet.
     pub(super) fn wants_followers(&self) -> bool {
         let Some(spill) = self.spill.filter(|spill| spill.asked.is_none()) else {
             return false;
@@ -51,7 +51,7 @@ impl Line {
         self.current.is_none() && firsts.all(|first| first > spill.after)
     }
 
-    /// The first of those that are due later, dead, and waiting.
+    /// The first of each of these: due later, dead, waiting.
     pub(super) fn firsts(&self) -> impl Iterator<Item = EventSeq> {
         let firsts = [
             self.due.first(),
@@ -61,7 +61,7 @@ impl Line {
         firsts.into_iter().flatten().copied()
     }
 
-    /// Whether it can be forgotten.
+    /// Whether the line is empty, so that it can be forgotten.
     pub(super) fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.due.is_empty()
@@ -70,7 +70,7 @@ impl Line {
             && self.spill.is_none()
     }
 
-    /// Begins the age of a delivery that was not attempted yet when it was no longer blocked.
+    /// Lets the age of a delivery that was not attempted yet begin when the line was freed.
     pub(super) fn leave_out_blocked_time(&self, entry: &mut Entry) {
         if let Some(freed_at) = self.freed_at.filter(|_| entry.schedule_attempts == 0) {
             entry.since = entry.since.max(freed_at);

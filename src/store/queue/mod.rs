@@ -1,10 +1,10 @@
-//! The pending deliveries of each subscription: what may be attempted now, what is due later, who holds a lease.
+//! The pending deliveries of each subscription: those that may be attempted now, are due later, or are leased.
 //!
-//! A queue is a window over the index: it keeps so many entries and so many bodies in memory, and asks for the rest
-//! when it comes to them. [`state`] has the rules, [`window`] and [`due`] its two parts, [`dispatcher`] whom it asks,
-//! [`shared`] joins them with a lock, counters and wake-ups.
+//! A queue is a window over the index: it keeps a bounded number of entries and bodies in memory, and reads the rest
+//! when their turn comes. [`state`] has the rules, [`window`] and [`due`] its two parts, [`dispatcher`] the index and
+//! reader that it asks; [`shared`] joins them with a lock, counters and wake-ups.
 //!
-//! Invariants: a delivery has at most one lease; what is pending is ready, due at a time, in flight, or in the index
+//! Invariants: a delivery has at most one lease; a pending one is ready, due at a time, in flight, or in the index
 //! where a refill finds it; no queue waits for another queue.
 
 mod counters;

@@ -1,8 +1,8 @@
-//! What operations do to the deliveries that a queue has in memory.
+//! The changes that operations make to the deliveries of a queue in memory.
 //!
-//! An operation claims a delivery, records the change, and when the index has applied it tells the queue and releases
-//! the claim. Between claim and release the delivery is not taken, and whatever the index answers of it before the
-//! change is in memory when the queue is told.
+//! An operation claims a delivery and records the change. Once the index has applied it, it changes the queue and
+//! releases the claim. Between claim and release the delivery is not taken, and any answer of the index from before
+//! the change is in memory when the queue is changed.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::store::entry::Entry;
 use crate::store::journal::Place;
 
 impl QueueState {
-    /// Sets how deliveries wait for each other. Another order than before takes effect once nothing is on its way.
+    /// Sets how deliveries wait for each other. A different order takes effect once nothing is in flight or asked for.
     pub(in crate::store) fn set_order(&mut self, order: Order, when_stuck: WhenStuck) {
         let unchanged = self.lines.is(order, when_stuck);
         let rereads = self.new_order == Some(self.lines.rules());
@@ -25,18 +25,18 @@ impl QueueState {
         self.reorder();
     }
 
-    /// How deliveries wait for each other, or will once nothing is on its way.
+    /// How deliveries wait for each other, or will once nothing is in flight or asked for.
     pub(in crate::store) fn order(&self) -> (Order, WhenStuck) {
         self.new_order.unwrap_or(self.lines.rules())
     }
 
-    /// Reads what is in memory from the index again, once nothing is on its way.
+    /// Reads the entries in memory from the index again, once nothing is in flight or asked for.
     pub(in crate::store) fn reread(&mut self) {
         self.new_order.get_or_insert(self.lines.rules());
         self.reorder();
     }
 
-    /// Applies another order if nothing is on its way: what is in memory is forgotten and read from the index again.
+    /// Applies another order if nothing is in flight or asked for: forgets the entries in memory, to be read again.
     pub(in crate::store) fn reorder(&mut self) {
         let Some((order, when_stuck)) = self.new_order else {
             return;
@@ -55,7 +55,7 @@ impl QueueState {
         self.window.is_refilling() || self.dues.is_refilling() || self.lines.is_asking()
     }
 
-    /// Forgets what is in memory but not in flight, with so many that waited in lines, and leaves it to the index.
+    /// Forgets all in memory that is not in flight and leaves it to the index; `waiting` is how many waited in lines.
     fn forget(&mut self, waiting: usize) {
         let coming = self.stage.len() + self.returned.len();
         let elsewhere = coming + self.unreadable.len() + waiting;
@@ -71,7 +71,7 @@ impl QueueState {
         self.account();
     }
 
-    /// Claims a delivery for an operation; false while an attempt of it is in flight.
+    /// Claims a delivery for an operation; returns false while an attempt of it is in flight.
     pub(in crate::store) fn claim(&mut self, seq: EventSeq) -> bool {
         let free = !self.in_flight.contains_key(&seq);
         if free {
@@ -80,8 +80,8 @@ impl QueueState {
         free
     }
 
-    /// Claims every delivery for an operation; false while any attempt is in flight, or answers of the index are under
-    /// way.
+    /// Claims every delivery for an operation; returns false while any attempt is in flight, or answers of the index
+    /// are under way.
     pub(in crate::store) fn claim_all(&mut self) -> bool {
         let free = self.in_flight.is_empty() && !self.is_asking();
         self.all_claimed |= free;
@@ -116,7 +116,7 @@ impl QueueState {
 
     /// A claimed pending delivery is dead without an attempt.
     pub(in crate::store) fn died(&mut self, entry: &Entry) {
-        // First: what waits behind it does not go when it is taken out.
+        // First, so that deliveries waiting behind it do not go when it is taken out.
         self.lines.ended(entry, true);
         self.cancelled(entry);
     }
@@ -133,7 +133,7 @@ impl QueueState {
         self.account();
     }
 
-    /// Every delivery was cancelled but those that came after.
+    /// Every delivery was cancelled, except those that came later.
     pub(in crate::store) fn all_cancelled(&mut self) {
         let waiting = self.lines.len();
         self.lines.restart();
@@ -149,18 +149,18 @@ impl QueueState {
     /// A delivery is pending again, due at `at`.
     pub(in crate::store) fn requeued(&mut self, entry: Entry, at: Timestamp) {
         let bound = self.due_bound();
-        // The index may have told of it already.
+        // The index may have returned it already.
         self.dues.remove(entry.seq);
         if !self.is_coming(entry.seq) {
             self.dues.insert(at, entry, bound);
             self.lines.due_later(&entry);
         }
-        // Last: what it blocked goes behind it.
+        // Last, so that deliveries that it blocked go behind it.
         self.lines.revived(entry.key, entry.seq, at);
         self.account();
     }
 
-    /// A claimed pending delivery that was attempted before, and due at `due`, is due at `at`: now.
+    /// A claimed pending delivery that was attempted before and was due at `due` is due now, at `at`.
     pub(in crate::store) fn hastened(&mut self, entry: Entry, due: Timestamp, at: Timestamp) {
         let seq = entry.seq;
         if self.is_coming(seq) {
@@ -173,13 +173,13 @@ impl QueueState {
         self.account();
     }
 
-    /// How many deliveries in memory are due at `now` and wait for their turn, with those replayed that wait in lines
-    /// that move.
+    /// How many deliveries in memory are due at `now` and wait for their turn, including replayed ones that wait in
+    /// moving lines.
     pub(in crate::store) fn due_at(&self, now: Timestamp) -> usize {
         self.dues.due_len(now) + self.lines.replayed()
     }
 
-    /// Whether dead deliveries block what follows them.
+    /// Whether dead deliveries block those that follow them.
     pub(in crate::store) fn dead_ones_block(&self) -> bool {
         let (_, when_stuck) = self.lines.rules();
         self.lines.has_order() && when_stuck == WhenStuck::Block
@@ -211,12 +211,12 @@ impl QueueState {
         self.lines.is_ordered(key)
     }
 
-    /// Whether a delivery that dies blocks what follows it.
+    /// Whether a delivery of this key that dies blocks those that follow it.
     pub(in crate::store) fn blocks(&self, key: u64) -> bool {
         self.lines.blocks(key)
     }
 
-    /// Whether a delivery has to wait for another one now.
+    /// Whether a delivery must wait for another one now.
     pub(in crate::store) fn is_behind(&self, key: u64, seq: EventSeq) -> bool {
         self.lines.is_behind(key, seq)
     }

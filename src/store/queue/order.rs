@@ -1,13 +1,13 @@
-//! What waits for what in a queue with an order: one line per key, or one for all.
+//! The waiting lines of a queue with an order: one per key, or one for all.
 //!
 //! A line lets one delivery go at a time, the one of the lowest sequence. Others of its key wait here, without their
-//! events, as far as they fit; beyond that they are left to the index, and the line is *spilled* after the last one
-//! that is here. Of a spilled line only what was passed over is asked of the index: what the queue has not come to yet
-//! will come by itself.
+//! events, as far as they fit. Beyond that they are left to the index, and the line is *spilled* after the last one
+//! here. For a spilled line, the index is asked only for deliveries that were passed over: the queue has yet to come
+//! to the others.
 //!
-//! Leaves to `state` where deliveries come from and go to. Invariants: of a line at most one is current (on its way to
-//! be leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; a line
-//! without anything of these does not exist, so that memory follows what is stuck and not how many keys there are.
+//! `state` decides where deliveries come from and go to. Invariants: at most one of a line is current (about to be
+//! leased, or leased); nothing goes while one of a lower sequence waits, is due later, or is dead and blocks; an empty
+//! line does not exist, so memory grows with the stuck keys and not with all keys.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
@@ -17,22 +17,22 @@ use crate::domain::{EventSeq, Order, Timestamp, WhenStuck};
 use crate::store::entry::Entry;
 use crate::store::index::refill::{FollowersWanted, Page};
 
-/// The line of deliveries that are all in one order.
+/// The only line when all deliveries are in one order.
 const STRICT: u64 = 1;
 
-/// How deliveries of a queue wait for each other, and which do.
+/// How deliveries of a queue wait for each other, and those that do.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     order: Order,
     when_stuck: WhenStuck,
     lines: HashMap<u64, Line>,
-    /// Deliveries whose turn has come: current in their line, to be leased next.
+    /// Deliveries that have their turn: current in their line, to be leased next.
     freed: VecDeque<Entry>,
     /// How many wait in all lines.
     waiting: usize,
     /// The highest sequence that was passed over.
     passed: EventSeq,
-    /// Lines of which the index is to be asked what follows.
+    /// Lines for which the index is to be asked for the deliveries that follow.
     to_refill: BTreeSet<u64>,
     blockers: BlockersKnown,
 }
@@ -40,12 +40,12 @@ pub(super) struct Lines {
 /// Whether the dead deliveries that block are known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum BlockersKnown {
-    /// They are to be asked for.
+    /// The index must be asked for them.
     #[default]
     Unknown,
-    /// They are asked for.
+    /// The index was asked for them.
     Asked,
-    /// Those up to here are known; none: all.
+    /// Those up to here are known; `None`: all.
     Known(Option<EventSeq>),
 }
 
@@ -77,12 +77,12 @@ impl Lines {
         self.line_of(key).is_some()
     }
 
-    /// Whether a delivery that dies blocks what follows.
+    /// Whether a delivery of this key that dies blocks those that follow.
     pub(super) fn blocks(&self, key: u64) -> bool {
         self.when_stuck == WhenStuck::Block && self.line_of(key).is_some()
     }
 
-    /// The line of an event's key; none if it waits for nothing.
+    /// The line of an event's key; `None` if its deliveries do not wait for others.
     fn line_of(&self, key: u64) -> Option<u64> {
         match self.order {
             Order::None => None,
@@ -99,8 +99,8 @@ impl Lines {
         }
     }
 
-    /// Whether what was never attempted may be looked at: all that is stuck must be known first, no more lines than
-    /// `most` may be stuck, and where everything is in one line there is nothing to look for behind its head.
+    /// Whether a delivery that was never attempted may be looked at. All blockers up to it must be known, and fewer
+    /// than `most` lines be stuck; if everything is in one line, only its head is looked at.
     pub(super) fn may_pass(&self, seq: EventSeq, most: usize) -> bool {
         let room = match self.order {
             Order::None => return true,
@@ -110,18 +110,18 @@ impl Lines {
         room && self.knows(seq)
     }
 
-    /// Whether as many lines are stuck as may be.
+    /// Whether the maximum number of lines is stuck.
     pub(super) fn is_full(&self, most: usize) -> bool {
         self.order == Order::Key && self.lines.len() >= most
     }
 
-    /// Whether a delivery may go now; it has to be [`Lines::go`] or [`Lines::wait`] then.
+    /// Whether a delivery may go now: then the caller must call [`Lines::go`], otherwise [`Lines::wait`] or `pass`.
     pub(super) fn lets_go(&self, entry: &Entry) -> bool {
         let line = self.line_of(entry.key).and_then(|key| self.lines.get(&key));
         line.is_none_or(|line| line.lets_go(entry.seq))
     }
 
-    /// A delivery goes: it is current from now on. Answers it with the beginning of its schedule.
+    /// A delivery goes: it is current from now on. Returns it with the beginning of its schedule set.
     pub(super) fn go(&mut self, mut entry: Entry) -> Entry {
         if let Some(key) = self.line_of(entry.key) {
             let line = self.lines.entry(key).or_default();
@@ -145,7 +145,7 @@ impl Lines {
                 spill.count += 1;
             }
             None if self.waiting >= room => {
-                // What is due may wait here although it comes later.
+                // A due delivery may wait here although it comes later.
                 let before = line.waiting.range(..entry.seq).next_back();
                 let before = before.map(|(seq, _)| *seq);
                 line.spill = Some(Spill {
@@ -176,7 +176,7 @@ impl Lines {
         self.advance(key);
     }
 
-    /// A delivery is to be attempted later; also one that the index has told of.
+    /// A delivery is to be attempted later; also one that the index has returned.
     pub(super) fn due_later(&mut self, entry: &Entry) {
         self.change(entry, |line| {
             if line.current == Some(entry.seq) {
@@ -202,7 +202,7 @@ impl Lines {
         });
     }
 
-    /// A delivery that was dead does not block any more: it was replayed, cancelled or forgotten.
+    /// A dead delivery no longer blocks: it was replayed, cancelled or forgotten.
     pub(super) fn revived(&mut self, key: u64, seq: EventSeq, now: Timestamp) {
         let Some(key) = self.line_of(key) else {
             return;
@@ -218,7 +218,7 @@ impl Lines {
         self.advance(key);
     }
 
-    /// Takes a delivery out that was cancelled, wherever it waits.
+    /// Removes a delivery that was cancelled, wherever it waits.
     pub(super) fn remove(&mut self, key: u64, seq: EventSeq) {
         let Some(key) = self.line_of(key) else {
             return;
@@ -243,7 +243,7 @@ impl Lines {
         }
     }
 
-    /// Lets the next of a line go, asks what it is, or forgets the line.
+    /// Lets the next delivery of a line go, marks the line for a refill, or forgets it.
     fn advance(&mut self, key: u64) {
         let Some(line) = self.lines.get_mut(&key) else {
             return;
@@ -267,7 +267,7 @@ impl Lines {
         }
     }
 
-    /// The first of those whose turn has come.
+    /// The first of the deliveries that have their turn.
     pub(super) fn front(&self) -> Option<&Entry> {
         self.freed.front()
     }
@@ -276,7 +276,7 @@ impl Lines {
         self.freed.pop_front()
     }
 
-    /// What to ask of the index about lines.
+    /// The questions to the index about lines.
     pub(super) fn begin_followers(&mut self) -> Vec<FollowersWanted> {
         let passed = self.passed;
         let lines = &mut self.lines;
@@ -317,7 +317,7 @@ impl Lines {
         self.advance(key);
     }
 
-    /// Whether the dead deliveries that block are to be asked for.
+    /// Whether the index must now be asked for the dead deliveries that block.
     pub(super) fn begin_blockers(&mut self) -> bool {
         let ask = self.has_order()
             && self.when_stuck == WhenStuck::Block
@@ -328,7 +328,7 @@ impl Lines {
         ask
     }
 
-    /// Takes the dead deliveries that block.
+    /// Takes the index's answer: the dead deliveries that block.
     pub(super) fn blockers(&mut self, answer: &Page) {
         if self.blockers != BlockersKnown::Asked {
             return;
@@ -359,7 +359,7 @@ impl Lines {
         self.waiting + self.freed.len()
     }
 
-    /// How many wait that were replayed, in lines of which one goes now.
+    /// How many replayed deliveries wait in lines that have a current one, or have their turn.
     pub(super) fn replayed(&self) -> usize {
         let moving = self.lines.values().filter(|line| line.current.is_some());
         let waiting = moving.flat_map(|line| line.waiting.values());
@@ -367,8 +367,8 @@ impl Lines {
         waiting.chain(&self.freed).filter(replayed).count()
     }
 
-    /// Whether a delivery that cannot go counts as blocked once it waits in its line, and does not yet; `is_due`: it
-    /// was attempted or replayed before.
+    /// Whether a delivery that cannot go will count as blocked once it waits in its line, but does not yet. `is_due`:
+    /// it was attempted or replayed before.
     pub(super) fn would_block(&self, entry: &Entry, is_due: bool) -> bool {
         let line = self.line_of(entry.key).and_then(|key| self.lines.get(&key));
         let Some((line, first_dead)) = line.and_then(|line| Some((line, line.dead.first()?)))
@@ -409,7 +409,7 @@ impl Lines {
         }
     }
 
-    /// Whether a delivery has to wait for another one now.
+    /// Whether a delivery must wait for another one now.
     pub(super) fn is_behind(&self, key: u64, seq: EventSeq) -> bool {
         let line = self.line_of(key).and_then(|key| self.lines.get(&key));
         line.is_some_and(|line| line.current != Some(seq) && !line.lets_go(seq))

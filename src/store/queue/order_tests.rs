@@ -1,4 +1,4 @@
-//! Tests of lines: what waits, what goes, what is left to the index.
+//! Tests of lines: which deliveries wait, go, or are left to the index.
 
 use super::*;
 use crate::store::harness::NOW;
@@ -34,7 +34,7 @@ fn lines(order: Order, when_stuck: WhenStuck) -> Lines {
     lines
 }
 
-/// Lets a delivery go if it may, else puts it into its line.
+/// Lets a delivery go if it may, otherwise puts it into its line.
 fn come(lines: &mut Lines, entry: Entry) -> bool {
     let goes = lines.lets_go(&entry);
     if goes {

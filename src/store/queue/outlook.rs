@@ -1,5 +1,5 @@
-//! How a queue stands as its lane would find it: what a step would do first, worked out without doing it, for those who
-//! only look. Leaves the rules to `state`: what is here answers the same as a step that does the work.
+//! The outlook of a queue: what its lane would find, computed without changing anything, for readers of its figures.
+//! The rules are in `state`: the answers here equal those of a step that does the work.
 
 use std::collections::VecDeque;
 
@@ -7,25 +7,25 @@ use super::state::QueueState;
 use crate::domain::{EventSeq, Timestamp};
 use crate::store::entry::Entry;
 
-/// What a step would find.
+/// The findings of a step, had it been done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Outlook {
     /// Something can be taken.
     pub(super) is_ready: bool,
     /// How many wait behind a dead one.
     pub(super) blocked: u64,
-    /// When something more becomes due.
+    /// When another delivery becomes due.
     pub(super) next_due: Option<Timestamp>,
 }
 
-/// What may be looked at next.
+/// A delivery that may be looked at next.
 enum Candidate<'a> {
     Due(&'a Entry),
     Fresh(&'a Entry),
 }
 
 impl QueueState {
-    /// How it stands at `now`; `pending` is how many are pending in all.
+    /// The outlook at `now`; `pending` is how many are pending in all.
     pub(super) fn outlook(&self, now: Timestamp, pending: u64) -> Outlook {
         let later = self.unreadable.iter().map(|(at, _)| *at);
         let next_due = later.filter(|at| *at > now).chain(self.dues.due_after(now));
@@ -74,7 +74,7 @@ impl QueueState {
         }
     }
 
-    /// What may be looked at when so many of the window were taken.
+    /// The delivery that may be looked at when `taken` ones of the window were taken.
     fn would_look_at<'a>(
         &'a self,
         due: &VecDeque<&'a Entry>,

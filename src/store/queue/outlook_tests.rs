@@ -1,4 +1,4 @@
-//! Tests of the outlook: whoever only looks finds what a lane would find that does its work.
+//! Tests of the outlook: it equals the findings of a lane that does its work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const BOUNDS: Bounds = Bounds {
     granted: 16,
 };
 
-/// What happens to a queue.
+/// A step that changes a queue.
 #[derive(Debug, Clone)]
 enum Step {
     Commit { key: u64 },
@@ -162,7 +162,7 @@ impl Driven {
         self.state.settle(entry, next);
     }
 
-    /// Answers whatever the queue asks for.
+    /// Answers all requests of the queue.
     fn answer(&mut self, readable: bool) {
         let wants = self.state.wants();
         for load in wants.loads {
@@ -174,7 +174,7 @@ impl Driven {
             let page = Page { entries, complete };
             self.state.answered(match wanted {
                 Wanted::Fresh(..) => Answer::Fresh(page, EventSeq(self.next_seq - 1)),
-                // Of what is due nothing is evicted here.
+                // No due deliveries are evicted here.
                 Wanted::Due(..) => continue,
                 Wanted::Followers(wanted, _) => Answer::Followers(wanted.line, page),
                 Wanted::Blockers(_) => Answer::Blockers(page),

@@ -16,14 +16,14 @@ use crate::store::entry::Entry;
 use crate::store::index::refill::Answer;
 use crate::store::reader::{Loaded, Loading};
 
-/// What all handles of a queue share.
+/// The part of a queue that its handles share.
 pub(in crate::store) struct QueueShared {
     pub(in crate::store) number: SubscriptionNumber,
     pub(in crate::store) counters: Counters,
     pub(super) dispatcher: Arc<Dispatcher>,
     locked: Mutex<Locked>,
     pub(super) changed: Notify,
-    /// What its lane does with deliveries that are due.
+    /// How its lane treats deliveries that are due.
     flow: Mutex<Flow>,
     /// Its lane attempts nothing for now.
     pub(super) stalled: AtomicBool,
@@ -40,7 +40,7 @@ pub(super) struct Locked {
 }
 
 impl QueueShared {
-    /// A queue; `in_index` is when the oldest of its deliveries in the index was accepted, if there are any.
+    /// Makes a queue; `in_index` is when the oldest of its deliveries in the index was accepted, if there are any.
     pub(in crate::store) fn new(
         number: SubscriptionNumber,
         dispatcher: &Arc<Dispatcher>,
@@ -72,7 +72,7 @@ impl QueueShared {
         self.locked.lock()
     }
 
-    /// Does one step, wakes a lane that waits, and gives what the step gives.
+    /// Does one step, wakes a lane that waits, and returns the step's result.
     pub(in crate::store) fn step<T>(&self, step: impl FnOnce(&mut QueueState) -> T) -> T {
         let (result, wake) = {
             let mut locked = self.lock();
@@ -85,7 +85,7 @@ impl QueueShared {
         result
     }
 
-    /// Asks others for what a step wants.
+    /// Sends the requests of a step.
     pub(super) fn ask(self: &Arc<Self>, wants: Wants) {
         self.dispatcher.ask(self, wants);
     }
@@ -109,7 +109,7 @@ impl QueueShared {
         self.step(|state| state.settle(entry, next));
     }
 
-    /// Tells whoever waits for the first attempt of a delivery that there is none for now.
+    /// Reports to a request that waits for the first attempt of a delivery that there is none for now.
     pub(in crate::store) fn is_held_back(&self, seq: EventSeq) {
         self.dispatcher
             .watchers
@@ -126,7 +126,7 @@ impl QueueShared {
         self.stalled.load(Ordering::Acquire)
     }
 
-    /// Whether the keys of its deliveries matter.
+    /// Whether it is ordered by key.
     pub(in crate::store) fn is_keyed(&self) -> bool {
         self.keyed.load(Ordering::Relaxed)
     }
@@ -136,7 +136,7 @@ impl QueueShared {
         self.lock().state.is_ordered(key)
     }
 
-    /// Whether a delivery of this key that dies blocks what follows it.
+    /// Whether a delivery of this key that dies blocks those that follow it.
     pub(in crate::store) fn blocks(&self, key: u64) -> bool {
         self.lock().state.blocks(key)
     }
@@ -151,7 +151,7 @@ impl QueueShared {
         self.counters.pending.load(Ordering::Relaxed)
     }
 
-    /// Whether the index has to be asked for the oldest pending delivery.
+    /// Whether some deliveries may be only in the index, so that it must be asked for the oldest.
     pub(in crate::store) fn is_partial(&self) -> bool {
         self.lock().state.is_partial()
     }

@@ -1,12 +1,11 @@
-//! The state of one queue and its rules, without threads, locks or time of its own.
+//! The state of one queue and its rules, without threads, locks or a clock.
 //!
 //! A pending delivery is in exactly one place: in flight (leased), returned (a lease was dropped), staged (its event
 //! is being read back, or waits behind one that is), in a line behind others of its order, due, in the window, or only
-//! in the index. Taken first is what was returned, then what is staged, then whose turn has come in its line, then what
-//! is due, then the window. What has no event in memory passes through the stage, so order is kept while the reader
-//! works.
+//! in the index. They are taken in this order: returned, staged, those that have their turn in a line, due, window.
+//! Deliveries without their event in memory pass through the stage, so the order is kept while the reader works.
 //!
-//! An operation *claims* a delivery before it changes it: what is claimed is not taken until it is released.
+//! An operation *claims* a delivery before it changes it: a claimed one is not taken until it is released.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,17 +23,17 @@ use crate::store::entry::Entry;
 use crate::store::index::refill::{Answer, DueKey, Page, Wanted};
 use crate::store::reader::Load;
 
-/// What an entry of a queue costs in memory, roughly: its 56 bytes, a key where it waits for its time, and what maps
-/// and deques leave free.
+/// The approximate memory of a queue's entry, bytes: its 56, a key where it waits for its time, and the unused space
+/// of maps and deques.
 const ENTRY_BYTES: usize = 112;
 
-/// How many that follow in a line are asked of the index at a time.
+/// How many deliveries of a line are requested from the index at a time.
 const FOLLOWERS_MAX: usize = 64;
 
-/// How long a delivery waits whose event could not be read.
+/// The pause of a delivery after its event could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
-/// Where a delivery is that may go next.
+/// The place of a delivery that may go next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// Its turn has come.
@@ -51,19 +50,19 @@ pub(in crate::store) struct QueueState {
     pub(super) window: Window,
     pub(super) dues: Dues,
     pub(super) lines: Lines,
-    /// The lines know of every delivery that is due later. Before, one that comes first may be only in the index.
+    /// The lines have every delivery that is due later. Until then, one that comes first may be only in the index.
     pub(super) dues_known: bool,
-    /// Another order is to be applied once nothing is on its way.
+    /// Another order, to be applied once nothing is in flight or asked of the index.
     pub(super) new_order: Option<(Order, WhenStuck)>,
-    /// What operations are changing.
+    /// Deliveries that operations are changing.
     pub(super) claimed: BTreeSet<EventSeq>,
-    /// An operation changes everything.
+    /// Whether an operation changes all deliveries.
     pub(super) all_claimed: bool,
     /// Leases that were dropped.
     pub(super) returned: VecDeque<Slot>,
-    /// On their way to be leased, in order; those without a body are with the reader.
+    /// About to be leased, in order; the reader is reading those without a body.
     pub(super) stage: VecDeque<Slot>,
-    /// Deliveries whose event could not be read, and when that is tried again.
+    /// Deliveries whose event could not be read, with the time of the next try.
     pub(super) unreadable: Vec<(Timestamp, Entry)>,
     pub(super) in_flight: BTreeMap<EventSeq, Entry>,
     /// How many to stage ahead.
@@ -75,7 +74,7 @@ pub(in crate::store) struct QueueState {
 }
 
 impl QueueState {
-    /// The state of a queue with nothing pending in the index, or of one whose pending deliveries are all there.
+    /// The state of a queue with nothing pending in the index (`None`), or with all its pending deliveries there.
     pub(super) fn new(limits: Arc<Limits>, in_index: Option<Timestamp>) -> Self {
         let (window, dues) = match in_index {
             None => (Window::attached(), Dues::none()),
@@ -100,7 +99,7 @@ impl QueueState {
         }
     }
 
-    /// Takes a delivery that was committed. `body` is asked for only if it may stay in memory.
+    /// Takes a delivery that was committed. `body` is called only if the event may stay in memory.
     pub(super) fn commit(&mut self, entry: Entry, body: impl FnOnce() -> Body) {
         let keeps_up = self.window.len() == 0;
         let fits = self.window.body_bytes() + entry.body_len() <= self.limits.budget.share();
@@ -137,7 +136,7 @@ impl QueueState {
         self.account();
     }
 
-    /// Whether [`QueueState::take`] would give something.
+    /// Whether [`QueueState::take`] would return something.
     pub(super) fn is_ready(&mut self, now: Timestamp) -> bool {
         self.promote(now);
         self.reorder();
@@ -147,7 +146,7 @@ impl QueueState {
         }
     }
 
-    /// When [`QueueState::is_ready`] may turn true by the passing of time.
+    /// When [`QueueState::is_ready`] may become true by the passing of time.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let unreadable = self.unreadable.iter().map(|(at, _)| *at);
         unreadable.chain(self.dues.next_due()).min()
@@ -189,7 +188,7 @@ impl QueueState {
             && self.window.front().is_some_and(|slot| slot.body.is_some())
     }
 
-    /// Where the next delivery is that may go. Those before it that have to wait are put into their lines.
+    /// Finds the next delivery that may go. Those before it that must wait are put into their lines.
     fn front(&mut self) -> Option<(Source, EventSeq)> {
         if self.new_order.is_some() {
             return None;
@@ -212,8 +211,8 @@ impl QueueState {
         }
     }
 
-    /// The next delivery that may be looked at: whose turn has come, then what is due, then what was never attempted.
-    /// With an order nothing is looked at before all that comes first is known.
+    /// The next delivery that may be looked at: one that has its turn in a line, then a due one, then one never
+    /// attempted. With an order, none is looked at before all that come first are known.
     fn candidate(&mut self) -> Option<(Source, Entry)> {
         if let Some(entry) = self.lines.front() {
             return Some((Source::Lines, *entry));
@@ -227,8 +226,8 @@ impl QueueState {
             return None;
         }
         let most = self.limits.bounds.lines;
-        // What was never attempted and was accepted before comes first. Where that cannot be looked at because too much
-        // is stuck, what was attempted goes on: it was its turn then.
+        // Deliveries never attempted and accepted before come first. If too much is stuck to look at them, attempted
+        // ones go on: they have had their turn before.
         let due = self.dues.front();
         let due = due.filter(|entry| self.window.has_passed(entry.seq));
         let due = match due {
@@ -243,7 +242,7 @@ impl QueueState {
         may_pass.then_some((Source::Window, fresh))
     }
 
-    /// Takes the delivery that [`QueueState::front`] found: it goes.
+    /// Takes the delivery that [`QueueState::front`] found, and lets it go.
     fn pop(&mut self, source: Source, seq: EventSeq) -> Option<Slot> {
         let mut slot = match source {
             Source::Lines => Slot::unloaded(self.lines.pop()?),
@@ -254,7 +253,7 @@ impl QueueState {
         Some(slot)
     }
 
-    /// What to ask of the index and the reader now.
+    /// The requests to the index and the reader now.
     pub(super) fn wants(&mut self) -> Wants {
         let mut loads = Vec::new();
         self.reorder();
@@ -290,7 +289,7 @@ impl QueueState {
         }
     }
 
-    /// Stages deliveries whose events must be read back, and with them, to keep the order, those that follow.
+    /// Stages deliveries whose events must be read back, and, to keep the order, those that follow them.
     fn fill_stage(&mut self, loads: &mut Vec<Load>) {
         while self.stage.len() < self.prefetch {
             let Some((source, seq)) = self.front() else {
@@ -316,7 +315,7 @@ impl QueueState {
         }
     }
 
-    /// Takes an event that was read back, or that it could not be read.
+    /// Takes an event that was read back; `None` if it could not be read.
     pub(super) fn loaded(&mut self, seq: EventSeq, body: Option<Body>, now: Timestamp) {
         let Some(position) = self.stage.iter().position(|slot| slot.entry.seq == seq) else {
             return;
@@ -393,7 +392,7 @@ impl QueueState {
         self.dues_known |= !self.dues.is_partial();
     }
 
-    /// Keeps the budget's count of entries right.
+    /// Updates the budget's count of entries.
     pub(super) fn account(&mut self) {
         let entries = self.window.len()
             + self.dues.len()

@@ -1,10 +1,10 @@
 //! Deliveries that were never attempted, in order of acceptance, as far as they are in memory.
 //!
 //! A window is *attached* when it reaches up to the head: everything committed is in it. When it is full it is
-//! *spilled* with one number, the highest sequence admitted: what follows is only in the index, and was never
-//! attempted, so spilling writes nothing. A refill asks the index for what follows; commits that arrive meanwhile
-//! wait in a bounded tail, so that the window attaches again when the index had nothing more. A tail that overflows
-//! only means that the next refill finds those deliveries in the index.
+//! *spilled* with one number, the highest sequence admitted: later deliveries are only in the index, and were never
+//! attempted, so spilling writes nothing. A refill asks the index for later ones; commits that arrive meanwhile wait
+//! in a bounded tail, so that the window attaches again if the index had nothing more. If the tail overflows, the next
+//! refill finds those deliveries in the index.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -21,7 +21,7 @@ pub(super) struct Window {
     /// Bytes of the bodies that are kept in `slots`.
     body_bytes: usize,
     reach: Reach,
-    /// Everything up to here was admitted by a refill, although the commit may still be handed over.
+    /// Everything up to here was admitted by a refill, although the pump may still hand over the commit.
     covered: EventSeq,
 }
 
@@ -40,7 +40,7 @@ enum Reach {
 }
 
 impl Window {
-    /// The window of a subscription that has nothing in the index.
+    /// The window of a subscription that has no deliveries in the index.
     pub(super) fn attached() -> Self {
         Self::new(Reach::Attached)
     }
@@ -61,7 +61,7 @@ impl Window {
         }
     }
 
-    /// Takes a delivery that was just committed; `room` says whether it may be kept. Commits come in order.
+    /// Takes a delivery that was just committed; `room`: whether it may be kept. Commits come in order.
     pub(super) fn admit(&mut self, slot: Slot, room: bool, bounds: &Bounds) {
         let seq = slot.entry.seq;
         if seq <= self.covered {
@@ -99,12 +99,12 @@ impl Window {
         self.slots.front()
     }
 
-    /// Those that wait.
+    /// The deliveries in the window.
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
     }
 
-    /// The one that is in front when so many were taken.
+    /// The delivery that is in front once `taken` ones were taken.
     pub(super) fn get(&self, taken: usize) -> Option<&Slot> {
         self.slots.get(taken)
     }
@@ -122,7 +122,7 @@ impl Window {
         self.would_have_passed(0, seq)
     }
 
-    /// The same if so many were taken.
+    /// The same, once `taken` ones were taken.
     pub(super) fn would_have_passed(&self, taken: usize, seq: EventSeq) -> bool {
         match (self.slots.get(taken), &self.reach) {
             (Some(slot), _) => slot.entry.seq > seq,
@@ -133,7 +133,7 @@ impl Window {
         }
     }
 
-    /// Takes a delivery out that was cancelled.
+    /// Removes a delivery that was cancelled.
     pub(super) fn remove(&mut self, seq: EventSeq) {
         let position = self.slots.partition_point(|slot| slot.entry.seq < seq);
         let found = self.slots.get(position);
@@ -182,8 +182,8 @@ impl Window {
         matches!(self.reach, Reach::Attached)
     }
 
-    /// Begins a refill if one is wanted: answers the sequence after which to read. `scarce`: memory is used up, so
-    /// only a window that is empty asks.
+    /// Begins a refill if one is needed: returns the sequence after which to read. `scarce`: the memory budget is used
+    /// up, so only an empty window asks.
     pub(super) fn begin_refill(&mut self, scarce: bool, bounds: &Bounds) -> Option<EventSeq> {
         let low = if scarce { 0 } else { bounds.window / 4 };
         let Reach::Spilled { admitted } = self.reach else {
@@ -200,7 +200,7 @@ impl Window {
         Some(admitted)
     }
 
-    /// Takes the index's answer, and up to which sequence it knew everything.
+    /// Takes the index's answer, with the sequence up to which the index was complete.
     pub(super) fn refilled(&mut self, (answer, upto): (Page, EventSeq)) {
         let reach = mem::replace(&mut self.reach, Reach::Attached);
         let Reach::Refilling {

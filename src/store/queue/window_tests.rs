@@ -73,7 +73,7 @@ fn a_partial_answer_leaves_the_window_spilled_after_its_last_entry() {
 fn a_complete_answer_and_the_tail_attach_the_window_without_gap_or_repetition() {
     let mut window = Window::spilled();
     window.begin_refill(false, &BOUNDS);
-    // The index has seen 5 and 6 before the queue was told, and the queue knows of 7, which the index has not seen.
+    // The index has 5 and 6 before the queue gets them, and the queue has 7, which the index does not have yet.
     admit(&mut window, [5, 7]);
     window.refilled(answer(&[2, 5, 6], true, 6));
     assert!(window.is_attached());

@@ -18,13 +18,13 @@ use crate::store::index::rows::Span;
 use crate::store::operations::Operations;
 use crate::store::record::Record;
 
-/// Bulk replays that are kept, finished ones included.
+/// How many bulk replays are kept, finished ones included.
 const KEPT_MAX: usize = 16;
 
-/// What a bulk replay goes through.
+/// The deliveries that a bulk replay goes through.
 struct CountedReplays {
     matched: u64,
-    /// It begins behind this event …
+    /// It begins after this event …
     from: EventSeq,
     /// … and ends with this one.
     upto: EventSeq,
@@ -41,7 +41,7 @@ fn span(request: &ReplayRequest) -> Span {
 pub struct Replays {
     pub(super) operations: Arc<Operations>,
     pub(super) jobs: Jobs,
-    /// A job was begun.
+    /// Notified when a job was begun.
     pub(super) begun: Notify,
 }
 
@@ -60,12 +60,12 @@ impl Replays {
         })
     }
 
-    /// The records that tell of all of them again; to be made in a turn.
+    /// The records of all bulk replays, to be written again; must be made in a turn.
     pub(in crate::store) fn records(&self) -> Vec<Record> {
         self.jobs.records()
     }
 
-    /// The bulk replays that are known, newest first: 16 at most.
+    /// The bulk replays that are kept, newest first: 16 at most.
     #[must_use]
     pub fn all(&self) -> Vec<ReplayProgress> {
         let mut all = self.jobs.progress();
@@ -73,15 +73,15 @@ impl Replays {
         all
     }
 
-    /// How far a bulk replay is; none if it is not known, or no longer.
+    /// The progress of a bulk replay; `None` if it is unknown or no longer kept.
     #[must_use]
     pub fn progress(&self, id: ReplayId) -> Option<ReplayProgress> {
         let all = self.jobs.progress();
         all.into_iter().find(|progress| progress.id == id)
     }
 
-    /// Begins to replay deliveries in bulk; answers which bulk replay that is and how many deliveries fit now. Resolves
-    /// when it is durable.
+    /// Begins to replay deliveries in bulk; returns the id of the bulk replay and how many deliveries match now.
+    /// Resolves when it is durable.
     ///
     /// # Errors
     /// [`OperationError`]; nothing was begun then.
@@ -153,7 +153,7 @@ impl Replays {
         Ok(counted.matched)
     }
 
-    /// How many deliveries fit, and where they are.
+    /// How many deliveries match, and between which events they are.
     async fn find(&self, request: &ReplayRequest) -> Result<CountedReplays, OperationError> {
         self.operations.queue_of(&request.subscription)?;
         let span = span(request);
@@ -195,8 +195,8 @@ impl Replays {
         })
     }
 
-    /// Stops a bulk replay; what it has replayed stays so. One that has ended stays as it is. Resolves when that is
-    /// durable.
+    /// Stops a bulk replay; deliveries already replayed stay so. One that has ended stays as it is. Resolves when that
+    /// is durable.
     ///
     /// # Errors
     /// [`OperationError`]; it goes on then.

@@ -1,4 +1,4 @@
-//! What is known of a bulk replay, and its bytes in the journal and the index.
+//! A bulk replay: its request, its progress, and its bytes in the journal and the index.
 //!
 //! ```text
 //! 0       version, 2
@@ -20,14 +20,14 @@ use crate::store::record::Record;
 
 const VERSION: u8 = 2;
 
-/// How far a bulk replay is.
+/// The state of a bulk replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplaysState {
     /// It goes on, or waits while its subscription is disabled.
     Running,
-    /// It has been through everything.
+    /// It has gone through all its deliveries.
     Done,
-    /// Somebody stopped it.
+    /// It was stopped on request.
     Stopped,
 }
 
@@ -47,12 +47,12 @@ impl ReplaysState {
     }
 }
 
-/// Which deliveries are replayed, and how fast.
+/// The deliveries to replay, and how fast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRequest {
     /// Of this subscription.
     pub subscription: SubscriptionName,
-    /// In this state; of pending ones those that wait for a retry, which are due at once then.
+    /// In this state; of pending ones those that wait for a retry, which then become due at once.
     pub state: DeliveryState,
     /// Of events accepted at this time or later.
     pub since: Option<Timestamp>,
@@ -60,7 +60,7 @@ pub struct ReplayRequest {
     pub until: Option<Timestamp>,
     /// Of events whose type this pattern matches.
     pub event_type: Option<Pattern>,
-    /// So many in each period; none: as fast as it goes.
+    /// This many in each period; `None`: as fast as possible.
     pub rate_limit: Option<RateLimit>,
 }
 
@@ -68,22 +68,22 @@ pub struct ReplayRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplayId(pub u64);
 
-/// How far a bulk replay is.
+/// The progress of a bulk replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayProgress {
-    /// Which.
+    /// Its id.
     pub id: ReplayId,
-    /// What was asked for.
+    /// The request that began it.
     pub request: ReplayRequest,
-    /// When.
+    /// When it began.
     pub begun_at: Timestamp,
-    /// Whether it still goes on.
+    /// Whether it is still running.
     pub state: ReplaysState,
-    /// Deliveries that fitted when it began.
+    /// Deliveries that matched when it began.
     pub matched: u64,
     /// Those that were replayed.
     pub replayed: u64,
-    /// Those that were not because they had changed since: final when it is done.
+    /// Those that were not, because they had changed since; final when it is done.
     pub skipped: u64,
 }
 
@@ -92,7 +92,7 @@ pub struct ReplayProgress {
 pub(super) struct Job {
     pub(super) request: ReplayRequest,
     pub(super) state: ReplaysState,
-    /// It has been through the events up to this one …
+    /// It has gone through the events up to this one …
     pub(super) after: EventSeq,
     /// … and ends with this one, the last when it began.
     pub(super) upto: EventSeq,
@@ -100,12 +100,12 @@ pub(super) struct Job {
     pub(super) replayed: u64,
     pub(super) skipped: u64,
     pub(super) begun_at: Timestamp,
-    /// Its pace lets it go on then.
+    /// When its pace lets it go on.
     pub(super) next_at: Timestamp,
 }
 
 impl Job {
-    /// How far it is.
+    /// Its progress.
     pub(super) fn progress(&self, id: u64) -> ReplayProgress {
         ReplayProgress {
             id: ReplayId(id),
@@ -118,7 +118,7 @@ impl Job {
         }
     }
 
-    /// The record that tells of it.
+    /// The record of its current state.
     pub(super) fn record(&self, id: u64) -> Record {
         Record::Job {
             id,
@@ -156,7 +156,7 @@ impl Job {
         out
     }
 
-    /// None when the bytes make no sense, or are of a later version.
+    /// `None` when the bytes are invalid, or of a later version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Reader(bytes);
         let [version, state, from] = fields.array()?;

@@ -1,4 +1,4 @@
-//! The bulk replays that are known, and what of them is durable.
+//! The bulk replays that are kept, with their durable state.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use tracing::warn;
 use super::job::{Job, ReplayProgress};
 use crate::store::record::Record;
 
-/// The bulk replays that are known.
+/// The bulk replays that are kept.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Jobs {
     jobs: Mutex<BTreeMap<u64, Known>>,
-    /// Something about a job changed.
+    /// Notified when a job has changed.
     pub(super) changed: Notify,
 }
 
-/// A bulk replay: who has the turn goes by `job`, who looks sees what is durable.
+/// A bulk replay: the operation that has the turn uses `job`, readers see the durable state.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) job: Job,
@@ -27,7 +27,7 @@ pub(super) struct Known {
 }
 
 impl Jobs {
-    /// Those that the index has.
+    /// Loads the bulk replays that the index has.
     pub(in crate::store) fn new(kept: Vec<(u64, Vec<u8>)>) -> Self {
         let mut jobs = BTreeMap::new();
         for (id, bytes) in kept {
@@ -57,7 +57,7 @@ impl Jobs {
         self.lock().get(&id).map(|known| known.job.clone())
     }
 
-    /// Sets a job to what is about to be recorded, in the turn of who does; answers its version.
+    /// Sets a job to the state that is about to be recorded, in the turn of that operation; returns its version.
     pub(super) fn set(&self, id: u64, job: Job) -> u64 {
         let mut jobs = self.lock();
         let known = jobs.entry(id).or_insert_with(|| Known {
@@ -70,14 +70,14 @@ impl Jobs {
         known.version
     }
 
-    /// That version is recorded, or was not: then it is taken back unless another followed.
+    /// Settles a version: it is recorded, or it is reverted unless another version followed.
     pub(super) fn settle(&self, id: u64, version: u64, job: Job, is_recorded: bool) {
         let mut jobs = self.lock();
         let Some(known) = jobs.get_mut(&id) else {
             return;
         };
         if is_recorded {
-            // The turn ends before those who wait for the record are told, so another may have come first.
+            // The turn ends before the waiting caller is notified, so another version may have come first.
             if known
                 .durable
                 .as_ref()
@@ -95,7 +95,7 @@ impl Jobs {
         self.changed.notify_waiters();
     }
 
-    /// The records that tell of all of them again; to be made in a turn.
+    /// The records of all bulk replays, to be written again; must be made in a turn.
     pub(super) fn records(&self) -> Vec<Record> {
         let jobs = self.lock();
         jobs.iter()
@@ -103,7 +103,7 @@ impl Jobs {
             .collect()
     }
 
-    /// What is durable of those that are known.
+    /// The durable progress of all.
     pub(super) fn progress(&self) -> Vec<ReplayProgress> {
         let jobs = self.lock();
         let durable = jobs.iter().filter_map(|(id, known)| {

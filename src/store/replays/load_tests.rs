@@ -1,4 +1,4 @@
-//! Tests of bulk replays that are many at once: what is in memory, and that each comes once.
+//! Tests of large bulk replays: how much is in memory, and that each delivery comes once.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ async fn a_slow_endpoint_has_a_bounded_part_of_a_bulk_replay_in_memory_and_gets_
     running.close().await;
 }
 
-/// What is replayed waits for a dead one that is older: the replay of that one has to go on all the same.
+/// Replayed deliveries wait for an older dead one: the replay of that one must go on nevertheless.
 #[tokio::test]
 async fn what_blocks_can_be_replayed_however_much_waits_behind_it() {
     const BEHIND: usize = 4_600;
@@ -55,7 +55,7 @@ async fn what_blocks_can_be_replayed_however_much_waits_behind_it() {
     let mut first = dead("first", a);
     first.event.head.event_type = "two.first".parse().unwrap();
     running.accept(vec![first]).await;
-    // Pending behind it: what is replayed behind this one is not looked at before it has gone.
+    // Pending behind it: deliveries replayed behind this one are not looked at before it has gone.
     running.accept(vec![event("pending", &[a])]).await;
     accept_dead(&running, a, BEHIND).await;
     let of_type = |event_type: &str| ReplayRequest {
@@ -82,7 +82,7 @@ async fn what_blocks_can_be_replayed_however_much_waits_behind_it() {
     running.close().await;
 }
 
-/// Of a line whose head is due in hours nothing moves: what is to bring it forward does not wait for that.
+/// A line whose head is due in hours does not move: the replay that brings the head forward does not wait for it.
 #[tokio::test]
 async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
     const COUNT: usize = 4_600;
@@ -99,7 +99,7 @@ async fn a_retry_does_not_wait_for_what_it_is_to_bring_forward() {
         .await
         .unwrap();
     until(&running.store, id, |progress| progress.replayed >= 500).await;
-    // As a lane does: it takes whatever may go, which is nothing.
+    // As a lane does: it takes all that may go, which is nothing.
     let lane = running.store.queue(a);
     // The head fails and comes in hours: the others wait in its line.
     let lease = running.take_one(a).await;

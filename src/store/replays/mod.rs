@@ -1,11 +1,11 @@
 //! Bulk replay: makes many deliveries pending again, a chunk at a time.
 //!
 //! A job goes through the deliveries of a subscription that are in one state, oldest first, up to the event that was
-//! the last when it began. Each chunk has a turn of its own, as any operation, and is one batch of the journal: the
-//! deliveries requeued together with how far the job is and when it goes on. So a job outlives a restart, and a crash
-//! repeats nothing and keeps the pace. While its subscription is disabled it waits.
+//! the last when it began. Each chunk has a turn of its own, like any operation, and is one batch of the journal: the
+//! requeued deliveries together with the progress of the job and when it goes on. So a job survives a restart, and
+//! after a crash nothing is repeated and the pace is kept. While its subscription is disabled it waits.
 //!
-//! [`job`] has the bytes of a job, `begin` what is asked of bulk replays, `run` the runner.
+//! [`job`] has a job and its bytes, `begin` the calls of users, `run` the runner.
 
 mod begin;
 mod job;

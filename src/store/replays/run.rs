@@ -23,27 +23,26 @@ use crate::store::record::Record;
 
 /// Deliveries in a chunk, at most.
 const CHUNK_MAX: usize = 500;
-/// How long a job waits that cannot go on: its subscription is disabled, or the store overloaded.
+/// The pause of a job that cannot go on: its subscription is disabled, or the store overloaded.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Deliveries that are due now, in memory, before a job goes on that makes more of them due, whatever they were; and
-/// the pause meanwhile. How many it asks of a queue is in
-/// [`QueueState::due_at`](crate::store::queue::QueueState::due_at).
+/// With this many deliveries in memory that are due now, a job makes no more due, and pauses instead. A queue counts
+/// them with [`QueueState::due_at`](crate::store::queue::QueueState::due_at).
 const DUE_NOW_MAX: usize = 4_000;
 const DUE_NOW_PAUSE: Duration = Duration::from_millis(50);
 
-/// How late a chunk may be so that the next ones make up for it.
+/// The greatest delay of a chunk that later ones make up for.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// When each job goes on.
 type Times = HashMap<u64, Instant>;
 
-/// Carries bulk replays on for as long as it is polled. Idle while there is none.
+/// Runs bulk replays for as long as it is polled. Idle while there is none.
 pub(in crate::store) async fn run(replays: &Replays) -> Infallible {
     Runner(replays).run().await
 }
 
-/// What goes through them.
+/// Runs the bulk replays, one chunk at a time.
 struct Runner<'a>(&'a Replays);
 
 impl Runner<'_> {
@@ -83,7 +82,7 @@ impl Runner<'_> {
         };
         times.retain(|id, _| is_running(id));
         for (id, known) in jobs.iter().filter(|(id, _)| is_running(id)) {
-            // After a restart its pace goes on; a clock that was set back does not hold it up.
+            // After a restart its pace continues; a clock that was set back does not delay it.
             let pace = known.job.request.rate_limit;
             let left = known.job.next_at.since(self.0.operations.clock.steady());
             let left = left.min(pause(pace, chunk(pace)));
@@ -107,7 +106,7 @@ impl Runner<'_> {
         self.0.operations.ask(look).await
     }
 
-    /// Replays the next chunk of a job, whose time was `at`; answers when it goes on.
+    /// Replays the next chunk of a job, which was scheduled for `at`; returns when the job goes on.
     async fn replay_chunk(&self, id: u64, at: Instant) -> Result<Instant, OperationError> {
         let operations = &self.0.operations;
         let turn = operations.turn().await;
@@ -124,12 +123,12 @@ impl Runner<'_> {
         let steady = operations.clock.steady();
         let frees_others = job.request.state == DeliveryState::Dead;
         let is_much_due = queue.step(|state| {
-            // What is due may wait for the very delivery that is dead.
+            // Due deliveries may wait for exactly this dead one.
             let may_wait_for_it = frees_others && state.dead_ones_block();
             !may_wait_for_it && state.due_at(steady) >= DUE_NOW_MAX
         });
         if is_much_due {
-            // They are in memory from then on, until their turn comes.
+            // Due deliveries stay in memory until their turn comes.
             return Ok(Instant::now() + DUE_NOW_PAUSE);
         }
         let found = self.look(&job).await?;
@@ -139,7 +138,7 @@ impl Runner<'_> {
         let entries = if is_pending {
             still_waiting(operations, &claim).await?
         } else {
-            // Nothing but an operation changes what has ended, and this one has the turn.
+            // Only operations change deliveries that have ended, and this one has the turn.
             let free: HashSet<_> = claim.seqs().iter().collect();
             let entries = found.entries.into_iter();
             let free = entries.filter(|entry| free.contains(&entry.seq));
@@ -153,7 +152,7 @@ impl Runner<'_> {
             job.state = ReplaysState::Done;
             job.skipped = job.matched.saturating_sub(job.replayed);
         }
-        // What a chunk takes is made up for, but for no more than a second.
+        // The time that a chunk takes is made up for, but no more than a second.
         let now = Instant::now();
         let begun = now.checked_sub(LATE_MAX).map_or(at, |least| at.max(least));
         let next = begun + pause(pace, entries.len());
@@ -161,7 +160,7 @@ impl Runner<'_> {
         job.next_at = steady.plus(next.saturating_duration_since(now));
         let version = self.0.jobs.set(id, job.clone());
         if entries.is_empty() && job.state == ReplaysState::Running {
-            // Nothing to record: after a crash it is looked at again.
+            // Nothing to record: after a crash the chunk is looked at again.
             self.0.jobs.settle(id, version, job, true);
             return Ok(next);
         }
@@ -182,8 +181,8 @@ impl Runner<'_> {
     }
 }
 
-/// Of deliveries that are claimed those that wait for a retry, with when they are due. Until they were claimed they
-/// could be attempted: only what the index says from then on holds.
+/// Of claimed deliveries, those that wait for a retry, with their due times. Before the claim they could be
+/// attempted, so only an answer of the index from after it is valid.
 pub(super) async fn still_waiting(
     operations: &Operations,
     claim: &Claim,
@@ -224,7 +223,7 @@ fn requeue(
     requeued.unzip()
 }
 
-/// How many deliveries a chunk has: what the pace allows in a second, at least one.
+/// The number of deliveries in a chunk: as many as the pace allows in a second, at least one.
 fn chunk(pace: Option<RateLimit>) -> usize {
     let Some(RateLimit { attempts, per }) = pace else {
         return CHUNK_MAX;
@@ -235,7 +234,7 @@ fn chunk(pace: Option<RateLimit>) -> usize {
         .clamp(1, CHUNK_MAX)
 }
 
-/// How long the pace makes of so many deliveries.
+/// The time that the pace allots to this number of deliveries.
 fn pause(pace: Option<RateLimit>, deliveries: usize) -> Duration {
     let Some(RateLimit { attempts, per }) = pace else {
         return Duration::ZERO;

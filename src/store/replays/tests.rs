@@ -128,7 +128,7 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
     tokio::time::resume();
     let stopped = running.store.replays().stop(first).await.unwrap();
     assert_eq!(stopped.state, ReplaysState::Stopped);
-    // What ran ahead is made up for, for no more than a second.
+    // The lead is made up for, by no more than a second.
     let left = 3_000 - stopped.replayed;
     assert!((1_800..=2_000).contains(&left), "{left}");
 
@@ -139,7 +139,7 @@ async fn dead_letters_are_replayed_at_their_pace_over_a_stop_and_restarts_none_t
     until(&running.store, second, |progress| progress.replayed >= 500).await;
     tokio::time::resume();
     running.close().await;
-    // The job goes on by itself, also when the index has to be made again.
+    // The job goes on by itself, also when the index must be rebuilt.
     let running = setup.open(folder.path());
     tokio::time::pause();
     let progress = until(&running.store, second, |progress| progress.replayed > 600).await;
@@ -344,7 +344,7 @@ async fn a_bulk_replay_of_a_disabled_subscription_does_not_begin_and_one_under_w
     tokio::time::pause();
     running.store.set_state(a, held);
     tokio::time::sleep(Duration::from_secs(36_000)).await;
-    // An operation has its turn after a chunk that has begun.
+    // An operation gets its turn after a chunk that has begun.
     let unknown = DeliveryId {
         event: event("", &[]).event.head.id,
         subscription: "a".parse().unwrap(),
@@ -415,7 +415,7 @@ async fn what_ended_before_it_was_claimed_is_left_alone() {
         event,
         subscription: "a".parse().unwrap(),
     };
-    // Seen as waiting, they are delivered, and due at once, before anybody claims them.
+    // After they were seen as waiting, they are delivered, and due at once, before the claim.
     for (receipt, next) in ids.iter().zip([Some(Next::Delivered), None]) {
         running.store.replay(&delivery(receipt.id)).await.unwrap();
         if let Some(next) = next {

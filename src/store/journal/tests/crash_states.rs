@@ -1,8 +1,8 @@
-//! Power cuts: a run's writes and syncs are cut at every boundary, what was not synced is dropped, kept or torn, and the journal
-//! is opened on what is left, with a second cut during recovery.
+//! Power cuts: a run's writes and syncs are cut at every boundary, unsynced bytes are dropped, kept or torn, and the
+//! journal is opened on the remaining files, with a second cut during recovery.
 //!
-//! What must hold: everything reported as synced is there, in order and without holes, unless its segment was dropped; a
-//! dropped segment stays dropped; nothing else but what was appended; every open succeeds and the journal goes on.
+//! Required: everything reported as synced is there, in order and without gaps, unless its segment was dropped; a
+//! dropped segment stays dropped; only appended records are there; every open succeeds and the journal goes on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const SMALL: Bounds = Bounds {
     group: 24 << 10,
 };
 
-/// A run: what was asked of the disk, and what was told and done after how many operations.
+/// A run: the operations on the disk, and the reports and drops, each after how many operations.
 #[derive(Default)]
 struct Run {
     log: Vec<Asked>,
@@ -29,7 +29,7 @@ struct Run {
     dropped: Vec<Dropped>,
 }
 
-/// What the sink was told.
+/// The reports that the sink received.
 #[derive(Clone, Default)]
 struct Told {
     /// After how many operations which token was reported as synced.
@@ -72,7 +72,7 @@ impl Committed<u64> for Recorder {
     fn failed(&mut self, _: &JournalError, _: Vec<u64>) {}
 }
 
-/// One run of so many batches: of every durability, relaxed or not, with segments sealed and dropped in between.
+/// One run of this many batches: of every durability, relaxed or not, with segments sealed and dropped in between.
 fn record_run(numbers: &mut Numbers, batches: u64) -> Run {
     let disk = Memory::default();
     let told = Arc::new(Mutex::new(Told::default()));
@@ -143,7 +143,7 @@ fn drop_some(
     }
 }
 
-/// What must be there after a cut.
+/// The tokens that must be there after a cut.
 struct Expected<'a> {
     records: &'a [Record],
     /// The first token there may be any of these, because a drop was under way.
@@ -192,7 +192,7 @@ impl<'a> Expected<'a> {
             return Err(format!("{} is not what was appended", seq_of(record)));
         }
         let lost = last < self.last || !self.first.contains(&first);
-        // What is not dropped may still be empty: lost with its unsynced groups, or dropped up to its end.
+        // Segments that are not dropped may still be empty: lost with their unsynced groups, or dropped up to the end.
         let emptied = seqs.is_empty() && self.first.iter().any(|first| *first > last);
         if lost && !(emptied && last >= self.last) {
             return Err(format!(
@@ -222,7 +222,7 @@ fn seq_of(record: &Record) -> u64 {
     }
 }
 
-/// Opens what is left and says what is wrong with it; first and last of what it holds. With `goes_on` one more is appended.
+/// Opens the remaining files. Returns the first and last token, or the fault. With `goes_on` one more is appended.
 fn open_and_judge(
     disk: &Memory,
     expected: &Expected<'_>,
@@ -239,7 +239,7 @@ fn open_and_judge(
     Ok((first, last + u64::from(goes_on)))
 }
 
-/// Checks what a power cut of `run` may leave, and what a second one may that comes while the journal recovers or goes on.
+/// Checks the states that a power cut of `run` may leave, and those of a second cut during recovery or after it.
 fn check_cut(
     run: &Run,
     cut: usize,
@@ -259,7 +259,7 @@ fn check_cut(
     let expected = Expected::after(run, cut);
     let goes_on = numbers.next().is_multiple_of(4);
     let (first, last) = open_and_judge(&disk, &expected, goes_on)?;
-    // What was found before must be found again, and what was synced since.
+    // Tokens found before must be found again, and those synced since.
     let log = disk.log();
     let second = if goes_on {
         log.len()
@@ -287,7 +287,7 @@ fn check_cut(
     }
 }
 
-/// Checks the states that power cuts of one run may leave; how many there were, and what was wrong.
+/// Checks the states that power cuts of one run may leave. Returns how many there were, and the faults.
 fn check_cuts(run: &Run, without: Without, numbers: &mut Numbers) -> (usize, Vec<String>) {
     let (mut states, mut wrong) = (0, Vec::new());
     for cut in 0..=run.log.len() {

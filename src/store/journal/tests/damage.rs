@@ -1,7 +1,7 @@
 //! Decay: bits of a journal are flipped, its blocks zeroed, its files cut short, and it is opened on what is left.
 //!
-//! What must hold: it opens; no record is ever read that was not written; what is lost are at most the records of the groups
-//! that were hit, and behind them what no later group proves to have been synced; and what is lost is told.
+//! Required: it opens; no record is ever read that was not written; at most the records of the groups that were hit are
+//! lost, and after them those that no later group proves to have been synced; and every loss is reported.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -80,7 +80,7 @@ impl Journaled {
         let groups = &self.groups[&segment];
         let is_last = self.groups.keys().next_back() == Some(&segment);
         let is_hit = |group: &Written| group.bytes.start < hit.end && hit.start < group.bytes.end;
-        // Everything up to here was synced, as the group behind it says.
+        // Everything up to here was synced, according to the header of the group after it.
         let proven = groups.split_last().map_or(0, |(_, before)| {
             before
                 .iter()
@@ -97,7 +97,7 @@ impl Journaled {
         )
     }
 
-    /// Whether bytes are hit that may be missing after a crash: behind what the last segment proves to have been synced.
+    /// Whether bytes are hit that may be missing after a crash: those of the last segment that are not proven synced.
     fn is_unproven(&self, segment: u32, hit: &Range<u32>) -> bool {
         let is_last = self.groups.keys().next_back() == Some(&segment);
         let end = self.groups[&segment]
@@ -106,7 +106,7 @@ impl Journaled {
         is_last && hit.end >= end
     }
 
-    /// Opens `files`, where bytes of a segment are damaged, and says what is wrong. How many records are lost.
+    /// Opens `files`, where bytes of a segment are damaged. Returns how many records are lost, or the fault.
     fn judge(
         &self,
         files: Files,
@@ -160,7 +160,7 @@ impl Journaled {
         Ok(lost)
     }
 
-    /// What is read of one segment.
+    /// The records that are read of one segment.
     fn read(
         &self,
         journal: &Journal<u64>,
@@ -190,7 +190,7 @@ impl Journaled {
     }
 }
 
-/// Every so many bytes: all of them in the long form.
+/// Returns the step between the positions that are tested: 1 in the long form, else `short`.
 fn stride(short: usize) -> usize {
     if is_long() { 1 } else { short }
 }

@@ -1,4 +1,4 @@
-//! What is written and synced when, and what a full disk refuses: by the kind of a batch, and in a relaxed journal.
+//! Tests of when batches are written and synced, and which a full disk refuses: by kind, and in a relaxed journal.
 
 use std::io;
 use std::sync::Arc;

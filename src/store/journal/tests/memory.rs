@@ -1,4 +1,4 @@
-//! A disk in memory that records what is asked of it, fails on request, and can say what a power cut may leave.
+//! A disk in memory that records its operations, fails on request, and can compute the states after a power cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +12,7 @@ use crate::store::reserve::Room;
 /// The files of a folder; cheap to clone.
 pub(super) type Files = BTreeMap<String, Arc<Vec<u8>>>;
 
-/// One thing that was asked of the disk.
+/// One operation on the disk.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Asked {
     Create(String),
@@ -34,14 +34,14 @@ impl std::fmt::Debug for Asked {
     }
 }
 
-/// What is to fail.
+/// The operation that is to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The sync of this number, from 1, and all later ones.
     Sync(usize),
-    /// The write of this number, from 1, with this error, once so many of its bytes are written.
+    /// The write of this number, from 1, with this error, once this many of its bytes are written.
     Write(usize, io::ErrorKind, usize),
-    /// The sync of this number, for want of space.
+    /// The sync of this number, because there is no space.
     SyncWithoutSpace(usize),
     /// Syncs of the folder.
     SyncFolder,
@@ -238,7 +238,7 @@ impl DiskFile for MemoryFile {
     }
 }
 
-/// A reserve of so many bytes on the disk, in steps of 1 KiB.
+/// A reserve of this many bytes on the disk, in steps of 1 KiB.
 pub(super) struct MemoryReserve(pub(super) Memory, pub(super) usize);
 
 impl Room for MemoryReserve {
@@ -271,7 +271,7 @@ fn put(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     file[start..start + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Which syncs a test takes out, to see that something depends on them.
+/// The syncs that a test leaves out, to show that something depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Without {
     Nothing,
@@ -285,9 +285,9 @@ pub(super) enum Without {
     DropSync,
 }
 
-/// What a power cut after the first `cut` operations may leave, beginning with `before` on the disk: of unsynced writes any
-/// sectors may be there (which is also what reordering them leaves), unsynced names may be lost, unsynced removals undone.
-/// `coin` decides.
+/// Returns the files after a power cut behind the first `cut` operations, beginning with `before` on the disk. Of
+/// unsynced writes any sectors may be there (which covers reordering, too), unsynced names may be lost, unsynced
+/// removals undone. `coin` decides.
 pub(super) fn after_power_cut(
     before: &Files,
     log: &[Asked],

@@ -1,4 +1,4 @@
-//! Tests of the journal: what is committed comes back.
+//! Tests of the journal: committed records can be read back.
 
 #![expect(clippy::as_conversions, reason = "small numbers of tests")]
 
@@ -21,7 +21,7 @@ use super::*;
 use crate::domain::{Event, EventHead, EventId, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::record::Accepted;
 
-/// What a sink was told.
+/// The calls that a sink received.
 #[derive(Debug)]
 pub(super) enum Told {
     Committed(Vec<(u64, Vec<Place>)>, Group),
@@ -83,7 +83,7 @@ impl Numbers {
     }
 }
 
-/// Appends an event, and waits until it is committed: its place.
+/// Appends an event, and waits until it is committed. Returns its place.
 pub(super) fn commit(
     journal: &Journal<u64>,
     receiver: &Receiver<Told>,
@@ -130,7 +130,7 @@ pub(super) fn scan_all<T: Send + 'static>(journal: &Journal<T>) -> Vec<(Record, 
     scan_by(journal, 4096)
 }
 
-/// Scans everything, so many bytes at a time.
+/// Scans everything, this many bytes at a time.
 pub(super) fn scan_by<T: Send + 'static>(
     journal: &Journal<T>,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! New segments: what was synced before, around and after them stays.
+//! Tests of new segments: bytes synced before, around and after them stay.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ fn synced_bytes_are_never_rewritten_around_large_groups() {
     }
 }
 
-/// kill -9 after each operation (nothing is lost), then a power cut after the next life has acknowledged.
+/// kill -9 after each operation (nothing is lost), then a power cut after the next process has acknowledged.
 #[test]
 fn a_power_cut_after_a_kill_keeps_what_the_second_life_acknowledged() {
     let bounds = Bounds {
@@ -85,7 +85,7 @@ fn a_power_cut_after_a_kill_keeps_what_the_second_life_acknowledged() {
     let log = disk.log();
     let mut wrong = Vec::new();
     for kill in 0..=log.len() {
-        // All that the killed process asked for is in the page cache.
+        // All operations of the killed process are in the page cache.
         let seen = after_power_cut(
             &Files::new(),
             &log,
@@ -100,7 +100,7 @@ fn a_power_cut_after_a_kill_keeps_what_the_second_life_acknowledged() {
         let next = recovery.last_seq.0 + 1;
         commit(&journal, &receiver, next, 100);
         journal.close().unwrap();
-        // Now the power goes: of both lives only what was synced is left.
+        // Now the power fails: only the synced bytes of both processes are left.
         let both: Vec<_> = log[..kill].iter().cloned().chain(second.log()).collect();
         let left = after_power_cut(
             &Files::new(),

@@ -1,4 +1,4 @@
-//! Segments that are listed, sealed and dropped.
+//! Tests of listing, sealing and dropping segments.
 
 use std::io;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn seqs(journal: &Journal<u64>) -> Vec<u64> {
     scan_all(journal).into_iter().map(seq).collect()
 }
 
-/// Waits until the journal's thread has done what it was asked for.
+/// Waits until `what` returns `true`.
 fn until(what: impl Fn() -> bool) {
     let started = forming::now();
     while !what() {
@@ -80,7 +80,7 @@ fn the_oldest_segment_is_dropped_durably_and_what_follows_stays() {
     ));
     assert!(behind(1).all(|place| journal.read(*place).is_ok()));
     assert_eq!(journal.segments()[0].number, 2);
-    // From within what is gone a scan goes on at the first segment there is.
+    // From a position in a dropped segment a scan goes on at the first segment.
     let gone = Position {
         segment: 1,
         offset: 9000,
@@ -334,7 +334,7 @@ fn a_system_error_of_a_folder_names_what_was_done() {
     );
 }
 
-/// Its header is written when the disk turns out to be full: it says that the segment before it ends where it does not.
+/// Its header is written when the disk turns out to be full: it then contains a wrong end of the previous segment.
 #[test]
 fn a_segment_that_could_not_be_made_never_comes_back() {
     let disk = Memory::default();
