@@ -9,7 +9,9 @@ use tempfile::tempdir;
 
 use super::tests::page;
 use super::*;
-use crate::domain::{DeadReason, DeliveryId, DeliveryState, EventId, Next, SubscriptionNumber};
+use crate::domain::{
+    DeadReason, DeliveryId, DeliveryState, EventId, EventIdRange, Next, SubscriptionNumber,
+};
 use crate::store::Store;
 use crate::store::harness::*;
 
@@ -205,4 +207,33 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(pages_are_exact(before, more, limit, rows));
     }
+}
+
+#[tokio::test]
+async fn no_more_ids_are_named_than_asked_for_however_many_segments_have_some() {
+    let folder = tempdir().unwrap();
+    let setup = Setup {
+        segments: SMALL_SEGMENTS,
+        ..Setup::default()
+    };
+    let running = setup.open(folder.path());
+    let a = running.named("a");
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        ids.push(running.accept(vec![event(&"x".repeat(4096), &[a])]).await[0].id);
+    }
+    let range = EventIdRange {
+        first: *ids.iter().min().unwrap(),
+        last: *ids.iter().max().unwrap(),
+    };
+    for most in [1, 5, 13, 39] {
+        let found = running
+            .store
+            .history()
+            .ids_within(range, most)
+            .await
+            .unwrap();
+        assert_eq!(found.len(), most);
+    }
+    running.close().await;
 }

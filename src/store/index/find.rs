@@ -86,7 +86,7 @@ pub(in crate::store) fn seq_of(connection: &Connection, id: EventId) -> Result<O
     Ok(moved.map(EventSeq))
 }
 
-/// Returns ids of events within a range. Reads `most` of each segment at most, and stops once `most` were found.
+/// Returns `most` ids of events within a range at most.
 pub(in crate::store) fn ids_within(
     connection: &Connection,
     range: EventIdRange,
@@ -107,7 +107,10 @@ pub(in crate::store) fn ids_within(
         for id in ids.query_map(key, |row| row.get(0).map(EventId::from_bytes))? {
             found.insert(id?);
         }
-        if found.len() >= most {
+        while found.len() > most {
+            found.pop_last();
+        }
+        if found.len() == most {
             break;
         }
     }

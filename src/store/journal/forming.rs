@@ -197,7 +197,7 @@ impl<T> Forming<T> {
             }
         }
         kept.records = u32::try_from(kept.spans.len()).unwrap_or(u32::MAX);
-        kept.due = self.due.or_else(|| Some(now()));
+        kept.due = (!kept.is_empty()).then(|| self.due.unwrap_or_else(now));
         *self = kept;
         refused
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::memory::{Fault, Memory, MemoryReserve};
 use super::shared::Timers;
 use super::*;
+use crate::store::journal::forming::Forming;
 use crate::store::reserve::Room;
 
 const SMALL: Bounds = Bounds {
@@ -304,4 +305,20 @@ fn whichever_write_is_cut_short_what_was_reported_is_there() {
             assert!(found.len() <= reported.len() + 1, "write {number}");
         }
     }
+}
+
+#[test]
+fn a_group_of_refused_events_leaves_nothing_to_wait_for() {
+    let mut forming = Forming::default();
+    forming
+        .push(&[accepted(1, 10)], Durability::Sync, 1, 4096)
+        .unwrap();
+    assert_eq!(forming.split_off_events(), [1]);
+    assert_eq!((forming.is_empty(), forming.lingers()), (true, None));
+    let deliveries = [accepted(2, 10)];
+    forming
+        .push(&deliveries, Durability::SyncOutcome, 2, 4096)
+        .unwrap();
+    assert!(forming.split_off_events().is_empty());
+    assert!(forming.is_ready(false), "what is kept is written at once");
 }
