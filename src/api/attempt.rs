@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::delivery::WAITS_OR_NULL;
-use crate::api::{Time, Word};
+use crate::api::values::{Time, WAITS_OR_NULL, Word};
 use crate::domain::{AttemptStatus, DeliveryState, FailureReason};
 
 /// One HTTP request of a delivery.

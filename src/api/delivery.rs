@@ -3,22 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{AttemptWithResponse, Time, Word};
+use crate::api::attempt::AttemptWithResponse;
+use crate::api::values::{Time, WAITS_OR_NULL, Word};
 use crate::domain::{DeadReason, DeliveryState};
-
-/// Words for what a pending delivery waits for, beside its schedule.
-pub(crate) const WAITS: [&str; 5] = ["enabling", "probing", "retry_after", "rate_limit", "order"];
-pub(super) const WAITS_OR_NULL: [Option<&str>; 6] = {
-    let [enabling, probing, retry_after, rate_limit, order] = WAITS;
-    [
-        Some(enabling),
-        Some(probing),
-        Some(retry_after),
-        Some(rate_limit),
-        Some(order),
-        None,
-    ]
-};
 
 /// One event for one subscription.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

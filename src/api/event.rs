@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Delivery, Time};
+use crate::api::delivery::Delivery;
+use crate::api::values::Time;
 
 /// What the application posted.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Time, Word};
+use crate::api::values::{Time, Word};
 use crate::domain::DeliveryState;
 
 /// A bulk replay.

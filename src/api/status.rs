@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Time;
+use crate::api::values::Time;
 
 /// The relay as a whole.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::api::{Begun, Time, Word};
+use crate::api::replay::Begun;
+use crate::api::values::{Time, Word};
 use crate::domain::{AttemptStatus, Condition, DisabledReason, FailureReason};
 
 /// A subscription: its definition and how it stands. Its schema names the fields of the definition, so `admin` makes it.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::admin::{Command, EditDone, EditRefusal, EditRequest, TestAttempt};
-use crate::app::Running;
 use crate::app::loading::{EditAnswer, Prepared, Written};
+use crate::app::running::Running;
 use crate::config::{self, Change, Config, ConfigError, Edit, EditError, Subscription, Watcher};
 use crate::domain::StatusError;
 

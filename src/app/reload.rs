@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::app::Running;
 use crate::app::handle::ReloadRequest;
 use crate::app::loading::Prepared;
+use crate::app::running::Running;
 use crate::config::{
     self, Config, ConfigError, Problem, Problems, Reloaded, Watcher, at_next_start,
 };

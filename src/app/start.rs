@@ -13,12 +13,14 @@ use crate::admin::{Admin, ConfigSource, Control, Exporter, Readiness, Streams, T
 use crate::alerts::Alerts;
 use crate::api::Instance;
 use crate::app::announcing::Announcing;
+use crate::app::error::AppError;
 use crate::app::handle::Handle;
 use crate::app::listeners::{Address, Addresses, Bound, raise_limit};
 use crate::app::loading::Loading;
 use crate::app::preflight::Judge;
 use crate::app::reload::{log_warnings, names};
-use crate::app::{AppError, Options, Running, signpost};
+use crate::app::running::{Options, Running};
+use crate::app::signpost;
 use crate::config::{Config, Durability, Loaded, Snapshot, Watcher};
 use crate::delivery::{Lanes, Reports, SettingsError};
 use crate::domain::Clock;

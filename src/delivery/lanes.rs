@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::alerts::Alerts;
 use crate::config::{Config, Subscription};
 use crate::delivery::lane::Lane;
 use crate::delivery::lane_status::{Defined, LaneStatus};
 use crate::delivery::orders::Orders;
 use crate::delivery::own;
+use crate::delivery::reports::Reports;
 use crate::delivery::settings::{Settings, SettingsError, digest, digest_of};
 use crate::delivery::slots::Slots;
 use crate::delivery::trial;
@@ -26,7 +26,6 @@ use crate::domain::{
     Clock, DisabledReason, Outcome, Status, StatusError, SubscriptionName, Timestamp,
 };
 use crate::egress::{AddressPolicy, Egress};
-use crate::feed::Feed;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -46,15 +45,6 @@ pub enum LaneError {
     /// A bug: a lane panicked.
     #[error("a lane panicked")]
     Panicked(#[source] JoinError),
-}
-
-/// Where lanes report.
-#[derive(Debug, Clone)]
-pub struct Reports {
-    /// Live events.
-    pub feed: Feed,
-    /// Operators.
-    pub alerts: Alerts,
 }
 
 /// The lanes of all subscriptions. Owns their tasks: dropping it ends them, and what was in flight is pending again.

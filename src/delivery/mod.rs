@@ -1,7 +1,7 @@
 //! Delivery: what is pending in the store becomes attempts, and their outcomes go back to the store.
 //!
 //! - `lanes`: one lane per subscription; starts them, hands them new settings, reports on them
-//! - `lane`: the loop of one of them
+//! - `lane`: one of them; `lane_loop`: when its attempts begin; `reports`: where it reports
 //! - `attempt`: one attempt from request to recorded outcome; `outcome` classifies it, `retry` decides what follows
 //! - `settings`: the prepared form of a subscription's definition for its lane
 //! - `lane_status`: held, paused, failing in a row; `stops`: the spans that do not count towards `max_age`
@@ -18,6 +18,7 @@
 mod attempt;
 mod disabling;
 mod lane;
+mod lane_loop;
 mod lane_status;
 mod lanes;
 mod last_report;
@@ -26,6 +27,7 @@ mod outcome;
 mod own;
 mod probe;
 mod rate;
+mod reports;
 mod retry;
 mod settings;
 mod slots;
@@ -33,5 +35,6 @@ mod stops;
 mod trial;
 mod turns;
 
-pub use lanes::{LaneError, Lanes, Reports};
+pub use lanes::{LaneError, Lanes};
+pub use reports::Reports;
 pub use settings::{SettingsError, SettingsProblem, check};

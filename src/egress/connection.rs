@@ -9,16 +9,9 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::Full;
 
-use crate::egress::failure::SendError;
+use crate::egress::http1::{self, Unanswered};
+use crate::egress::http2;
 use crate::egress::origin::Origin;
-use crate::egress::{http1, http2};
-
-/// Why a request has no response.
-pub(super) struct Unanswered {
-    pub(super) error: SendError,
-    /// The request, if the endpoint did not process it.
-    pub(super) unprocessed: Option<Request<Full<Bytes>>>,
-}
 
 /// A connection that carries a request.
 pub(super) enum Connection {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::domain::FailureReason;
 use crate::egress::guard::Denied;
-use crate::egress::tls;
+use crate::egress::tls_error;
 
 /// Longest message, bytes.
 const MESSAGE_MAX: usize = 256;
@@ -64,7 +64,7 @@ impl SendError {
     /// An exchange on an open connection ended without a response head.
     pub(super) fn exchange(error: &hyper::Error) -> Self {
         if let Some(error) = source_of::<rustls::Error>(error) {
-            return Self::new(FailureReason::Tls, tls::failure_name(error));
+            return Self::new(FailureReason::Tls, tls_error::failure_name(error));
         }
         if error.is_parse_too_large() {
             return head_too_large();
@@ -82,7 +82,7 @@ impl SendError {
     /// Reading or writing an open connection failed.
     pub(super) fn broken(error: &io::Error) -> Self {
         if let Some(error) = source_of::<rustls::Error>(error) {
-            return Self::new(FailureReason::Tls, tls::failure_name(error));
+            return Self::new(FailureReason::Tls, tls_error::failure_name(error));
         }
         let message = format!(
             "the connection broke before a response head: {}",

@@ -11,7 +11,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::domain::FailureReason;
 use crate::egress::failure::SendError;
-use crate::egress::tls::{SystemRoots, failure, failure_name};
+use crate::egress::tls::{SystemRoots, failure};
+use crate::egress::tls_error::failure_name;
 
 /// The parts needed to begin TLS with a mail server, made when first needed.
 #[derive(Default)]

@@ -18,6 +18,7 @@ mod pool;
 mod resolver;
 mod roots;
 mod tls;
+mod tls_error;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::descriptors::Client;
+use crate::http_server::body::RequestBody;
 use crate::http_server::connection::{self, Closing};
+use crate::http_server::limits::Limits;
+use crate::http_server::listener::Listener;
 use crate::http_server::places::{Caller, Place, Places};
 use crate::http_server::progress::Progress;
 use crate::http_server::watched::Stream;
-use crate::http_server::{Limits, Listener, RequestBody};
 
 /// How long nothing is accepted after an error that the next connection would meet too.
 const PAUSE: Duration = Duration::from_millis(250);

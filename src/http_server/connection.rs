@@ -25,9 +25,10 @@ use tower_service::Service;
 
 use crate::http_server::body::{AnswerBody, BoxError, RequestBody};
 use crate::http_server::holder::conceal;
+use crate::http_server::limits::Limits;
+use crate::http_server::problem::Problem;
 use crate::http_server::progress::{Phase, Progress};
 use crate::http_server::watched::{Stream, Watched};
-use crate::http_server::{Limits, Problem};
 
 /// Bytes that hyper holds of one connection at most.
 const BUFFER_BYTES: usize = 64 << 10;

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 
-use crate::http_server::Peer;
 use crate::http_server::holder::Holder;
+use crate::http_server::limits::Peer;
 use crate::http_server::places::Caller;
 use crate::http_server::watched::Stream;
 use crate::private;

@@ -1,6 +1,7 @@
 //! Binding, and what is in the way of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http_body_util::Full;
 use tokio::io::AsyncWriteExt;

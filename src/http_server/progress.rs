@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http_server::Limits;
+use crate::http_server::limits::Limits;
 
 /// Bytes that the other side must send or take before it counts as having got on: less is a trickle.
 const ADVANCE_BYTES: u64 = 16 << 10;

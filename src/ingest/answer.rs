@@ -9,7 +9,7 @@ use http_body_util::Full;
 
 use crate::domain::{EventId, SubscriptionName, SubscriptionNumber};
 use crate::ingest::Routes;
-use crate::ingest::head::Format;
+use crate::ingest::format::Format;
 use crate::ingest::prefer::Wait;
 use crate::store::{FirstAttempt, Receipt};
 

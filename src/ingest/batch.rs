@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::domain::BODY_BYTES_MAX;
+use crate::ingest::format::EVENTS_MAX;
 use crate::ingest::naming::{self, Names, Said};
 use crate::ingest::refusal::{FieldErrors, Refusal};
 use crate::ingest::routes::Routes;
@@ -13,9 +14,6 @@ use crate::matching::pointer;
 
 /// Bytes of a batch at most, whatever `ingest.max_body` allows for one event.
 pub(super) const BYTES_MAX: usize = BODY_BYTES_MAX;
-
-/// Events of a batch at most.
-pub(super) const EVENTS_MAX: usize = 1_000;
 
 /// Makes events of a batch's lines.
 ///

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 use crate::domain::{KeptHeader, list_elements};
+use crate::ingest::format::Format;
 use crate::ingest::prefer::{self, Wait};
 use crate::ingest::refusal::Refusal;
 use crate::ingest::routes::Routes;
@@ -55,15 +56,6 @@ pub(super) struct RequestHead<'a> {
     subject: Option<&'a HeaderValue>,
     prefer: Vec<&'a HeaderValue>,
     kept: Vec<KeptHeader>,
-}
-
-/// The kind of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One event, whatever its bytes are.
-    Event,
-    /// Lines of JSON, each an event.
-    Batch,
 }
 
 /// The parts of a request's head that go to each of its events.

@@ -17,6 +17,7 @@ mod answer;
 mod batch;
 mod body;
 mod filtering;
+mod format;
 mod guard;
 mod head;
 mod intake;

@@ -8,8 +8,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use crate::http_server::Problem;
-use crate::ingest::batch::EVENTS_MAX;
-use crate::ingest::head::Format;
+use crate::ingest::format::{EVENTS_MAX, Format};
 use crate::metrics::IngestMetrics;
 use crate::store::AcceptError;
 

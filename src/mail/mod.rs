@@ -1,6 +1,7 @@
 //! E-mail through an SMTP server: one connection per attempt, one letter per connection.
 //!
 //! - `letter`: the content of an e-mail, as an event of sidehook's own carries it
+//! - `outcome`: how an e-mail was taken, or why not
 //! - `session`: the exchange with the server
 //! - `wire`: lines to it and replies from it, bounded
 //!
@@ -11,6 +12,7 @@
 //! cut and printable, and its reply to a password is never shown.
 
 mod letter;
+mod outcome;
 mod session;
 mod wire;
 
@@ -28,6 +30,7 @@ use crate::config::Smtp;
 use crate::domain::{Event, FailureReason, SubscriptionName};
 
 pub use letter::{Letter, Recipient};
+pub use outcome::{MailFailure, Mailed};
 
 use session::Server;
 
@@ -39,38 +42,6 @@ pub enum MailerError {
         "notifications.smtp.from is no e-mail address: expected one such as sidehook@example.com"
     )]
     From,
-}
-
-/// How an e-mail was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mailed {
-    /// The server's reply code; `None` if no recipient is left, so that no server was asked.
-    pub code: Option<u16>,
-    /// The server's reply, cut and printable.
-    pub reply: String,
-}
-
-/// Why an e-mail was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MailFailure {
-    /// The class.
-    pub reason: FailureReason,
-    /// The server's reply code, if it refused.
-    pub code: Option<u16>,
-    /// For people; at most 256 bytes, no secrets.
-    pub message: String,
-}
-
-impl MailFailure {
-    fn new(reason: FailureReason, message: impl AsRef<str>) -> Self {
-        let message = printable(message.as_ref());
-        let code = None;
-        Self {
-            reason,
-            code,
-            message,
-        }
-    }
 }
 
 /// Sends the e-mails of one configuration; a cheap handle.
@@ -170,30 +141,5 @@ fn mailable(address: &str) -> Option<Address> {
     match Host::parse(host) {
         Ok(Host::Domain(host)) => Address::new(local, host).ok(),
         Ok(Host::Ipv4(_) | Host::Ipv6(_)) | Err(_) => Address::new(local, host).ok(),
-    }
-}
-
-/// Longest text of a failure or a reply, bytes.
-const TEXT_MAX: usize = 256;
-
-/// A text that may come from the server, for logs and answers: one line, no control characters, bounded in length.
-fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    let mut text: String = text.chars().take(TEXT_MAX).map(shown).collect();
-    text.truncate(text.floor_char_boundary(TEXT_MAX));
-    text.trim_end().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_is_cut_and_printable() {
-        assert_eq!(
-            printable("busy\r\ntry \x1b[31mlater\n"),
-            "busy  try  [31mlater"
-        );
-        assert_eq!(printable(&"é".repeat(500)).len(), TEXT_MAX);
     }
 }

@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 use crate::config::{Smtp, SmtpTls};
 use crate::domain::{FailureReason, Secret};
 use crate::egress::MailTls;
+use crate::mail::outcome::{MailFailure, Mailed, printable};
 use crate::mail::wire::{Channel, Reply, Wire, WireError};
-use crate::mail::{MailFailure, Mailed, printable};
 
 /// Connecting to one address may take this long.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 
+use crate::domain::Timestamp;
 use crate::metrics::cells::{Buckets, Count, Level};
 use crate::metrics::families;
 
@@ -98,4 +99,10 @@ impl Exposition {
         }
         text
     }
+}
+
+/// Unix seconds with their fraction, as Prometheus counts time.
+pub(super) fn seconds(at: Timestamp) -> f64 {
+    let millis = at.since(Timestamp::default());
+    millis.as_secs_f64()
 }

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 
 use crate::domain::{SubscriptionName, Timestamp};
 pub use crate::metrics::cells::Count;
-use crate::metrics::exposition::{Exposition, Shown};
+use crate::metrics::exposition::{Exposition, Shown, seconds};
 pub use crate::metrics::histograms::Histograms;
 use crate::metrics::histograms::{Place, SharedHistograms};
 use crate::metrics::reasons::{Names, Reasons};
@@ -301,10 +301,4 @@ impl ConfigMetrics {
             last_success: recorder.gauge(families::CONFIG_LAST_SUCCESS, &[]),
         }
     }
-}
-
-/// Unix seconds with their fraction, as Prometheus counts time.
-fn seconds(at: Timestamp) -> f64 {
-    let millis = at.since(Timestamp::default());
-    millis.as_secs_f64()
 }

@@ -8,11 +8,10 @@ use crate::domain::{
     AttemptStatus, Condition, DeadReason, FailureReason, SubscriptionName, Timestamp,
 };
 use crate::metrics::cells::{Count, Level};
-use crate::metrics::exposition::{Exposition, Shown};
+use crate::metrics::exposition::{Exposition, Shown, seconds};
 use crate::metrics::families;
 use crate::metrics::histograms::{OwnOrShared, SharedHistograms, Which};
 use crate::metrics::reasons::{ByCode, Names, Reasons};
-use crate::metrics::seconds;
 
 /// Metrics of one subscription. Those that alerts use are shown at 0 from the start, all others once they happened, so
 /// that thousands of idle subscriptions fit into a scrape.

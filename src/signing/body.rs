@@ -6,11 +6,10 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName};
 
-use crate::signing::format::{Format, Message, Received, malformed, single};
+use crate::signing::error::VerifyError;
+use crate::signing::format::{Format, Message, Received, SignInput, malformed, single};
 use crate::signing::key::{Encoding, Key, Signature};
-use crate::signing::signer::SignInput;
 use crate::signing::text::signature_value;
-use crate::signing::verify::VerifyError;
 
 /// A header and what its value looks like: `prefix`, then the signature of the body.
 #[derive(Debug)]

@@ -11,14 +11,13 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName};
 
-use crate::signing::SigningError;
-use crate::signing::format::{Format, Message, Received, malformed, single};
+use crate::signing::error::SigningError;
+use crate::signing::error::VerifyError;
+use crate::signing::format::{Format, Message, Received, SignInput, malformed, single};
 use crate::signing::key::{Algorithm, Encoding, Key, Signature};
 use crate::signing::reserved::is_reserved;
-use crate::signing::signer::SignInput;
 use crate::signing::template::{Allowed, Placeholder, Template};
 use crate::signing::text::{header_value_of, signature_value};
-use crate::signing::verify::VerifyError;
 
 /// Where the id of a request is looked for when `value` does not carry it.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");

@@ -4,9 +4,26 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::domain::{DeliveryId, Timestamp};
+use crate::signing::error::VerifyError;
 use crate::signing::key::{Key, Signature};
-use crate::signing::signer::SignInput;
-use crate::signing::verify::VerifyError;
+
+/// The values that a signature may cover, and its headers may name. Has no `Debug`: bodies and URLs stay out of logs.
+#[derive(Clone, Copy)]
+pub struct SignInput<'a> {
+    /// Given id, else event id; unescaped.
+    pub id: &'a str,
+    /// The delivery, for schemes that name it. Written out only for them.
+    pub delivery_id: &'a DeliveryId,
+    /// The event's type.
+    pub event_type: &'a str,
+    /// The endpoint's URL as configured.
+    pub url: &'a str,
+    /// The body as sent.
+    pub body: &'a [u8],
+    /// The wall clock at the attempt; signatures carry its whole seconds.
+    pub at: Timestamp,
+}
 
 /// How a scheme signs, writes and reads. Holds no keys.
 pub(super) trait Format: fmt::Debug + Send + Sync {

@@ -14,6 +14,7 @@
 
 mod body;
 mod custom;
+mod error;
 mod format;
 mod key;
 mod reserved;
@@ -28,8 +29,10 @@ mod timestamped;
 mod verify;
 
 pub use custom::{CustomHmac, CustomHmacOptions};
+pub use error::{SigningError, VerifyError};
+pub use format::SignInput;
 pub use key::{Algorithm, Encoding};
 pub(crate) use reserved::is_reserved;
-pub use scheme::{KeyForm, Scheme, SigningError};
-pub use signer::{SignInput, Signer};
-pub use verify::{VerifyError, verify};
+pub use scheme::{KeyForm, Scheme};
+pub use signer::Signer;
+pub use verify::verify;

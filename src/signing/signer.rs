@@ -5,28 +5,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::domain::{DeliveryId, Secret, Timestamp};
-use crate::signing::format::{Format, Message};
+use crate::domain::{Secret, Timestamp};
+use crate::signing::error::SigningError;
+use crate::signing::format::{Format, Message, SignInput};
 use crate::signing::key::KeyRing;
+use crate::signing::scheme::Scheme;
 use crate::signing::text::{Decimal, escaped_id};
-use crate::signing::{Scheme, SigningError};
-
-/// The values that a signature may cover, and its headers may name. Has no `Debug`: bodies and URLs stay out of logs.
-#[derive(Clone, Copy)]
-pub struct SignInput<'a> {
-    /// Given id, else event id; unescaped.
-    pub id: &'a str,
-    /// The delivery, for schemes that name it. Written out only for them.
-    pub delivery_id: &'a DeliveryId,
-    /// The event's type.
-    pub event_type: &'a str,
-    /// The endpoint's URL as configured.
-    pub url: &'a str,
-    /// The body as sent.
-    pub body: &'a [u8],
-    /// The wall clock at the attempt; signatures carry its whole seconds.
-    pub at: Timestamp,
-}
 
 /// Signs requests by the schemes of one subscription. Cheap to clone; without schemes it adds nothing.
 #[derive(Debug, Clone)]

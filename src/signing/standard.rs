@@ -6,12 +6,11 @@
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName};
 
-use crate::signing::SigningError;
-use crate::signing::format::{Format, Message, Received, malformed, single};
+use crate::signing::error::SigningError;
+use crate::signing::error::VerifyError;
+use crate::signing::format::{Format, Message, Received, SignInput, malformed, single};
 use crate::signing::key::{Encoding, Key, Signature};
-use crate::signing::signer::SignInput;
 use crate::signing::text::{header_value_of, signature_value};
-use crate::signing::verify::VerifyError;
 
 /// Names of symmetric signatures; others in the list, such as `v1a,`, are passed over.
 const VERSION: &str = "v1,";

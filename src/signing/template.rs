@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::signing::SigningError;
+use crate::signing::error::SigningError;
 use crate::signing::format::Message;
 
 /// The possible names between braces.

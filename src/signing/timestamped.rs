@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName};
 
-use crate::signing::format::{Format, Message, Received, malformed, single};
+use crate::signing::error::VerifyError;
+use crate::signing::format::{Format, Message, Received, SignInput, malformed, single};
 use crate::signing::key::{Encoding, Key, Signature};
-use crate::signing::signer::SignInput;
 use crate::signing::text::{header_value, header_value_of, signature_value, visible};
-use crate::signing::verify::VerifyError;
 
 const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 const SLACK_TIMESTAMP: HeaderName = HeaderName::from_static("x-slack-request-timestamp");

@@ -1,45 +1,12 @@
 //! Verifying a received request: the other direction, for `sidehook verify`, `listen` and `demo`.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use subtle::Choice;
 
 use crate::domain::{Secret, Timestamp};
+use crate::signing::error::VerifyError;
 use crate::signing::format::{Message, malformed};
-use crate::signing::{Scheme, SigningError};
-
-/// Why a request does not verify.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerifyError {
-    /// There is nothing to verify with.
-    #[error("verifying needs at least one secret")]
-    NoSecret,
-    /// A secret or an option of the scheme does not fit.
-    #[error(transparent)]
-    Scheme(#[from] SigningError),
-    /// A header of the scheme is not there.
-    #[error("missing header {0}")]
-    MissingHeader(HeaderName),
-    /// A header of the scheme is there more than once, so that receivers could differ in which they take.
-    #[error("header {0} is there more than once")]
-    RepeatedHeader(HeaderName),
-    /// A header of the scheme has another form.
-    #[error("header {name} is malformed: expected {expected}")]
-    MalformedHeader {
-        /// The header.
-        name: HeaderName,
-        /// Its form.
-        expected: String,
-    },
-    /// No signature is one of these secrets over this body.
-    #[error("no signature matches: the secret or the body is not the one that was signed")]
-    NoMatch,
-    /// The signature is right, but its timestamp lies further back than the tolerance, by this many seconds.
-    #[error("timestamp too old by {0} s")]
-    TooOld(u64),
-    /// The signature is right, but its timestamp lies further ahead than the tolerance, by this many seconds.
-    #[error("timestamp too far ahead by {0} s")]
-    TooNew(u64),
-}
+use crate::signing::scheme::Scheme;
 
 /// Verifies a received request against one scheme: any of its signatures by any of the secrets will do.
 ///

@@ -29,7 +29,6 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::FailureReason;
-use crate::egress::connection::Unanswered;
 use crate::egress::dial::Stream;
 use crate::egress::failure::SendError;
 use crate::egress::origin::Origin;
@@ -39,6 +38,13 @@ use wire::{Signals, Wire};
 
 /// How long the rest of a head is waited for that hyper cannot parse, but whose status is known.
 const HEAD_REST: Duration = Duration::from_millis(250);
+
+/// Why a request has no response.
+pub(in crate::egress) struct Unanswered {
+    pub(in crate::egress) error: SendError,
+    /// The request, if the endpoint did not process it.
+    pub(in crate::egress) unprocessed: Option<Request<Full<Bytes>>>,
+}
 
 /// An open connection on which at most one request is under way.
 pub(super) struct Connection {

@@ -1,5 +1,6 @@
 //! The index over the filters of all subscriptions.
 
+mod members;
 mod sets;
 
 use std::collections::HashMap;
@@ -10,8 +11,9 @@ use crate::matching::cel::{EvaluationError, Expression, STEPS_AT_ONCE, STEPS_MAX
 use crate::matching::condition::Condition;
 use crate::matching::document::{self, Json, Wanted};
 use crate::matching::facts::Facts;
+use crate::matching::index::members::Members;
 use crate::matching::index::sets::Sets;
-use crate::matching::patterns::{PatternIndex, sort_and_deduplicate};
+use crate::matching::patterns::sort_and_deduplicate;
 
 /// The filter of a subscription.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +52,6 @@ pub struct FilterIndex {
     parts: Wanted,
 }
 
-/// Some subscriptions and their patterns.
-#[derive(Debug, Default)]
-struct Members {
-    patterns: PatternIndex,
-    /// The positions in the index by those in `patterns`; `None` if they are the same.
-    positions: Option<Box<[usize]>>,
-}
-
 /// The subscriptions that an event is for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -74,32 +68,6 @@ pub struct Failure {
     pub position: usize,
     /// The reason; shared if several subscriptions have the expression.
     pub error: Arc<EvaluationError>,
-}
-
-impl Members {
-    fn new(members: &[(usize, &Patterns)]) -> Self {
-        let is_all = members
-            .iter()
-            .enumerate()
-            .all(|(own, (position, _))| own == *position);
-        Self {
-            patterns: PatternIndex::new(members.iter().map(|(_, patterns)| *patterns)),
-            positions: (!is_all).then(|| members.iter().map(|(position, _)| *position).collect()),
-        }
-    }
-
-    /// Appends the positions of those whose patterns match, ascending.
-    fn find(&self, event_type: &str, found: &mut Vec<usize>) {
-        let start = found.len();
-        self.patterns.matching(event_type, found);
-        if let Some(positions) = &self.positions {
-            for place in found.iter_mut().skip(start) {
-                if let Some(position) = positions.get(*place) {
-                    *place = *position;
-                }
-            }
-        }
-    }
 }
 
 impl FilterIndex {

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::domain::Patterns;
 use crate::matching::condition::{Condition, Selector};
 use crate::matching::facts::Facts;
-use crate::matching::index::Members;
+use crate::matching::index::members::Members;
 use crate::matching::patterns::PatternIndex;
 use crate::matching::pointer::{self, Pointer};
 
