@@ -57,7 +57,7 @@ impl fmt::Display for Problem {
 /// The most problems of one kind that are kept and shown.
 pub(super) const MAX_PROBLEMS: usize = 100;
 
-/// Errors or warnings of a configuration: the first [`MAX_PROBLEMS`] by file and line, and the number of the rest.
+/// Errors or warnings of a configuration: the first `MAX_PROBLEMS` by file and line, and the number of the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems {
     pub(super) list: Vec<Problem>,
