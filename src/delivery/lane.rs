@@ -130,7 +130,7 @@ impl Lane {
         metrics.consecutive_failures.set(failures);
     }
 
-    /// Changes the lane_status at `now`, records at once what is to be recorded at once, and publishes it when it
+    /// Changes the status of the lane at `now`, records at once what is to be recorded at once, and publishes it when it
     /// was enabled or disabled by that.
     pub(super) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut LaneStatus) -> T) -> T {
         let mut lane_status = self.lane_status();
@@ -188,7 +188,7 @@ impl Lane {
         self.last_report.lock()
     }
 
-    /// Records a state of the lane_status, which is locked meanwhile: of two states the later one has to be the last.
+    /// Records a state of the lane, whose status is locked meanwhile: of two states the later one has to be the last.
     pub(super) fn record(&self, state: Option<SubscriptionState>) {
         if let Some(state) = state {
             self.store.set_state(self.number, state);

@@ -29,7 +29,7 @@ pub(super) enum StatusChange {
     Recovered,
 }
 
-/// The part of a subscription's definition in the file on which its lane_status depends.
+/// The part of a subscription's definition in the file on which the status of its lane depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Defined {
     /// The field `active`.

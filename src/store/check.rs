@@ -116,7 +116,12 @@ pub fn check(path: &Path, now: Timestamp) -> Result<StoreReport, StoreError> {
     getrandom::fill(&mut key)
         .map_err(|error| StoreError::System(Arc::new(io::Error::from(error))))?;
     let opened: (&dyn ReadJournal, _) = (&journal, recovery.last_seq);
-    let examined = index::examine(&path.join("index.sqlite3"), DedupKey(key), opened, now);
+    let path = path.join("index.sqlite3");
+    index::adopt_former(&path).map_err(|error| StoreError::Folder {
+        path: path.clone(),
+        source: Arc::new(error),
+    })?;
+    let examined = index::examine(&path, DedupKey(key), opened, now);
     let examined = examined.map_err(|error| StoreError::Index(Arc::new(error)))?;
     journal.close().map_err(failed)?;
     add_index(&mut report, examined);

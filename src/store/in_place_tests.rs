@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 use super::harness::*;
 use super::*;
-use crate::domain::SubscriptionNumber;
+use crate::domain::{SubscriptionNumber, Timestamp};
 
 /// The files that may be taken away.
 const FILES: [&str; 6] = [
@@ -145,24 +145,42 @@ async fn a_link_or_a_pipe_in_the_place_of_a_file_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_index_of_a_former_version_is_replaced() {
+async fn the_index_of_a_former_version_replaces_a_stale_one_and_is_set_aside() {
     let folder = tempdir().unwrap();
-    let running = Setup::default().open(folder.path());
+    let [index, former] = ["index.sqlite3", "book.sqlite3"].map(|name| folder.path().join(name));
+    let open = || Setup::default().open(folder.path());
+    let running = open();
     let a = running.named("a");
     running.accept(vec![event("1", &[a])]).await;
     running.close().await;
-    let [index, former] = ["index.sqlite3", "book.sqlite3"].map(|name| folder.path().join(name));
-    fs::rename(&index, &former).unwrap();
-    let beside =
-        ["-wal", "-shm", ".old"].map(|end| folder.path().join(format!("book.sqlite3{end}")));
-    for path in &beside {
-        fs::write(path, "as it was").unwrap();
-    }
-    let running = Setup::default().open(folder.path());
+    let stale = fs::read(&index).unwrap();
+    let running = open();
     assert_eq!(running.drain(a).await, ["1"]);
+    running.accept(vec![event("2", &[a])]).await;
     running.close().await;
-    for path in beside.iter().chain([&former]) {
-        assert!(!path.exists(), "{}", path.display());
+    rusqlite::Connection::open(&index)
+        .and_then(|database| database.pragma_update(None, "user_version", 5))
+        .unwrap();
+    for is_checked in [false, true] {
+        // An older program went on with its own, beside an index that a newer one had made before.
+        fs::rename(&index, &former).unwrap();
+        fs::write(&index, &stale).unwrap();
+        fs::write(folder.path().join("book.sqlite3.old"), "damaged").unwrap();
+        if is_checked {
+            let report = check(folder.path(), Timestamp::default()).unwrap();
+            assert_eq!(report.index, IndexState::Agrees);
+        }
+        let running = open();
+        assert_eq!(running.store.queue(a).counts().pending, 1);
+        assert_eq!(running.take_one(a).await.event().body, "2");
+        running.close().await;
+        let names = fs::read_dir(folder.path()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(
+            !names
+                .iter()
+                .any(|name| name.to_string_lossy().starts_with("book"))
+        );
+        assert!(folder.path().join("index.sqlite3.old").exists());
     }
-    assert!(index.exists());
 }

@@ -91,7 +91,10 @@ pub(super) fn open(
 
     let now = dispatcher.clock.steady();
     let index_path = options.path.join("index.sqlite3");
-    index::remove_former(&options.path).map_err(|error| index_failed(error.into()))?;
+    index::adopt_former(&index_path).map_err(|error| StoreError::Folder {
+        path: index_path.clone(),
+        source: Arc::new(error),
+    })?;
     let key = new_key()?;
     let read = || {
         let mut index = Index::open(&index_path, key)?;

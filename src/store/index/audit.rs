@@ -14,7 +14,7 @@ const DUE: &str = "due_at / 1024 % 1073741824 + due_at % 1024 * 1048576 + seq % 
 const KEYED: &str = "abs(key % 1073741789) + seq % 1048576 + subscription % 1024 + 1";
 
 /// Whether the rows of pending and dead deliveries match the counters that were kept as they were written. Makes one
-/// pass over the rows and over each SQL index by which deliveries are found.
+/// pass over the rows and over the SQL indexes of due times and keys.
 pub(super) fn is_sound(connection: &Connection) -> Result<bool> {
     let rows = format!(
         "SELECT state, subscription, count(*), sum(body_bytes), sum({CHECKSUM}),

@@ -16,7 +16,7 @@ pub(in crate::store) enum IndexError {
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// A file could not be set aside.
+    /// A file could not be made, checked, set aside or removed.
     #[error(transparent)]
     File(#[from] io::Error),
     /// The tables are not those of this version.

@@ -257,12 +257,20 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the index of former versions from `folder`: it is rebuilt from the journal.
-pub(in crate::store) fn remove_former(folder: &Path) -> io::Result<()> {
-    for suffix in ["-wal", "-shm", ".old", ""] {
-        ignore_missing(fs::remove_file(beside(&folder.join(FORMER_FILE), suffix)))?;
+/// Puts the index of a former version, if there is one, in the place of the one at `path`: it was written later, by an
+/// older program that ran in between. Its version then makes it set aside, as any other.
+pub(in crate::store) fn adopt_former(path: &Path) -> io::Result<()> {
+    let former = path.with_file_name(FORMER_FILE);
+    if !former.try_exists()? {
+        return Ok(());
     }
-    Ok(())
+    for side_file in SIDE_FILES {
+        ignore_missing(fs::remove_file(beside(path, side_file)))?;
+    }
+    for suffix in ["-wal", "-shm", ""] {
+        ignore_missing(fs::rename(beside(&former, suffix), beside(path, suffix)))?;
+    }
+    ignore_missing(fs::remove_file(beside(&former, ".old")))
 }
 
 /// Renames an index to `….old`, replacing an earlier one, and removes the files that belong to it.

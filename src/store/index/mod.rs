@@ -40,7 +40,7 @@ mod write;
 pub(super) use error::IndexError;
 pub use examine::IndexState;
 pub(super) use examine::{Examined, examine};
-pub(super) use file::{Index, remove_former};
+pub(super) use file::{Index, adopt_former};
 pub(super) use follower::{Follower, Surroundings};
 pub(super) use inbox::Inbox;
 pub(super) use query::Subscription;

@@ -10,7 +10,7 @@ use crate::store::dedup::DedupKey;
 use crate::store::entry::Entry;
 use crate::store::journal::{Place, Position, decode_state};
 
-/// The one row of `index`.
+/// The one row of `head`.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Head {
     pub(in crate::store) cursor: Position,

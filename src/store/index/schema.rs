@@ -1,8 +1,8 @@
-//! The index's tables. Version 5.
+//! The index's tables. Version 6.
 //!
 //! | table | key | holds |
 //! |---|---|---|
-//! | `index` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
+//! | `head` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
 //! | `subscriptions` | number | name, run-time state as the journal writes it |
 //! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters, a checksum of the pending rows |
 //! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it |
@@ -22,7 +22,7 @@ use rusqlite::{Connection, Result};
 use crate::domain::DeliveryState;
 
 /// The version of these tables, as `user_version`. An index of another version is rebuilt.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 // The states in the statements of this folder; a delivery is due only while it is pending, and blocks only while it is
 // dead.

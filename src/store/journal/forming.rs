@@ -33,6 +33,8 @@ pub(super) struct Forming<T> {
 pub(super) struct Batch<T> {
     token: T,
     records: usize,
+    /// Of its events; 0 if it has none.
+    last_seq: u64,
     durability: Durability,
 }
 
@@ -109,11 +111,12 @@ impl<T> Forming<T> {
                 AppendError::Overloaded
             });
         }
-        for record in records {
-            if let Record::Accepted(accepted) = record {
-                self.last_seq = self.last_seq.max(accepted.seq.0);
-            }
-        }
+        let seqs = records.iter().filter_map(|record| match record {
+            Record::Accepted(accepted) => Some(accepted.seq.0),
+            _ => None,
+        });
+        let last_seq = seqs.max().unwrap_or(0);
+        self.last_seq = self.last_seq.max(last_seq);
         self.records = u32::try_from(self.spans.len()).unwrap_or(u32::MAX);
         self.urgent |= durability.is_urgent();
         if self.due.is_none() && !self.urgent {
@@ -122,6 +125,7 @@ impl<T> Forming<T> {
         self.batches.push(Batch {
             token,
             records: records.len(),
+            last_seq,
             durability,
         });
         Ok(())
@@ -197,6 +201,12 @@ impl<T> Forming<T> {
             }
         }
         kept.records = u32::try_from(kept.spans.len()).unwrap_or(u32::MAX);
+        kept.last_seq = kept
+            .batches
+            .iter()
+            .map(|batch| batch.last_seq)
+            .max()
+            .unwrap_or(0);
         kept.due = (!kept.is_empty()).then(|| self.due.unwrap_or_else(now));
         *self = kept;
         refused

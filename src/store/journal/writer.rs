@@ -94,7 +94,7 @@ impl<T: Send + 'static, S: Committed<T>> Writer<T, S> {
     }
 
     /// Makes room for a group. If there is none, its events are refused, and the rest gets room from the reserve.
-    /// Returns whether there is room for the rest; `false` if nothing is left.
+    /// Returns whether there is room for the rest; `false` if nothing is left, or no room.
     fn make_room(&mut self, forming: &mut Forming<T>) -> Result<bool, JournalError> {
         match self.place(forming) {
             Ok(()) => return Ok(true),

@@ -315,10 +315,12 @@ fn a_group_of_refused_events_leaves_nothing_to_wait_for() {
         .unwrap();
     assert_eq!(forming.split_off_events(), [1]);
     assert_eq!((forming.is_empty(), forming.lingers()), (true, None));
-    let deliveries = [accepted(2, 10)];
-    forming
-        .push(&deliveries, Durability::SyncOutcome, 2, 4096)
-        .unwrap();
-    assert!(forming.split_off_events().is_empty());
+    for (seq, durability) in [(2, Durability::SyncOutcome), (3, Durability::Sync)] {
+        forming
+            .push(&[accepted(seq, 10)], durability, seq, 4096)
+            .unwrap();
+    }
+    assert_eq!(forming.split_off_events(), [3]);
+    assert_eq!(forming.last_seq, 2, "headers name what is kept");
     assert!(forming.is_ready(false), "what is kept is written at once");
 }
