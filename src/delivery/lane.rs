@@ -161,7 +161,7 @@ impl Lane {
         self.last_report().begin(notify_after, &status);
     }
 
-    /// Notifies operators of failing after so many failures in a row from now on.
+    /// From now on operators are notified after `notify_after` failures in a row.
     pub(super) fn tell_failing_after(&self, notify_after: u32) {
         self.last_report().set_notify_after(notify_after);
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a scheme, and with a request that is verified.
+//! The errors of schemes, and of requests that are verified.
 
 use http::HeaderName;
 

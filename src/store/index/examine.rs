@@ -190,7 +190,7 @@ fn damaged(error: &IndexError) -> IndexState {
     }])
 }
 
-/// Returns the messages of SQLite's integrity check, none if it is sound.
+/// Returns the messages of SQLite's integrity check; empty if it is sound.
 fn faults(connection: &Connection) -> Result<Vec<String>, IndexError> {
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({FAULTS_MAX})"))?;
     let said = check.query_map([], |row| row.get::<_, String>(0))?;

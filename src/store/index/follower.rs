@@ -25,7 +25,7 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// … and the number of errors in a row after which the store fails: about a minute.
 const ERRORS_MAX: u32 = 60;
 
-/// What the thread uses besides the index and the journal.
+/// The parts of the store that the thread needs beside the index and the journal.
 pub(in crate::store) struct Surroundings {
     pub(in crate::store) inbox: Arc<Inbox>,
     /// Room for the index when the disk is full.
