@@ -46,21 +46,6 @@ impl Entry {
         Self { key, ..self }
     }
 
-    /// The amount that the row of this delivery adds to the checksum that the index keeps.
-    pub(super) fn checksum(&self) -> i64 {
-        let seq = i64::try_from(self.seq.0 % 1_048_576).unwrap_or(0);
-        let Place {
-            segment,
-            offset,
-            length,
-        } = self.place;
-        seq + i64::from(segment) * 31
-            + i64::from(offset)
-            + i64::from(length) * 7
-            + i64::from(self.body_bytes) * 3
-            + (self.key.cast_signed() % 8191).abs()
-    }
-
     /// Bytes of its body.
     pub(super) fn body_len(&self) -> usize {
         usize::try_from(self.body_bytes).unwrap_or(usize::MAX)

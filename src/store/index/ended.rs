@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::find;
 use super::numbers::{int, nat};
-use super::query::{ENTRY, entry};
+use super::query::entry;
 use super::rows::{self, Span};
+use super::schema::ENTRY;
 use crate::domain::{DeliveryState, EventSeq, Pattern, SubscriptionNumber};
 use crate::store::entry::Entry;
 

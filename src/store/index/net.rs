@@ -23,7 +23,6 @@ pub(super) struct Change {
     pub(super) pending: i64,
     pub(super) pending_bytes: i64,
     pub(super) dead: i64,
-    pub(super) checksum: i64,
 }
 
 /// Changes of the deliveries whose events are in one segment.
@@ -51,7 +50,6 @@ impl Tally {
         let change = self.counters.entry(number).or_default();
         change.pending += 1;
         change.pending_bytes += i64::from(entry.body_bytes);
-        change.checksum += entry.checksum();
         self.segment(entry).pending += 1;
     }
 
@@ -60,7 +58,6 @@ impl Tally {
         let change = self.counters.entry(number).or_default();
         change.pending -= 1;
         change.pending_bytes -= i64::from(entry.body_bytes);
-        change.checksum -= entry.checksum();
         let segment = self.segment(entry);
         segment.pending -= 1;
         segment.ended_at = segment.ended_at.max(at);
@@ -87,21 +84,13 @@ impl Tally {
     }
 
     /// Counts a pending or dead delivery for another place from now on.
-    pub(super) fn moved(
-        &mut self,
-        number: SubscriptionNumber,
-        from: &Entry,
-        to: &Entry,
-        dead: bool,
-    ) {
+    pub(super) fn moved(&mut self, from: &Entry, to: &Entry, dead: bool) {
         for (entry, sign) in [(from, -1), (to, 1)] {
             let change = self.segment(entry);
             if dead {
                 change.dead += sign;
             } else {
                 change.pending += sign;
-                let counters = self.counters.entry(number).or_default();
-                counters.checksum += sign * entry.checksum();
             }
         }
     }

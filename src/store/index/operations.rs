@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::net::{DeliveryKey, Due, EventRow, RowOperation, RowState, Tally};
 use super::numbers::{int, millis};
+use super::schema::ENTRY;
 use super::schema::create_segment;
 use super::write::{insert, take};
 use super::{find, query};
@@ -67,7 +68,7 @@ fn relocate(
                     place: row.place,
                     ..from
                 };
-                tally.moved(*number, &from, &to, dead);
+                tally.moved(&from, &to, dead);
             }
         }
     }
@@ -111,7 +112,7 @@ fn replace(
     let from = connection
         .prepare_cached(&format!(
             "SELECT {} FROM deliveries WHERE state = ?1 AND subscription = ?2 AND seq = ?3",
-            query::ENTRY
+            ENTRY
         ))?
         .query_row(key, query::entry)
         .optional()?;
@@ -237,7 +238,7 @@ fn cancel_all(
     let rows = params![number.0, int(upto.0)];
     let mut pending = connection.prepare_cached(&format!(
         "SELECT {} FROM pending WHERE subscription = ?1 AND seq <= ?2",
-        query::ENTRY
+        ENTRY
     ))?;
     for entry in pending.query_map(rows, query::entry)? {
         let entry = entry?;

@@ -142,10 +142,7 @@ pub(in crate::store) fn pending_before(
         .map(|found| found.map(EventSeq))
 }
 
-/// The columns of `deliveries` that make an entry.
-pub(super) const ENTRY: &str = "seq, segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts";
-
-/// Reads an entry from the first ten columns.
+/// Reads an entry from its columns, the first ten.
 pub(super) fn entry(row: &Row<'_>) -> Result<Entry> {
     Ok(Entry {
         seq: EventSeq(nat(row.get(0)?)),

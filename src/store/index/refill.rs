@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Result, Row, params_from_iter};
 
 use super::numbers::{int, millis, size};
-use super::query::{ENTRY, entry, head};
+use super::query::{entry, head};
+use super::schema::ENTRY;
 use crate::domain::{EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::entry::Entry;
 
@@ -137,7 +138,7 @@ fn followers(
 ) -> Result<Page> {
     let sql = format!(
         "SELECT {ENTRY} FROM deliveries INDEXED BY deliveries_key
-         WHERE state = 0 AND subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4
+         WHERE state < 1 AND subscription = ?1 AND key = ?2 AND key != 0 AND seq > ?3 AND seq <= ?4
          AND due_at IS NULL ORDER BY seq LIMIT ?5"
     );
     let (after, upto) = (int(wanted.after.0), int(wanted.upto.0));

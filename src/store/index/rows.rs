@@ -9,7 +9,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::numbers::{int, millis, nat};
-use super::query::{self, ENTRY};
+use super::query;
+use super::schema::ENTRY;
 use crate::domain::{
     AttemptStatus, DeadReason, DeliveryState, EventId, EventSeq, FailureReason, Label, Outcome,
     SubscriptionName, SubscriptionNumber, Timestamp,

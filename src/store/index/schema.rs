@@ -1,11 +1,11 @@
-//! The index's tables. Version 6.
+//! The index's tables. Version 7.
 //!
 //! | table | key | holds |
 //! |---|---|---|
 //! | `head` | one row | the cursor into the journal, the last sequence and time applied, the key of hashes |
 //! | `subscriptions` | number | name, run-time state as the journal writes it |
-//! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters, a checksum of the pending rows |
-//! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it |
+//! | `counters` | subscription | pending deliveries, bytes of their bodies, dead letters |
+//! | `deliveries` | state, subscription, seq | a delivery that is pending (0), dead (2) or cancelled (3): place of its event, attempts; when it is due again; why it is dead, and whether what follows it in order waits for it; a checksum of all these |
 //! | `moved` | seq | an event whose first segment is gone, or is about to go |
 //! | `jobs` | id | a bulk replay, as `replays/job.rs` writes it |
 //! | `tallies` | subscription | the results of its attempts, in the format of [`tallies`](super::tallies) |
@@ -22,7 +22,7 @@ use rusqlite::{Connection, Result};
 use crate::domain::DeliveryState;
 
 /// The version of these tables, as `user_version`. An index of another version is rebuilt.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 // The states in the statements of this folder; a delivery is due only while it is pending, and blocks only while it is
 // dead.
@@ -32,6 +32,8 @@ const _: () = assert!(
         && DeliveryState::Cancelled.code() == 3
 );
 
+/// The tables; `{checksum}` is that of a row. The index of keys has no `state = 0`, as SQLite would then take the state of its
+/// entries as known and not read it, damaged or not.
 const TABLES: &str = "
 CREATE TABLE head (
     id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -41,7 +43,7 @@ CREATE TABLE head (
 CREATE TABLE subscriptions (number INTEGER PRIMARY KEY, name TEXT, state BLOB);
 CREATE TABLE counters (
     subscription INTEGER PRIMARY KEY,
-    pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL, checksum INTEGER NOT NULL
+    pending INTEGER NOT NULL, pending_bytes INTEGER NOT NULL, dead INTEGER NOT NULL
 );
 CREATE TABLE deliveries (
     state INTEGER NOT NULL, subscription INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -49,11 +51,12 @@ CREATE TABLE deliveries (
     body_bytes INTEGER NOT NULL, accepted_at INTEGER NOT NULL, since INTEGER NOT NULL, key INTEGER NOT NULL,
     attempts INTEGER NOT NULL, schedule_attempts INTEGER NOT NULL,
     due_at INTEGER, pause_ms INTEGER, reason INTEGER, blocks INTEGER NOT NULL, ended_at INTEGER,
+    checksum INTEGER NOT NULL GENERATED ALWAYS AS ({checksum}) STORED,
     PRIMARY KEY (state, subscription, seq)
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_due ON deliveries (subscription, due_at, seq) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_segment ON deliveries (state, segment);
-CREATE INDEX deliveries_key ON deliveries (subscription, key, seq) WHERE state = 0 AND key != 0;
+CREATE INDEX deliveries_key ON deliveries (subscription, key, seq) WHERE state < 1 AND key != 0;
 CREATE INDEX deliveries_blocking ON deliveries (subscription, seq) WHERE blocks;
 CREATE VIEW pending AS SELECT * FROM deliveries WHERE state = 0;
 CREATE VIEW dead AS SELECT * FROM deliveries WHERE state = 2;
@@ -79,14 +82,26 @@ CREATE TABLE segments (
 CREATE INDEX segments_first_seq ON segments (first_seq);
 ";
 
-/// The term that a pending row adds to the checksum of its subscription: of columns that change only if the event is
-/// moved, and small, so that no sum overflows. The same as [`Entry::checksum`](crate::store::entry::Entry::checksum).
-pub(super) const CHECKSUM: &str =
-    "seq % 1048576 + segment * 31 + offset + length * 7 + body_bytes * 3 + abs(key % 8191)";
+/// The checksum of a row of `deliveries`: no flipped bit of a column leaves it as it is. Only a key may have all 64 bits, and
+/// would overflow; no power of two is a multiple of its prime.
+macro_rules! checksum {
+    () => {
+        "state + subscription * 2 + seq * 3 + segment * 4 + offset * 5 + length * 6 + body_bytes * 7 + accepted_at * 8 \
+         + since * 9 + key % 1073741789 * 10 + attempts * 11 + schedule_attempts * 12 + coalesce(due_at, -1) * 13 \
+         + coalesce(pause_ms, -1) * 14 + coalesce(reason, -1) * 15 + blocks * 16 + coalesce(ended_at, -1) * 17"
+    };
+}
+
+/// The columns of an entry, first of all the sequence: null if the row is damaged, which no reader takes.
+pub(super) const ENTRY: &str = concat!(
+    "iif(checksum = ",
+    checksum!(),
+    ", seq, NULL), segment, offset, length, body_bytes, accepted_at, since, key, attempts, schedule_attempts"
+);
 
 /// Makes the tables of a new index.
 pub(super) fn create(connection: &Connection, dedup_key: [u8; 16]) -> Result<()> {
-    connection.execute_batch(TABLES)?;
+    connection.execute_batch(&TABLES.replace("{checksum}", checksum!()))?;
     connection.execute(
         "INSERT INTO head VALUES (0, 0, 0, 0, 0, ?1)",
         [dedup_key.as_slice()],

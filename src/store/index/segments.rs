@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::numbers::{int, millis, nat};
-use super::query::{ENTRY, entry};
+use super::query::entry;
+use super::schema::ENTRY;
 use super::schema::create_segment;
 use crate::domain::{DeadReason, EventSeq, SubscriptionNumber, Timestamp};
 use crate::store::journal::Place;

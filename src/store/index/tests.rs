@@ -478,3 +478,6 @@ proptest! {
         prop_assert_eq!(dead, count(&index, "SELECT count(*) FROM dead"));
     }
 }
+
+#[path = "audit_tests.rs"]
+mod audit_tests;

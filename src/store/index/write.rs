@@ -7,7 +7,7 @@ use super::apply::{Round, Stretch};
 use super::net::{DeliveryKey, RowState, SegmentRows, Tally, due};
 use super::numbers::{int, millis};
 use super::query;
-use super::query::ENTRY;
+use super::schema::ENTRY;
 use super::schema::{create_segment, seal_segment};
 use super::wide::Wide;
 use crate::domain::{DeliveryState, Next, SubscriptionNumber};
@@ -152,17 +152,16 @@ impl Stretch {
 impl Tally {
     fn write(&self, connection: &Connection) -> Result<()> {
         let mut add = connection.prepare_cached(
-            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET
+            "INSERT INTO counters VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
              pending = pending + excluded.pending, pending_bytes = pending_bytes + excluded.pending_bytes,
-             dead = dead + excluded.dead, checksum = checksum + excluded.checksum",
+             dead = dead + excluded.dead",
         )?;
         for (number, change) in &self.counters {
             add.execute(params![
                 number.0,
                 change.pending,
                 change.pending_bytes,
-                change.dead,
-                change.checksum
+                change.dead
             ])?;
         }
         let mut add = connection.prepare_cached(
