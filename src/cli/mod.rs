@@ -24,6 +24,7 @@ mod secret;
 mod send;
 mod service;
 mod show;
+mod target;
 mod usage;
 mod verify;
 

@@ -255,7 +255,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::cli::post::Target;
+    use crate::cli::target::Target;
     use crate::domain::Secret;
 
     /// Also of a client that was let in before: the sidecar may have stopped, and another have taken its place. Only root

@@ -15,9 +15,9 @@ use crate::cli::ConfigArg;
 use crate::cli::client::find::{Found, Need};
 use crate::cli::client::wire::WireError;
 use crate::cli::client::{CallError, Client, Query, read};
-use crate::cli::post::Target;
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
+use crate::cli::target::Target;
 use crate::config::{ConfigError, Environment};
 
 /// How long one may take to identify itself.
