@@ -10,12 +10,13 @@ use anyhow::Context;
 
 use crate::app::Running;
 use crate::cli::client::{Client, Need, SidecarArgs};
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::operate;
 use crate::cli::runtime::block_on;
 use crate::cli::sandbox::{self, Folder, new_secret};
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
-use crate::cli::{ConfigArg, Usage};
+use crate::cli::usage::Usage;
 use crate::config::{ConfigError, Environment, overlap};
 use crate::domain::conceal;
 

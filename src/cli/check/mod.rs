@@ -9,7 +9,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::app::{self, Preflight};
 use crate::cli::check::store::{INVALID, VALID, counted};
-use crate::cli::{ConfigArg, owner};
+use crate::cli::config_arg::ConfigArg;
+use crate::cli::owner;
 use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_checked, load_operator};
 use crate::domain::Timestamp;
 

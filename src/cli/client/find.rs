@@ -8,8 +8,9 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use crate::app::admin_address;
 use crate::cli::client::running::Survey;
+use crate::cli::config_arg::ConfigArg;
+use crate::cli::service;
 use crate::cli::target::Target;
-use crate::cli::{ConfigArg, service};
 use crate::config::{Environment, Operator, OperatorToken, load_operator};
 use crate::domain::Secret;
 

@@ -11,10 +11,10 @@ use anyhow::{anyhow, bail, ensure};
 
 use crate::api::Instance;
 use crate::app::RuntimeSockets;
-use crate::cli::ConfigArg;
 use crate::cli::client::find::{Found, Need};
 use crate::cli::client::wire::WireError;
 use crate::cli::client::{CallError, Client, Query, read};
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
 use crate::cli::target::Target;

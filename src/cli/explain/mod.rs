@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::cli::ConfigArg;
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::explain::example::{Example, example};
 use crate::cli::explain::verdict::{Verdict, judge};
 use crate::cli::send::{Data, is_json};
