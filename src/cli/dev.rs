@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::app::Running;
-use crate::cli::client::{Client, Need, SidecarArgs};
+use crate::cli::client::{Need, SidecarArgs};
 use crate::cli::config_arg::ConfigArg;
 use crate::cli::operate;
 use crate::cli::runtime::block_on;
@@ -191,7 +191,7 @@ async fn show(folder: &Folder) -> anyhow::Result<()> {
     let sidecar = SidecarArgs::of_config(&ConfigArg {
         config: Some(folder.config()),
     });
-    let client = Client::find(&sidecar, &Environment::default(), Need::Read).await?;
+    let client = sidecar.client(&Environment::default(), Need::Read).await?;
     operate::follow_all(&client).await
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn with_sidecar(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = Client::find(&common.sidecar, &environment, need).await?;
+        let client = common.sidecar.client(&environment, need).await?;
         work(&client, &mut screen).await
     })
 }
