@@ -8,8 +8,8 @@ use crate::config::{self, ConfigError, Environment, Loaded, Problem};
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ConfigArg {
-    /// The configuration file, or - for standard input. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml, else
-    /// ./sidehook.yaml
+    /// The configuration file, or - for standard input. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else
+    /// ./config.yaml, else ./sidehook.yaml
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! Usage errors: those that a command finds itself, and additions to those of clap: the most likely intention of an
-//! argument that a command does not have.
+//! Usage errors: those that a command itself finds, and additions to those of clap, which suggest the most likely
+//! intention of an argument that a command does not have.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

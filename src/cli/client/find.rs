@@ -48,8 +48,8 @@ impl SidecarArgs {
         }
     }
 
-    /// A client of the sidecar; candidates are asked to identify themselves, so that one that is stopped is reported at once.
-    /// An address that was given is taken as it is.
+    /// A client of the sidecar. Candidates are asked to identify themselves, so that one that is stopped is reported at
+    /// once. An address that was given is taken as it is.
     ///
     /// # Errors
     /// It or its token cannot be found; it gives no answer within [`FIRST_PATIENCE`].
