@@ -4,7 +4,7 @@ use crate::admin::answer::Answer;
 use crate::admin::operation::Call;
 use crate::admin::query::{Kind, Parameter};
 use crate::admin::refusal::Refusal;
-use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::admin::state::NO_SUBSCRIPTION;
 use crate::admin::views::list;
 use crate::api;
 use crate::domain::{AttemptStatus, SubscriptionName};

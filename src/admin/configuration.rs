@@ -3,12 +3,12 @@
 use http::StatusCode;
 use std::collections::BTreeMap;
 
-use crate::admin::Admin;
 use crate::admin::answer::{Answer, json};
 use crate::admin::body::{Fields, nothing};
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
+use crate::admin::state::Admin;
 use crate::admin::views::texts;
 use crate::api::{
     self, Checked, DiffView, FieldDiff, Finding, GoneSubscription, Reload, ReloadRequest,

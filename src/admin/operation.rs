@@ -7,14 +7,14 @@ use http::{HeaderMap, Method};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
-use crate::admin::Admin;
 use crate::admin::answer::Answer;
 use crate::admin::query::{Parameter, Query};
 use crate::admin::refusal::Refusal;
+use crate::admin::state::Admin;
 use crate::config::Scopes;
 
 /// How long most calls may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers a call.
 pub(super) type Handler = fn(Call) -> Answering;
@@ -83,6 +83,46 @@ pub(super) struct Operation {
     pub(super) handler: Handler,
 }
 
+impl Operation {
+    /// An operation that reads, with what most of them have.
+    pub(super) fn reading(
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            id,
+            summary,
+            scope: Scope::Read,
+            query: &[],
+            headers: &[],
+            body: None,
+            answers: vec![],
+            refusals: &[],
+            patience: PATIENCE,
+            handler,
+        }
+    }
+
+    /// An operation that changes something, with what most of them have.
+    pub(super) fn changing(
+        method: Method,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self {
+            method,
+            scope: Scope::Manage,
+            ..Self::reading(path, id, summary, handler)
+        }
+    }
+}
+
 /// An answer when all goes well.
 pub(super) struct Success {
     pub(super) status: u16,
@@ -126,6 +166,8 @@ impl Success {
 /// A call of an operation, checked as far as its description goes.
 pub(super) struct Call {
     pub(super) admin: Admin,
+    /// The table of all operations, for the document that describes them.
+    pub(super) operations: &'static [Operation],
     pub(super) scopes: Scopes,
     /// The segments that are named in the path, decoded, in order.
     pub(super) segments: Vec<String>,

@@ -34,6 +34,30 @@ pub(super) struct Parameter {
     pub(super) about: &'static str,
 }
 
+pub(super) const LIMIT: Parameter = Parameter {
+    name: "limit",
+    kind: Kind::Limit,
+    about: "How many at most",
+};
+
+pub(super) const CURSOR: Parameter = Parameter {
+    name: "cursor",
+    kind: Kind::Cursor,
+    about: "Where the page before ended: its next_cursor",
+};
+
+pub(super) const SINCE: Parameter = Parameter {
+    name: "since",
+    kind: Kind::Time,
+    about: "At this time or later",
+};
+
+pub(super) const UNTIL: Parameter = Parameter {
+    name: "until",
+    kind: Kind::Time,
+    about: "Before this time",
+};
+
 /// The parameters of a call, decoded.
 #[derive(Debug, Default)]
 pub(super) struct Query(Vec<(String, String)>);

@@ -18,10 +18,12 @@ use tower_service::Service;
 
 use crate::admin::answer::Answer;
 use crate::admin::operation::{Call, Operation};
+use crate::admin::operations::all;
 use crate::admin::query::Query;
 use crate::admin::refusal::Refusal;
 use crate::admin::router::{self, Found};
-use crate::admin::{Admin, access, body};
+use crate::admin::state::Admin;
+use crate::admin::{access, body};
 use crate::config::Scopes;
 use crate::http_server::{Peer, Problem};
 
@@ -150,6 +152,7 @@ impl Admin {
         };
         let answering = (operation.handler)(Call {
             admin: self,
+            operations: all(),
             scopes,
             segments,
             query,

@@ -16,9 +16,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -31,26 +31,13 @@ use crate::config::Config;
 use crate::domain::SubscriptionName;
 use crate::feed::{AttemptEnded, FeedEvent};
 
-/// Streams at the same time.
-const STREAMS_MAX: usize = 16;
 /// The interval of comments on a stream without events.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// Places for clients of the stream. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Streams(Arc<Semaphore>);
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
-    }
-}
 
 /// Begins a stream.
 pub(super) async fn listen(call: Call) -> Result<Answer, Refusal> {
     let subscription = call.query.name("subscription")?;
-    let place = Arc::clone(&call.admin.streams.0).try_acquire_owned();
-    let Ok(place) = place else {
+    let Some(place) = call.admin.streams.place() else {
         let detail = "16 streams are open: expected one of them to end first";
         return Err(Refusal::unavailable("too_many_streams", detail, 15));
     };
@@ -183,6 +170,7 @@ mod tests {
     use super::*;
     use tokio::sync::watch;
 
+    use crate::admin::state::Streams;
     use crate::config::{AdminToken, Scopes};
     use crate::domain::{DeliveryId, DeliveryState, EventId, Secret, Timestamp};
     use crate::feed::Feed;
@@ -226,7 +214,6 @@ mod tests {
     }
 
     fn listener(feed: &Feed, subscription: Option<&str>, stop: &CancellationToken) -> Listener {
-        let places = Streams::default();
         Listener {
             feed_events: feed.listen(),
             subscription: subscription.map(|name| name.parse().unwrap()),
@@ -234,7 +221,7 @@ mod tests {
             control: control(Config::default()).1,
             admitted_by: Arc::default(),
             begun: true,
-            _place: places.0.try_acquire_owned().unwrap(),
+            _place: Streams::default().place().unwrap(),
         }
     }
 

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::app::Running;
-use crate::cli::client::{Client, Need, SidecarArgs};
+use crate::cli::client::{Need, SidecarArgs};
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::operate;
 use crate::cli::runtime::block_on;
 use crate::cli::sandbox::{self, Folder, new_secret};
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
-use crate::cli::{ConfigArg, Usage};
+use crate::cli::usage::Usage;
 use crate::config::{ConfigError, Environment, overlap};
 use crate::domain::conceal;
 
@@ -190,7 +191,7 @@ async fn show(folder: &Folder) -> anyhow::Result<()> {
     let sidecar = SidecarArgs::of_config(&ConfigArg {
         config: Some(folder.config()),
     });
-    let client = Client::find(&sidecar, &Environment::default(), Need::Read).await?;
+    let client = sidecar.client(&Environment::default(), Need::Read).await?;
     operate::follow_all(&client).await
 }
 

@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use clap::{Command, CommandFactory};
-
-use crate::cli::Cli;
+use clap::Command;
 
 /// The text below the help of the program.
 pub(super) const EXAMPLES: &str = "\
@@ -48,9 +46,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["completions", "man", "help"]),
 ];
 
-/// The command line.
-pub(super) fn command() -> Command {
-    let mut command = Cli::command();
+/// The command line, with the help of the program in groups.
+pub(super) fn command(mut command: Command) -> Command {
     // Adds `help`, which is shown as well.
     command.build();
     let groups = groups(&command);
@@ -83,7 +80,10 @@ fn groups(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_argument_is_well_formed() {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn every_command_is_in_one_group() {
-        let command = command();
+        let command = command(Cli::command());
         let grouped = || GROUPS.iter().flat_map(|(_, names)| *names);
         for known in command.get_subcommands() {
             let name = known.get_name();
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_help_shows_every_group_with_what_commands_do() {
-        let help = command().render_help().to_string();
+        let help = command(Cli::command()).render_help().to_string();
         for (title, names) in GROUPS {
             assert!(
                 help.contains(&format!("\n{title}:\n  {}", names[0])),

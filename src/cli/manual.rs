@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
 use crate::cli::help::command;
 
 /// The text below the help of `completions`.
@@ -45,24 +44,24 @@ pub(crate) struct ManArgs {
     out: Option<PathBuf>,
 }
 
-/// Prints the completions.
+/// Prints the completions of the command line.
 ///
 /// # Errors
 /// Standard output takes nothing.
-pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn completions(args: &CompletionsArgs, program: Command) -> anyhow::Result<ExitCode> {
     // In memory first: the generator would panic when the reader goes away.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "sidehook", &mut script);
+    clap_complete::generate(args.shell, &mut command(program), "sidehook", &mut script);
     io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints a page, or writes all.
+/// Prints a page of the command line, or writes all.
 ///
 /// # Errors
 /// There is no such command, or what is written to takes nothing.
-pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
-    let pages = pages();
+pub(crate) fn man(args: &ManArgs, program: Command) -> anyhow::Result<ExitCode> {
+    let pages = pages(program);
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         for (name, page) in &pages {
@@ -88,9 +87,9 @@ fn write(path: &Path, page: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Every page with its name, that of the program first.
-fn pages() -> Vec<(String, Vec<u8>)> {
+fn pages(program: Command) -> Vec<(String, Vec<u8>)> {
     // `help` has no page that it could refer to.
-    let mut program = Cli::command().disable_help_subcommand(true);
+    let mut program = program.disable_help_subcommand(true);
     program.build();
     let mut pages = vec![("sidehook".to_owned(), page(program.clone()))];
     for known in program.get_subcommands() {
@@ -136,11 +135,14 @@ fn escaped(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_command_has_a_page_with_its_options_and_examples() {
-        let pages = pages();
+        let pages = pages(Cli::command());
         assert!(pages.len() > 10);
         for (name, page) in &pages {
             let text = String::from_utf8(page.clone()).unwrap();
@@ -163,7 +165,7 @@ mod tests {
     fn every_shell_can_complete_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), "sidehook", &mut script);
+            clap_complete::generate(shell, &mut command(Cli::command()), "sidehook", &mut script);
             let script = String::from_utf8(script).unwrap();
             assert!(script.contains("rotate-secret"), "{shell}");
         }

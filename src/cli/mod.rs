@@ -4,6 +4,7 @@
 mod arrival;
 mod check;
 mod client;
+mod config_arg;
 mod demo;
 mod dev;
 mod explain;
@@ -24,19 +25,20 @@ mod secret;
 mod send;
 mod service;
 mod show;
+mod target;
 mod usage;
 mod verify;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use http::StatusCode;
 
 use crate::cli::client::CallError;
 use crate::cli::show::gate;
-use crate::config::{self, ConfigError, Environment, Loaded, Problem};
+use crate::cli::usage::Usage;
+use crate::config::{ConfigError, Environment};
 use crate::domain::{Clock, SystemClock, conceal};
 use crate::logs;
 
@@ -90,65 +92,10 @@ enum Command {
     Man(manual::ManArgs),
 }
 
-/// Where the configuration is.
-#[derive(Debug, Clone, Default, clap::Args)]
-struct ConfigArg {
-    /// The configuration file, or - for standard input. Default: $SIDEHOOK_CONFIG, else /etc/sidehook/config.yaml, else ./config.yaml, else
-    /// ./sidehook.yaml
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigArg {
-    /// The path to use.
-    fn path(&self, environment: &Environment) -> PathBuf {
-        config::locate(self.config.as_deref(), environment)
-    }
-
-    /// Whether the user named the file.
-    fn is_given(&self, environment: &Environment) -> bool {
-        self.config.is_some() || environment.is_config_named()
-    }
-
-    /// The path to use as long as the process lives: the working folder may be removed and made again meanwhile.
-    fn lasting_path(&self, environment: &Environment) -> PathBuf {
-        let path = self.path(environment);
-        if config::is_pipe(&path) {
-            return path;
-        }
-        std::path::absolute(&path).unwrap_or(path)
-    }
-
-    /// Reads the file, with the variables of its service.
-    fn load(&self, environment: &Environment) -> Result<Loaded, ConfigError> {
-        let path = self.path(environment);
-        let environment = service::with_variables(&path, environment.clone());
-        let loaded = config::load_given(&path, &environment);
-        loaded.map_err(|error| self.explained(error, &environment))
-    }
-
-    /// Adds where a configuration can be, if none was named and none is there.
-    fn explained(&self, error: ConfigError, environment: &Environment) -> ConfigError {
-        let ConfigError(problems) = &error;
-        let [problem] = &**problems else {
-            return error;
-        };
-        if self.is_given(environment) || problem.file.exists() {
-            return error;
-        }
-        let message = format!("{}; {}", problem.message, config::places());
-        let problem = Problem {
-            message,
-            ..problem.clone()
-        };
-        ConfigError(vec![problem].into())
-    }
-}
-
 /// Runs the command that the arguments of the process name, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command = help::command();
+    let command = help::command(Cli::command());
     let matches = command.clone().try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -215,8 +162,8 @@ fn execute(command: &Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::from(code))
         }
         Command::Schema(args) => schema::run(args),
-        Command::Completions(args) => manual::completions(args),
-        Command::Man(args) => manual::man(args),
+        Command::Completions(args) => manual::completions(args, Cli::command()),
+        Command::Man(args) => manual::man(args, Cli::command()),
         Command::Secret(args) => Ok(ExitCode::from(secret::run(args, &mut gate::stdout())?)),
     }
 }
@@ -233,11 +180,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     drop(write!(gate::stderr(), "{}", conceal(&said)));
     ExitCode::from(2)
 }
-
-/// An error in the arguments, found out only by using them.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Usage(String);
 
 /// Returns the lines for standard error and the exit code of a failed command.
 fn failure(error: &anyhow::Error) -> (String, ExitCode) {

@@ -9,8 +9,9 @@ use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::app::{self, Handle, Options, Running, RuntimeFolder};
+use crate::cli::config_arg::ConfigArg;
+use crate::cli::logging;
 use crate::cli::runtime::{HangUp, Request, Signals, block_on};
-use crate::cli::{ConfigArg, logging};
 use crate::config::{self, Environment, Loaded};
 use crate::domain::SystemClock;
 use crate::systemd::{ActivatedSockets, Notifier};

@@ -14,10 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::api::Instance;
 use crate::cli::client::{Client, Need, SidecarArgs, Survey, check_listener, instance, is_ours};
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::input::{read_bounded, read_file};
-use crate::cli::post::{FirstAttempt, Posting, Receipt, Target, post};
+use crate::cli::post::{FirstAttempt, Posting, Receipt, post};
+use crate::cli::service;
 use crate::cli::show::gate;
-use crate::cli::{ConfigArg, service};
+use crate::cli::target::Target;
 use crate::config::{ConfigError, Environment, load_intake, load_operator};
 use crate::domain::Secret;
 

@@ -1,4 +1,5 @@
-//! Additions to the usage errors of clap: the most likely intention of an argument that a command does not have.
+//! Usage errors: those that a command itself finds, and additions to those of clap, which suggest the most likely
+//! intention of an argument that a command does not have.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -6,6 +7,11 @@ use clap::{Command, Error};
 
 /// How the names of configurations end.
 const OF_CONFIGURATIONS: [&str; 3] = [".yaml", ".yml", ".json"];
+
+/// An error in the arguments, found out only by using them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) String);
 
 /// The error with a tip, if there is one; `command` is the one that was named.
 pub(super) fn hinted(mut error: Error, command: Option<&Command>) -> Error {
@@ -54,12 +60,14 @@ fn is_configuration(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::help;
+    use clap::CommandFactory as _;
+
+    use crate::cli::{Cli, help};
 
     use super::*;
 
     fn told(arguments: &[&str]) -> String {
-        let command = help::command();
+        let command = help::command(Cli::command());
         let all = [&["sidehook"], arguments].concat();
         let error = command.clone().try_get_matches_from(all).unwrap_err();
         let named = command.find_subcommand(arguments[0]);

@@ -7,7 +7,6 @@ use http::Method;
 use crate::admin::configuration;
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success, schema_of};
-use crate::admin::operations::{changing, reading};
 use crate::api::{Checked, DiffView, Reload, ReloadRequest};
 
 /// Files with thousands of subscriptions take a while, and a reload may wait for another.
@@ -21,7 +20,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "All sections with the values in force; secrets by their fingerprints",
                 openapi::any_object,
             )],
-            ..reading(
+            ..Operation::reading(
                 "/v1/config",
                 "getConfig",
                 "The configuration in force",
@@ -31,7 +30,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             answers: vec![Success::json(200, "What differs", schema_of::<DiffView>)],
             patience: PATIENCE,
-            ..reading(
+            ..Operation::reading(
                 "/v1/config/diff",
                 "diffConfig",
                 "What a reload would change",
@@ -43,7 +42,7 @@ pub(super) fn operations() -> Vec<Operation> {
             body: Some(openapi::empty_object),
             answers: vec![Success::json(200, "What was found", schema_of::<Checked>)],
             patience: PATIENCE,
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/config/check",
                 "checkConfig",
@@ -55,7 +54,7 @@ pub(super) fn operations() -> Vec<Operation> {
             body: Some(schema_of::<ReloadRequest>),
             answers: vec![Success::json(200, "What it changed", schema_of::<Reload>)],
             patience: PATIENCE,
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/config/reload",
                 "reloadConfig",

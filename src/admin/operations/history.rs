@@ -3,8 +3,7 @@
 use http::Method;
 
 use crate::admin::operation::{Operation, Success, schema_of};
-use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
-use crate::admin::query::{Kind, Parameter};
+use crate::admin::query::{CURSOR, Kind, LIMIT, Parameter, SINCE, UNTIL};
 use crate::admin::{deliveries, events, openapi, replays, stream};
 use crate::api::{
     Begun, Delivery, DeliveryWithAttempts, Event, EventWithDeliveries, List, Matched, NewReplay,
@@ -42,7 +41,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Server-sent events: attempt, delivery, subscription, missed",
             "text/event-stream",
         )],
-        ..reading(
+        ..Operation::reading(
             "/v1/stream",
             "stream",
             "What happens, as it happens",
@@ -61,13 +60,13 @@ fn events_and_deliveries() -> Vec<Operation> {
                 "A page, newest first",
                 schema_of::<List<Event>>,
             )],
-            ..reading("/v1/events", "listEvents", "Events that are kept", |call| {
+            ..Operation::reading("/v1/events", "listEvents", "Events that are kept", |call| {
                 Box::pin(events::all(call))
             })
         },
         Operation {
             answers: vec![EVENT],
-            ..reading(
+            ..Operation::reading(
                 "/v1/events/{event_id}",
                 "getEvent",
                 "One event with its deliveries; with the scope manage also its headers and body",
@@ -81,7 +80,7 @@ fn events_and_deliveries() -> Vec<Operation> {
                 "A page, newest event first",
                 schema_of::<List<Delivery>>,
             )],
-            ..reading(
+            ..Operation::reading(
                 "/v1/deliveries",
                 "listDeliveries",
                 "Deliveries that are kept",
@@ -90,7 +89,7 @@ fn events_and_deliveries() -> Vec<Operation> {
         },
         Operation {
             answers: vec![DELIVERY],
-            ..reading(
+            ..Operation::reading(
                 "/v1/deliveries/{delivery_id}",
                 "getDelivery",
                 "One delivery with its attempts",
@@ -101,7 +100,7 @@ fn events_and_deliveries() -> Vec<Operation> {
             body: Some(openapi::empty_object),
             answers: vec![DELIVERY],
             refusals: &[409],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/deliveries/{delivery_id}/replay",
                 "replayDelivery",
@@ -113,7 +112,7 @@ fn events_and_deliveries() -> Vec<Operation> {
             body: Some(openapi::empty_object),
             answers: vec![DELIVERY],
             refusals: &[409],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/deliveries/{delivery_id}/cancel",
                 "cancelDelivery",
@@ -133,7 +132,7 @@ fn bulk_replays() -> Vec<Operation> {
                 "Those that are kept, newest first: 16 at most",
                 schema_of::<List<Replay>>,
             )],
-            ..reading("/v1/replays", "listReplays", "Bulk replays", |call| {
+            ..Operation::reading("/v1/replays", "listReplays", "Bulk replays", |call| {
                 Box::pin(replays::all(call))
             })
         },
@@ -148,7 +147,7 @@ fn bulk_replays() -> Vec<Operation> {
                 Success::json(202, "It has begun", schema_of::<Begun>).with_headers(&["Location"]),
             ],
             refusals: &[409],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/replays",
                 "beginReplay",
@@ -158,7 +157,7 @@ fn bulk_replays() -> Vec<Operation> {
         },
         Operation {
             answers: vec![REPLAY],
-            ..reading(
+            ..Operation::reading(
                 "/v1/replays/{replay_id}",
                 "getReplay",
                 "How far a bulk replay is",
@@ -167,7 +166,7 @@ fn bulk_replays() -> Vec<Operation> {
         },
         Operation {
             answers: vec![REPLAY],
-            ..changing(
+            ..Operation::changing(
                 Method::DELETE,
                 "/v1/replays/{replay_id}",
                 "stopReplay",

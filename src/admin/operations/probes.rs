@@ -2,7 +2,6 @@
 
 use crate::admin::openapi;
 use crate::admin::operation::{Operation, Scope, Success};
-use crate::admin::operations::reading;
 use crate::admin::probes::{self, METRICS_TYPE};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -15,7 +14,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 Success::text(200, "It works", PLAIN),
                 Success::text(503, "The store has failed", PLAIN),
             ],
-            ..reading(
+            ..Operation::reading(
                 "/healthz",
                 "healthz",
                 "Whether the process lives and its store works",
@@ -28,7 +27,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 Success::text(200, "Events are accepted, or the store is full", PLAIN),
                 Success::text(503, "Starting, stopping, or the store has failed", PLAIN),
             ],
-            ..reading("/readyz", "readyz", "Whether events are accepted", |call| {
+            ..Operation::reading("/readyz", "readyz", "Whether events are accepted", |call| {
                 Box::pin(probes::readyz(call))
             })
         },
@@ -36,13 +35,13 @@ pub(super) fn operations() -> Vec<Operation> {
             scope: Scope::Open,
             answers: vec![Success::text(200, "Prometheus text format", METRICS_TYPE)],
             refusals: &[503],
-            ..reading("/metrics", "metrics", "All metrics", |call| {
+            ..Operation::reading("/metrics", "metrics", "All metrics", |call| {
                 Box::pin(probes::metrics(call))
             })
         },
         Operation {
             answers: vec![Success::json(200, "This document", openapi::any_object)],
-            ..reading(
+            ..Operation::reading(
                 "/v1/openapi.json",
                 "openapi",
                 "The description of this API: OpenAPI 3.1",

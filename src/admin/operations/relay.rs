@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::admin::instance;
 use crate::admin::operation::{Operation, Success, schema_of};
-use crate::admin::operations::reading;
 use crate::admin::overview;
 use crate::api::{Instance, Status};
 
@@ -16,7 +15,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation {
             answers: vec![Success::json(200, "How it does", schema_of::<Status>)],
             patience: PATIENCE,
-            ..reading(
+            ..Operation::reading(
                 "/v1/status",
                 "getStatus",
                 "How the relay does as a whole",
@@ -25,7 +24,7 @@ pub(super) fn operations() -> Vec<Operation> {
         },
         Operation {
             answers: vec![Success::json(200, "The process", schema_of::<Instance>)],
-            ..reading(
+            ..Operation::reading(
                 "/v1/instance",
                 "getInstance",
                 "The running process: its configuration file, its store, and where it listens",

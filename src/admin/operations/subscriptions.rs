@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::admin::operation::{Operation, Success, schema_of};
-use crate::admin::operations::{CURSOR, LIMIT, SINCE, UNTIL, changing, reading};
+use crate::admin::query::{CURSOR, LIMIT, SINCE, UNTIL};
 use crate::admin::{attempts, openapi, subscriptions};
 use crate::api::{Attempt, List, Retried, Rotation, TestAttempt};
 
@@ -33,7 +33,7 @@ fn shown() -> Vec<Operation> {
                 "A page, by name",
                 subscriptions::list_schema,
             )],
-            ..reading(
+            ..Operation::reading(
                 "/v1/subscriptions",
                 "listSubscriptions",
                 "All subscriptions of the file",
@@ -42,7 +42,7 @@ fn shown() -> Vec<Operation> {
         },
         Operation {
             answers: vec![SHOWN],
-            ..reading(
+            ..Operation::reading(
                 "/v1/subscriptions/{name}",
                 "getSubscription",
                 "One subscription: its definition and its state",
@@ -56,7 +56,7 @@ fn shown() -> Vec<Operation> {
                 "A page, newest first",
                 schema_of::<List<Attempt>>,
             )],
-            ..reading(
+            ..Operation::reading(
                 "/v1/subscriptions/{name}/attempts",
                 "listAttempts",
                 "The attempts of a subscription",
@@ -75,7 +75,7 @@ fn edited() -> Vec<Operation> {
                     .with_headers(&["ETag", "Location"]),
             ],
             refusals: &[409],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/subscriptions",
                 "createSubscription",
@@ -88,7 +88,7 @@ fn edited() -> Vec<Operation> {
             body: Some(subscriptions::body_schema),
             answers: vec![SHOWN],
             refusals: &[409, 412],
-            ..changing(
+            ..Operation::changing(
                 Method::PATCH,
                 "/v1/subscriptions/{name}",
                 "patchSubscription",
@@ -101,7 +101,7 @@ fn edited() -> Vec<Operation> {
             body: Some(subscriptions::body_schema),
             answers: vec![SHOWN],
             refusals: &[409, 412],
-            ..changing(
+            ..Operation::changing(
                 Method::PUT,
                 "/v1/subscriptions/{name}",
                 "putSubscription",
@@ -118,7 +118,7 @@ fn edited() -> Vec<Operation> {
             )],
             refusals: &[409, 412],
             patience: subscriptions::DELETE_PATIENCE,
-            ..changing(
+            ..Operation::changing(
                 Method::DELETE,
                 "/v1/subscriptions/{name}",
                 "deleteSubscription",
@@ -136,7 +136,7 @@ fn signed() -> Vec<Operation> {
             body: Some(schema_of::<Rotation>),
             answers: vec![SHOWN],
             refusals: &[409, 412],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/subscriptions/{name}/rotate-secret",
                 "rotateSecret",
@@ -151,7 +151,7 @@ fn signed() -> Vec<Operation> {
                     .with_headers(&["Location"]),
             ],
             refusals: &[409],
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/subscriptions/{name}/retry",
                 "retrySubscription",
@@ -168,7 +168,7 @@ fn signed() -> Vec<Operation> {
             )],
             refusals: &[409],
             patience: subscriptions::TEST_PATIENCE,
-            ..changing(
+            ..Operation::changing(
                 Method::POST,
                 "/v1/subscriptions/{name}/test",
                 "testSubscription",

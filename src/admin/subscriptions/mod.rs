@@ -10,15 +10,15 @@ mod view;
 
 use std::ops::Bound;
 
-use http::HeaderValue;
-use http::header::ETAG;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::admin::answer::{self, Answer};
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
+use crate::admin::state::NO_SUBSCRIPTION;
+use crate::admin::subscriptions::view::show;
 use crate::api::{self, List};
-use crate::config::{Subscription, etag};
+use crate::config::Subscription;
 use crate::domain::SubscriptionName;
 use crate::store::Tally;
 
@@ -26,9 +26,6 @@ pub(super) use edit::{DELETE_PATIENCE, create, delete, patch, put, rotate};
 pub(super) use retry::retry;
 pub(super) use test::{TEST_PATIENCE, test};
 pub(super) use view::{body_schema, new_body_schema, schema};
-
-/// Why there is nothing to show.
-pub(super) const NO_SUBSCRIPTION: &str = "no subscription has this name";
 
 /// The prefix of a cursor of the list; the last name of the page follows.
 const CURSOR: &str = "s-";
@@ -70,16 +67,6 @@ pub(super) async fn one(call: Call) -> Result<Answer, Refusal> {
     let tally = call.admin.store.history().tally(&name).await?;
     let view = api::Subscription::new(&call.admin, subscription, &tally);
     Ok(show(subscription, &view))
-}
-
-/// The answer with one.
-fn show(subscription: &Subscription, view: &api::Subscription) -> Answer {
-    let mut answer = answer::json(view);
-    // A tag is hexadecimal digits in quotes.
-    if let Ok(tag) = HeaderValue::from_str(&etag(subscription)) {
-        answer.headers_mut().insert(ETAG, tag);
-    }
-    answer
 }
 
 /// Behind which name the page begins.

@@ -6,7 +6,7 @@ use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
 use crate::admin::replays::begun;
-use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::admin::state::NO_SUBSCRIPTION;
 use crate::admin::subscriptions::view::blocked;
 use crate::api::{Begun, Retried};
 use crate::domain::{DeliveryState, Flow, SubscriptionName};

@@ -7,7 +7,7 @@ use crate::admin::body::nothing;
 use crate::admin::control::Command;
 use crate::admin::operation::Call;
 use crate::admin::refusal::Refusal;
-use crate::admin::subscriptions::NO_SUBSCRIPTION;
+use crate::admin::state::NO_SUBSCRIPTION;
 use crate::api::TestAttempt;
 use crate::domain::SubscriptionName;
 

@@ -2,13 +2,16 @@
 
 use std::sync::LazyLock;
 
+use http::HeaderValue;
+use http::header::ETAG;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::admin::Admin;
+use crate::admin::answer::{self, Answer};
 use crate::admin::openapi::NAME;
+use crate::admin::state::Admin;
 use crate::api::{LastFailure, Subscription, SubscriptionState, SuccessRate, Time, Word};
-use crate::config::{self, subscription_properties};
+use crate::config::{self, etag, subscription_properties};
 use crate::domain::{Condition, DeliveryId, Flow, Secret, SubscriptionName};
 use crate::store::Tally;
 
@@ -115,6 +118,16 @@ impl SubscriptionState {
             updated_at: state.updated_at.map(Time),
         }
     }
+}
+
+/// The answer with one.
+pub(super) fn show(subscription: &config::Subscription, view: &Subscription) -> Answer {
+    let mut answer = answer::json(view);
+    // A tag is hexadecimal digits in quotes.
+    if let Ok(tag) = HeaderValue::from_str(&etag(subscription)) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
 }
 
 /// How many deliveries wait, by their order, for a dead one, and the first that they wait for.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::app::{self, Preflight};
-use crate::cli::{ConfigArg, owner};
+use crate::cli::check::store::{INVALID, VALID, counted};
+use crate::cli::config_arg::ConfigArg;
+use crate::cli::owner;
 use crate::config::{Config, Environment, Excerpt, Problem, Problems, load_checked, load_operator};
 use crate::domain::Timestamp;
 
@@ -45,11 +47,6 @@ pub(crate) struct CheckArgs {
     #[arg(long, hide = true, value_name = "FOLDER", conflicts_with_all = ["store", "strict"])]
     pub(crate) store_in: Option<PathBuf>,
 }
-
-/// Nothing is wrong.
-const VALID: u8 = 0;
-/// The exit code of usage and configuration errors.
-const INVALID: u8 = 2;
 
 /// Checks the configuration in `path`, and with `--store` its store if it is valid. Writes one line per problem, with a
 /// picture of the place where it may be shown, and what sums up. Returns the exit code. `now` is of the steady clock.
@@ -158,12 +155,6 @@ fn picture(problem: &Problem, excerpt: &Excerpt) -> String {
     let snippet = snippet.line_start(excerpt.line).annotation(marked);
     let group = Group::with_level(Level::ERROR).element(snippet);
     Renderer::plain().render(&[group])
-}
-
-fn counted<N: TryInto<u64>>(count: N, what: &str) -> String {
-    let count = count.try_into().unwrap_or(u64::MAX);
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::check::{INVALID, VALID, counted};
 use crate::domain::{Timestamp, with_commas};
 use crate::store::{self, IndexState, StoreReport, SubscriptionReport};
 
+/// Nothing is wrong.
+pub(super) const VALID: u8 = 0;
 /// Something in the store is damaged.
 const DAMAGED: u8 = 1;
+/// The exit code of usage and configuration errors.
+pub(super) const INVALID: u8 = 2;
 
 /// Reasons, and subscriptions, that are shown one by one.
 const SHOWN_MAX: usize = 10;
@@ -139,6 +142,12 @@ fn write_index(index: &IndexState, out: &mut dyn Write) -> io::Result<()> {
         }
     };
     writeln!(out, "the index {why} and was written anew from the journal")
+}
+
+pub(super) fn counted<N: TryInto<u64>>(count: N, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn counted_pending(count: u64) -> String {

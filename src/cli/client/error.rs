@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::cli::client::trust::Stranger;
 use crate::cli::client::wire::WireError;
-use crate::cli::post::Target;
 use crate::cli::show::text::{cut, plain};
+use crate::cli::target::Target;
 
 /// The most characters of an answer that is not in the form of the contract.
 const SHOWN_CHARS_MAX: usize = 200;

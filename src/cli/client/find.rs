@@ -2,17 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use tokio::time::Instant;
 
 use crate::app::admin_address;
-use crate::cli::client::running::Survey;
-use crate::cli::post::Target;
-use crate::cli::{ConfigArg, service};
+use crate::cli::client::call::{Client, Sidecar};
+use crate::cli::client::error::CallError;
+use crate::cli::client::running::{Need, Survey, instance};
+use crate::cli::config_arg::ConfigArg;
+use crate::cli::service;
+use crate::cli::target::Target;
 use crate::config::{Environment, Operator, OperatorToken, load_operator};
 use crate::domain::Secret;
 
+/// The sidecar has this long to identify itself before it is asked for anything.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// The variable that has the token.
 const TOKEN_VARIABLE: &str = "SIDEHOOK_TOKEN";
 /// In the folder of the store: the token that is made when none is configured.
@@ -32,29 +39,6 @@ pub(crate) struct SidecarArgs {
     config: ConfigArg,
 }
 
-/// The permission that a command needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// To look.
-    Read,
-    /// To change, or to see bodies and headers of events.
-    Manage,
-}
-
-/// A sidecar, and what opens it.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
-    /// Where.
-    pub(crate) target: Target,
-    /// With which token; `None` if without.
-    pub(crate) token: Option<Secret>,
-    /// The origin of the target; `None` if it was given, or if it answered.
-    pub(crate) origin: Option<String>,
-    /// The store of the sidecar that the token is for: only its user may get it. `None`: any listener may, as the user
-    /// named the target.
-    pub(crate) store: Option<PathBuf>,
-}
-
 impl SidecarArgs {
     /// Those of a command that has `--config` alone.
     pub(crate) fn of_config(config: &ConfigArg) -> Self {
@@ -64,27 +48,55 @@ impl SidecarArgs {
         }
     }
 
-    /// Whether `--admin` gives its address.
-    pub(crate) fn is_address_given(&self) -> bool {
-        self.admin.is_some()
+    /// A client of the sidecar. Candidates are asked to identify themselves, so that one that is stopped is reported at
+    /// once. An address that was given is taken as it is.
+    ///
+    /// # Errors
+    /// It or its token cannot be found; it gives no answer within [`FIRST_PATIENCE`].
+    pub(crate) async fn client(
+        &self,
+        environment: &Environment,
+        need: Need,
+    ) -> anyhow::Result<Client> {
+        let until = Instant::now() + FIRST_PATIENCE;
+        let (sidecar, survey) = self.find(environment, need).await?;
+        let origin = sidecar.origin.clone();
+        let client = Client::of(sidecar);
+        if self.admin.is_some() {
+            return Ok(client);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let asked = client.clone().patient(left.max(Duration::from_secs(1)));
+        let Err(error) = instance(&asked).await else {
+            return Ok(client);
+        };
+        match error.downcast_ref() {
+            Some(CallError::NotRunning { .. } | CallError::Timeout { .. }) => {
+                let tried =
+                    origin.map_or_else(String::new, |origin| format!("\n  tried: {origin}"));
+                Err(survey.explained(anyhow!("{error:#}{tried}"), false))
+            }
+            // It may carry out the call all the same, or explain better why not.
+            _ => Ok(client),
+        }
     }
 
     /// Finds it: by `--admin`, else by its socket in the runtime folder, else by the configuration.
     ///
     /// # Errors
     /// As [`SidecarArgs::find_by_files`]; several run, and nothing determines which one is meant.
-    pub(crate) async fn find(
+    async fn find(
         &self,
         environment: &Environment,
         need: Need,
-    ) -> anyhow::Result<(Found, Survey)> {
+    ) -> anyhow::Result<(Sidecar, Survey)> {
         if self.admin.is_some() {
             let found = self.find_by_files(environment, need)?;
             return Ok((found, Survey::default()));
         }
         let survey = Survey::take(environment).await;
         if let Some(running) = survey.meant(&self.config, environment, need)? {
-            let found = Found {
+            let found = Sidecar {
                 target: Target::Unix(running.socket.clone()),
                 token: None,
                 origin: None,
@@ -106,7 +118,7 @@ impl SidecarArgs {
         &self,
         environment: &Environment,
         need: Need,
-    ) -> anyhow::Result<Found> {
+    ) -> anyhow::Result<Sidecar> {
         let given = environment.variables.get(TOKEN_VARIABLE);
         let given = given
             .map(|token| token.trim_end())
@@ -114,7 +126,7 @@ impl SidecarArgs {
             .map(|token| Secret::new(token.as_bytes().to_vec()));
         // A token of the configuration is not sent to an address that is not known to be of the same sidecar.
         if let (Some(target), None) = (&self.admin, &self.config.config) {
-            return Ok(Found {
+            return Ok(Sidecar {
                 target: target.clone(),
                 token: given,
                 origin: None,
@@ -136,7 +148,7 @@ impl SidecarArgs {
             (Some(_), _) => given,
         };
         let store = self.admin.is_none().then_some(operator.store);
-        Ok(Found {
+        Ok(Sidecar {
             target,
             token,
             origin,

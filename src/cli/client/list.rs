@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::List;
-use crate::cli::client::{CallError, Client, Query, read};
+use crate::cli::client::call::{Client, Query, read};
+use crate::cli::client::error::CallError;
 
 /// The most entries of a page.
 const PAGE_MAX: usize = 200;

@@ -11,13 +11,13 @@ use anyhow::{anyhow, bail, ensure};
 
 use crate::api::Instance;
 use crate::app::RuntimeSockets;
-use crate::cli::ConfigArg;
-use crate::cli::client::find::{Found, Need};
+use crate::cli::client::call::{Client, Query, Sidecar, read};
+use crate::cli::client::error::CallError;
 use crate::cli::client::wire::WireError;
-use crate::cli::client::{CallError, Client, Query, read};
-use crate::cli::post::Target;
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::show::gate;
 use crate::cli::show::text::plain;
+use crate::cli::target::Target;
 use crate::config::{ConfigError, Environment};
 
 /// How long one may take to identify itself.
@@ -32,6 +32,15 @@ impl Instance {
             .iter()
             .find_map(|address| Target::of_bound(address))
     }
+}
+
+/// The permission that a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To look.
+    Read,
+    /// To change, or to see bodies and headers of events.
+    Manage,
 }
 
 /// A sidecar that runs.
@@ -174,13 +183,13 @@ impl Survey {
 }
 
 async fn ask(socket: &Path) -> anyhow::Result<Instance> {
-    let found = Found {
+    let sidecar = Sidecar {
         target: Target::Unix(socket.to_owned()),
         token: None,
         origin: None,
         store: None,
     };
-    let client = Client::of(found).patient(PATIENCE);
+    let client = Client::of(sidecar).patient(PATIENCE);
     instance(&client).await
 }
 

@@ -7,8 +7,9 @@ use http::header::{ACCEPT, HeaderValue};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::cli::client::call::{Client, PATIENCE};
+use crate::cli::client::error::CallError;
 use crate::cli::client::wire::Body;
-use crate::cli::client::{CallError, Client, PATIENCE};
 
 /// The most bytes of one event; a longer one is no answer of a sidecar.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::lookup_host;
 
-use crate::cli::post::Target;
+use crate::cli::target::Target;
 use crate::http_server::listening_users;
 
 /// The listener does not belong to the user of the sidecar.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::cli::post::Target;
+use crate::cli::target::Target;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

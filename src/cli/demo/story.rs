@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::app::{Address, Addresses};
 use crate::cli::demo::receiver::{FAILS_ONCE, Received};
 use crate::cli::logging::colour_wanted;
-use crate::cli::post::{Posting, Receipt, Target, post};
+use crate::cli::post::{Posting, Receipt, post};
+use crate::cli::target::Target;
 
 /// The events that are posted: type, body, and how many deliveries they have.
 const EVENTS: [(&str, &str, usize); 3] = [

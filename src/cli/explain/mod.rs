@@ -4,7 +4,6 @@
 mod example;
 mod verdict;
 
-use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,12 +15,12 @@ use http_body_util::{BodyExt as _, Full};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::cli::ConfigArg;
+use crate::cli::config_arg::ConfigArg;
 use crate::cli::explain::example::{Example, example};
 use crate::cli::explain::verdict::{Verdict, judge};
 use crate::cli::send::{Data, is_json};
+use crate::cli::show::Screen;
 use crate::cli::show::text::plain;
-use crate::cli::show::{Screen, Style};
 use crate::config::{Config, Environment, Subscription};
 use crate::domain::{Clock, Event, SystemClock, Timestamp};
 use crate::ingest::preview;
@@ -97,9 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .values()
         .map(|of| Explained::new(of, event, now))
         .collect::<Result<Vec<_>, _>>()?;
-    let style = Style::of_stdout(&environment);
-    let mut stdout = io::stdout().lock();
-    let mut screen = Screen::new(&mut stdout, style, now);
+    let mut screen = Screen::of_stdout(&environment);
     if args.json {
         screen.json(&as_json(event, &explained, now))?;
     } else {

@@ -7,8 +7,8 @@ use clap::builder::PossibleValue;
 
 use crate::api::{AttemptWithResponse, Delivery, DeliveryWithAttempts, Time};
 use crate::cli::client::{Client, Need, Query, escaped, read};
-use crate::cli::operate::attempts::why_of;
 use crate::cli::operate::fields::{pairs, took};
+use crate::cli::operate::outcome::{after, why_of};
 use crate::cli::operate::when::When;
 use crate::cli::operate::{Common, print_list, with_sidecar};
 use crate::cli::show::text::{cut, moment_and_age, span};
@@ -194,14 +194,6 @@ fn next(delivery: &Delivery, now: Timestamp) -> Option<String> {
         (Some(due), Some(waits)) => Some(format!("{due} ({waits})")),
         (due, waits) => due.or_else(|| waits.map(str::to_owned)),
     }
-}
-
-/// `after evt_…`: what waits for the dead delivery of this event.
-pub(crate) fn after(blocked_by: &str) -> String {
-    let event = blocked_by
-        .split_once('.')
-        .map_or(blocked_by, |(event, _)| event);
-    format!("after {event}")
 }
 
 #[cfg(test)]

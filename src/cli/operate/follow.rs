@@ -8,13 +8,14 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::api::{Attempt, StreamedAttempt};
-use crate::cli::client::{CallError, Client, Query, Stream, StreamEvent, read};
-use crate::cli::operate::attempts::{Args, then, why_of};
+use crate::cli::client::{CallError, Client, Query, Stream, StreamEvent, escaped, read};
 use crate::cli::operate::fields::took;
+use crate::cli::operate::outcome::{then, why_of};
 use crate::cli::show::gate;
 use crate::cli::show::text::{moment, plain};
 use crate::cli::show::{Cell, Screen, Style, short};
-use crate::domain::Timestamp;
+use crate::config::Environment;
+use crate::domain::{AttemptStatus, Timestamp};
 
 /// Pauses between attempts to connect again, the last one over and over.
 const PAUSES_SECS: [u64; 4] = [1, 2, 5, 10];
@@ -23,27 +24,56 @@ const REMEMBERED_MAX: usize = 4096;
 /// The most attempts of an interruption that are shown.
 const MISSED_MAX: usize = 10_000;
 
-/// Shows the last `limit` attempts and each one to come, oldest first; ends only with an error.
+/// Which attempts are shown, and how.
+#[derive(Debug, Default)]
+pub(super) struct Followed<'a> {
+    /// Only those of this subscription; `None`: those to come of all.
+    pub(super) subscription: Option<&'a str>,
+    /// Only those that ended so.
+    pub(super) status: Option<AttemptStatus>,
+    /// The parameters of the list of attempts that ended before.
+    pub(super) query: Query,
+    /// How many of that list.
+    pub(super) limit: usize,
+    /// Whether as JSON.
+    pub(super) json: bool,
+}
+
+/// The path of the attempts of a subscription.
+pub(super) fn path(subscription: &str) -> String {
+    format!("/v1/subscriptions/{}/attempts", escaped(subscription))
+}
+
+/// Shows each attempt of all subscriptions as it ends, on standard output; ends only with an error.
+///
+/// # Errors
+/// The sidecar refuses, or standard output takes nothing.
+pub(crate) async fn follow_all(client: &Client) -> anyhow::Result<()> {
+    let mut screen = Screen::of_stdout(&Environment::of_process());
+    follow(client, &mut screen, &Followed::default()).await
+}
+
+/// Shows the last attempts and each one to come, oldest first; ends only with an error.
 ///
 /// # Errors
 /// The sidecar refuses, or cannot be reached at the very beginning.
-pub(crate) async fn follow(
+pub(super) async fn follow(
     client: &Client,
     screen: &mut Screen<'_>,
-    args: &Args,
-    query: Query,
-    limit: usize,
+    followed: &Followed<'_>,
 ) -> anyhow::Result<()> {
     let mut shown = Shown::default();
     // The stream first, so that nothing falls between it and the list.
     let mut stream = client.stream().await?;
-    let path = args.path();
+    let path = followed.subscription.map(path);
     if let Some(path) = &path {
-        let latest = client.listed(path, query.clone(), limit).await?;
-        shown.all(latest, args, screen)?;
+        let latest = client
+            .listed(path, followed.query.clone(), followed.limit)
+            .await?;
+        shown.all(latest, followed, screen)?;
     }
     loop {
-        let ended = watch(&mut stream, &mut shown, args, screen).await?;
+        let ended = watch(&mut stream, &mut shown, followed, screen).await?;
         let mut stderr = gate::stderr();
         writeln!(
             stderr,
@@ -53,9 +83,9 @@ pub(crate) async fn follow(
         stream = reconnected(client).await?;
         let Some(path) = &path else { continue };
         let since = shown.last;
-        let missed = query.clone().with("since", since);
+        let missed = followed.query.clone().with("since", since);
         match client.listed(path, missed, MISSED_MAX).await {
-            Ok(missed) => shown.all(missed, args, screen)?,
+            Ok(missed) => shown.all(missed, followed, screen)?,
             Err(error) if is_final(&error) => return Err(error),
             // It went away again: the stream has ended too.
             Err(_) => {}
@@ -67,7 +97,7 @@ pub(crate) async fn follow(
 async fn watch(
     stream: &mut Stream,
     shown: &mut Shown,
-    args: &Args,
+    followed: &Followed<'_>,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<String> {
     loop {
@@ -77,10 +107,10 @@ async fn watch(
                     continue;
                 }
                 let told: StreamedAttempt = read(&data)?;
-                let name = Some(told.subscription);
-                if args.name.is_none() || args.name == name {
-                    let name = name.filter(|_| args.name.is_none());
-                    shown.one(&data, &told.attempt, name.as_deref(), args, screen)?;
+                let name = told.subscription.as_str();
+                if followed.subscription.is_none_or(|wanted| wanted == name) {
+                    let name = Some(name).filter(|_| followed.subscription.is_none());
+                    shown.one(&data, &told.attempt, name, followed, screen)?;
                 }
             }
             Ok(None) => return Ok(String::new()),
@@ -128,11 +158,11 @@ impl Shown {
     fn all(
         &mut self,
         attempts: Vec<Value>,
-        args: &Args,
+        followed: &Followed<'_>,
         screen: &mut Screen<'_>,
     ) -> anyhow::Result<()> {
         for attempt in attempts.iter().rev() {
-            self.one(attempt, &read(attempt)?, None, args, screen)?;
+            self.one(attempt, &read(attempt)?, None, followed, screen)?;
         }
         Ok(())
     }
@@ -143,10 +173,12 @@ impl Shown {
         sent: &Value,
         attempt: &Attempt,
         subscription: Option<&str>,
-        args: &Args,
+        followed: &Followed<'_>,
         screen: &mut Screen<'_>,
     ) -> anyhow::Result<()> {
-        let is_wanted = args.status.is_none_or(|wanted| attempt.status.is(wanted));
+        let is_wanted = followed
+            .status
+            .is_none_or(|wanted| attempt.status.is(wanted));
         if !is_wanted || self.recent.contains(&attempt.id) {
             return Ok(());
         }
@@ -155,7 +187,7 @@ impl Shown {
         }
         self.recent.push_back(attempt.id.clone());
         self.last = self.last.max(Some(attempt.created_at.0));
-        match args.common.json {
+        match followed.json {
             true => screen.json(sent)?,
             false => screen.line(&line(attempt, subscription, screen.style))?,
         }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::api::{LastFailure, Status, Subscription, SubscriptionState, Time, Word};
 use crate::cli::client::{Client, Need, Query, escaped, read};
-use crate::cli::operate::attempts::why;
 use crate::cli::operate::fields::pairs;
+use crate::cli::operate::outcome::why;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::text::{bytes, moment_and_age, plain, span};
 use crate::cli::show::{Cell, Column, Screen, Table};

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::api::TestAttempt;
 use crate::cli::client::{Need, escaped, read};
-use crate::cli::operate::attempts::why;
 use crate::cli::operate::fields::took;
+use crate::cli::operate::outcome::why;
 use crate::cli::operate::{Common, with_sidecar};
 use crate::cli::show::Cell;
 use crate::cli::show::text::{cut, plain};

@@ -1,7 +1,7 @@
 //! Everything that is printed passes here: control, bidirectional and invisible characters become escapes.
 //!
-//! Standard output and error are opened nowhere else in `cli`, so that no command can forget it. Where output goes makes no
-//! difference: it may be shown later.
+//! Commands open standard output and error only here and as a `Screen`, so that none can forget it. Where output goes
+//! makes no difference: it may be shown later.
 
 use std::fmt::Write as _;
 use std::io::{self, Stderr, Stdout, Write};

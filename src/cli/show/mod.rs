@@ -7,9 +7,11 @@ mod cell;
 pub(crate) mod gate;
 mod screen;
 pub(crate) mod short;
+mod style;
 mod table;
 pub(crate) mod text;
 
 pub(crate) use cell::Cell;
-pub(crate) use screen::{Screen, Style};
+pub(crate) use screen::Screen;
+pub(crate) use style::Style;
 pub(crate) use table::{Column, Table};

@@ -1,47 +1,17 @@
 //! Standard output, as what it is: a terminal of some width and with colours, or something that a program reads.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use serde_json::Value;
 
 use crate::cli::show::cell::{is_mark, paint};
-use crate::cli::show::{Table, gate};
+use crate::cli::show::{Style, Table, gate};
 use crate::config::Environment;
 use crate::domain::{Clock, SystemClock, Timestamp};
 
-/// The abilities of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Style {
-    /// Whether it has colours.
-    pub(crate) colour: bool,
-    /// How many characters a line has; `None` for any number.
-    pub(crate) width: Option<u16>,
-}
-
-impl Style {
-    /// That of standard output. Source: no-color.org.
-    pub(crate) fn of_stdout(environment: &Environment) -> Self {
-        let stdout = io::stdout();
-        if !stdout.is_terminal() {
-            return Self::default();
-        }
-        let set = |name: &str| environment.variables.get(name);
-        let refused = set("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || set("TERM").is_some_and(|value| value == "dumb");
-        let size = rustix::termios::tcgetwinsize(&stdout);
-        Self {
-            colour: !refused,
-            width: size
-                .ok()
-                .map(|size| size.ws_col)
-                .filter(|columns| *columns > 0),
-        }
-    }
-}
-
 /// Where results go.
 pub(crate) struct Screen<'o> {
-    out: &'o mut dyn Write,
+    out: Box<dyn Write + 'o>,
     /// The abilities of the output.
     pub(crate) style: Style,
     /// The time, for ages.
@@ -50,8 +20,15 @@ pub(crate) struct Screen<'o> {
 
 impl<'o> Screen<'o> {
     /// Results go to `out`, as of `now`.
-    pub(crate) fn new(out: &'o mut dyn Write, style: Style, now: Timestamp) -> Self {
+    pub(crate) fn new(out: impl Write + 'o, style: Style, now: Timestamp) -> Self {
+        let out = Box::new(out);
         Self { out, style, now }
+    }
+
+    /// Results go to standard output, as of now.
+    pub(crate) fn of_stdout(environment: &Environment) -> Self {
+        let style = Style::of_stdout(environment);
+        Self::new(io::stdout(), style, SystemClock::new().wall())
     }
 
     /// Writes text in lines, made plain but for the colours of cells.
