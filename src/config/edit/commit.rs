@@ -12,8 +12,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::edit::secrets::is_of_ours;
-use crate::config::edit::swap::{TEMPORARY, replace};
+use crate::config::edit::swap::replace;
 use crate::config::edit::{EditError, Edited};
+use crate::config::include::TEMPORARY;
 use crate::config::loaded::Loaded;
 use crate::domain::Secret;
 use crate::private;

@@ -30,7 +30,6 @@ use crate::config::problem::ConfigError;
 use crate::domain::{Secret, SubscriptionName};
 
 pub use prepare::prepare;
-pub(super) use swap::TEMPORARY;
 
 /// A change to a subscription's definition.
 #[derive(Debug, Clone)]

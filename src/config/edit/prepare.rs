@@ -21,6 +21,7 @@ use crate::config::environment::Environment;
 use crate::config::load::{Read, load_with};
 use crate::config::loaded::Loaded;
 use crate::config::model::Config;
+use crate::config::parse::parse;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
 use crate::config::schema::wrong_types;
@@ -204,7 +205,7 @@ impl Target {
         }
         let path = write_to.ok_or(EditError::Unknown)?.to_path_buf();
         Ok(Self {
-            document: Document::parse(0, path, Vec::new(), &mut Report::default()),
+            document: parse(0, path, Vec::new(), &mut Report::default()),
             main: documents.into_iter().next(),
             exists: false,
         })
@@ -367,7 +368,7 @@ pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<Stri
     let checked = |new: String| {
         let new = Zeroizing::new(new);
         let bytes = new.as_bytes().to_vec();
-        let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
+        let read = parse(0, document.path.clone(), bytes, &mut Report::default());
         is_as_asked(document, &read, alter).then_some(new)
     };
     if json::is_for(document) {
