@@ -22,8 +22,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, XattrFlags, flock, renameat_with};
 use rustix::io::Errno;
 
-use crate::config::edit::EditError;
-use crate::config::edit::commit::refused;
+use crate::config::edit::error::{EditError, refused};
 use crate::config::file::{self, CONFIG_BYTES_MAX};
 use crate::config::include::TEMPORARY;
 use crate::domain::Secret;
