@@ -25,7 +25,7 @@ use crate::config::model::Config;
 use crate::config::parse::parse;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
-use crate::config::schema::wrong_types;
+use crate::config::schema::{subscription_properties, wrong_types};
 use crate::domain::{Secret, Timestamp};
 
 const NOT_EDITABLE: &str =
@@ -322,7 +322,7 @@ fn check_types(change: &Change) -> Result<(), EditError> {
         Change::Patch(fields) | Change::Replace(fields) | Change::Create(fields) => fields,
         Change::Delete | Change::RotateSecret { .. } => return Ok(()),
     };
-    let wrong = wrong_types(fields);
+    let wrong = wrong_types(fields, &subscription_properties());
     if wrong.is_empty() {
         Ok(())
     } else {
