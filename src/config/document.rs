@@ -1,21 +1,14 @@
 //! One YAML file as a tree of nodes, each with its place in the text.
 //!
-//! Two parsers share the work: the lossless tree of `yaml-edit` gives the places (`layout`), and
-//! `serde_yaml` checks the syntax and gives the meaning of scalars (`values`). YAML features that a configuration does
-//! not allow (tags, anchors, aliases, merge keys, several documents, duplicate keys) are reported here; the readers
-//! interpret the keys.
+//! `parse` makes it.
 //!
 //! Invariant: a node is at most [`MAX_DEPTH`] deep, so walking it by recursion is safe.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use crate::config::inside;
-use crate::config::layout;
-use crate::config::report::Report;
-use crate::config::values;
 
 /// The deepest nesting of mappings and lists; a valid file has 6 levels at most.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -162,32 +155,18 @@ pub(super) enum Root {
 }
 
 impl Document {
-    /// Takes the bytes of a file; everything wrong with them is reported.
-    pub(super) fn parse(file: usize, path: PathBuf, bytes: Vec<u8>, report: &mut Report) -> Self {
-        let has_byte_order_mark = bytes.starts_with(BYTE_ORDER_MARK.as_bytes());
-        let (text, problem) = decode(bytes);
+    /// A file with this text, whose root is not known yet.
+    pub(super) fn new(path: PathBuf, text: String, has_byte_order_mark: bool) -> Self {
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
-        let mut document = Self {
+        Self {
             path,
             text: Zeroizing::new(text),
             has_byte_order_mark,
             line_starts,
             root: Root::Broken,
-        };
-        match problem {
-            Some((start, message)) => report.error(
-                Mark {
-                    file,
-                    start,
-                    depth: 0,
-                },
-                message,
-            ),
-            None => document.root = document.parse_text(file, report),
         }
-        document
     }
 
     /// Returns the outermost node, if the file can be read and is not empty.
@@ -195,58 +174,6 @@ impl Document {
         match &self.root {
             Root::Node(root) => Some(root),
             Root::Broken | Root::Empty => None,
-        }
-    }
-
-    fn parse_text(&self, file: usize, report: &mut Report) -> Root {
-        let layout = layout::of(&self.text, file, report);
-        let Some(mut root) = layout.root else {
-            return if layout.too_deep {
-                Root::Broken
-            } else {
-                Root::Empty
-            };
-        };
-        match values::fill(&mut root, &layout.readable) {
-            Ok(()) => {
-                self.check_keys(&root, report);
-                Root::Node(root)
-            }
-            // With parts blanked out the shape may change; what was there is reported already.
-            Err(error) if error.is_ambiguous && layout.has_refusals => Root::Broken,
-            Err(error) => {
-                let start = layout.readable.original(error.line, error.column);
-                let depth = 0;
-                report.error(Mark { file, start, depth }, error.message);
-                Root::Broken
-            }
-        }
-    }
-
-    /// Reports keys that are duplicate or invalid, in all mappings.
-    fn check_keys(&self, node: &Node, report: &mut Report) {
-        match &node.value {
-            Value::Scalar(_) => {}
-            Value::Sequence(items) => {
-                for item in items {
-                    self.check_keys(item, report);
-                }
-            }
-            Value::Mapping(entries) => {
-                let mut seen = HashMap::with_capacity(entries.len());
-                for entry in entries {
-                    if let Some(message) = wrong_key(entry) {
-                        report.error(entry.key.mark, message);
-                    } else if let Some(first) = seen.insert(entry.name(), entry.key.mark.start) {
-                        let line = self.position(first).0;
-                        report.error(
-                            entry.key.mark,
-                            format!("duplicate key, the first one is in line {line}"),
-                        );
-                    }
-                    self.check_keys(&entry.value, report);
-                }
-            }
         }
     }
 
@@ -276,51 +203,4 @@ impl Document {
         let written = self.text.get(start..).unwrap_or_default();
         inside::offset(written, before).unwrap_or_default()
     }
-}
-
-fn wrong_key(entry: &Entry) -> Option<&'static str> {
-    if entry.key.refused {
-        return None;
-    }
-    if entry.is_merge() {
-        return Some("merge keys are not supported: put what subscriptions share into defaults");
-    }
-    match &entry.key.value {
-        Value::Scalar(scalar) if scalar.text.is_empty() => Some("a key cannot be empty"),
-        Value::Scalar(_) => None,
-        Value::Sequence(_) | Value::Mapping(_) => Some("a key must be text"),
-    }
-}
-
-/// The text without its byte order mark, and why it cannot be YAML: the byte and what is wrong with it.
-fn decode(bytes: Vec<u8>) -> (String, Option<(usize, String)>) {
-    let mut text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let start = error.utf8_error().valid_up_to();
-            let valid = String::from_utf8_lossy(error.as_bytes().get(..start).unwrap_or_default());
-            return (
-                valid.into_owned(),
-                Some((start, "expected text in UTF-8".to_owned())),
-            );
-        }
-    };
-    if text.starts_with(BYTE_ORDER_MARK) {
-        text.drain(..BYTE_ORDER_MARK.len());
-    }
-    let problem = text
-        .char_indices()
-        .find(|(_, character)| !is_printable(*character))
-        .map(|(start, character)| {
-            let code = u32::from(character);
-            (start, format!("the character U+{code:04X} is not allowed in YAML, write it as an escape in double quotes"))
-        });
-    (text, problem)
-}
-
-/// `c-printable` of YAML 1.1, without the byte order mark.
-fn is_printable(character: char) -> bool {
-    matches!(character,
-        '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}'
-        | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
 }

@@ -12,6 +12,9 @@ use rustix::fs::OFlags;
 
 use crate::private::is_of_kernel;
 
+/// The most bytes of a configuration file: 16 MiB.
+pub(super) const CONFIG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {

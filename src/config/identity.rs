@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::config::file;
-use crate::config::load::MAX_BYTES;
+use crate::config::file::{self, CONFIG_BYTES_MAX};
 use crate::config::walk::Walk;
 
 /// The most files whose contents one look reads.
@@ -268,7 +267,7 @@ fn digest(path: &Path, buffer: &mut [u8]) -> Option<(u64, usize)> {
     let (mut file, _) = file::open(path).ok()?;
     let mut hasher = DefaultHasher::new();
     let mut length = 0;
-    while length <= MAX_BYTES {
+    while length <= CONFIG_BYTES_MAX {
         let count = file.read(buffer).ok()?;
         if count == 0 {
             break;
@@ -421,7 +420,7 @@ mod tests {
         let file = folder.path().join("a");
         fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
         let (_, length) = digest(&file, &mut vec![0; CHUNK]).unwrap();
-        assert!(length <= MAX_BYTES + CHUNK);
+        assert!(length <= CONFIG_BYTES_MAX + CHUNK);
         let pipe = folder.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();

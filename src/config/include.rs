@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::document::{Document, Node};
-use crate::config::edit::TEMPORARY;
+use crate::config::file::CONFIG_BYTES_MAX;
 use crate::config::identity::Identity;
-use crate::config::load::MAX_BYTES;
 use crate::config::reader::{Context, list, text};
 use crate::config::walk::{Walk, is_match};
+
+/// The prefix of the files that an edit makes beside others; they are never included.
+pub(super) const TEMPORARY: &str = ".sidehook-";
 
 /// Reads all files that the globs of the main file match, in the order of the globs and of their names, each once.
 pub(super) fn included(main: &Document, context: &mut Context<'_>) -> Vec<Document> {
@@ -83,7 +85,7 @@ fn is_temporary(path: &Path) -> bool {
 }
 
 fn open(node: &Node, path: &Path, context: &mut Context<'_>) -> Option<Document> {
-    match context.read_file(path, MAX_BYTES) {
+    match context.read_file(path, CONFIG_BYTES_MAX) {
         Ok(content) => Some(context.parse(path, content.bytes)),
         Err(error) => {
             context.error(node, format!("{} {error}", path.display()));

@@ -9,7 +9,7 @@ use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::entry;
 use crate::config::environment::Environment;
 use crate::config::excerpt;
-use crate::config::file::FileError;
+use crate::config::file::{CONFIG_BYTES_MAX, FileError};
 use crate::config::filter::TYPES;
 use crate::config::form::Optional;
 use crate::config::identity::Snapshot;
@@ -29,9 +29,6 @@ use crate::config::subscription::{Draft, Subscription};
 use crate::config::unexpanded;
 use crate::domain::{SubscriptionName, with_commas};
 use crate::egress::AddressPolicy;
-
-/// The most bytes of a configuration file: 16 MiB.
-pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Memory of an idle subscription (measured: 7.2 to 7.6 KiB), bytes.
 const IDLE_BYTES: usize = 8 << 10;
@@ -164,7 +161,7 @@ pub(super) fn given_document(
     if !pipe::is_pipe(path) {
         return main_document(path, context);
     }
-    let read = pipe::read(path, MAX_BYTES).and_then(|bytes| {
+    let read = pipe::read(path, CONFIG_BYTES_MAX).and_then(|bytes| {
         context.spend(bytes.len())?;
         Ok(bytes)
     });
@@ -173,7 +170,7 @@ pub(super) fn given_document(
 }
 
 fn main_document(path: &Path, context: &mut Context<'_>) -> Result<Document, ConfigError> {
-    let read = context.read_file(path, MAX_BYTES);
+    let read = context.read_file(path, CONFIG_BYTES_MAX);
     let content = read.map_err(|error| unreadable(path, &error))?;
     Ok(context.parse(path, content.bytes))
 }

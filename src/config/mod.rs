@@ -4,9 +4,9 @@
 //! names a form (`form`), which reads a value, shows it and describes it; reader, defaults, what the API shows, schema,
 //! example and documentation come from there.
 //!
-//! A file is parsed into nodes with places (`document`), forms turn nodes into values and report what is wrong, `load`
-//! puts the sections of all files together. Nothing is checked again later: values in a `Config` are valid, as far as a
-//! file can show. Applying a configuration is for `app`.
+//! `parse` turns a file into nodes with places (`document`), forms turn nodes into values and report what is wrong,
+//! `load` puts the sections of all files together. Nothing is checked again later: values in a `Config` are valid, as
+//! far as a file can show. Applying a configuration is for `app`.
 //!
 //! Invariants: all problems of a file are found in one run; no problem contains a secret, or more of the file than the
 //! offending key or scalar; unknown keys are errors everywhere.
@@ -43,6 +43,7 @@ mod network;
 mod notifications;
 mod operator;
 mod overlap;
+mod parse;
 mod pipe;
 mod policy;
 mod problem;

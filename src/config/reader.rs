@@ -13,6 +13,7 @@ use crate::config::document::{Document, Entry, Mark, Node, Root, Value};
 use crate::config::environment::Environment;
 use crate::config::file::{self, Content, FileError};
 use crate::config::identity::{Identity, identity};
+use crate::config::parse::parse;
 use crate::config::report::Report;
 use crate::config::walk::is_match;
 use crate::domain::{Label, Secret, similar};
@@ -91,11 +92,10 @@ impl<'e> Context<'e> {
         self.folders.push(folder);
         self.pieces = self.pieces.saturating_add(pieces(&bytes));
         if self.pieces <= MAX_PIECES {
-            return Document::parse(file, path.to_path_buf(), bytes, &mut self.report);
+            return parse(file, path.to_path_buf(), bytes, &mut self.report);
         }
         drop(bytes);
-        let mut document =
-            Document::parse(file, path.to_path_buf(), Vec::new(), &mut Report::default());
+        let mut document = parse(file, path.to_path_buf(), Vec::new(), &mut Report::default());
         document.root = Root::Broken;
         let (start, depth) = (0, 0);
         self.report

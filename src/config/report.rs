@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::config::document::{Document, Mark, Node, Root, Value};
 use crate::config::problem::{MAX_PROBLEMS, Problem, Problems};
-use crate::config::secrets;
 use crate::domain::{CONCEALED, conceal, looks_secret};
 
 /// The most characters of a key that a path shows.
@@ -17,8 +16,8 @@ const MESSAGE_SHOWN: usize = 1000;
 /// The fields whose values are secrets, or may be.
 const SECRET_FIELDS: [&str; 4] = ["secret", "password", "token", "url"];
 
-/// The keys that are shown where a secret is expected; others may be the secret itself.
-const KEYS_OF_SECRETS: [&str; 3] = secrets::SOURCES;
+/// The keys that refer to a secret. Where one is expected, only these are shown: others may be the secret itself.
+pub(super) const KEYS_OF_SECRETS: [&str; 3] = ["env", "file", "credential"];
 
 /// Findings whose repetitions are recognised, at most; beyond that a repetition counts as one more.
 const MAX_SEEN: usize = 100_000;

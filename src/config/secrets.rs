@@ -11,11 +11,9 @@ use serde_json::{Value as Json, json};
 use crate::config::document::{Node, Value};
 use crate::config::form::Form;
 use crate::config::reader::{Context, mapping, text};
+use crate::config::report::KEYS_OF_SECRETS;
 use crate::config::schema::forms::{self, For};
 use crate::domain::{Secret, is_format, looks_secret};
-
-/// Where a secret may be found.
-pub(super) const SOURCES: [&str; 3] = ["env", "file", "credential"];
 
 /// The most bytes of a secret's file: 64 KiB.
 const MAX_BYTES: usize = 64 * 1024;
@@ -123,7 +121,7 @@ pub(super) fn referred(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>
 }
 
 fn found(node: &Node, context: &mut Context<'_>) -> Option<Vec<u8>> {
-    let fields = mapping(node, &SOURCES, context)?;
+    let fields = mapping(node, &KEYS_OF_SECRETS, context)?;
     let [entry] = fields.entries else {
         context.error(node, "expected exactly one of env, file, credential");
         return None;

@@ -5,8 +5,8 @@
 //! expressions, patterns, pointers, templates of signatures, titles and descriptions.
 
 use crate::config::document::{Document, Mark, Node, Root, Value};
-use crate::config::report::Report;
-use crate::config::secrets::{SOURCES, is_usual};
+use crate::config::report::{KEYS_OF_SECRETS, Report};
+use crate::config::secrets::is_usual;
 
 /// The purpose of a text, which decides the advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn purpose(path: &[&str]) -> Option<Purpose> {
 
 fn reference_or(rest: &[&str], purpose: Purpose) -> Purpose {
     match rest {
-        [source] if SOURCES.contains(source) => Purpose::Reference,
+        [source] if KEYS_OF_SECRETS.contains(source) => Purpose::Reference,
         _ => purpose,
     }
 }

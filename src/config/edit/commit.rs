@@ -11,15 +11,29 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::config::edit::error::{EditError, refused};
 use crate::config::edit::secrets::is_of_ours;
-use crate::config::edit::swap::{TEMPORARY, replace};
-use crate::config::edit::{EditError, Edited};
+use crate::config::edit::swap::replace;
+use crate::config::include::TEMPORARY;
 use crate::config::loaded::Loaded;
 use crate::domain::Secret;
 use crate::private;
 
 /// The most bytes of a note that are read: thousands of names.
 const NOTE_BYTES_MAX: u64 = 1 << 20;
+
+/// An edit that is valid and not written yet.
+#[derive(Debug)]
+pub struct Edited {
+    /// The configuration with it.
+    pub loaded: Loaded,
+    /// The file that changes.
+    pub file: PathBuf,
+    /// A secret that was made for a new subscription: to be shown this once.
+    pub generated_secret: Option<Secret>,
+    /// The files to write.
+    pub(super) write: Write,
+}
 
 /// The files that an edit writes.
 #[derive(Debug)]
@@ -221,32 +235,5 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     match folder.parent() {
         Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// Why a file is not written.
-pub(super) fn refused(path: &Path, error: &io::Error) -> EditError {
-    let path = path.display();
-    let reason = match error.kind() {
-        // Our own message.
-        _ if error.get_ref().is_some() => error.to_string(),
-        io::ErrorKind::ReadOnlyFilesystem => "it is read-only for the relay".to_owned(),
-        io::ErrorKind::PermissionDenied => "the relay may not write there".to_owned(),
-        io::ErrorKind::ResourceBusy => {
-            "it is in use, such as a bind mount of the file alone".to_owned()
-        }
-        io::ErrorKind::CrossesDevices => "it is a mount of its own".to_owned(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "there is no room for it".to_owned()
-        }
-        _ => error.to_string(),
-    };
-    let message = format!("{path} cannot be written: {reason}");
-    match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ResourceBusy
-        | io::ErrorKind::CrossesDevices => EditError::NotWritable(message),
-        _ => EditError::Refused(message),
     }
 }

@@ -7,7 +7,6 @@ use crate::config::document::{Node, Value};
 use crate::config::edit::places::{Part, Places};
 use crate::config::edit::render::{Quotes, inline, key};
 use crate::config::edit::steps::{Alter, Step, as_new, steps};
-use crate::config::edit::text::{quotes_of, reading_of};
 use crate::config::edit::want::{Reading, Want};
 
 /// The text of a value in flow style after a change.
@@ -20,7 +19,7 @@ pub(super) fn edited(
 ) -> String {
     let whole = places.slice(node.mark.start..node.end);
     let quotes_here = if quotes == Quotes::None {
-        quotes_of(places, node)
+        places.quotes_of(node)
     } else {
         quotes
     };
@@ -135,7 +134,7 @@ impl Pieces<'_> {
         let whole = self.places.slice(part.start..self.places.part_end(part));
         let reading = part
             .key
-            .map_or(self.reading, |key| reading_of(key, self.reading));
+            .map_or(self.reading, |key| self.reading.within(key));
         match alter {
             Alter::Keep | Alter::Remove => return whole.to_owned(),
             Alter::Set(want) if want.is_said_by(part.value, reading) => return whole.to_owned(),
@@ -144,7 +143,7 @@ impl Pieces<'_> {
         let value = match &part.value.value {
             Value::Scalar(_) => {
                 let quotes = if self.quotes == Quotes::None {
-                    quotes_of(self.places, part.value)
+                    self.places.quotes_of(part.value)
                 } else {
                     self.quotes
                 };

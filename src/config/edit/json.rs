@@ -11,7 +11,6 @@ use crate::config::document::{Document, Node, Root, Value};
 use crate::config::edit::places::{Part, Places};
 use crate::config::edit::render::double_quoted;
 use crate::config::edit::steps::{Alter, Step, as_new, steps};
-use crate::config::edit::text::reading_of;
 use crate::config::edit::want::{Reading, Want};
 
 /// The indentation of a new file.
@@ -142,7 +141,7 @@ impl<'t> Editor<'t> {
 
     /// A part that stays, with its value after a change.
     fn part(&self, part: Part<'_>, alter: &Alter, reading: Reading) -> String {
-        let reading = part.key.map_or(reading, |key| reading_of(key, reading));
+        let reading = part.key.map_or(reading, |key| reading.within(key));
         let head = self.places.slice(part.start..part.value.mark.start);
         format!("{head}{}", self.value(part.value, alter, reading))
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::*;
 use crate::config::edit::prepare::apply;
+use crate::config::parse::parse;
 use crate::config::report::Report;
 
 /// How programs write JSON: tight, as Python does, over lines with two or four spaces or tabs, with CRLF.
@@ -48,7 +49,7 @@ fn python(json: &Json) -> String {
 
 fn document(text: &str, name: &str) -> Document {
     let mut report = Report::default();
-    let document = Document::parse(0, name.into(), text.as_bytes().to_vec(), &mut report);
+    let document = parse(0, name.into(), text.as_bytes().to_vec(), &mut report);
     let (errors, _) = report.into_problems(std::slice::from_ref(&document));
     assert_eq!(errors[..], [], "{text}");
     document

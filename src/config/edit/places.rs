@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::config::document::{Document, Node, Value};
+use crate::config::edit::render::Quotes;
 
 /// A key with its value, or an item of a list.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,23 @@ impl<'t> Places<'t> {
     /// The text in a range.
     pub(super) fn slice(self, range: Range<usize>) -> &'t str {
         self.text.get(range).unwrap_or_default()
+    }
+
+    /// The quotes around a text, or those around the first text in a list or mapping.
+    pub(super) fn quotes_of(self, node: &Node) -> Quotes {
+        match &node.value {
+            Value::Scalar(_) => match self.slice(node.mark.start..node.end).chars().next() {
+                Some('"') => Quotes::Double,
+                Some('\'') => Quotes::Single,
+                _ => Quotes::None,
+            },
+            Value::Sequence(items) => items
+                .first()
+                .map_or(Quotes::None, |item| self.quotes_of(item)),
+            Value::Mapping(entries) => entries
+                .first()
+                .map_or(Quotes::None, |entry| self.quotes_of(&entry.value)),
+        }
     }
 
     pub(super) fn len(self) -> usize {

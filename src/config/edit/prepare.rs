@@ -7,8 +7,10 @@ use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
 use crate::config::document::{BYTE_ORDER_MARK, Document, Entry, Node, Value};
+use crate::config::edit::change::{Change, Edit};
 use crate::config::edit::check::is_as_asked;
-use crate::config::edit::commit::Write;
+use crate::config::edit::commit::{Edited, Write};
+use crate::config::edit::error::EditError;
 use crate::config::edit::json;
 use crate::config::edit::plan::{Before, fields};
 use crate::config::edit::render::Quotes;
@@ -16,14 +18,14 @@ use crate::config::edit::secrets::{Vault, wrong};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::text::edited;
 use crate::config::edit::want::Want;
-use crate::config::edit::{Change, Edit, EditError, Edited};
 use crate::config::environment::Environment;
 use crate::config::load::{Read, load_with};
 use crate::config::loaded::Loaded;
 use crate::config::model::Config;
+use crate::config::parse::parse;
 use crate::config::reader::Overlay;
 use crate::config::report::Report;
-use crate::config::schema::wrong_types;
+use crate::config::schema::{subscription_properties, wrong_types};
 use crate::domain::{Secret, Timestamp};
 
 const NOT_EDITABLE: &str =
@@ -204,7 +206,7 @@ impl Target {
         }
         let path = write_to.ok_or(EditError::Unknown)?.to_path_buf();
         Ok(Self {
-            document: Document::parse(0, path, Vec::new(), &mut Report::default()),
+            document: parse(0, path, Vec::new(), &mut Report::default()),
             main: documents.into_iter().next(),
             exists: false,
         })
@@ -320,7 +322,7 @@ fn check_types(change: &Change) -> Result<(), EditError> {
         Change::Patch(fields) | Change::Replace(fields) | Change::Create(fields) => fields,
         Change::Delete | Change::RotateSecret { .. } => return Ok(()),
     };
-    let wrong = wrong_types(fields);
+    let wrong = wrong_types(fields, &subscription_properties());
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -367,7 +369,7 @@ pub(super) fn apply(document: &Document, alter: &Alter) -> Option<Zeroizing<Stri
     let checked = |new: String| {
         let new = Zeroizing::new(new);
         let bytes = new.as_bytes().to_vec();
-        let read = Document::parse(0, document.path.clone(), bytes, &mut Report::default());
+        let read = parse(0, document.path.clone(), bytes, &mut Report::default());
         is_as_asked(document, &read, alter).then_some(new)
     };
     if json::is_for(document) {

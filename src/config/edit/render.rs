@@ -1,7 +1,7 @@
 //! Writes values as YAML: scalars plain where that reads back as the same text, else quoted; lists and mappings in one
 //! line where they fit, else in block style.
 
-use crate::config::edit::want::Want;
+use crate::config::edit::want::{Want, reads_as_text};
 
 /// The longest line that a new list or mapping in flow style may make, in characters.
 const WIDTH: usize = 100;
@@ -14,27 +14,6 @@ pub(super) enum Quotes {
     None,
     Single,
     Double,
-}
-
-/// Words that YAML 1.1 or 1.2 reads as something other than text.
-const WORDS: [&str; 16] = [
-    "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity", ".nan",
-    ".inf", "+.inf", "-.inf",
-];
-
-/// Whether a plain scalar is a text to every YAML parser: no null, boolean, number or date of YAML 1.1 or 1.2.
-pub(super) fn reads_as_text(plain: &str) -> bool {
-    let lower = plain.to_ascii_lowercase();
-    if plain.is_empty() || plain == "~" || WORDS.contains(&lower.as_str()) {
-        return false;
-    }
-    let digits = lower.trim_start_matches(['+', '-', '.']);
-    let is_numeric = |byte: u8| byte.is_ascii_digit() || b"_.,:+-eoxtz abcdf".contains(&byte);
-    let begins_with_digit = digits
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_digit());
-    !(begins_with_digit && digits.bytes().all(is_numeric))
 }
 
 /// Whether a text can stand without quotes, in its own line and within a flow collection, and stays a text.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
 use crate::config::document::Node;
-use crate::config::edit::EditError;
+use crate::config::edit::error::EditError;
 use crate::config::edit::plan::{Before, ONLY_IN_FILE, is_redacted};
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::{Reading, Want};

@@ -22,14 +22,10 @@ use std::time::Duration;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, XattrFlags, flock, renameat_with};
 use rustix::io::Errno;
 
-use crate::config::edit::EditError;
-use crate::config::edit::commit::refused;
-use crate::config::file;
-use crate::config::load::MAX_BYTES;
+use crate::config::edit::error::{EditError, refused};
+use crate::config::file::{self, CONFIG_BYTES_MAX};
+use crate::config::include::TEMPORARY;
 use crate::domain::Secret;
-
-/// The prefix of temporary files; `include` ignores them.
-pub(in crate::config) const TEMPORARY: &str = ".sidehook-";
 
 const CHANGED: &str = "the file was changed meanwhile: look at it again";
 
@@ -198,7 +194,7 @@ struct Version {
 impl Version {
     fn read(path: &Path) -> io::Result<Self> {
         let (file, metadata) = file::open(path).map_err(io::Error::other)?;
-        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+        let limit = u64::try_from(CONFIG_BYTES_MAX).unwrap_or(u64::MAX);
         let mut bytes = Vec::new();
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
         Ok(Self {

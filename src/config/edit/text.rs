@@ -158,7 +158,7 @@ impl Editor<'_> {
         reading: Reading,
     ) -> Option<()> {
         let reading = match part.key {
-            Some(key) => reading_of(key, reading),
+            Some(key) => reading.within(key),
             None => reading,
         };
         let want = match alter {
@@ -322,7 +322,7 @@ impl Editor<'_> {
 
     fn quotes_of(&self, value: &Node) -> Quotes {
         if self.quotes == Quotes::None {
-            quotes_of(self.places, value)
+            self.places.quotes_of(value)
         } else {
             self.quotes
         }
@@ -332,41 +332,6 @@ impl Editor<'_> {
         parts
             .first()
             .map_or(self.quotes, |part| self.quotes_of(part.value))
-    }
-}
-
-/// The quotes around a text, or those around the first text in a list or mapping.
-pub(super) fn quotes_of(places: Places<'_>, node: &Node) -> Quotes {
-    match &node.value {
-        Value::Scalar(_) => match places.slice(node.mark.start..node.end).chars().next() {
-            Some('"') => Quotes::Double,
-            Some('\'') => Quotes::Single,
-            _ => Quotes::None,
-        },
-        Value::Sequence(items) => items
-            .first()
-            .map_or(Quotes::None, |item| quotes_of(places, item)),
-        Value::Mapping(entries) => entries
-            .first()
-            .map_or(Quotes::None, |entry| quotes_of(places, &entry.value)),
-    }
-}
-
-/// Fields of subscriptions in which the readers take every scalar as text.
-const TEXTS: [&str; 7] = [
-    "url",
-    "title",
-    "description",
-    "events",
-    "headers",
-    "forward_headers",
-    "tls",
-];
-
-pub(super) fn reading_of(key: &Node, outer: Reading) -> Reading {
-    match &key.value {
-        Value::Scalar(scalar) if TEXTS.contains(&scalar.text.as_str()) => Reading::Texts,
-        Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => outer,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::config::document::Document;
 use crate::config::edit::prepare::apply;
 use crate::config::edit::steps::Alter;
 use crate::config::edit::want::Want;
+use crate::config::parse::parse;
 use crate::config::report::Report;
 
 /// The alteration that sets these fields of subscription `a`, and removes those that are null.
@@ -35,7 +35,7 @@ fn create(name: &str, fields: &Json) -> Alter {
 
 fn edited(text: &str, alter: &Alter) -> Option<String> {
     let mut report = Report::default();
-    let document = Document::parse(0, "a.yaml".into(), text.as_bytes().to_vec(), &mut report);
+    let document = parse(0, "a.yaml".into(), text.as_bytes().to_vec(), &mut report);
     let (errors, _) = report.into_problems(std::slice::from_ref(&document));
     assert_eq!(errors[..], [], "{text}");
     apply(&document, alter).map(|text| text.to_string())

@@ -3,7 +3,6 @@
 use serde_json::Value as Json;
 
 use crate::config::document::{Node, Value};
-use crate::config::edit::render::reads_as_text;
 
 /// The wanted value of a place. Not `Debug`: it may be a secret.
 #[derive(Clone, PartialEq)]
@@ -32,6 +31,27 @@ pub(super) enum Reading {
     Exact,
     /// The readers of the field take every scalar as text: `"1"` and `1` are the same.
     Texts,
+}
+
+/// Fields of subscriptions in which the readers take every scalar as text.
+const TEXTS: [&str; 7] = [
+    "url",
+    "title",
+    "description",
+    "events",
+    "headers",
+    "forward_headers",
+    "tls",
+];
+
+impl Reading {
+    /// That of the value of a key.
+    pub(super) fn within(self, key: &Node) -> Self {
+        match &key.value {
+            Value::Scalar(scalar) if TEXTS.contains(&scalar.text.as_str()) => Self::Texts,
+            Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => self,
+        }
+    }
 }
 
 impl Want {
@@ -112,4 +132,25 @@ impl Want {
             ) => false,
         }
     }
+}
+
+/// Words that YAML 1.1 or 1.2 reads as something other than text.
+const WORDS: [&str; 16] = [
+    "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity", ".nan",
+    ".inf", "+.inf", "-.inf",
+];
+
+/// Whether a plain scalar is a text to every YAML parser: no null, boolean, number or date of YAML 1.1 or 1.2.
+pub(super) fn reads_as_text(plain: &str) -> bool {
+    let lower = plain.to_ascii_lowercase();
+    if plain.is_empty() || plain == "~" || WORDS.contains(&lower.as_str()) {
+        return false;
+    }
+    let digits = lower.trim_start_matches(['+', '-', '.']);
+    let is_numeric = |byte: u8| byte.is_ascii_digit() || b"_.,:+-eoxtz abcdf".contains(&byte);
+    let begins_with_digit = digits
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_digit());
+    !(begins_with_digit && digits.bytes().all(is_numeric))
 }

@@ -4,16 +4,16 @@
 use serde_json::{Map, Value};
 
 use crate::config::report::push_key;
-use crate::config::schema::subscription_properties;
 
-/// The values of a subscription's fields whose JSON type differs from that in
-/// [`subscription_properties`], in the order of the fields: each with its path, relative to the subscription, and
-/// the expected type. Only errors that the readers do not find are reported: numbers and booleans instead of texts,
+/// The values of fields whose JSON type differs from that in the schemas `properties`, in the order of the fields: each
+/// with its path and the expected type. Only errors that the readers do not find are reported: numbers and booleans instead of texts,
 /// texts instead of numbers. Unknown keys are left to the readers.
 #[must_use]
-pub(crate) fn wrong_types(fields: &Map<String, Value>) -> Vec<(String, String)> {
+pub(crate) fn wrong_types(
+    fields: &Map<String, Value>,
+    properties: &Map<String, Value>,
+) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let properties = subscription_properties();
     for (key, value) in fields {
         if let Some(schema) = properties.get(key) {
             look(value, schema, key, &mut found);
@@ -132,9 +132,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::schema::subscription_properties;
 
     fn found(fields: &Value) -> Vec<String> {
-        let wrong = wrong_types(fields.as_object().unwrap());
+        let wrong = wrong_types(fields.as_object().unwrap(), &subscription_properties());
         let line = |(path, message): &(String, String)| format!("{path}: {message}");
         wrong.iter().map(line).collect()
     }

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::matching::cel::evaluate::Evaluated;
+use crate::matching::cel::error::EvaluationError::{self, NoOverload};
 use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::node::Operator;
-use crate::matching::cel::value::{List, Text, Value};
-use crate::matching::cel::{EvaluationError, EvaluationError::NoOverload};
+use crate::matching::cel::value::{Evaluated, List, Text, Value};
 
 pub(super) fn negate<'a>(operand: &Value<'a>) -> Evaluated<'a> {
     match operand {

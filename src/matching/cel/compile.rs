@@ -5,15 +5,14 @@ use std::collections::HashSet;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
 use http::HeaderName;
 
-use crate::matching::cel::node::{Literal, Node, Operator, Variable};
+use crate::matching::cel::error::{ExpressionError, ExpressionErrorKind as Kind};
+use crate::matching::cel::hints;
+use crate::matching::cel::limits::DEPTH_MAX;
+use crate::matching::cel::names::{Callee, LoopKind, Signature, Variable};
+use crate::matching::cel::node::{Literal, Loop, Node, Operator};
+use crate::matching::cel::pattern::Pattern;
 use crate::matching::cel::value::Type;
-use crate::matching::cel::{
-    ExpressionError, ExpressionErrorKind as Kind, functions, hints, macros,
-};
 use crate::matching::facts::NEVER_KEPT;
-
-/// The deepest nesting of an expression.
-pub(super) const DEPTH_MAX: usize = 64;
 
 /// Compiles one expression.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) struct Compiler<'s> {
     /// Where everything stands in the text.
     source: &'s SourceInfo,
     /// The variables of the macros around, the outermost first.
-    pub(super) locals: Vec<String>,
+    locals: Vec<String>,
     depth: usize,
     headers: HashSet<HeaderName>,
 }
@@ -41,7 +40,7 @@ impl<'s> Compiler<'s> {
         self.headers
     }
 
-    pub(super) fn error(&self, at: &IdedExpr, kind: Kind) -> ExpressionError {
+    fn error(&self, at: &IdedExpr, kind: Kind) -> ExpressionError {
         let (start, _) = self.source.offset_for(at.id).unwrap_or_default();
         ExpressionError {
             offset: usize::try_from(start).unwrap_or_default(),
@@ -135,15 +134,115 @@ impl<'s> Compiler<'s> {
     }
 
     fn call(&mut self, expression: &IdedExpr, call: &CallExpr) -> Result<Node, ExpressionError> {
-        if let Some(node) = macros::compile(self, expression, call)? {
-            return Ok(node);
+        let name = call.func_name.as_str();
+        if let Some(signature) = Signature::named(name) {
+            let is_right_form = signature.callee.allows(call.target.is_some());
+            match signature.callee {
+                Callee::Function(function) => {
+                    let arguments = arguments(call);
+                    if !is_right_form || arguments.len() != function.arguments() {
+                        return self.wrong_call(expression, signature);
+                    }
+                    let arguments = arguments.into_iter().map(|argument| self.node(argument));
+                    let arguments = arguments.collect::<Result<_, _>>()?;
+                    return Ok(Node::Call(function, arguments));
+                }
+                Callee::Matches => return self.matches(expression, call, signature),
+                Callee::Has if is_right_form => return self.has(expression, call, signature),
+                Callee::Loop(kind) if is_right_form => {
+                    return self.repeated(expression, call, signature, kind);
+                }
+                Callee::Has | Callee::Loop(_) => {}
+            }
         }
         if call.target.is_none()
             && let Some(node) = self.operator(expression, call)?
         {
             return Ok(node);
         }
-        functions::compile(self, expression, call)
+        let hint = hints::function(name, &Signature::names());
+        Err(self.error(expression, Kind::UnknownFunction(name.to_owned(), hint)))
+    }
+
+    fn wrong_call(
+        &self,
+        expression: &IdedExpr,
+        signature: &Signature,
+    ) -> Result<Node, ExpressionError> {
+        Err(self.error(expression, Kind::Call(signature.name, signature.usage)))
+    }
+
+    fn matches(
+        &mut self,
+        expression: &IdedExpr,
+        call: &CallExpr,
+        signature: &Signature,
+    ) -> Result<Node, ExpressionError> {
+        let arguments = arguments(call);
+        let [text, pattern] = arguments.as_slice() else {
+            return self.wrong_call(expression, signature);
+        };
+        let Expr::Literal(LiteralValue::String(written)) = &pattern.expr else {
+            let usage = "text.matches('pattern'), with a literal pattern";
+            return Err(self.error(pattern, Kind::Call(signature.name, usage)));
+        };
+        match Pattern::compile(written.inner()) {
+            Ok(compiled) => Ok(Node::Matches(
+                Box::new(self.node(text)?),
+                Box::new(compiled),
+            )),
+            Err(error) => Err(self.error(pattern, Kind::Regex(error))),
+        }
+    }
+
+    fn has(
+        &mut self,
+        expression: &IdedExpr,
+        call: &CallExpr,
+        signature: &Signature,
+    ) -> Result<Node, ExpressionError> {
+        let [argument] = call.args.as_slice() else {
+            return self.wrong_call(expression, signature);
+        };
+        let Expr::Select(select) = &argument.expr else {
+            return self.wrong_call(expression, signature);
+        };
+        let operand = self.node(&select.operand)?;
+        self.note_header(expression, &operand, &select.field)?;
+        let field = select.field.as_str().into();
+        Ok(Node::Has(Box::new(operand), field))
+    }
+
+    /// A macro that goes over a list or the keys of a map.
+    fn repeated(
+        &mut self,
+        expression: &IdedExpr,
+        call: &CallExpr,
+        signature: &Signature,
+        kind: LoopKind,
+    ) -> Result<Node, ExpressionError> {
+        let (variable, guard, body) = match call.args.as_slice() {
+            [variable, body] => (variable, None, body),
+            [variable, guard, body] if kind == LoopKind::Map => (variable, Some(guard), body),
+            _ => return self.wrong_call(expression, signature),
+        };
+        let (Some(range), Expr::Ident(variable)) = (&call.target, &variable.expr) else {
+            return self.wrong_call(expression, signature);
+        };
+        if variable.starts_with('.') {
+            return self.wrong_call(expression, signature);
+        }
+        let range = self.node(range)?;
+        self.locals.push(variable.clone());
+        let guard = guard.map(|guard| self.node(guard)).transpose()?;
+        let body = self.node(body)?;
+        self.locals.pop();
+        Ok(Node::Loop(Box::new(Loop {
+            kind,
+            range,
+            body,
+            guard,
+        })))
     }
 
     fn operator(
@@ -197,7 +296,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Notes the name that is looked up in `headers`, so that the header is kept.
-    pub(super) fn note_header(
+    fn note_header(
         &mut self,
         at: &IdedExpr,
         operand: &Node,
@@ -218,4 +317,13 @@ impl<'s> Compiler<'s> {
         self.headers.insert(header);
         Ok(())
     }
+}
+
+/// The arguments of a function; for one that is called on a value, that is the first.
+fn arguments(call: &CallExpr) -> Vec<&IdedExpr> {
+    call.target
+        .as_deref()
+        .into_iter()
+        .chain(&call.args)
+        .collect()
 }

@@ -1,15 +1,14 @@
 //! Evaluates a compiled expression over an event. Every node, element and stretch of text takes a step of the fuel.
 
 use crate::matching::cel::arithmetic;
+use crate::matching::cel::error::EvaluationError::{self, NoOverload};
 use crate::matching::cel::fuel::{Fuel, MADE};
 use crate::matching::cel::functions;
-use crate::matching::cel::node::{Literal, Loop, LoopKind, Node, Operator, Variable};
-use crate::matching::cel::value::{List, Map, Text, Value, known, truncated};
-use crate::matching::cel::{EvaluationError, EvaluationError::NoOverload};
+use crate::matching::cel::names::{LoopKind, Variable};
+use crate::matching::cel::node::{Literal, Loop, Node, Operator};
+use crate::matching::cel::value::{Evaluated, List, Map, Text, Value, known, truncated};
 use crate::matching::document::Json;
 use crate::matching::facts::Facts;
-
-pub(super) type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
 /// Evaluates a condition with at most this many steps; also returns how many are left.
 pub(super) fn condition<'a>(

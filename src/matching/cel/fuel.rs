@@ -1,20 +1,15 @@
 //! The cost of an evaluation, counted in steps and limited, so that no expression and no body makes one take long.
+//!
+//! A step is a node of the expression, an element that is looked at, or up to [`BYTES_A_STEP`] bytes of a text that are.
+//! It takes at most 40 ns. Each new list, map or text takes [`MADE`] more.
 
-use crate::matching::cel::EvaluationError;
-
-/// The most steps of one evaluation. A step is a node of the expression, an element that is looked at, or up to
-/// [`BYTES_A_STEP`] bytes of a text that are. It takes at most 40 ns, so that an evaluation takes at most 2 ms. Each
-/// new list, map or text takes [`MADE`] more.
-pub(in crate::matching) const STEPS_MAX: u64 = 50_000;
+use crate::matching::cel::error::EvaluationError;
 
 /// Steps for making a list, map or text, beside those for what is in it.
 pub(super) const MADE: u64 = 8;
 
 /// Bytes of a text that one step reads or writes.
 const BYTES_A_STEP: usize = 64;
-
-/// Steps that all expressions of an event may take together on the thread that everything runs on: 100 µs.
-pub(in crate::matching) const STEPS_AT_ONCE: u64 = STEPS_MAX / 20;
 
 /// The steps that are left.
 #[derive(Debug)]

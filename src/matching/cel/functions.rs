@@ -1,140 +1,16 @@
-//! The functions of CEL that are there.
+//! What the functions compute.
 
-use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
-
-use crate::matching::cel::compile::Compiler;
-use crate::matching::cel::evaluate::Evaluated;
+use crate::matching::cel::error::EvaluationError::{self, Conversion, NoOverload};
 use crate::matching::cel::fuel::{Fuel, MADE};
-use crate::matching::cel::node::{Function, Node};
+use crate::matching::cel::names::Function;
 use crate::matching::cel::pattern::Pattern;
-use crate::matching::cel::value::{Text, Value, nearest, truncated};
-use crate::matching::cel::{
-    EvaluationError,
-    EvaluationError::{Conversion, NoOverload},
-    ExpressionError, ExpressionErrorKind as Kind, hints,
-};
-
-/// All functions and macros, for a message.
-pub(super) const NAMES: [&str; 18] = [
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bool",
-    "dyn",
-    "type",
-    "has",
-    "all",
-    "exists",
-    "exists_one",
-    "map",
-    "filter",
-];
+use crate::matching::cel::value::{Evaluated, Text, Value, nearest, truncated};
 
 /// Bytes of a text that are searched in one step.
 const SEARCHED_BYTES_A_STEP: usize = 16;
 
 /// Digits that are read in one step.
 const DIGITS_A_STEP: usize = 4;
-
-/// Compiles a call that is neither a macro nor an operator.
-pub(super) fn compile(
-    compiler: &mut Compiler<'_>,
-    expression: &IdedExpr,
-    call: &CallExpr,
-) -> Result<Node, ExpressionError> {
-    let (function, name, usage, is_method, is_global) = match call.func_name.as_str() {
-        "matches" => return compile_matches(compiler, expression, call),
-        "size" => (Function::Size, "size", "size(x) or x.size()", true, true),
-        "contains" => (
-            Function::Contains,
-            "contains",
-            "text.contains(part)",
-            true,
-            false,
-        ),
-        "startsWith" => (
-            Function::StartsWith,
-            "startsWith",
-            "text.startsWith(part)",
-            true,
-            false,
-        ),
-        "endsWith" => (
-            Function::EndsWith,
-            "endsWith",
-            "text.endsWith(part)",
-            true,
-            false,
-        ),
-        "int" => (Function::Int, "int", "int(x)", false, true),
-        "uint" => (Function::Uint, "uint", "uint(x)", false, true),
-        "double" => (Function::Double, "double", "double(x)", false, true),
-        "string" => (Function::String, "string", "string(x)", false, true),
-        "bool" => (Function::Bool, "bool", "bool(x)", false, true),
-        "dyn" => (Function::Dyn, "dyn", "dyn(x)", false, true),
-        "type" => (Function::Type, "type", "type(x)", false, true),
-        name => {
-            let kind = Kind::UnknownFunction(name.to_owned(), hints::function(name, &NAMES));
-            return Err(compiler.error(expression, kind));
-        }
-    };
-    let wanted = match function {
-        Function::Contains | Function::StartsWith | Function::EndsWith => 2,
-        _ => 1,
-    };
-    let is_right_form = if call.target.is_some() {
-        is_method
-    } else {
-        is_global
-    };
-    let arguments: Vec<&IdedExpr> = call
-        .target
-        .as_deref()
-        .into_iter()
-        .chain(&call.args)
-        .collect();
-    if !is_right_form || arguments.len() != wanted {
-        return Err(compiler.error(expression, Kind::Call(name, usage)));
-    }
-    let arguments = arguments
-        .into_iter()
-        .map(|argument| compiler.node(argument));
-    Ok(Node::Call(function, arguments.collect::<Result<_, _>>()?))
-}
-
-fn compile_matches(
-    compiler: &mut Compiler<'_>,
-    expression: &IdedExpr,
-    call: &CallExpr,
-) -> Result<Node, ExpressionError> {
-    let arguments: Vec<&IdedExpr> = call
-        .target
-        .as_deref()
-        .into_iter()
-        .chain(&call.args)
-        .collect();
-    let [text, pattern] = arguments.as_slice() else {
-        let kind = Kind::Call("matches", "text.matches('pattern')");
-        return Err(compiler.error(expression, kind));
-    };
-    let Expr::Literal(LiteralValue::String(written)) = &pattern.expr else {
-        let kind = Kind::Call("matches", "text.matches('pattern'), with a literal pattern");
-        return Err(compiler.error(pattern, kind));
-    };
-    match Pattern::compile(written.inner()) {
-        Ok(compiled) => Ok(Node::Matches(
-            Box::new(compiler.node(text)?),
-            Box::new(compiled),
-        )),
-        Err(error) => Err(compiler.error(pattern, Kind::Regex(error))),
-    }
-}
 
 /// Whether a pattern is found in a text.
 pub(super) fn matches<'a>(

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::domain::similar;
-use crate::matching::cel::node::Variable;
+use crate::matching::cel::names::Variable;
 
 /// Signs that CEL does not have, the longer ones first, each with its replacement.
 const SIGNS: [(&str, &str); 16] = [

@@ -1,5 +1,6 @@
 //! A compiled expression: names resolved, macros turned into loops, patterns compiled.
 
+use crate::matching::cel::names::{Function, LoopKind, Variable};
 use crate::matching::cel::pattern::Pattern;
 use crate::matching::cel::value::Type;
 
@@ -63,37 +64,6 @@ pub(super) enum Literal {
     Double(f64),
     String(Box<str>),
     Type(Type),
-}
-
-/// The variables of the event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Variable {
-    Type,
-    Id,
-    Source,
-    Subject,
-    Key,
-    Headers,
-    Data,
-}
-
-impl Variable {
-    /// All names, for messages.
-    pub(super) const NAMES: [&'static str; 7] =
-        ["type", "id", "source", "subject", "key", "headers", "data"];
-
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "type" => Self::Type,
-            "id" => Self::Id,
-            "source" => Self::Source,
-            "subject" => Self::Subject,
-            "key" => Self::Key,
-            "headers" => Self::Headers,
-            "data" => Self::Data,
-            _ => return None,
-        })
-    }
 }
 
 /// An operator of two operands, both of which are evaluated.
@@ -166,32 +136,6 @@ impl Operator {
     }
 }
 
-/// A function; for one that is called on a value, that is the first argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Function {
-    Size,
-    Contains,
-    StartsWith,
-    EndsWith,
-    Int,
-    Uint,
-    Double,
-    String,
-    Bool,
-    Dyn,
-    Type,
-}
-
-impl Function {
-    /// Whether its result is never true or false.
-    const fn is_never_bool(self) -> bool {
-        match self {
-            Self::Size | Self::Int | Self::Uint | Self::Double | Self::String | Self::Type => true,
-            Self::Contains | Self::StartsWith | Self::EndsWith | Self::Bool | Self::Dyn => false,
-        }
-    }
-}
-
 /// A macro that goes over the elements of a list, or the keys of a map.
 #[derive(Debug)]
 pub(super) struct Loop {
@@ -201,14 +145,4 @@ pub(super) struct Loop {
     pub(super) body: Node,
     /// Of `map` with three arguments: the filter of the elements.
     pub(super) guard: Option<Node>,
-}
-
-/// Which macro.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoopKind {
-    All,
-    Exists,
-    ExistsOne,
-    Map,
-    Filter,
 }

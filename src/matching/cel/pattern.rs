@@ -11,7 +11,7 @@ use regex_automata::nfa::thompson::{self, WhichCaptures, pikevm::PikeVM};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
-use crate::matching::cel::EvaluationError;
+use crate::matching::cel::error::EvaluationError;
 use crate::matching::cel::fuel::Fuel;
 
 /// Bytes of a compiled pattern at most.

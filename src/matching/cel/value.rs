@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use crate::matching::cel::error::EvaluationError::{self, NoOverload};
 use crate::matching::cel::fuel::Fuel;
-use crate::matching::cel::{EvaluationError, EvaluationError::NoOverload};
 use crate::matching::document::Json;
 use crate::matching::facts::Headers;
 
@@ -22,6 +22,8 @@ pub(super) enum Value<'a> {
     Map(Map<'a>),
     Type(Type),
 }
+
+pub(super) type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
 /// A string.
 #[derive(Debug, Clone)]

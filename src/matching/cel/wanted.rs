@@ -1,6 +1,7 @@
 //! The parts of the body that an expression looks at.
 
-use crate::matching::cel::node::{Literal, Node, Variable};
+use crate::matching::cel::names::Variable;
+use crate::matching::cel::node::{Literal, Node};
 use crate::matching::document::Wanted;
 
 /// The parts that are looked at; `None` if the body is not needed.
