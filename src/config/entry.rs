@@ -72,6 +72,7 @@ pub(super) fn subscription(
     subscription.headers = headers
         .map(|header| (header.named.name, header.value))
         .collect();
+    subscription.authorization = draft.auth.and_then(|auth| auth.header());
     let forwarded = draft.forward_headers.into_iter();
     subscription.forward_headers = forwarded.map(|named| named.name).collect();
     subscription.notify = draft.notify.addresses;

@@ -41,6 +41,8 @@ pub(super) fn hidden(of: &Subscription) -> Vec<(u8, &'static str, Secret)> {
     let values = of.headers.iter().map(|(_, value)| value);
     let values = values.filter(|value| value.is_sensitive());
     hidden.extend(values.map(|value| (b'h', "headers", copy(value.as_bytes()))));
+    let authorization = of.authorization.iter();
+    hidden.extend(authorization.map(|value| (b'a', "auth", copy(value.as_bytes()))));
     hidden.extend(
         of.roots
             .iter()

@@ -16,7 +16,13 @@ use crate::config::schema::schema;
 use crate::domain::looks_secret;
 
 /// Keys in whose values secrets stand beside other texts, so that one may be in the place of the other.
-const AMONG_SECRETS: [&str; 4] = ["forward_headers", "headers", "previous_secrets", "tokens"];
+const AMONG_SECRETS: [&str; 5] = [
+    "auth",
+    "forward_headers",
+    "headers",
+    "previous_secrets",
+    "tokens",
+];
 
 /// The most characters of a word that is shown.
 const WORD_MAX: usize = 64;

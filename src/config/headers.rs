@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use http::{HeaderName, HeaderValue};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::config::document::{Mark, Node, Value};
 use crate::config::form::By;
@@ -57,7 +57,7 @@ pub(super) const FORWARDED: By<Vec<Named>> = By {
 impl Header {
     fn shown(&self) -> (String, Json) {
         let value = if self.value.is_sensitive() {
-            json!({"redacted": true})
+            forms::redacted()
         } else {
             json!(String::from_utf8_lossy(self.value.as_bytes()))
         };
@@ -69,13 +69,7 @@ fn headers_schema(writer: For) -> Json {
     let value = json!({"type": "string", "minLength": 1, "maxLength": 1024});
     let hidden = match writer {
         For::File => forms::reference(),
-        For::Api => {
-            let about = "A value that is secret: given back, it stays.";
-            let redacted = forms::described(about, json!({"const": true}));
-            let mut properties = Map::new();
-            properties.insert("redacted".to_owned(), redacted);
-            forms::require(forms::object(properties), &["redacted"])
-        }
+        For::Api => forms::redacted_schema(),
     };
     let mapping = json!({
         "type": "object",

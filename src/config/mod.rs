@@ -13,6 +13,7 @@
 
 mod address;
 mod admin;
+mod auth;
 mod diff;
 mod document;
 mod edit;

@@ -14,7 +14,7 @@ const KEY_SHOWN: usize = 64;
 const MESSAGE_SHOWN: usize = 1000;
 
 /// The fields whose values are secrets, or may be.
-const SECRET_FIELDS: [&str; 4] = ["secret", "password", "token", "url"];
+const SECRET_FIELDS: [&str; 6] = ["secret", "password", "token", "url", "bearer", "value"];
 
 /// The keys that refer to a secret. Where one is expected, only these are shown: others may be the secret itself.
 pub(super) const KEYS_OF_SECRETS: [&str; 3] = ["env", "file", "credential"];

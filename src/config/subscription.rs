@@ -10,9 +10,11 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 
+use crate::config::auth::{AUTH, Auth};
 use crate::config::document::Node;
 use crate::config::endpoint::Endpoint;
 use crate::config::filter::{CONDITIONS, EVENTS, EXPRESSION, WHEN_ERROR, WrittenPatterns};
@@ -174,6 +176,8 @@ subscription! {
         (signature): Given<Vec<Scheme>> = Given::Absent => Signature;
         shared "Static headers, at most 32: names with texts or secrets, or a list of Name: value."
         (headers): Vec<Header> = Vec::new() => HEADERS;
+        shared "How to authenticate at the endpoint: {bearer: token}, {basic: {username, password}} or {scheme: ApiKey, value: key}, with texts or secrets. Nothing else sets Authorization."
+        (auth): Option<Auth> = None => Optional(AUTH);
         shared "Names of headers of the application's request that are passed on."
         (forward_headers): Vec<Named> = Vec::new() => FORWARDED;
         shared "The method of requests."
@@ -223,6 +227,8 @@ subscription! {
         signature: Vec<Scheme> = Vec::new();
         /// Static headers, checked against the policy; at most 32, each name once.
         headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        /// The value of `Authorization`, secret.
+        authorization: Option<HeaderValue> = None;
         /// Names of headers that are passed on, checked against the policy.
         forward_headers: Vec<HeaderName> = Vec::new();
         /// The certificates of `tls.ca_file`, read at load.
@@ -246,6 +252,14 @@ pub enum WhenDisabled {
 }
 
 impl Subscription {
+    /// The headers that every request has, secret ones among them.
+    #[must_use]
+    pub fn request_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let authorization = self.authorization.iter();
+        let authorization = authorization.map(|value| (AUTHORIZATION, value.clone()));
+        self.headers.iter().cloned().chain(authorization).collect()
+    }
+
     /// The filter of its events.
     #[must_use]
     pub fn filter(&self) -> Filter<'_> {

@@ -96,6 +96,9 @@ fn purpose(path: &[&str]) -> Option<Purpose> {
         ["secret", rest @ ..] | ["previous_secrets", ITEM, "secret", rest @ ..] => {
             Some(reference_or(rest, Purpose::Secret))
         }
+        ["auth", "bearer" | "value", rest @ ..] | ["auth", "basic", "password", rest @ ..] => {
+            Some(reference_or(rest, Purpose::Secret))
+        }
         ["headers", ITEM] => Some(Purpose::Pair),
         ["url", rest @ ..] | ["headers", _, rest @ ..] => Some(reference_or(rest, Purpose::Whole)),
         _ => Some(Purpose::Other),

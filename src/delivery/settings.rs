@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::{Origin, Url};
 
-use crate::config::{Config, Subscription};
+use crate::config::{Config, Subscription, etag};
 use crate::delivery::own;
 use crate::domain::{AutoDisable, RateLimit, Retry, SubscriptionName, Timestamp};
 use crate::egress::{AddressPolicy, Client, ClientOptions, Egress};
@@ -185,28 +185,11 @@ pub(super) fn digest(url: &Url) -> u64 {
     short(&Sha256::digest(url.as_str()))
 }
 
-/// Identifies a definition over restarts: covers its fields as the API shows them, url, and fingerprints of secrets.
+/// Identifies a definition over restarts, secrets and url included.
 pub(super) fn digest_of(subscription: &Subscription) -> u64 {
-    let mut hash = Sha256::new();
-    let mut add = |bytes: &[u8]| {
-        hash.update(bytes.len().to_le_bytes());
-        hash.update(bytes);
-    };
-    for (name, value) in &subscription.definition.fields() {
-        add(name.as_bytes());
-        add(value.to_string().as_bytes());
-    }
     let url = subscription.url.as_ref();
-    add(url.map_or("", |url| url.url.as_str()).as_bytes());
-    let previous = subscription.previous_secrets.iter();
-    for secret in subscription
-        .secret
-        .iter()
-        .chain(previous.map(|(secret, _)| secret))
-    {
-        add(secret.fingerprint().as_bytes());
-    }
-    short(&hash.finalize())
+    let url = url.map_or("", |url| url.url.as_str());
+    short(&Sha256::digest(etag(subscription) + url))
 }
 
 fn short(hash: &[u8]) -> u64 {
@@ -224,7 +207,7 @@ fn plan(subscription: &Subscription, url: &Url) -> Result<RequestPlan, SettingsP
         subscription.name.clone(),
         subscription.method.clone(),
         url,
-        subscription.headers.clone(),
+        subscription.request_headers(),
         subscription.forward_headers.clone(),
         signer,
     )?;

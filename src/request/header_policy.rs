@@ -32,7 +32,7 @@ fn before_colon(name: &str) -> &str {
 /// A hint at an alternative.
 fn hint(name: &str) -> &'static str {
     if name.eq_ignore_ascii_case("authorization") {
-        " A key can be sent in another header, such as X-API-Key."
+        " Use auth."
     } else {
         ""
     }
@@ -127,7 +127,7 @@ mod tests {
     fn the_message_names_the_header_as_written_and_another_where_it_helps() {
         assert_eq!(
             message("Authorization"),
-            "The 'Authorization' header cannot be customized for security reasons. A key can be sent in another header, such as X-API-Key."
+            "The 'Authorization' header cannot be customized for security reasons. Use auth."
         );
         assert_eq!(
             message("x-csrf-TOKEN"),

@@ -36,7 +36,7 @@ pub(super) fn example(
         of.name.clone(),
         of.method.clone(),
         &endpoint.url,
-        of.headers.clone(),
+        of.request_headers(),
         of.forward_headers.clone(),
         signer,
     )?;

@@ -87,6 +87,7 @@ fn one(
     if READ_ONLY.contains(&key) || is_secret(key) {
         return Ok(None);
     }
+
     if key == "name" {
         let is_same = json.as_str() == Some(name);
         let wrong = || {
@@ -118,6 +119,8 @@ fn one(
     }
     let node = before.field(key);
     let want = match key {
+        // The vault names the files of its values.
+        "auth" if json.is_object() => return Ok(None),
         "url" => secret_or_text(key, json, node)?,
         "headers" => headers(json, node)?,
         "tls" => tls(json, node)?,

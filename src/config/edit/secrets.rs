@@ -77,7 +77,44 @@ impl<'e> Vault<'e> {
         {
             alters.push(("previous_secrets".to_owned(), alter));
         }
+        let in_force = before.definition.and_then(|all| all.get("auth"));
+        if let Some(Json::Object(auth)) = given.get("auth")
+            && (in_force != given.get("auth") || before.insisted.iter().any(|key| key == "auth"))
+        {
+            let want = self.auth("auth", auth, before.field("auth"))?;
+            alters.push(("auth".to_owned(), Alter::Set(want)));
+        }
         Ok(alters)
+    }
+
+    /// The new value of `auth`, or of a mapping in it: a text that is secret gets a file.
+    fn auth(
+        &mut self,
+        path: &str,
+        given: &Map<String, Json>,
+        node: Option<&Node>,
+    ) -> Result<Want, EditError> {
+        let mut wants = Vec::with_capacity(given.len());
+        for (key, json) in given.iter().filter(|(_, json)| !json.is_null()) {
+            let path = format!("{path}.{key}");
+            let old = node.and_then(|node| node.child(key));
+            let want = match json {
+                Json::Object(fields) if key == "basic" => self.auth(&path, fields, old)?,
+                Json::Object(fields) => {
+                    let is_same = |old: &&Node| {
+                        is_redacted(fields) || Want::from_json(json).is_said_by(old, Reading::Texts)
+                    };
+                    let kept = old.filter(is_same).map(Want::from_node);
+                    kept.ok_or_else(|| wrong(&path, ONLY_IN_FILE))?
+                }
+                Json::String(text) if ["bearer", "value", "password"].contains(&key.as_str()) => {
+                    self.keep(Secret::new(text.as_bytes().to_vec()))?
+                }
+                other => Want::from_json(other),
+            };
+            wants.push((key.clone(), want));
+        }
+        Ok(Want::Map(wants))
     }
 
     fn secret(

@@ -76,6 +76,21 @@ pub(in crate::config) fn is_reference(schema: &Value) -> bool {
     schema.get("minProperties").is_some()
 }
 
+/// How a secret is shown that has no fingerprint.
+pub(in crate::config) fn redacted() -> Value {
+    json!({"redacted": true})
+}
+
+/// What clients send back of such a secret.
+pub(in crate::config) fn redacted_schema() -> Value {
+    let about = "A value that is secret: given back, it stays.";
+    let properties = [(
+        "redacted".to_owned(),
+        described(about, json!({"const": true})),
+    )];
+    require(object(Map::from_iter(properties)), &["redacted"])
+}
+
 /// Where a secret is found.
 pub(in crate::config) fn reference() -> Value {
     let sources = [

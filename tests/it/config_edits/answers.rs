@@ -179,7 +179,7 @@ fn wrong_values_are_told_in_the_words_of_the_readers() {
         ),
         (
             json!({"headers": {"Authorization": "x"}}),
-            "headers.Authorization: The 'Authorization' header cannot be customized for security reasons. A key can be sent in another header, such as X-API-Key.",
+            "headers.Authorization: The 'Authorization' header cannot be customized for security reasons. Use auth.",
         ),
         (
             json!({"headers": ["x"]}),

@@ -245,3 +245,56 @@ fn a_secret_with_a_line_break_comes_back_as_it_was() {
         ["secret: expected a text that does not end with a line break"]
     );
 }
+
+/// A new value of `auth` gets a file, one that is given back stays, and references come from the file only.
+#[test]
+fn values_of_auth_go_into_files_and_stay_if_they_are_given_back() {
+    let place = Place::with_secrets(
+        "  a:\n    url: https://a.example.com/\n    events: [x]\n    secret: \"\"\n    auth: {bearer: first-token} # theirs\n",
+    );
+    let before = place.text();
+    let shown = json!({"auth": {"bearer": {"redacted": true}}, "title": "A"});
+    place.edit("a", patch(shown)).unwrap();
+    assert!(
+        place
+            .text()
+            .contains("auth: {bearer: first-token} # theirs\n")
+    );
+    let kept = json!({"auth": {"basic": null, "bearer": {"redacted": true}}, "title": null});
+    place.edit("a", patch(kept)).unwrap();
+    assert_eq!(place.text(), before);
+
+    let basic = json!({"auth": {"basic": {"username": "ann", "password": "open sesame"}}});
+    place.edit("a", patch(basic)).unwrap();
+    let [file] = place.others().try_into().unwrap();
+    let written = format!("auth: {{basic: {{username: ann, password: {{file: secrets/{file}}}}}}}");
+    assert!(place.text().contains(&written), "{}", place.text());
+    let authorization = |place: &Place| {
+        let headers = subscription(place).request_headers();
+        String::from_utf8(headers[0].1.as_bytes().to_vec()).unwrap()
+    };
+    assert_eq!(authorization(&place), "Basic YW5uOm9wZW4gc2VzYW1l");
+    let other = json!({"auth": {"basic": {"username": "bob", "password": {"redacted": true}}}});
+    place.edit("a", patch(other)).unwrap();
+    assert_eq!(authorization(&place), "Basic Ym9iOm9wZW4gc2VzYW1l");
+
+    for (auth, path) in [
+        (json!({"bearer": {"redacted": true}}), "auth.bearer"),
+        (json!({"bearer": {"env": "OLD"}}), "auth.bearer"),
+        (
+            json!({"basic": {"username": "a", "password": {"file": "/etc/shadow"}}}),
+            "auth.basic.password",
+        ),
+    ] {
+        let found = problems(place.prepare("a", patch(json!({"auth": auth}))));
+        assert_eq!(found, [format!("{path}: can be set only in the file")]);
+    }
+    let found = problems(place.prepare("a", patch(json!({"auth": {"bearer": "two words"}}))));
+    assert_eq!(
+        found,
+        ["auth.bearer: expected a token of visible ASCII characters, without spaces"]
+    );
+    place.edit("a", patch(json!({"auth": null}))).unwrap();
+    assert!(!place.text().contains("auth"), "{}", place.text());
+    assert_eq!(place.others(), Vec::<String>::new());
+}

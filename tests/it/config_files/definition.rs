@@ -61,7 +61,7 @@ fn the_definition_has_every_field_with_its_default() {
         "match": {}, "when": null, "when_error": "skip",
         "active": true, "when_disabled": "hold", "locked": false,
         "secret_set": false, "secret_fingerprint": null, "previous_secrets": [],
-        "signature": "none", "headers": {}, "forward_headers": [],
+        "signature": "none", "headers": {}, "auth": null, "forward_headers": [],
         "method": "POST", "timeout": "15s", "retry": "standard", "give_up_on": [],
         "order": "none", "when_stuck": "block", "concurrency": 16, "rate_limit": null,
         "max_pending": "1GiB", "auto_disable": {"failures": 10, "for": "5d"},

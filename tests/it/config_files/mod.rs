@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sidehook::config::{ConfigError, Environment, Loaded, Problem, load};
 
+mod auth;
 mod bounds;
 mod concealed;
 mod definition;
