@@ -108,6 +108,13 @@ impl<'e> Vault<'e> {
                     kept.ok_or_else(|| wrong(&path, ONLY_IN_FILE))?
                 }
                 Json::String(text) if ["bearer", "value", "password"].contains(&key.as_str()) => {
+                    let source = |source| old.and_then(|old| old.child(source));
+                    if source("env").or(source("credential")).is_some() {
+                        let message = format!(
+                            "{path} is from the environment or a credential, which the API cannot change: change it there, and restart sidehook"
+                        );
+                        return Err(EditError::Refused(message));
+                    }
                     self.keep(Secret::new(text.as_bytes().to_vec()))?
                 }
                 other => Want::from_json(other),

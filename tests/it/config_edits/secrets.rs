@@ -294,6 +294,15 @@ fn values_of_auth_go_into_files_and_stay_if_they_are_given_back() {
         found,
         ["auth.bearer: expected a token of visible ASCII characters, without spaces"]
     );
+    let managed = Place::new(
+        "subscriptions:\n  a: {url: https://a.example.com/, events: [x], auth: {bearer: {env: SECRET}}}\n",
+    );
+    let refused = refusal(managed.prepare("a", patch(json!({"auth": {"bearer": "other"}}))));
+    assert!(
+        refused.starts_with("auth.bearer is from the environment"),
+        "{refused}"
+    );
+
     place.edit("a", patch(json!({"auth": null}))).unwrap();
     assert!(!place.text().contains("auth"), "{}", place.text());
     assert_eq!(place.others(), Vec::<String>::new());
