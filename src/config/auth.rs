@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
@@ -82,15 +82,12 @@ fn after(scheme: &str, credentials: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 fn one_way(read: Option<Auth>, fields: Fields<'_>, context: &mut Context<'_>) -> Option<Auth> {
-    // Uses what is written, so that it is reported also if a value is wrong.
-    let mut given = ["bearer", "basic", "scheme", "value"].map(|key| fields.node(key).is_some());
-    given.sort_unstable();
-    let is_pair = fields.node("scheme").is_some() && fields.node("value").is_some();
-    let is_one = match given {
-        [false, false, false, true] => fields.node("bearer").or(fields.node("basic")).is_some(),
-        [false, false, true, true] => is_pair,
-        _ => false,
-    };
+    // Uses the written keys, so that it is reported also if a value is wrong.
+    let written = ["bearer", "basic", "scheme", "value"].map(|key| fields.node(key).is_some());
+    let is_one = matches!(
+        written,
+        [true, false, false, false] | [false, true, false, false] | [false, false, true, true]
+    );
     if !is_one {
         context.report.error(fields.mark, ONE_WAY);
     }
@@ -107,14 +104,15 @@ impl Form for Hidden {
     fn read(&self, node: &Node, context: &mut Context<'_>) -> Option<Secret> {
         let secret = secrets::secret(node, context)?;
         let bytes = secret.expose();
-        let checked = if bytes.len() > MAX_BYTES {
-            Err("expected at most 4096 bytes")
-        } else {
-            (self.0)(bytes)
+        let checked = match bytes.len() {
+            0..=MAX_BYTES => (self.0)(bytes),
+            _ => Err("expected at most 4096 bytes"),
         };
-        checked
-            .map_err(|error| context.error(node, secrets::refused(bytes, &error)))
-            .ok()?;
+        if let Err(error) = checked {
+            let message = secrets::refused(bytes, &error);
+            context.error(node, message);
+            return None;
+        }
         Some(secret)
     }
 
@@ -178,11 +176,10 @@ const SCHEME: By<String> = By {
     schema: |_| json!({"type": "string", "maxLength": 64, "pattern": NAME_PATTERN}),
 };
 
-/// Source: RFC 9110, section 11.1.
+/// A token, as names of headers are. Source: RFC 9110, section 11.1.
 fn scheme(node: &Node, context: &mut Context<'_>) -> Option<String> {
     let scheme = text(node, context)?;
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let fits = scheme.len() <= 64 && scheme.bytes().all(is_token);
+    let fits = scheme.len() <= 64 && scheme.parse::<HeaderName>().is_ok();
     if !fits {
         let message =
             "expected the name of a scheme, such as ApiKey: what follows it belongs into value";

@@ -106,11 +106,11 @@ async fn watch(
                 if kind != "attempt" {
                     continue;
                 }
-                let told: StreamedAttempt = read(&data)?;
-                let name = told.subscription.as_str();
+                let streamed: StreamedAttempt = read(&data)?;
+                let name = streamed.subscription.as_str();
                 if followed.subscription.is_none_or(|wanted| wanted == name) {
                     let name = Some(name).filter(|_| followed.subscription.is_none());
-                    shown.one(&data, &told.attempt, name, followed, screen)?;
+                    shown.one(&data, &streamed.attempt, name, followed, screen)?;
                 }
             }
             Ok(None) => return Ok(String::new()),

@@ -1,4 +1,4 @@
-//! What came of an attempt, for people: why it failed, and what followed.
+//! The outcome of an attempt, for people: why it failed, and what followed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::cli::show::Cell;
 use crate::cli::show::text::span;
 use crate::domain::{DeliveryState, FailureReason};
 
-/// What followed: `delivered`, `dead`, `held`, how long after it the next attempt was due and what that waits for
+/// Returns what followed: `delivered`, `dead`, `held`, how long after it the next attempt was due and what that waits for
 /// (`retry in 5m`, `retry in 1h (retry_after)`), or after which delivery (`after evt_…`).
 pub(crate) fn then(attempt: &Attempt) -> Cell {
     let is_pending = attempt.delivery_state.is(DeliveryState::Pending);

@@ -1,4 +1,4 @@
-//! What the commands of this folder share: their arguments, finding the sidecar, printing a list.
+//! The parts that the commands of this folder share: their arguments, finding the sidecar, printing a list.
 
 use std::io::Write;
 use std::process::ExitCode;

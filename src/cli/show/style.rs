@@ -1,4 +1,4 @@
-//! What standard output can show.
+//! The abilities of standard output: colours and width.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,4 @@
-//! What an edit is to change.
+//! The types of an edit.
 
 use std::fmt;
 use std::time::Duration;

@@ -43,15 +43,15 @@ impl EditError {
                 None => rest.is_empty().then(String::new),
             }
         };
-        let told: Vec<_> = error
+        let problems: Vec<_> = error
             .0
             .iter()
             .filter_map(|problem| Some((own(&problem.path)?, problem.message.clone())))
             .collect();
-        if told.is_empty() {
+        if problems.is_empty() {
             Self::Broken(error)
         } else {
-            Self::Invalid(told)
+            Self::Invalid(problems)
         }
     }
 

@@ -87,7 +87,6 @@ fn one(
     if READ_ONLY.contains(&key) || is_secret(key) {
         return Ok(None);
     }
-
     if key == "name" {
         let is_same = json.as_str() == Some(name);
         let wrong = || {

@@ -81,7 +81,7 @@ pub(in crate::config) fn redacted() -> Value {
     json!({"redacted": true})
 }
 
-/// What clients send back of such a secret.
+/// The same, as clients send it back.
 pub(in crate::config) fn redacted_schema() -> Value {
     let about = "A value that is secret: given back, it stays.";
     let properties = [(

@@ -1,4 +1,4 @@
-//! What can be wrong with an expression, when it is compiled and when it is evaluated.
+//! The errors of an expression, when it is compiled and when it is evaluated.
 
 use crate::matching::cel::limits::{DEPTH_MAX, EXPRESSION_BYTES_MAX, STEPS_MAX};
 use crate::matching::cel::names::{Signature, Variable};

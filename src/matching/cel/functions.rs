@@ -1,4 +1,4 @@
-//! What the functions compute.
+//! The results of functions.
 
 use crate::matching::cel::error::EvaluationError::{self, Conversion, NoOverload};
 use crate::matching::cel::fuel::{Fuel, MADE};

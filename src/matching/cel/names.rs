@@ -82,7 +82,7 @@ pub(super) enum LoopKind {
     Filter,
 }
 
-/// What a call does.
+/// The effect of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callee {
     Function(Function),

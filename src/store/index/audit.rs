@@ -1,8 +1,8 @@
 //! Whether the index still agrees with itself: damage that SQLite does not notice would otherwise hide or double
 //! deliveries.
 //!
-//! Here the rows are counted and compared with the SQL indexes over them, so that each is found by what it says of itself.
-//! What else a row says is checked whenever an entry is read, by [`ENTRY`](super::schema::ENTRY): at a start, that would take
+//! Here the rows are counted and compared with the SQL indexes over them: the columns by which a row is found are right.
+//! The others are checked whenever an entry is read, by [`ENTRY`](super::schema::ENTRY): at a start, that would take
 //! longer than all else.
 
 use std::collections::BTreeMap;
